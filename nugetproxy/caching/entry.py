@@ -1,0 +1,64 @@
+"""Entry is the record of one stored response."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nugetproxy.errors import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """ETag and Last-Modified exactly as upstream gave them (RFC 9110 section 8.8)."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.etag is not None or self.last_modified is not None
+
+
+NO_VALIDATORS = Validators()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What is known of a stored response; its body lies beside it."""
+
+    status: int
+    """200, or 404 for something that upstream said does not exist (body empty)."""
+    stored_at: float
+    """When upstream last confirmed it, wall time in seconds since the epoch."""
+    digest: str
+    """SHA-256 of the stored body, lower-case hex."""
+    validators: Validators = NO_VALIDATORS
+    content_type: str = ""
+    """As upstream said it, without interpretation."""
+    url: str = ""
+    """Where the body came from after redirects, without query: the base of relative URLs in it."""
+
+    @property
+    def absent(self) -> bool:
+        """True when the entry records that upstream said 404."""
+        return self.status != 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What upstream said to one GET, its body whole and with any content coding removed."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = ""
+    validators: Validators = NO_VALIDATORS
+    url: str = ""
+    """After redirects, without query."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """That upstream gave no usable answer, in one word."""
+
+    reason: Reason
+    detail: str = ""
+    retry_after: float | None = None

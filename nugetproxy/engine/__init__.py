@@ -1,0 +1,1 @@
+"""The one place where store and upstream meet."""

@@ -1,0 +1,196 @@
+"""The exception tree: every error says what was wrong and what to do about it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why an upstream gave no usable answer; the same words in logs, metrics and ``Cache-Status``."""
+
+    REFUSED = "refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    READ_TIMEOUT = "read_timeout"
+    DNS = "dns"
+    DNS_TIMEOUT = "dns_timeout"
+    TLS = "tls"
+    RESET = "reset"
+    TRUNCATED = "truncated"
+    EXTRA_BYTES = "extra_bytes"
+    STALL = "stall"
+    SLOW = "slow"
+    PROTOCOL = "protocol"
+    SERVER_ERROR = "5xx"
+    RATE_LIMITED = "429"
+    AUTH = "auth"
+    STATUS = "status"
+    BREAKER_OPEN = "breaker_open"
+    REDIRECT_DENIED = "redirect_denied"
+    ID_DENIED = "id_denied"
+    TOO_LARGE = "too_large"
+    INVALID_CONTENT = "invalid_content"
+    SHRUNK_INDEX = "shrunk_index"
+    GONE = "gone"
+    IDENTITY = "identity"
+    ZIP = "zip"
+    HASH = "hash"
+    PIN = "pin"
+    OFFLINE = "offline"
+    DISK = "disk"
+    STOPPING = "stopping"
+
+
+TRANSIENT = frozenset(
+    {
+        Reason.REFUSED,
+        Reason.CONNECT_TIMEOUT,
+        Reason.READ_TIMEOUT,
+        Reason.DNS,
+        Reason.DNS_TIMEOUT,
+        Reason.RESET,
+        Reason.TRUNCATED,
+        Reason.STALL,
+        Reason.SLOW,
+        Reason.SERVER_ERROR,
+        Reason.RATE_LIMITED,
+        Reason.BREAKER_OPEN,
+        Reason.OFFLINE,
+        Reason.DISK,
+        Reason.STOPPING,
+    }
+)
+"""Reasons that may pass by themselves (503 + Retry-After); every other one is a wrong answer (502)."""
+
+
+class ProxyError(Exception):
+    """Anything that ends a request without its answer; fields carry the facts, ``__str__`` the sentence."""
+
+
+class BadRequest(ProxyError):
+    """The request itself is malformed or not allowed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class NotFound(ProxyError):
+    """It authoritatively does not exist here."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return self.what
+
+
+class MethodNotAllowed(ProxyError):
+    """The route exists, but not for this method."""
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(method)
+        self.method = method
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"{self.method} is not allowed here; use {' or '.join(self.allowed)}."
+
+
+class UnknownHost(ProxyError):
+    """The request names a host that this proxy was not told it is."""
+
+    def __str__(self) -> str:
+        return (
+            "This proxy does not answer for the host name in the request. "
+            "Set server.public_url, or list the name in server.allowed_hosts."
+        )
+
+
+class TooLarge(ProxyError):
+    """A request body beyond the configured limit."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(what)
+        self.what = what
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.what} is larger than the limit of {self.limit} bytes; the operator can raise it."
+
+
+class Overloaded(ProxyError):
+    """The proxy is at a limit of its own."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"Too many {self.what} at once; try again in a few seconds."
+
+
+class UpstreamFailure(ProxyError):
+    """An upstream gave no usable answer; never means that something does not exist.
+
+    ``retry_after`` is in seconds, as upstream asked for or as the breaker will stay open.
+    """
+
+    def __init__(
+        self, upstream: str, reason: Reason, detail: str = "", *, retry_after: float | None = None
+    ) -> None:
+        super().__init__(upstream, reason, detail)
+        self.upstream = upstream
+        self.reason = reason
+        self.detail = detail
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        detail = f": {self.detail}" if self.detail else ""
+        return (
+            f"Upstream {self.upstream!r} gave no usable answer ({self.reason}{detail}), "
+            "and nothing usable is stored for this request."
+        )
+
+
+class UpstreamUnavailable(UpstreamFailure):
+    """Upstream cannot be reached or is in trouble; it may pass."""
+
+
+class UpstreamRefused(UpstreamFailure):
+    """Upstream answered, but with something that must not be passed on."""
+
+
+class StoreUnusable(ProxyError):
+    """The cache directory cannot be used."""
+
+    def __init__(self, directory: str, why: str, remedy: str) -> None:
+        super().__init__(directory, why)
+        self.directory = directory
+        self.why = why
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"Cannot use the cache directory {self.directory}: {self.why}. {self.remedy}"
+
+
+class ConfigError(ProxyError):
+    """The configuration is wrong; one line per problem, each naming its key."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+def upstream_failure(
+    upstream: str, reason: Reason, detail: str = "", *, retry_after: float | None = None
+) -> UpstreamFailure:
+    """The exception for ``reason``: UpstreamUnavailable where it may pass, else UpstreamRefused."""
+    cls = UpstreamUnavailable if reason in TRANSIENT else UpstreamRefused
+    return cls(upstream, reason, detail, retry_after=retry_after)

@@ -1,0 +1,1 @@
+"""Published feeds: what we offer, made from what upstreams said."""

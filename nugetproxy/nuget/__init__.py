@@ -1,0 +1,1 @@
+"""The NuGet V3 protocol as pure functions over values."""

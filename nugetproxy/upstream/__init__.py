@@ -1,0 +1,1 @@
+"""The client side: everything that talks to an upstream feed."""

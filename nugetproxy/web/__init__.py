@@ -1,0 +1,1 @@
+"""The server side: HTTP in front of feeds."""
