@@ -1,0 +1,32 @@
+"""A clock that only moves when told to."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nugetproxy.clock import Clock
+
+
+class FakeClock(Clock):
+    """Wall and monotonic time move together; ``sleep`` advances the clock itself and returns at once."""
+
+    def __init__(self, start: float = 1_800_000_000.0) -> None:
+        self._start = start
+        self._elapsed = 0.0
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return self._start + self._elapsed
+
+    def monotonic(self) -> float:
+        return 1000.0 + self._elapsed
+
+    def advance(self, seconds: float) -> None:
+        """Move both clocks forward."""
+        self._elapsed += seconds
+
+    async def sleep(self, seconds: float) -> None:
+        seconds = max(0.0, seconds)
+        self.slept.append(seconds)
+        self.advance(seconds)
+        await asyncio.sleep(0)
