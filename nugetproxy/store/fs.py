@@ -1,0 +1,149 @@
+"""FsOps is the one seam between the store and the file system."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from nugetproxy.errors import ProxyError
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
+"""Errors that say that there is no such file (a name that is too long cannot name one)."""
+
+
+class DiskFailure(ProxyError):
+    """A file operation failed; what was being served can go on without the disk.
+
+    ``op`` is the method of ``FsOps`` that failed, ``errno`` the number that the kernel gave.
+    """
+
+    def __init__(self, op: str, errno: int, path: str = "") -> None:
+        super().__init__(op, errno, path)
+        self.op = op
+        self.errno = errno
+        self.path = path
+
+    @property
+    def errno_name(self) -> str:
+        """``ENOSPC``, ``EIO`` ...: the word for logs and metrics."""
+        return errno.errorcode.get(self.errno, str(self.errno))
+
+    def __str__(self) -> str:
+        where = f" on {self.path}" if self.path else ""
+        return f"The disk operation {self.op!r} failed{where}: {os.strerror(self.errno)} ({self.errno_name})."
+
+
+class MissingFile(DiskFailure):
+    """There is no such file or directory."""
+
+
+class FsOps:
+    """Every file operation of the store, one method each; raises ``DiskFailure``, never a bare OSError.
+
+    All methods block and are to be called in a thread (``fstat`` alone is quick enough for the event loop). A test
+    overrides ``call`` to make the N-th operation fail, or to write down what was done.
+    """
+
+    def call(self, op: str, path: str, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Do one operation; ``op`` is its name in metrics, ``path`` what it concerns (may be empty)."""
+        try:
+            return function(*args, **kwargs)
+        except OSError as error:
+            code = error.errno or errno.EIO
+            cls = MissingFile if code in _MISSING else DiskFailure
+            raise cls(op, code, path) from error
+
+    def create(self, path: Path) -> int:
+        """A descriptor, open for read and write, of a new file (mode 0600) that must not exist."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        return self.call("create", str(path), os.open, path, flags, 0o600)
+
+    def open(self, path: Path) -> int:
+        """A descriptor, open for reading, of an existing file that is not a symbolic link."""
+        return self.call("open", str(path), os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
+        return self.call("read", "", os.pread, fd, size, offset)
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        """All of ``data`` at ``offset``; a short write is continued."""
+        view = memoryview(data)
+        while view:
+            done = self.call("write", "", os.pwrite, fd, view, offset)
+            view = view[done:]
+            offset += done
+
+    def fsync(self, fd: int) -> None:
+        """Make a file's content durable; never to be repeated on the same descriptor after it failed."""
+        self.call("fsync", "", os.fsync, fd)
+
+    def fsync_dir(self, path: Path) -> None:
+        """Make the names in a directory durable."""
+        fd = self.call("open", str(path), os.open, path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.call("fsync_dir", str(path), os.fsync, fd)
+        finally:
+            os.close(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Move within one file system, replacing ``target``, in one step."""
+        self.call("rename", str(target), os.replace, source, target)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a file."""
+        self.call("unlink", str(path), os.unlink, path)
+
+    def mkdir(self, path: Path) -> bool:
+        """Make one directory, mode 0700; False if it is there already."""
+        try:
+            self.call("mkdir", str(path), os.mkdir, path, 0o700)
+        except DiskFailure as failure:
+            if failure.errno == errno.EEXIST and path.is_dir():
+                return False
+            raise
+        return True
+
+    def rmdir(self, path: Path) -> bool:
+        """Remove an empty directory; False if it is not empty or not there."""
+        try:
+            self.call("rmdir", str(path), os.rmdir, path)
+        except DiskFailure as failure:
+            if isinstance(failure, MissingFile) or failure.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+                return False
+            raise
+        return True
+
+    def rmtree(self, path: Path) -> None:
+        """Remove a directory and all that is in it."""
+        self.call("rmtree", str(path), shutil.rmtree, path)
+
+    def chmod(self, path: Path, mode: int) -> None:
+        """Set the permission bits of a file or directory."""
+        self.call("chmod", str(path), os.chmod, path, mode)
+
+    def utime(self, path: Path, seconds: float) -> None:
+        """Set access and modification time (seconds since the epoch)."""
+        self.call("utime", str(path), os.utime, path, (seconds, seconds))
+
+    def stat(self, path: Path) -> os.stat_result:
+        """The state of a path, symbolic links not followed."""
+        return self.call("stat", str(path), os.lstat, path)
+
+    def fstat(self, fd: int) -> os.stat_result:
+        """The state of an open file."""
+        return self.call("fstat", "", os.fstat, fd)
+
+    def names(self, path: Path) -> list[str]:
+        """The names in a directory, in no order; none if it does not exist."""
+        try:
+            return self.call("names", str(path), os.listdir, path)
+        except MissingFile:
+            return []

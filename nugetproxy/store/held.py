@@ -1,0 +1,113 @@
+"""HeldPackage is one verified package on disk with its open descriptor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.fs import FsOps
+
+
+class Descriptor:
+    """A file descriptor that is shared by counting; begins with one holder, closes with the last.
+
+    ``close`` gets the number; it may hand it to a thread, since the last close of a deleted file frees its blocks.
+    """
+
+    __slots__ = ("_close", "_fd", "_holders")
+
+    def __init__(self, fd: int, close: Callable[[int], None] = os.close) -> None:
+        self._fd = fd
+        self._holders = 1
+        self._close = close
+
+    @property
+    def fd(self) -> int:
+        """The number; raises ValueError once closed, so that a late reader never reads another file's bytes."""
+        if self._holders == 0:
+            raise ValueError("the descriptor is closed; acquire() it before the first wait")
+        return self._fd
+
+    @property
+    def closed(self) -> bool:
+        """True when the last holder has left."""
+        return self._holders == 0
+
+    def acquire(self) -> None:
+        """Become a holder; raises ValueError once closed."""
+        if self._holders == 0:
+            raise ValueError("the descriptor is closed")
+        self._holders += 1
+
+    def release(self) -> None:
+        """Stop being a holder; raises ValueError when there is none left."""
+        if self._holders == 0:
+            raise ValueError("the descriptor was released more often than acquired")
+        self._holders -= 1
+        if self._holders == 0:
+            self._close(self._fd)
+
+    def __del__(self) -> None:
+        # A holder that died without release() must not cost the descriptor for ever.
+        if self._holders:
+            self._holders = 0
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+
+
+class HeldPackage:
+    """A package that is held, immutable; ``acquire()`` keeps its descriptor open until ``release()``.
+
+    ``with held:`` does both. ``size`` in bytes, ``modified`` wall time of the file in seconds since the epoch,
+    ``sha512`` base64, ``etag`` strong with its quotes, equal on every worker.
+    """
+
+    __slots__ = ("_descriptor", "_stamp", "etag", "identity", "modified", "sha512", "size")
+
+    def __init__(self, identity: PackageIdentity, descriptor: Descriptor, state: os.stat_result, sha512: str) -> None:
+        self.identity = identity
+        self.size = state.st_size
+        self.modified = state.st_mtime
+        self.sha512 = sha512
+        self.etag = f'"sha512-{sha512}"'
+        self._descriptor = descriptor
+        self._stamp = stamp(state)
+
+    @property
+    def fd(self) -> int:
+        """For os.pread, os.sendfile; raises ValueError once closed."""
+        return self._descriptor.fd
+
+    @property
+    def closed(self) -> bool:
+        """True when the descriptor was closed."""
+        return self._descriptor.closed
+
+    def acquire(self) -> Self:
+        """Keep the descriptor open; every call needs its ``release()``."""
+        self._descriptor.acquire()
+        return self
+
+    def release(self) -> None:
+        """Let go of the descriptor."""
+        self._descriptor.release()
+
+    def __enter__(self) -> Self:
+        return self.acquire()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+    def intact(self, fs: FsOps) -> bool:
+        """True while the file is still there with the size and time that were verified; a quick fstat."""
+        state = fs.fstat(self.fd)
+        return state.st_nlink > 0 and stamp(state) == self._stamp
+
+
+def stamp(state: os.stat_result) -> tuple[int, int, int, int]:
+    """What tells a changed file from the one that was verified."""
+    return (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)

@@ -1,0 +1,49 @@
+"""StoreThreads are the threads in which the store's blocking calls run."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from aiofiles.os import wrap
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class StoreThreads:
+    """Own pools, because the default one is shared with DNS look-ups, which a slow disk must not hold up."""
+
+    def __init__(self) -> None:
+        self.read = ThreadPoolExecutor(4, thread_name_prefix="store-read")
+        self.write = ThreadPoolExecutor(2, thread_name_prefix="store-write")
+        self.hash = ThreadPoolExecutor(2, thread_name_prefix="store-hash")
+
+    def close_later(self, fd: int) -> None:
+        """Close a descriptor in a thread; the last close of a large deleted file takes a while."""
+        try:
+            self.write.submit(os.close, fd)
+        except RuntimeError:  # the pool has ended: at shutdown there is no loop left to hold up
+            os.close(fd)
+
+    async def close(self) -> None:
+        """Wait for what is running, then end all threads."""
+        for pool in (self.read, self.hash, self.write):
+            await asyncio.to_thread(pool.shutdown)
+
+
+async def hop(pool: ThreadPoolExecutor, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Run ``function`` in a thread of ``pool``.
+
+    A thread cannot be stopped, so a cancelled caller still waits for its end: whoever comes next must not meet it
+    half-way through a change on disk.
+    """
+    work: asyncio.Future[_T] = asyncio.ensure_future(wrap(function)(*args, executor=pool, **kwargs))
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait({work})
+        raise
