@@ -1,0 +1,264 @@
+"""Routes say what a path below ``/v3/`` asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
+from urllib.parse import quote, unquote
+
+from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
+from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.resources import BY_NAME, RESOURCES, Resource, Shape
+
+MAX_PATH = 1024
+LINK = "link"
+"""``Route.resource`` of an opaque link (``x/{token}``); ``Route.rest`` is its token."""
+
+# The only encodings that NuGet needs: "+" of version metadata, and UTF-8 beyond ASCII in package ids. Everything
+# else (%2f, %5c, %00, %25, %2e ...) has no business here, so no second decoding can turn a path into another.
+_SAFE_PATH = re.compile(r"(?:[A-Za-z0-9._~+/-]|%2[bB]|(?:%[89a-fA-F][0-9a-fA-F])+){1,%d}" % MAX_PATH)
+_SEGMENT = re.compile(r"[\w~+-](?:[\w.~+-]*[\w~+-])?")
+_TOKEN = re.compile(r"[0-9a-f]{32}")
+
+# Windows takes these names for devices, in any directory (protocol rules on file names).
+_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """What a path asks for."""
+
+    kind: Kind | None
+    """None for writes, and for opaque links until their token is looked up."""
+    resource: str
+    """The name of the registry row, or ``LINK``."""
+    rest: str
+    """The path below the resource as it is to be sent upstream: percent-encoded, id lower, version normalised."""
+    id: str = ""
+    """Lower case; empty where the path names no package."""
+    version: str = ""
+    """In URL form (normalised, lower case)."""
+    alternatives: tuple[str, ...] = ()
+    """Other spellings of ``rest`` that are worth asking for after a 404."""
+    write: bool = False
+
+
+@lru_cache(maxsize=16384)
+def parse_route(path: str) -> Route | None:
+    """What ``path`` (raw, percent-encoded, below ``/v3/``, without query) asks for; None means 404.
+
+    Whitelist grammar first, then the registry; the outcome is safe as a part of an upstream URL.
+    """
+    if len(path) > MAX_PATH or _SAFE_PATH.fullmatch(path) is None:
+        return None
+    raw = path.split("/")
+    first = raw[0]
+    if first in _WRITES:
+        return _write_route(first, raw[1:])
+    segments = _decoded(raw)
+    if segments is None:
+        return None
+    if first == "x":
+        token = "/".join(raw[1:])
+        return Route(kind=None, resource=LINK, rest=token) if _TOKEN.fullmatch(token) else None
+    for row in _ROWS.get(first, ()):
+        route = row.match(raw, segments)
+        if route is not None:
+            return route
+    return None
+
+
+def _decoded(raw: list[str]) -> list[str] | None:
+    """The segments as text, or None if one is empty, dotted at an end, or not letters, digits and ``._~+-``."""
+    try:
+        segments = [unquote(part, errors="strict") if "%" in part else part for part in raw]
+    except UnicodeDecodeError:
+        return None
+    return segments if all(_SEGMENT.fullmatch(part) for part in segments) else None
+
+
+@dataclass(slots=True)
+class _Words:
+    """What was understood of the segments so far."""
+
+    id: PackageId | None = None
+    version: Version | None = None
+    rest: list[str] = field(default_factory=list)
+    alternatives: list[str] = field(default_factory=list)
+
+
+Word = Callable[[_Words, list[str], list[str]], bool]
+"""Reads the first of the raw and decoded segments that are left into the words (the last word reads them all)."""
+
+
+def _id(words: _Words, raw: list[str], text: list[str]) -> bool:
+    words.id = PackageId.parse(text[0])
+    if words.id is None or words.id.lower in _DEVICES:
+        return False
+    words.rest.append(quote(words.id.lower))
+    words.alternatives.append(raw[0])
+    return True
+
+
+def _version(words: _Words, raw: list[str], text: list[str]) -> bool:
+    words.version = Version.parse(text[0])
+    if words.version is None:
+        return False
+    words.rest.append(words.version.url)
+    words.alternatives.append(raw[0])
+    return True
+
+
+def _leaf(words: _Words, raw: list[str], text: list[str]) -> bool:
+    stem = text[0].removesuffix(".json")
+    if len(text) > 1 or stem == text[0] or not _version(words, raw, [stem]):
+        return False
+    words.rest[-1] += ".json"
+    return True
+
+
+def _nupkg(words: _Words, raw: list[str], text: list[str]) -> bool:
+    id_, version = words.id, words.version
+    if id_ is None or version is None or not _names_package(text[0], id_, version):
+        return False
+    name = f"{words.rest[0]}.{version.url}.nupkg"
+    words.rest.append(name)
+    return True
+
+
+def _names_package(file: str, id_: PackageId, version: Version) -> bool:
+    """True when ``file`` is ``{id}.{version}.nupkg`` in any spelling of the two."""
+    stem, dot, suffix = file.rpartition(".")
+    length = len(id_.text)
+    named = PackageId.parse(stem[:length])
+    return (
+        suffix.lower() == "nupkg"
+        and bool(dot)
+        and stem[length : length + 1] == "."
+        and named is not None
+        and named.lower == id_.lower
+        and Version.parse(stem[length + 1 :]) == version
+    )
+
+
+def _nuspec(words: _Words, raw: list[str], text: list[str]) -> bool:
+    stem, _, suffix = text[0].rpartition(".")
+    named = PackageId.parse(stem)
+    if words.id is None or named is None or named.lower != words.id.lower or suffix.lower() != "nuspec":
+        return False
+    words.rest.append(f"{words.rest[0]}.nuspec")
+    return True
+
+
+def _path(words: _Words, raw: list[str], text: list[str]) -> bool:
+    """Any safe path to a JSON document, spelled as upstream spelled it."""
+    if not text[-1].endswith(".json") or "index.json" in text[:-1]:
+        return False
+    words.rest.extend(raw)
+    return True
+
+
+def _page(words: _Words, raw: list[str], text: list[str]) -> bool:
+    """A registration page: a path below the id, both as upstream spelled them."""
+    if not _path(words, raw, text):
+        return False
+    words.rest[0], words.alternatives[0] = words.alternatives[0], words.rest[0]
+    return True
+
+
+WORDS: Mapping[str, Word] = MappingProxyType(
+    {
+        "{id}": _id,
+        "{version}": _version,
+        "{leaf}": _leaf,
+        "{nupkg}": _nupkg,
+        "{nuspec}": _nuspec,
+        "{path}": _path,
+        "{page}": _page,
+    }
+)
+"""What stands for the words in braces in the registry's patterns."""
+_GREEDY = frozenset({_path, _page})
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One pattern of one resource, cut into words."""
+
+    resource: Resource
+    kind: Kind
+    skip: int
+    """How many leading words are the resource's own root."""
+    words: tuple[str | Word, ...]
+
+    def match(self, raw: list[str], text: list[str]) -> Route | None:
+        if len(raw) != len(self.words) and (len(raw) < len(self.words) or self.words[-1] not in _GREEDY):
+            return None
+        found = _Words()
+        for at, word in enumerate(self.words):
+            if isinstance(word, str):
+                if raw[at] != word:
+                    return None
+                if at >= self.skip:
+                    found.rest.append(word)
+            elif not word(found, raw[at:], text[at:]):
+                return None
+        return self._route(found, raw)
+
+    def _route(self, found: _Words, raw: list[str]) -> Route:
+        rest = "/".join(found.rest)
+        alternatives: tuple[str, ...] = ()
+        if self.kind in _SPELLED_BY_UPSTREAM:
+            other = "/".join([found.alternatives[0], *raw[self.skip + 1 :]])
+            alternatives = (other,) if other != rest else ()
+        return Route(
+            kind=self.kind,
+            resource=self.resource.name,
+            rest=rest,
+            id=found.id.lower if found.id else "",
+            version=found.version.url if found.version else "",
+            alternatives=alternatives,
+        )
+
+
+_SPELLED_BY_UPSTREAM = frozenset({Kind.REGISTRATION, Kind.REGISTRATION_PAGE, Kind.REGISTRATION_LEAF})
+"""Kinds whose URLs clients take out of documents, where some feeds keep the author's casing."""
+
+
+def _rows() -> Mapping[str, tuple[_Row, ...]]:
+    """The registry's patterns by their first word."""
+    rows: dict[str, list[_Row]] = {}
+    for resource in RESOURCES:
+        for pattern, kind in resource.routes.items():
+            words = pattern.split("/")
+            skip = resource.root.count("/") if resource.root.endswith("/") else len(words)
+            cut = tuple(WORDS.get(word, word) for word in words)
+            rows.setdefault(words[0], []).append(_Row(resource, kind, min(skip, len(words)), cut))
+    return {first: tuple(group) for first, group in rows.items()}
+
+
+_ROWS = _rows()
+_WRITES = frozenset(row.name for row in RESOURCES if row.shape is Shape.WRITE)
+
+
+def _write_route(resource: str, raw: list[str]) -> Route | None:
+    """A write; ``rest`` keeps the caller's spelling, one trailing slash after the resource's own name is fine."""
+    if raw in ([], [""]):
+        return Route(kind=None, resource=resource, rest="", write=True)
+    segments = _decoded(raw)
+    if segments is None:
+        return None
+    words = segments[1:] if segments[0] == "create-verification-key" else segments
+    id_ = PackageId.parse(words[0]) if words and BY_NAME[resource].name == "package" else None
+    identity = PackageIdentity.parse(words[0], words[1]) if id_ and len(words) > 1 else None
+    return Route(
+        kind=None,
+        resource=resource,
+        rest="/".join(raw),
+        id=id_.lower if id_ else "",
+        version=identity.version if identity else "",
+        write=True,
+    )

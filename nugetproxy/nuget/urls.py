@@ -1,0 +1,71 @@
+"""Absolute URLs as text, compared without ever being re-quoted."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote_plus, urljoin
+
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*:")
+_HTTP = re.compile(r"(https?)://([^/?#\s\\@]+)([^?#\s]*)(?:\?([^#\s]*))?(?:#(.*))?", re.IGNORECASE | re.DOTALL)
+
+
+class SplitUrl(NamedTuple):
+    """An http or https URL in pieces; ``path``, ``query`` and ``fragment`` are spelled as they were."""
+
+    scheme: str
+    """Lower case."""
+    host: str
+    """Lower case, with the port unless it is the scheme's own."""
+    path: str
+    query: str
+    fragment: str
+
+
+def split_url(url: str) -> SplitUrl | None:
+    """The pieces of ``url``, or None if it is no http(s) URL or carries credentials."""
+    match = _HTTP.fullmatch(url)
+    if match is None:
+        return None
+    scheme, host, path, query, fragment = match.groups(default="")
+    scheme = scheme.lower()
+    host = host.lower().removesuffix(":443" if scheme == "https" else ":80")
+    return SplitUrl(scheme, host, path, query, fragment)
+
+
+def absolute(reference: str, base: str) -> str | None:
+    """``reference`` as an absolute http(s) URL, relative ones resolved against ``base`` (RFC 3986 section 5).
+
+    None for an empty reference and for other schemes (``urn:``, ``file:`` ...).
+    """
+    if not reference:
+        return None
+    if not _SCHEME.match(reference):
+        try:
+            reference = urljoin(base, reference)
+        except ValueError:
+            return None
+    return reference if split_url(reference) is not None else None
+
+
+def without_fragment(url: str) -> str:
+    """``url`` as it is sent in a request."""
+    return url.partition("#")[0]
+
+
+def join_url(base: str, rest: str) -> str:
+    """``base`` and ``rest`` with exactly one slash between them."""
+    return f"{base.rstrip('/')}/{rest}"
+
+
+def with_query(url: str, own: str, query: str) -> str:
+    """``url`` (which has no query) with ``query`` as it is, then those parameters of ``own`` that it lacks."""
+    if own and query:
+        given = {_name(part) for part in query.split("&")}
+        own = "&".join(part for part in own.split("&") if _name(part) not in given)
+    merged = "&".join(part for part in (query, own) if part)
+    return f"{url}?{merged}" if merged else url
+
+
+def _name(parameter: str) -> str:
+    return unquote_plus(parameter.partition("=")[0]).lower()
