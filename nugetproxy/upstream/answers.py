@@ -1,0 +1,59 @@
+"""What an upstream answered, for each way of asking."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from multidict import CIMultiDictProxy
+
+from nugetproxy.caching.entry import NO_VALIDATORS, Validators
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The answer to a HEAD."""
+
+    status: int
+    """200, 404, 410 or another 4xx."""
+    length: int | None = None
+    """Content-Length in bytes, if stated for the identity coding."""
+    validators: Validators = NO_VALIDATORS
+    content_type: str = ""
+    url: str = ""
+    """After redirects, without query."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """A body that is still arriving; valid inside ``async with client.download(...)`` only."""
+
+    status: int
+    """200 (the whole file), 206 (from the ``start`` that was asked for to the end), 404 or 410 (no body)."""
+    length: int | None = None
+    """Bytes of this very body; None if upstream did not say, so a cut cannot be seen."""
+    total: int | None = None
+    """Bytes of the whole file; None if upstream did not say."""
+    validators: Validators = NO_VALIDATORS
+    content_type: str = ""
+    url: str = ""
+    """After redirects, without query."""
+    _chunks: Callable[[], AsyncIterator[bytes]] = field(repr=False)
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body in pieces as they arrive, once.
+
+        Raises UpstreamFailure (TRUNCATED, RESET, STALL, SLOW, TOO_LARGE, PROTOCOL) in the midst of it.
+        """
+        return self._chunks()
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Upstream's own answer to a write."""
+
+    status: int
+    reason: str
+    headers: CIMultiDictProxy[str] = field(repr=False)
+    body: bytes = b""
+    """At most 64 KiB of it; any content coding removed."""
