@@ -1,0 +1,194 @@
+"""What a package says of itself, in the .nuspec at its root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import BinaryIO, Final
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from nugetproxy.errors import Reason
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.package import InvalidPackage, open_archive, read_entry, read_member, root_entry
+from nugetproxy.nuget.version import Version
+
+__all__ = [
+    "Dependency",
+    "DependencyGroup",
+    "InvalidPackage",
+    "Nuspec",
+    "inspect_package",
+    "parse_nuspec",
+    "read_member",
+]
+
+MAX_NUSPEC: Final = 4 * 2**20
+"""Bytes of .nuspec that are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """Another package that this one needs; ``range`` as spelled, empty for any version."""
+
+    id: str
+    range: str
+
+
+@dataclass(frozen=True, slots=True)
+class DependencyGroup:
+    """Dependencies for one target framework, None for all of them."""
+
+    target_framework: str | None
+    dependencies: tuple[Dependency, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nuspec:
+    """The metadata of one package; text is trimmed, and empty where the nuspec says nothing."""
+
+    identity: PackageIdentity
+    id: str
+    """In the case its author chose."""
+    version: str
+    """The full version: normalised, with metadata."""
+    xml: bytes
+    """The whole file, as it lies in the package."""
+    title: str
+    description: str
+    summary: str
+    authors: str
+    owners: str
+    tags: str
+    project_url: str
+    icon_url: str
+    icon: str
+    """Path within the package, as are ``license_file`` and ``readme``."""
+    license_file: str
+    license_expression: str
+    license_url: str
+    readme: str
+    language: str
+    min_client_version: str
+    require_license_acceptance: bool
+    package_types: tuple[tuple[str, str], ...]
+    """Name and version of each; the version may be empty."""
+    dependency_groups: tuple[DependencyGroup, ...]
+
+    @property
+    def is_semver2(self) -> bool:
+        """True if only clients that know SemVer 2.0.0 may see it: by its version, or by a bound of a dependency."""
+        ranges = (need.range for group in self.dependency_groups for need in group.dependencies)
+        return _is_semver2(self.version) or any(map(_has_semver2_bound, ranges))
+
+
+def inspect_package(file: BinaryIO, expected: PackageIdentity | None) -> Nuspec:
+    """Check a whole .nupkg, read its nuspec. Blocking; ``file`` must be seekable, and is left open anywhere.
+
+    Only the central directory and the nuspec are read, both bounded. With ``expected`` None any identity will do.
+    Raises InvalidPackage: ZIP if it is no sound package, IDENTITY if it is another one; OSError if the disk fails.
+    """
+    with open_archive(file) as archive:
+        nuspec = parse_nuspec(read_entry(archive, root_entry(archive, ".nuspec"), MAX_NUSPEC))
+    if expected is not None and nuspec.identity != expected:
+        raise InvalidPackage(Reason.IDENTITY, f"it holds {nuspec.identity} instead of {expected}")
+    return nuspec
+
+
+def parse_nuspec(xml: bytes) -> Nuspec:
+    """Read a .nuspec of any schema version; raises InvalidPackage."""
+    metadata = _metadata(xml)
+    texts = {_local(child): (child.text or "").strip() for child in reversed(metadata)}
+    identity, version = _identity(texts.get("id", ""), texts.get("version", ""))
+    kind = next((child.get("type", "") for child in metadata if _local(child) == "license"), "").lower()
+    licence = texts.get("license", "")
+    return Nuspec(
+        identity=identity,
+        id=texts["id"],
+        version=version.full,
+        xml=xml,
+        title=texts.get("title", ""),
+        description=texts.get("description", ""),
+        summary=texts.get("summary", ""),
+        authors=texts.get("authors", ""),
+        owners=texts.get("owners", ""),
+        tags=texts.get("tags", ""),
+        project_url=texts.get("projectUrl", ""),
+        icon_url=texts.get("iconUrl", ""),
+        icon=texts.get("icon", ""),
+        license_file=licence if kind == "file" else "",
+        license_expression=licence if kind == "expression" else "",
+        license_url=texts.get("licenseUrl", ""),
+        readme=texts.get("readme", ""),
+        language=texts.get("language", ""),
+        min_client_version=metadata.get("minClientVersion", "").strip(),
+        require_license_acceptance=texts.get("requireLicenseAcceptance", "").lower() in {"true", "1"},
+        package_types=_package_types(metadata),
+        dependency_groups=_dependency_groups(metadata),
+    )
+
+
+def _metadata(xml: bytes) -> Element:
+    try:
+        # Entities are refused (a bomb, or a file of ours); an unused DOCTYPE is harmless, so it is let pass.
+        root: Element = fromstring(xml)
+    except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
+        raise InvalidPackage(Reason.ZIP, f"its nuspec is not readable XML ({error})") from error
+    found = _children(root, "metadata")
+    if _local(root) != "package" or not found:
+        raise InvalidPackage(Reason.ZIP, "its nuspec has no package metadata")
+    return found[0]
+
+
+def _identity(id_text: str, version_text: str) -> tuple[PackageIdentity, Version]:
+    identity, version = PackageIdentity.parse(id_text, version_text), Version.parse(version_text)
+    if identity is None or version is None:
+        detail = f"no package can have id {id_text[:100]!r} and version {version_text[:100]!r}"
+        raise InvalidPackage(Reason.IDENTITY, detail)
+    return identity, version
+
+
+def _package_types(metadata: Element) -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (item.get("name", "").strip(), item.get("version", "").strip())
+        for types in _children(metadata, "packageTypes")
+        for item in _children(types, "packageType")
+    )
+
+
+def _dependency_groups(metadata: Element) -> tuple[DependencyGroup, ...]:
+    """Groups as written; dependencies outside any group (the older schema) make one for all frameworks."""
+    groups: list[DependencyGroup] = []
+    for parent in _children(metadata, "dependencies"):
+        if loose := _dependencies(parent):
+            groups.append(DependencyGroup(None, loose))
+        for group in _children(parent, "group"):
+            framework = group.get("targetFramework", "").strip() or None
+            groups.append(DependencyGroup(framework, _dependencies(group)))
+    return tuple(groups)
+
+
+def _dependencies(parent: Element) -> tuple[Dependency, ...]:
+    return tuple(
+        Dependency(item.get("id", "").strip(), item.get("version", "").strip())
+        for item in _children(parent, "dependency")
+    )
+
+
+def _children(parent: Element, name: str) -> list[Element]:
+    return [child for child in parent if _local(child) == name]
+
+
+def _local(element: Element) -> str:
+    """The name without its namespace: nuspecs come in half a dozen of them, and with none."""
+    return element.tag.rpartition("}")[2]
+
+
+def _has_semver2_bound(range_text: str) -> bool:
+    return any(map(_is_semver2, range_text.strip("[]() ").split(",")))
+
+
+def _is_semver2(version_text: str) -> bool:
+    version = Version.parse(version_text)
+    return version is not None and version.is_semver2
