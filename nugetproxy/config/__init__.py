@@ -1,0 +1,73 @@
+"""The configuration: typed settings from command line, environment, TOML file; every error names its key."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+
+from nugetproxy.config.checks import contradictions, warnings
+from nugetproxy.config.layers import Layer, environment_layer, file_layer, flags_layer
+from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Upstream
+from nugetproxy.config.places import Address, derive_name, safe_url
+from nugetproxy.config.problems import problem_lines
+from nugetproxy.config.secrets import Secret
+from nugetproxy.errors import ConfigError
+
+__all__ = [
+    "Address",
+    "Cache",
+    "Config",
+    "Limits",
+    "Log",
+    "Secret",
+    "Server",
+    "Upstream",
+    "derive_name",
+    "load",
+    "safe_url",
+    "warnings",
+]
+
+
+def load(
+    file: Path | None = None,
+    *,
+    listen: str | None = None,
+    upstreams: Sequence[str] = (),
+    cache_dir: str | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """The configuration from flags, then ``NUGETPROXY_...`` variables, then ``file``, then the defaults.
+
+    ``upstreams`` are service index URLs; when given, they replace all configured upstreams. ``environ`` is the
+    process's environment unless given. Raises ConfigError with one line per problem.
+    """
+    environ = os.environ if environ is None else environ
+    flags = flags_layer(listen, tuple(upstreams), cache_dir)
+    layers = [environment_layer(environ), *([file_layer(file)] if file is not None else [])]
+    if upstreams:
+        layers = [layer.without("upstreams") for layer in layers]
+    config = _merge([flags, *layers])
+    if found := contradictions(config, environ):
+        raise ConfigError(found)
+    return config
+
+
+def _merge(layers: Sequence[Layer]) -> Config:
+    """One Config of all layers, the first one winning; raises ConfigError."""
+
+    class Layered(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return tuple(InitSettingsSource(settings_cls, layer.values) for layer in layers)
+
+    try:
+        return Layered()
+    except ValidationError as error:
+        raise ConfigError(problem_lines(error, layers)) from None

@@ -1,0 +1,97 @@
+"""Checks finds what is wrong between keys that are each right by themselves."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from nugetproxy.config.model import Config, Upstream
+from nugetproxy.config.places import Address, safe_url
+from nugetproxy.config.problems import dotted
+
+
+def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """One line per contradiction or missing secret; empty when the configuration can be run."""
+    found = [line for name, upstream in config.upstreams.items() for line in _upstream(name, upstream, environ)]
+    credentialed = [name for name, upstream in config.upstreams.items() if upstream.has_credentials]
+    server = config.server
+    if credentialed and not server.listen.is_loopback and not server.allow_anonymous:
+        found.append(
+            f"server.listen: {server.listen} would let everybody who reaches it read upstream "
+            f"{', '.join(credentialed)} with your credentials; listen on 127.0.0.1 behind a front proxy that asks who "
+            "they are, or set server.allow_anonymous = true if everybody there may read it"
+        )
+    return tuple(found)
+
+
+def _upstream(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Iterator[str]:
+    def line(key: str, text: str) -> str:
+        return f"{dotted(('upstreams', name))}.{key}: {text}"
+
+    for key, secret in upstream.secrets:
+        try:
+            secret.reveal(environ)
+        except ValueError as error:
+            yield line(key, str(error))
+    if upstream.username and upstream.password is None:
+        yield line("username", 'has no effect without password = "env:NAME"')
+    if upstream.password is not None and not upstream.username:
+        yield line("username", "is missing; Basic credentials are a name and a password")
+    if ":" in upstream.username or not upstream.username.isprintable():
+        yield line("username", "must not hold a colon or control characters (RFC 7617)")
+    if upstream.password is not None and any(header.lower() == "authorization" for header in upstream.headers):
+        yield line("headers.Authorization", "contradicts username and password; leave one of them out")
+    if upstream.credential_origins and not upstream.has_credentials:
+        yield line("credential_origins", "has no effect without credentials")
+    if upstream.breaker_max < upstream.breaker_open:
+        yield line("breaker_max", "must not be shorter than breaker_open")
+    if upstream.ca_file and (why := _bad_certificates(upstream.ca_file)):
+        yield line("ca_file", why)
+
+
+def _bad_certificates(place: str) -> str:
+    try:
+        ssl.create_default_context(cafile=str(Path(place).expanduser()))
+    except ssl.SSLError:
+        return f"{place} holds no certificates in PEM form"
+    except OSError as error:
+        return f"{place} cannot be read ({error.strerror})"
+    return ""
+
+
+def warnings(config: Config) -> tuple[str, ...]:
+    """What works but should be known, one line each, for the log."""
+    server = config.server
+    found = [
+        f"{dotted(('upstreams', name))}.url: {safe_url(upstream.url)} is plain http; whoever is on the way can change "
+        "packages" + (" and read your credentials" if upstream.has_credentials else "")
+        for name, upstream in config.upstreams.items()
+        if upstream.url.startswith("http://") and not _is_loopback(upstream.url)
+    ]
+    if not server.listen.is_loopback:
+        if not server.public_url.startswith("https://"):
+            found.append(
+                f"server.listen: {server.listen} is reached over plain http; put a TLS front end before it and set "
+                "server.public_url to its https address (NuGet 6.12 and later refuse http sources by default)"
+            )
+        if not server.public_url and not server.allowed_hosts:
+            found.append(
+                "server.allowed_hosts: requests that use another name for this machine than the address it listens on "
+                "are refused; list the names, or set server.public_url"
+            )
+    elif server.public_url and not server.allow_anonymous:
+        found += [
+            f"{dotted(('upstreams', name))}: everybody who gets through to {server.public_url} reads it with your "
+            "credentials; let the front proxy ask who they are (server.allow_anonymous = true silences this)"
+            for name, upstream in config.upstreams.items()
+            if upstream.has_credentials
+        ]
+    return tuple(found)
+
+
+def _is_loopback(url: str) -> bool:
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return Address(name, 0).is_loopback

@@ -1,0 +1,89 @@
+"""Fields are the types of configuration values, each read from the text that people write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator
+
+from nugetproxy.caching.policy import FOREVER
+from nugetproxy.config.places import (
+    Address,
+    Network,
+    parse_address,
+    parse_host,
+    parse_name,
+    parse_network,
+    parse_origin,
+    parse_public_url,
+    parse_url,
+)
+from nugetproxy.config.secrets import Secret
+from nugetproxy.config.units import parse_size, parse_span
+
+
+def _text(parse: Callable[[str], Any], ready: type | None = None, example: str = "") -> BeforeValidator:
+    """Reads text with ``parse``; values that are of type ``ready`` already pass unchanged."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str):
+            return parse(value)
+        if ready is not None and type(value) is ready:
+            return value
+        raise ValueError(f"must be text in quotes{example}")
+
+    return BeforeValidator(read)
+
+
+def _texts(parse: Callable[[str], Any]) -> BeforeValidator:
+    """Reads a list of texts, or one text with commas as environment variables need it."""
+
+    def read(value: Any) -> Any:
+        items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            raise ValueError('must be a list of texts, such as ["one", "two"]')  # noqa: TRY004 - pydantic reports ValueError
+        return tuple(parse(item) if isinstance(item, str) else item for item in items if item != "")
+
+    return BeforeValidator(read)
+
+
+def _finite(text: str) -> float:
+    if (seconds := parse_span(text)) == FOREVER:
+        raise ValueError('"forever" is not possible here; write a span of time, such as "30s"')
+    return seconds
+
+
+def _wait(text: str) -> float:
+    if (seconds := _finite(text)) == 0:
+        raise ValueError('must be longer than zero, such as "30s"')
+    return seconds
+
+
+def _size(text: str) -> int:
+    if (size := parse_size(text)) == 0:
+        raise ValueError('must be more than zero, such as "50 GiB"')
+    return size
+
+
+def _secret(text: str) -> Secret | None:
+    return Secret.parse(text) if text else None
+
+
+_SPAN_EXAMPLE = ' with a unit, such as "30s"'
+AnySpan: TypeAlias = Annotated[float, _text(parse_span, example=_SPAN_EXAMPLE)]
+"""Seconds, zero and FOREVER included."""
+Span: TypeAlias = Annotated[float, _text(_finite, example=_SPAN_EXAMPLE)]
+"""Seconds, zero included."""
+Wait: TypeAlias = Annotated[float, _text(_wait, example=_SPAN_EXAMPLE)]
+"""Seconds, more than zero."""
+Size: TypeAlias = Annotated[int, _text(_size, example=' with a unit, such as "50 GiB"')]
+"""Bytes, more than zero."""
+Listen: TypeAlias = Annotated[Address, _text(parse_address, Address, ', such as "127.0.0.1:5555"')]
+PublicUrl: TypeAlias = Annotated[str, _text(parse_public_url)]
+UpstreamUrl: TypeAlias = Annotated[str, _text(parse_url)]
+UpstreamName: TypeAlias = Annotated[str, _text(parse_name)]
+SecretText: TypeAlias = Annotated[Secret | None, _text(_secret, Secret)]
+Hosts: TypeAlias = Annotated[tuple[str, ...], _texts(parse_host)]
+Origins: TypeAlias = Annotated[tuple[str, ...], _texts(parse_origin)]
+Networks: TypeAlias = Annotated[tuple[Network, ...], _texts(parse_network)]

@@ -1,0 +1,124 @@
+"""Layers are the places that configuration comes from: command line, environment, file."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from nugetproxy.config.places import derive_name
+from nugetproxy.errors import ConfigError
+
+Tree: TypeAlias = dict[str, Any]
+Key: TypeAlias = tuple[str, ...]
+
+PREFIX = "NUGETPROXY_"
+NOT_OURS = "NUGETPROXY_TEST_"
+"""Variables of the test suite, which share the prefix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One source of values: what it is called, its tree of values, how each key is spelled there."""
+
+    label: str
+    values: Tree
+    spelled: Mapping[Key, str]
+
+    def origin(self, key: Key) -> str:
+        """How to name this source in an error about ``key``; empty when it says nothing about it."""
+        for length in range(len(key), 0, -1):
+            if key[:length] in self.spelled:
+                return self.spelled[key[:length]]
+        return self.label if contains(self.values, key) else ""
+
+    def without(self, name: str) -> Layer:
+        """The same source, silent about the table ``name``."""
+        return Layer(self.label, {key: value for key, value in self.values.items() if key != name}, self.spelled)
+
+
+def contains(tree: Tree, key: Key) -> bool:
+    """Whether ``key`` leads to a value in ``tree``."""
+    at: Any = tree
+    for part in key:
+        if not isinstance(at, dict) or part not in at:
+            return False
+        at = at[part]
+    return True
+
+
+def file_layer(file: Path) -> Layer:
+    """The values of a TOML file; raises ConfigError."""
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigError((f"{file}: cannot be read: {error.strerror}",)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError((f"{file}: is not text in UTF-8",)) from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError((f"{file}: is not valid TOML: {error}",)) from error
+    return Layer(str(file), values, {})
+
+
+def environment_layer(environ: Mapping[str, str]) -> Layer:
+    """The values of ``NUGETPROXY_SECTION__KEY`` variables; tables and lists may be JSON. Raises ConfigError."""
+    values: Tree = {}
+    spelled: dict[Key, str] = {}
+    problems: list[str] = []
+    for variable, text in _ours(environ):
+        key = tuple(variable[len(PREFIX) :].lower().split("__"))
+        table = values
+        for part in key[:-1]:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                break
+        if not isinstance(table, dict) or key[-1] in table:
+            problems.append(f"{variable}: contradicts another variable that sets the same key")
+            continue
+        table[key[-1]] = _read(text)
+        spelled[key] = variable
+    if problems:
+        raise ConfigError(tuple(problems))
+    return Layer("the environment", values, spelled)
+
+
+def _ours(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for variable, text in sorted(environ.items()):
+        if variable.upper().startswith(PREFIX) and not variable.upper().startswith(NOT_OURS):
+            yield variable, text
+
+
+def _read(text: str) -> Any:
+    """JSON where it looks like a table or a list, else the text; "[::1]:5555" is text."""
+    if text.lstrip().startswith(("{", "[")):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+def flags_layer(listen: str | None, upstreams: tuple[str, ...], cache_dir: str | None) -> Layer:
+    """The values of the command line; ``upstreams`` are URLs, the first one is published at ``/v3/``.
+
+    Raises ConfigError when a URL is malformed.
+    """
+    values: Tree = {}
+    spelled: dict[Key, str] = {}
+    if listen is not None:
+        values["server"] = {"listen": listen}
+        spelled["server", "listen"] = "--listen"
+    if cache_dir is not None:
+        values["cache"] = {"directory": cache_dir}
+        spelled["cache", "directory"] = "--cache-dir"
+    try:
+        named = {derive_name(url): {"url": url} for url in upstreams}
+    except ValueError as error:
+        raise ConfigError((f"--upstream: {error}",)) from error
+    if named:
+        values["upstreams"] = named
+        spelled["upstreams",] = "--upstream"
+    return Layer("the command line", values, spelled)

@@ -1,0 +1,233 @@
+"""Config is the typed form of everything that an operator may set."""
+
+from __future__ import annotations
+
+import base64
+import re
+import resource
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from platformdirs import user_cache_path
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from nugetproxy.caching.policy import Policy
+from nugetproxy.config.fields import (
+    AnySpan,
+    Hosts,
+    Listen,
+    Networks,
+    Origins,
+    PublicUrl,
+    SecretText,
+    Size,
+    Span,
+    UpstreamName,
+    UpstreamUrl,
+    Wait,
+)
+from nugetproxy.config.places import Address, parse_network
+from nugetproxy.config.secrets import Secret, parse_header_value
+from nugetproxy.config.units import GIB, MIB
+from nugetproxy.nuget.policies import POLICIES, Kind
+
+NUGET_ORG = "https://api.nuget.org/v3/index.json"
+MOST_CONNECTIONS = 4000
+DESCRIPTORS_FOR_CLIENTS = 0.6
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OUR_HEADERS = frozenset(
+    (
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "accept-encoding",
+        "range",
+        "if-range",
+        "te",
+        "expect",
+    )
+)
+
+
+class Section(BaseModel):
+    """What all tables share: unknown keys are errors, values never appear in error texts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Server(Section):
+    """How clients reach us; durations in seconds."""
+
+    listen: Listen = Address("127.0.0.1", 5555)
+    public_url: PublicUrl = ""
+    allowed_hosts: Hosts = ()
+    trusted_proxies: Networks = ()
+    metrics_from: Networks = (parse_network("127.0.0.0/8"), parse_network("::1/128"))
+    allow_anonymous: bool = False
+    drain: Span = 30.0
+    max_connections: int = Field(default=0, ge=0)
+    max_connections_per_ip: int = Field(default=200, ge=1)
+    header_timeout: Wait = 30.0
+    body_timeout: Wait = 30.0
+    write_timeout: Wait = 60.0
+
+    @property
+    def connection_limit(self) -> int:
+        """``max_connections``, or what the process's limit of open files leaves room for."""
+        if self.max_connections:
+            return self.max_connections
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return MOST_CONNECTIONS if soft < 0 else max(1, min(MOST_CONNECTIONS, int(soft * DESCRIPTORS_FOR_CLIENTS)))
+
+
+class Cache(Section):
+    """Where and how much we keep; sizes in bytes."""
+
+    directory: str = ""
+    max_size: Size = 50 * GIB
+    max_documents: Size = 2 * GIB
+    hot_memory: Size = 32 * MIB
+    force_network_filesystem: bool = False
+
+    @property
+    def path(self) -> Path:
+        """The cache directory: the configured one, or the platform's place for this user's caches."""
+        return Path(self.directory).expanduser().absolute() if self.directory else user_cache_path("nugetproxy")
+
+
+class Log(Section):
+    """What is written to the log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Limits(Section):
+    """The largest things that are accepted, in bytes."""
+
+    push: Size = 250 * MIB
+    package: Size = 1 * GIB
+    document: Size = 64 * MIB
+
+
+class Upstream(Section):
+    """One remote feed; durations in seconds."""
+
+    url: UpstreamUrl
+    username: str = ""
+    password: SecretText = None
+    headers: Mapping[str, str | Secret] = Field(default_factory=dict, repr=False)
+    hosts: Hosts = ()
+    credential_origins: Origins = ()
+    internal: bool = False
+    offline: bool = False
+    push: bool = True
+    delete: bool = True
+    tries: int = Field(default=3, ge=1, le=10)
+    connect_timeout: Wait = 2.0
+    read_timeout: Wait = 30.0
+    document_deadline: Wait = 15.0
+    connections: int = Field(default=64, ge=1, le=1000)
+    breaker_failures: int = Field(default=5, ge=1)
+    breaker_open: Wait = 5.0
+    breaker_max: Wait = 60.0
+    ca_file: str = ""
+
+    @field_validator("headers", mode="before")
+    @classmethod
+    def _read_headers(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping) or not all(isinstance(text, str | Secret) for text in value.values()):
+            raise ValueError('must be a table of texts, such as { "X-Team" = "build" }')
+        return {name: text if isinstance(text, Secret) else _header(name, text) for name, text in value.items()}
+
+    @property
+    def has_credentials(self) -> bool:
+        """Whether requests to this upstream carry something that others must not have."""
+        return self.password is not None or any(isinstance(value, Secret) for value in self.headers.values())
+
+    @property
+    def secrets(self) -> tuple[tuple[str, Secret], ...]:
+        """Every reference with the key that it stands under."""
+        own = () if self.password is None else (("password", self.password),)
+        return own + tuple(
+            (f"headers.{name}", value) for name, value in self.headers.items() if isinstance(value, Secret)
+        )
+
+    def request_headers(self) -> dict[str, str]:
+        """The configured headers with every secret filled in; Basic credentials as ``Authorization``.
+
+        Raises ValueError when a secret's variable or file is missing.
+        """
+        headers = {name: value.reveal() if isinstance(value, Secret) else value for name, value in self.headers.items()}
+        if self.password is not None:
+            pair = f"{self.username}:{self.password.reveal()}"
+            headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        return headers
+
+    def secret_values(self) -> tuple[str, ...]:
+        """What must never be printed: the secrets themselves, and their encoded form in ``Authorization``."""
+        revealed = {secret.reveal() for _, secret in self.secrets}
+        sent = self.request_headers()
+        basic = {sent["Authorization"].removeprefix("Basic ")} if self.password is not None else set()
+        return tuple(sorted(revealed | basic))
+
+
+def _header(name: str, value: str) -> str | Secret:
+    if _HEADER_NAME.fullmatch(name) is None or name.lower() in _OUR_HEADERS:
+        raise ValueError(f"{name!r} is not a header that can be set")
+    try:
+        return parse_header_value(name, value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+class PolicyCells(Section):
+    """The cells of one policy that the operator replaces, in seconds; None leaves the built-in value."""
+
+    fresh: AnySpan | None = None
+    refresh: AnySpan | None = None
+    on_error: AnySpan | None = None
+    absent: AnySpan | None = None
+
+
+class Config(BaseSettings):
+    """Everything that may be set; the first upstream is the one published at ``/v3/``.
+
+    Built from its arguments only: ``nugetproxy.config.load`` brings in files and the environment.
+    """
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, case_sensitive=True)
+
+    server: Server = Server()
+    cache: Cache = Cache()
+    log: Log = Log()
+    limits: Limits = Limits()
+    upstreams: Mapping[UpstreamName, Upstream] = Field(
+        default_factory=lambda: {"nuget.org": Upstream(url=NUGET_ORG)}, min_length=1
+    )
+    policy: Mapping[Kind, PolicyCells] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only, so that a Config is the same on every machine."""
+        return (init_settings,)
+
+    def policies(self) -> Mapping[Kind, Policy]:
+        """The complete policy table: the built-in one with the configured cells in place."""
+        table = dict(POLICIES)
+        for kind, cells in self.policy.items():
+            given = {name: value for name, value in cells if value is not None}
+            table[kind] = replace(table[kind], **given)
+        return MappingProxyType(table)

@@ -1,0 +1,98 @@
+"""Units reads the spans and sizes that people write in configuration files."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from nugetproxy.caching.policy import DAY, FOREVER, HOUR, MINUTE, SECOND
+
+KIB, MIB, GIB, TIB = 1024, 1024**2, 1024**3, 1024**4
+
+_SPANS = {
+    "ms": 0.001,
+    **dict.fromkeys(("s", "sec", "second", "seconds"), SECOND),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), MINUTE),
+    **dict.fromkeys(("h", "hour", "hours"), HOUR),
+    **dict.fromkeys(("d", "day", "days"), DAY),
+    **dict.fromkeys(("w", "week", "weeks"), 7 * DAY),
+}
+_SIZES = {
+    **dict.fromkeys(("b", "byte", "bytes"), 1),
+    "kb": 10**3,
+    "mb": 10**6,
+    "gb": 10**9,
+    "tb": 10**12,
+    "kib": KIB,
+    "mib": MIB,
+    "gib": GIB,
+    "tib": TIB,
+}
+_SPAN_NAMES = (("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", 0.001))
+_SIZE_NAMES = (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB))
+
+_PART = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]+)\s*", re.ASCII)
+
+
+def parse_span(text: str) -> float:
+    """The seconds in ``text``: "30s", "1h 30m", "7 days", "0" or "forever" (infinity).
+
+    Raises ValueError with a sentence for the operator.
+    """
+    spelled = text.strip().lower()
+    if spelled == "forever":
+        return FOREVER
+    if spelled == "0":
+        return 0.0
+    parts = _parts(spelled, _SPANS)
+    if not parts:
+        raise ValueError(f'{text!r} is not a span of time; write a number and a unit, such as "30s", "5m", "12h", "7d"')
+    return math.fsum(number * unit for number, unit in parts)
+
+
+def parse_size(text: str) -> int:
+    """The bytes in ``text``: "50 GiB", "1.5 GB", "0" or "4096 bytes".
+
+    Raises ValueError with a sentence for the operator.
+    """
+    spelled = text.strip().lower()
+    if spelled == "0":
+        return 0
+    parts = _parts(spelled, _SIZES)
+    if len(parts) != 1:
+        raise ValueError(f'{text!r} is not a size; write a number and a unit, such as "512 MiB" or "50 GiB"')
+    number, unit = parts[0]
+    return round(number * unit)
+
+
+def _parts(spelled: str, units: dict[str, float] | dict[str, int]) -> list[tuple[float, float]]:
+    """Every number with its unit; empty when anything else is in the text."""
+    found: list[tuple[float, float]] = []
+    at = 0
+    while at < len(spelled):
+        part = _PART.match(spelled, at)
+        if part is None or part[2] not in units:
+            return []
+        found.append((float(part[1]), units[part[2]]))
+        at = part.end()
+    return found
+
+
+def span_text(seconds: float) -> str:
+    """``seconds`` as people write it, and as ``parse_span`` reads it: "1h30m", "forever"."""
+    if seconds == FOREVER:
+        return "forever"
+    rest, text = round(seconds * 1000), ""
+    for name, unit in _SPAN_NAMES:
+        count, rest = divmod(rest, round(unit * 1000))
+        if count:
+            text += f"{count}{name}"
+    return text or "0"
+
+
+def size_text(size: int) -> str:
+    """``size`` bytes as people write it, and as ``parse_size`` reads it: "50 GiB"."""
+    for name, unit in _SIZE_NAMES:
+        if size and size % unit == 0:
+            return f"{size // unit} {name}"
+    return f"{size} bytes" if size else "0"
