@@ -1,13 +1,32 @@
-"""Documents of the NuGet V3 protocol: one import for reading, checking or rewriting them."""
+"""Documents of the NuGet V3 protocol: one import for whoever reads, checks or renders them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
-from nugetproxy.nuget.exactjson import InvalidDocument
-from nugetproxy.nuget.identity import Version
+from nugetproxy.nuget.checks import check
+from nugetproxy.nuget.exactjson import InvalidDocument, dumps, loads, loads_exact, without_bom
+from nugetproxy.nuget.index import render_index
 from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.registration import (
+    CONTEXT,
+    DEPENDENCY_GROUPS,
+    DEPRECATION,
+    INDEX,
+    LEAF,
+    PAGE,
+    PageRef,
+    page_commit,
+    registration_pages,
+    stated_content,
+)
+from nugetproxy.nuget.rewrite import Field, Fields, Link, Rewriter, View, content, follows, rewrite, shown
 from nugetproxy.nuget.services import ServiceMap, parse_service_index
+from nugetproxy.nuget.urls import absolute, without_fragment
+from nugetproxy.nuget.versionlist import listed_versions, render_versions
 
 __all__ = [
     "InvalidDocument",
@@ -27,70 +46,116 @@ __all__ = [
     "vulnerability_pages",
 ]
 
+_SHOWN = Field(shown)
 
-@dataclass(frozen=True, slots=True)
-class View:
-    services: ServiceMap
-    base: str
-    url: str
-    resource: str = ""
+_SEARCH: Fields = {
+    "@context": CONTEXT,
+    "data": Field(
+        inner={
+            "packageContent": Field(content),
+            "@id": Field(follows(Kind.REGISTRATION)),
+            "registration": Field(follows(Kind.REGISTRATION)),
+            "iconUrl": _SHOWN,
+            "licenseUrl": _SHOWN,
+            "readmeUrl": _SHOWN,
+            "versions": Field(inner={"@id": Field(follows(Kind.REGISTRATION_LEAF))}),
+            "deprecation": DEPRECATION,
+        }
+    ),
+}
+_VULNERABILITIES: Fields = {"@id": Field(follows(Kind.VULNERABILITY_PAGE))}
+_CATALOG: Fields = {
+    "@context": CONTEXT,
+    "@id": Field(follows(Kind.CATALOG)),
+    "items": Field(inner={"@id": Field(follows(Kind.CATALOG_PAGE)), "parent": Field(follows(Kind.CATALOG))}),
+}
+_CATALOG_PAGE: Fields = {
+    "@context": CONTEXT,
+    "@id": Field(follows(Kind.CATALOG_PAGE)),
+    "parent": Field(follows(Kind.CATALOG)),
+    "items": Field(inner={"@id": Field(follows(Kind.CATALOG_LEAF)), "parent": Field(follows(Kind.CATALOG_PAGE))}),
+}
+_CATALOG_LEAF: Fields = {
+    "packageContent": Field(content),
+    "@context": CONTEXT,
+    "@id": Field(follows(Kind.CATALOG_LEAF)),
+    "parent": Field(follows(Kind.CATALOG_PAGE)),
+    "iconUrl": _SHOWN,
+    "licenseUrl": _SHOWN,
+    "readmeUrl": _SHOWN,
+    "dependencyGroups": DEPENDENCY_GROUPS,
+    "packageEntries": Field(inner={"@id": _SHOWN}),
+    "packageTypes": Field(inner={"@id": _SHOWN}),
+    "deprecation": DEPRECATION,
+    "vulnerabilities": Field(inner={"@id": _SHOWN}),
+}
 
+_FIELDS: Mapping[Kind, Fields] = MappingProxyType(
+    {
+        Kind.REGISTRATION: INDEX,
+        Kind.REGISTRATION_PAGE: PAGE,
+        Kind.REGISTRATION_LEAF: LEAF,
+        Kind.SEARCH: _SEARCH,
+        Kind.VULNERABILITIES: _VULNERABILITIES,
+        Kind.CATALOG: _CATALOG,
+        Kind.CATALOG_PAGE: _CATALOG_PAGE,
+        Kind.CATALOG_LEAF: _CATALOG_LEAF,
+    }
+)
+"""Where the URLs are, in the kinds of documents that have any."""
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    token: str
-    kind: Kind
-    url: str
+_AS_THEY_ARE = frozenset({Kind.AUTOCOMPLETE, Kind.SIGNATURES, Kind.VULNERABILITY_PAGE})
+"""JSON without a URL that leads to us: only a byte order mark goes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
+    """A document as one client sees it."""
+
     body: bytes
     links: tuple[Link, ...] = ()
+    """Opaque links in ``body``; they must be kept before it is sent."""
     dropped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class PageRef:
-    url: str
-    commit: str
-
-
-def render_index(services: ServiceMap, base: str, *, secure: bool) -> bytes:
-    """The service index as a client of ``base`` (ending in ``/v3/``) sees it."""
-    raise NotImplementedError
-
-
-def check(kind: Kind, body: bytes, *, id: str = "") -> None:
-    """Raises InvalidDocument unless ``body`` is a usable document of ``kind`` (about package ``id``)."""
-    raise NotImplementedError
+    """Elements of a version list that are no versions, for the log."""
 
 
 def render(kind: Kind, body: bytes, view: View) -> Rendered:
-    """``body`` as a client of ``view.base`` sees it."""
-    raise NotImplementedError
+    """``body`` (which passed ``check``) as clients of ``view.base`` see it. Raises InvalidDocument.
+
+    Only URL fields change; the types of all values, their order and unknown fields stay.
+    """
+    if kind is Kind.INDEX:
+        return Rendered(render_index(view.services, view.base, secure=view.base[:6].lower() == "https:"))
+    if kind is Kind.VERSIONS:
+        listed, dropped = render_versions(body)
+        return Rendered(listed, dropped=dropped)
+    fields = _FIELDS.get(kind)
+    if fields is None:
+        return Rendered(without_bom(body) if kind in _AS_THEY_ARE else body)
+    document = loads_exact(body)
+    rewriter = Rewriter(view)
+    rewrite(_shape(kind, fields, document), document, rewriter)
+    return Rendered(dumps(document), tuple(rewriter.links.values()))
 
 
-def registration_pages(body: bytes, url: str) -> tuple[PageRef, ...]:
-    """The pages that a registration index does not hold itself."""
-    raise NotImplementedError
-
-
-def page_commit(body: bytes) -> str:
-    """What identifies the state of a registration page (or index)."""
-    raise NotImplementedError
+def _shape(kind: Kind, fields: Fields, document: Any) -> Fields:
+    """A leaf of a catalog whose paths are not nuget.org's is routed as a page, but it has no items."""
+    if kind is Kind.CATALOG_PAGE and isinstance(document, dict) and "items" not in document:
+        return _CATALOG_LEAF
+    return fields
 
 
 def vulnerability_pages(body: bytes, url: str) -> tuple[PageRef, ...]:
-    """The pages of a vulnerability index, in its order."""
-    raise NotImplementedError
+    """The pages of the vulnerability index ``body`` (which came from ``url``), in its order; commit is ``@updated``.
 
-
-def listed_versions(body: bytes) -> tuple[tuple[str, Version], ...]:
-    """(upstream's spelling, version) of a version list, ascending, each version once."""
-    raise NotImplementedError
-
-
-def stated_content(body: bytes, version: Version, url: str) -> str | None:
-    """The ``packageContent`` URL that a registration index, page or leaf states for ``version``."""
-    raise NotImplementedError
+    Raises InvalidDocument.
+    """
+    check(Kind.VULNERABILITIES, body)
+    found: dict[str, PageRef] = {}
+    for page in loads(body):
+        target = absolute(page["@id"], url)
+        updated = page.get("@updated")
+        if target is not None:
+            target = without_fragment(target)
+            found.setdefault(target, PageRef(target, updated if isinstance(updated, str) else ""))
+    return tuple(found.values())

@@ -12,6 +12,8 @@ from nugetproxy.errors import ProxyError
 
 _BOM = b"\xef\xbb\xbf"
 
+_TOO_DEEP = "nested too deeply"
+
 _PLAIN_NUMBERS = re.compile(
     rb'(?:[^"\d-]++|"[^"\\]*+(?:\\.[^"\\]*+)*+"|(?:0|-?[1-9]\d{0,17})(?![\d.eE]))*+',
     re.DOTALL,
@@ -44,7 +46,7 @@ def without_bom(body: bytes) -> bytes:
 def loads(body: bytes) -> Any:
     """The JSON value in ``body``; a byte order mark is tolerated.
 
-    Raises InvalidDocument for anything else, also for NaN and for nesting deeper than 1024 levels.
+    Raises InvalidDocument for anything else, also for NaN.
     """
     body = without_bom(body)
     try:
@@ -66,12 +68,21 @@ def loads_exact(body: bytes) -> Any:
     if plain is not None and plain.end() == len(body):
         return value
     text = _ESCAPE.sub(_replace_lone_surrogate, body).decode()
-    return json.loads(text, parse_float=orjson.Fragment, parse_int=_exact_int)
+    try:
+        return json.loads(text, parse_float=orjson.Fragment, parse_int=_exact_int)
+    except RecursionError as error:
+        raise InvalidDocument(_TOO_DEEP) from error
 
 
 def dumps(value: Any) -> bytes:
-    """``value`` as compact UTF-8 JSON without a byte order mark."""
-    return orjson.dumps(value)
+    """``value`` as compact UTF-8 JSON without a byte order mark.
+
+    Raises InvalidDocument when it is nested deeper than 254 levels.
+    """
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
+        raise InvalidDocument(_TOO_DEEP) from error
 
 
 def _exact_int(text: str) -> Any:

@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
 from nugetproxy.nuget.policies import Kind
-from nugetproxy.nuget.resources import BY_NAME, RESOURCES, Resource, Shape
+from nugetproxy.nuget.resources import RESOURCES, Resource, Shape
 
 MAX_PATH = 1024
 LINK = "link"
@@ -19,12 +19,9 @@ LINK = "link"
 
 # The only encodings that NuGet needs: "+" of version metadata, and UTF-8 beyond ASCII in package ids. Everything
 # else (%2f, %5c, %00, %25, %2e ...) has no business here, so no second decoding can turn a path into another.
-_SAFE_PATH = re.compile(r"(?:[A-Za-z0-9._~+/-]|%2[bB]|(?:%[89a-fA-F][0-9a-fA-F])+){1,%d}" % MAX_PATH)
+_SAFE_PATH = re.compile(r"(?:[A-Za-z0-9._~+/-]|%2[bB]|%[89a-fA-F][0-9a-fA-F])+")
 _SEGMENT = re.compile(r"[\w~+-](?:[\w.~+-]*[\w~+-])?")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
-
-# Windows takes these names for devices, in any directory (protocol rules on file names).
-_DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{name}{n}" for name in ("com", "lpt") for n in range(1, 10))})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +93,7 @@ Word = Callable[[_Words, list[str], list[str]], bool]
 
 def _id(words: _Words, raw: list[str], text: list[str]) -> bool:
     words.id = PackageId.parse(text[0])
-    if words.id is None or words.id.lower in _DEVICES:
+    if words.id is None:
         return False
     words.rest.append(quote(words.id.lower))
     words.alternatives.append(raw[0])
@@ -105,7 +102,7 @@ def _id(words: _Words, raw: list[str], text: list[str]) -> bool:
 
 def _version(words: _Words, raw: list[str], text: list[str]) -> bool:
     words.version = Version.parse(text[0])
-    if words.version is None:
+    if words.version is None or words.id is None or PackageIdentity.parse(words.id.text, text[0]) is None:
         return False
     words.rest.append(words.version.url)
     words.alternatives.append(raw[0])
@@ -114,7 +111,7 @@ def _version(words: _Words, raw: list[str], text: list[str]) -> bool:
 
 def _leaf(words: _Words, raw: list[str], text: list[str]) -> bool:
     stem = text[0].removesuffix(".json")
-    if len(text) > 1 or stem == text[0] or not _version(words, raw, [stem]):
+    if stem == text[0] or not _version(words, raw, [stem]):
         return False
     words.rest[-1] += ".json"
     return True
@@ -252,7 +249,7 @@ def _write_route(resource: str, raw: list[str]) -> Route | None:
     if segments is None:
         return None
     words = segments[1:] if segments[0] == "create-verification-key" else segments
-    id_ = PackageId.parse(words[0]) if words and BY_NAME[resource].name == "package" else None
+    id_ = PackageId.parse(words[0]) if words and resource == "package" else None
     identity = PackageIdentity.parse(words[0], words[1]) if id_ and len(words) > 1 else None
     return Route(
         kind=None,
