@@ -93,9 +93,13 @@ def read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> b
         raise _broken(f"{name!r} does not lie before the central directory")
     try:
         with archive.open(info) as stream:
-            return stream.read(limit + 1)  # never past file_size: zipfile stops there, then compares the CRC
+            # Asking for no more than is stated keeps zipfile from inflating more; at the end it compares the CRC.
+            content = stream.read(info.file_size + 1)
     except _ZIP_ERRORS as error:
         raise _broken(f"{name!r} is damaged ({error})") from error
+    if len(content) != info.file_size:
+        raise _broken(f"{name!r} is shorter than stated")
+    return content
 
 
 def read_member(file: BinaryIO, path: str, limit: int) -> bytes | None:
