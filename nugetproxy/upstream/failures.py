@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from nugetproxy.errors import UpstreamRefused
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from nugetproxy.errors import Reason, UpstreamFailure, UpstreamRefused, upstream_failure
+from nugetproxy.metrics import Metrics
+from nugetproxy.upstream.resolver import AddressDenied, LookupTimeout
 
 
 class OutcomeUnknown(UpstreamRefused):
@@ -13,3 +23,113 @@ class OutcomeUnknown(UpstreamRefused):
             f"Upstream {self.upstream!r} was lost after the request had been sent ({self.reason}: {self.detail}); "
             "whether it was carried out is unknown. Look before repeating it."
         )
+
+
+class ConnectionDropped(aiohttp.ClientError):
+    """Upstream closed or reset the connection before it answered.
+
+    Stands in for ServerDisconnectedError and ClientOSError, upon which aiohttp would send the request again
+    unasked and uncounted, PUT and DELETE too.
+    """
+
+
+@dataclass(slots=True)
+class Trip:
+    """How far one request got."""
+
+    redirected: bool = False
+    """It follows a redirect."""
+    reused: bool = False
+    """It went over a connection that had been idle in the pool."""
+    connected: bool = False
+    """It has a connection."""
+    answered: bool = False
+    """The response's headers have arrived."""
+
+
+Named = tuple[Reason, str]
+
+
+def _connector(error: aiohttp.ClientConnectorError, trip: Trip) -> Named:
+    cause = error.os_error
+    if isinstance(cause, AddressDenied):
+        return (Reason.REDIRECT_DENIED if trip.redirected else Reason.ID_DENIED), "not a public address"
+    if isinstance(cause, LookupTimeout):
+        return Reason.DNS_TIMEOUT, "the name look-up timed out"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Reason.DNS, "the name cannot be looked up"
+    if isinstance(cause, ConnectionResetError):
+        return Reason.RESET, "the connection was reset while it was set up"
+    return Reason.REFUSED, "the connection was refused"
+
+
+def _payload(error: aiohttp.ClientPayloadError, _: Trip) -> Named:
+    # aiohttp tells the two apart only in the text, where it puts the socket's own error.
+    if "ConnectionResetError" in str(error):
+        return Reason.RESET, "the connection was reset within the body"
+    return Reason.TRUNCATED, "the connection ended within the body"
+
+
+def _silence(_: Exception, trip: Trip) -> Named:
+    if trip.answered:
+        return Reason.STALL, "nothing more of the body arrived"
+    return Reason.READ_TIMEOUT, "no answer arrived"
+
+
+def _deadline(_: Exception, trip: Trip) -> Named:
+    if trip.connected:
+        return Reason.READ_TIMEOUT, "the answer was not complete in time"
+    return Reason.CONNECT_TIMEOUT, "no connection in time"
+
+
+def _bad_url(_: Exception, trip: Trip) -> Named:
+    return (Reason.REDIRECT_DENIED if trip.redirected else Reason.ID_DENIED), "not a proper host"
+
+
+def _always(reason: Reason, detail: str) -> Callable[[Exception, Trip], Named]:
+    return lambda _error, _trip: (reason, detail)
+
+
+# The first match wins. No text of an exception gets any further: it may hold headers, keys among them.
+_TABLE: tuple[tuple[type[Exception], Callable[..., Named]], ...] = (
+    (aiohttp.ClientConnectorCertificateError, _always(Reason.TLS, "its certificate is not valid")),
+    (aiohttp.ClientConnectorSSLError, _always(Reason.TLS, "the TLS handshake failed")),
+    (aiohttp.ClientConnectorError, _connector),
+    (aiohttp.ConnectionTimeoutError, _always(Reason.CONNECT_TIMEOUT, "no connection in time")),
+    (aiohttp.SocketTimeoutError, _silence),
+    (aiohttp.ClientPayloadError, _payload),
+    (aiohttp.ClientResponseError, _always(Reason.PROTOCOL, "the response is not proper HTTP")),
+    (HttpProcessingError, _always(Reason.PROTOCOL, "the response is not proper HTTP")),
+    (aiohttp.InvalidURL, _bad_url),
+    (ssl.SSLError, _always(Reason.TLS, "TLS failed")),
+    (TimeoutError, _deadline),
+    (aiohttp.ClientError, _always(Reason.RESET, "the connection was closed before an answer")),
+    (OSError, _always(Reason.RESET, "the connection broke")),
+)
+
+
+class Failures:
+    """Makes (so counts) the failures of one upstream."""
+
+    def __init__(self, upstream: str, metrics: Metrics) -> None:
+        self._upstream = upstream
+        self._counter = metrics.upstream_failures
+
+    def make(self, reason: Reason, detail: str = "", *, retry_after: float | None = None) -> UpstreamFailure:
+        """The exception to raise; ``detail`` must be fit for logs and clients."""
+        self.count(reason)
+        return upstream_failure(self._upstream, reason, detail, retry_after=retry_after)
+
+    def count(self, reason: Reason) -> None:
+        """Count a failure that somebody else finds words for."""
+        self._counter.labels(self._upstream, reason).inc()
+
+    @contextmanager
+    def translating(self, origin: str, trip: Trip) -> Iterator[None]:
+        """Turn whatever aiohttp raises inside into UpstreamFailure."""
+        try:
+            yield
+        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            name = next(name for kind, name in _TABLE if isinstance(error, kind))
+            reason, detail = name(error, trip)
+            raise self.make(reason, f"{detail} ({origin})") from error

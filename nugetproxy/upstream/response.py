@@ -1,0 +1,129 @@
+"""Response is one answer whose body is still on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDictProxy
+from prometheus_client import Counter
+from yarl import URL
+
+from nugetproxy.caching.entry import Validators
+from nugetproxy.clock import Clock
+from nugetproxy.errors import Reason, UpstreamFailure
+from nugetproxy.upstream.failures import Failures, Trip
+from nugetproxy.upstream.pace import Pace
+from nugetproxy.upstream.urls import origin_of, without_query
+
+DRAIN = 64 * 1024
+DRAIN_WAIT = 1.0
+
+
+class Response:
+    """aiohttp's response with our exceptions, within a deadline (of the event loop's time)."""
+
+    def __init__(
+        self,
+        answer: aiohttp.ClientResponse,
+        url: URL,
+        *,
+        deadline: float,
+        clock: Clock,
+        failures: Failures,
+        trip: Trip,
+        received: Counter,
+    ) -> None:
+        self._answer = answer
+        self._origin = origin_of(url)
+        self._deadline: float | None = deadline
+        self._clock = clock
+        self._failures = failures
+        self._trip = trip
+        self._received = received
+        self.url = without_query(url)
+        self.status = answer.status
+        self.on_arrival: Callable[[], None] = lambda: None
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        return self._answer.headers
+
+    @property
+    def reason(self) -> str:
+        return self._answer.reason or ""
+
+    @property
+    def length(self) -> int | None:
+        """Content-Length in bytes."""
+        return self._answer.content_length
+
+    @property
+    def coding(self) -> str:
+        """Content-Encoding, lower case; empty for none."""
+        coding = ", ".join(self.headers.getall("Content-Encoding", ())).strip().lower()
+        return "" if coding == "identity" else coding
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("Content-Type", "")
+
+    @property
+    def validators(self) -> Validators:
+        return Validators(self.headers.get("ETag"), self.headers.get("Last-Modified"))
+
+    def take_time(self) -> None:
+        """From here on only silence or a snail's pace end the body: it is a long one."""
+        self._deadline = None
+        self.on_arrival()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, still coded. Raises UpstreamFailure."""
+        pace = Pace()
+        content = self._answer.content
+        while True:
+            began = self._clock.monotonic()
+            with self._failures.translating(self._origin, self._trip):
+                async with asyncio.timeout_at(self._deadline):
+                    piece = await content.readany()
+            if not piece:
+                return
+            slow = pace.too_slow(self._clock.monotonic() - began, len(piece))
+            self._received.inc(len(piece))
+            yield piece
+            if slow:
+                raise self._failures.make(Reason.SLOW, f"less than 1 KiB/s ({self._origin})")
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body, still coded. Raises UpstreamFailure, TOO_LARGE beyond ``limit`` bytes."""
+        self.check_size(self.length, limit)
+        body = bytearray()
+        async for piece in self.chunks():
+            body += piece
+            self.check_size(len(body), limit)
+        return bytes(body)
+
+    def check_size(self, size: int | None, limit: int) -> None:
+        """Raises UpstreamFailure (TOO_LARGE) if ``size`` is known and beyond ``limit``."""
+        if size is not None and size > limit:
+            raise self._failures.make(Reason.TOO_LARGE, f"more than {limit} bytes ({self._origin})")
+
+    def refuse(self, reason: Reason, detail: str) -> UpstreamFailure:
+        """The failure that this response is."""
+        return self._failures.make(reason, f"{detail} ({self._origin})")
+
+    async def drain(self) -> None:
+        """Read the rest of a body nobody wants, if it is short, so that the connection can be used again."""
+        if self.length is None or self.length > DRAIN:
+            return
+        try:
+            async with asyncio.timeout(DRAIN_WAIT):
+                await self._answer.content.read()
+        except (aiohttp.ClientError, HttpProcessingError, OSError):
+            self.close()  # the status is known, and that was all that mattered
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else end it."""
+        self._answer.close()

@@ -1,0 +1,92 @@
+"""When a request is made once more."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from email.utils import parsedate_to_datetime
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import Reason, UpstreamFailure
+from nugetproxy.upstream.settings import UpstreamSettings
+
+T = TypeVar("T")
+
+RETRIED = frozenset(
+    {
+        Reason.REFUSED,
+        Reason.CONNECT_TIMEOUT,
+        Reason.READ_TIMEOUT,
+        Reason.DNS,
+        Reason.DNS_TIMEOUT,
+        Reason.RESET,
+        Reason.TRUNCATED,
+        Reason.STALL,
+        Reason.SERVER_ERROR,
+        Reason.RATE_LIMITED,
+    }
+)
+PATIENCE = 5.0
+"""Longest Retry-After that is waited for, in seconds; a longer one is handed to the client."""
+LONGEST_HOLD = 60.0
+"""Longest Retry-After that is believed, in seconds."""
+
+
+def parse_retry_after(value: str | None, now: float) -> float | None:
+    """Retry-After (RFC 9110 section 10.2.3), seconds or a date, as seconds from ``now``; None if there is none."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value[:9]), LONGEST_HOLD)
+    try:
+        when = parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(0.0, when - now), LONGEST_HOLD)
+
+
+def is_retried(error: BaseException) -> bool:
+    """May this pass within seconds?"""
+    return (
+        isinstance(error, UpstreamFailure)
+        and error.reason in RETRIED
+        and (error.retry_after is None or error.retry_after <= PATIENCE)
+    )
+
+
+def delay(attempt: int, base: float, retry_after: float | None) -> float:
+    """Seconds after failed try number ``attempt`` (from 1): exponential, jittered downwards, not before upstream
+    said."""
+    jittered = base * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - to spread, not to hide
+    return jittered if retry_after is None else retry_after + jittered
+
+
+async def with_retries(
+    attempt: Callable[[], Awaitable[T]], settings: UpstreamSettings, clock: Clock, retried: Callable[[], None]
+) -> T:
+    """What ``attempt`` returns, tried up to ``settings.tries`` times within ``settings.document_deadline``.
+
+    ``retried`` is called before each further try. Raises the last try's exception.
+    """
+    began = clock.monotonic()
+
+    def wait(state: RetryCallState) -> float:
+        error = state.outcome.exception() if state.outcome else None
+        return delay(state.attempt_number, settings.retry_delay, getattr(error, "retry_after", None))
+
+    def stop(state: RetryCallState) -> bool:
+        spent = clock.monotonic() - began + state.upcoming_sleep
+        return state.attempt_number >= settings.tries or spent >= settings.document_deadline
+
+    return await AsyncRetrying(
+        sleep=clock.sleep,
+        stop=stop,
+        wait=wait,
+        retry=retry_if_exception(is_retried),
+        before_sleep=lambda _: retried(),
+        reraise=True,
+    )(attempt)

@@ -1,0 +1,111 @@
+"""The aiohttp sessions of one upstream, set up so that nothing happens unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from enum import StrEnum
+from types import SimpleNamespace
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+
+from nugetproxy.errors import ConfigError
+from nugetproxy.upstream.failures import ConnectionDropped, Trip
+from nugetproxy.upstream.settings import UpstreamSettings
+
+READ_BUFFER = 256 * 1024
+LINE = 8190
+HEADERS = 100
+
+
+class Lane(StrEnum):
+    """Bulkheads: one sort of request cannot use up the connections of another."""
+
+    DOCUMENTS = "documents"
+    PACKAGES = "packages"
+    WRITES = "writes"
+
+
+def tls_context(settings: UpstreamSettings) -> ssl.SSLContext:
+    """Certificates are always verified. Reads files. Raises ConfigError if ``ca_file`` cannot be used."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if settings.ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=settings.ca_file)
+        except OSError as error:
+            raise ConfigError(
+                (f"upstream {settings.name!r}: ca_file {settings.ca_file!r} is not a readable PEM file.",)
+            ) from error
+    return context
+
+
+def open_session(
+    lane: Lane, settings: UpstreamSettings, resolver: AbstractResolver, tls: ssl.SSLContext
+) -> aiohttp.ClientSession:
+    """A session for ``lane``; requests must bring all headers, a Trip as ``trace_request_ctx``."""
+    connector = aiohttp.TCPConnector(
+        resolver=resolver,
+        ssl=tls,
+        # Our own semaphore counts: waiting for a connection must not look like an upstream that is down.
+        limit=0,
+        ttl_dns_cache=60,
+        # A write over a connection that upstream just closed could not be told from one that was carried out.
+        force_close=lane is Lane.WRITES,
+    )
+    return aiohttp.ClientSession(
+        connector=connector,
+        timeout=request_timeout(settings, settings.read_timeout),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        auto_decompress=False,
+        read_bufsize=READ_BUFFER,
+        max_line_size=LINE,
+        max_field_size=LINE,
+        max_headers=HEADERS,
+        requote_redirect_url=False,
+        skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
+        middlewares=(_once,),
+        trace_configs=[_tracing()],
+    )
+
+
+def request_timeout(settings: UpstreamSettings, silence: float) -> aiohttp.ClientTimeout:
+    """No total time-out: it would cut long downloads. ``silence``: longest without a byte, in seconds."""
+    return aiohttp.ClientTimeout(
+        total=None,
+        connect=2.5 * settings.connect_timeout,
+        sock_connect=settings.connect_timeout,
+        sock_read=silence,
+    )
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
+        raise
+    except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+        raise ConnectionDropped from error
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    async def created(_: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+        context.trace_request_ctx.connected = True
+
+    async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
+        trip: Trip = context.trace_request_ctx
+        trip.connected = trip.reused = True
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_end.append(created)
+    config.on_connection_reuseconn.append(reused)
+    return config
+
+
+async def close_session(session: aiohttp.ClientSession) -> None:
+    """Close it, giving the transports one turn of the loop to end."""
+    await session.close()
+    await asyncio.sleep(0)

@@ -1,0 +1,240 @@
+"""Wire makes single requests, along redirects."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from multidict import CIMultiDict
+from yarl import URL
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import Reason, UpstreamFailure
+from nugetproxy.metrics import Metrics
+from nugetproxy.upstream.addresses import Reach, is_literal
+from nugetproxy.upstream.breakers import Breakers
+from nugetproxy.upstream.failures import ConnectionDropped, Failures, Trip
+from nugetproxy.upstream.outgoing import Outgoing
+from nugetproxy.upstream.resolver import GuardedResolver, ThreadResolver
+from nugetproxy.upstream.response import Response
+from nugetproxy.upstream.retry import parse_retry_after
+from nugetproxy.upstream.sessions import Lane, close_session, open_session, request_timeout, tls_context
+from nugetproxy.upstream.settings import UpstreamSettings
+from nugetproxy.upstream.urls import UrlDenied, host_of, next_hop, origin_of, parse_url
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+SLOT_WAIT = 60.0
+"""Longest wait of a download for one of the lane's connections, in seconds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to send, without credentials: those depend on the hop."""
+
+    lane: Lane
+    method: str
+    headers: Mapping[str, str]
+
+
+class Wire:
+    """Connections, address checks, circuit breakers, credentials of one upstream; no retries."""
+
+    def __init__(
+        self, settings: UpstreamSettings, clock: Clock, metrics: Metrics, resolver: AbstractResolver | None
+    ) -> None:
+        self.failures = Failures(settings.name, metrics)
+        self.breakers = Breakers(settings, clock, metrics, self.failures)
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._received = metrics.received_bytes.labels(settings.name)
+        self._reach = Reach.of(settings)
+        self._resolver = GuardedResolver(resolver or ThreadResolver(), self._reach, settings.connect_timeout)
+        self._tls = tls_context(settings)
+        self._index = parse_url(settings.index_url)
+        self._credentialed = settings.credential_origins | {origin_of(self._index)}
+        self._sessions: dict[Lane, aiohttp.ClientSession] = {}
+        self._slots = {lane: asyncio.Semaphore(settings.connections) for lane in Lane}
+        self._closed = False
+
+    def url(self, text: str) -> URL:
+        """Raises UpstreamFailure (ID_DENIED) unless this upstream may be asked for it."""
+        try:
+            return parse_url(text)
+        except UrlDenied as denied:
+            raise self.failures.make(Reason.ID_DENIED, denied.why) from denied
+
+    @asynccontextmanager
+    async def read(self, request: Request, url: URL, seconds: float) -> AsyncIterator[Response]:
+        """The final response of a GET or HEAD, at most five redirects away.
+
+        Its headers must have arrived ``seconds`` after a connection slot was free. Statuses that may pass (408, 429,
+        5xx) are raised as UpstreamFailure.
+        """
+        visited = {str(url)}
+        async with self._slot(request.lane, seconds):
+            deadline = asyncio.get_running_loop().time() + seconds
+            while True:
+                async with self._hop(request, url, deadline, redirected=len(visited) > 1) as response:
+                    if response.status not in REDIRECTS:
+                        yield response
+                        return
+                    await response.drain()
+                    try:
+                        url = next_hop(url, response.headers.get("Location"), frozenset(visited))
+                    except UrlDenied as denied:
+                        raise self.failures.make(Reason.REDIRECT_DENIED, denied.why) from denied
+                    visited.add(str(url))
+
+    @asynccontextmanager
+    async def write(
+        self, request: Request, url: URL, body: Outgoing | None, seconds: float, trip: Trip
+    ) -> AsyncIterator[Response]:
+        """The response to a write, sent once; ``trip`` shows how far it got, also after a failure."""
+        async with self._slot(request.lane, seconds):
+            deadline = asyncio.get_running_loop().time() + seconds
+            origin = self._vet(url, redirected=False)
+            with self.breakers.admit(origin) as ticket:
+                timeout = request_timeout(self._settings, seconds)
+                try:
+                    response = await self._send(request, url, trip, deadline, body=body, timeout=timeout)
+                except UpstreamFailure as failure:
+                    if body is not None and body.error is not None:
+                        ticket.disregard()
+                        raise body.error from failure
+                    raise
+                if response.status >= 500:
+                    ticket.disregard()  # it may be the package's fault
+                try:
+                    yield response
+                finally:
+                    response.close()
+
+    async def close(self) -> None:
+        """End all connections; later requests fail with STOPPING."""
+        self._closed = True
+        sessions = list(self._sessions.values())
+        self._sessions.clear()
+        for session in sessions:
+            await close_session(session)
+        await self._resolver.close()
+
+    @asynccontextmanager
+    async def _slot(self, lane: Lane, seconds: float) -> AsyncIterator[None]:
+        slots = self._slots[lane]
+        try:
+            # Packages may queue for longer: a restore asks for hundreds at once, over a slow line.
+            async with asyncio.timeout(SLOT_WAIT if lane is Lane.PACKAGES else seconds):
+                await slots.acquire()
+        except TimeoutError as error:
+            raise self.failures.make(
+                Reason.CONNECT_TIMEOUT, f"all {self._settings.connections} connections for {lane} were busy"
+            ) from error
+        try:
+            yield
+        finally:
+            slots.release()
+
+    @asynccontextmanager
+    async def _hop(self, request: Request, url: URL, deadline: float, *, redirected: bool) -> AsyncIterator[Response]:
+        origin = self._vet(url, redirected=redirected)
+        with self.breakers.admit(origin) as ticket:
+            trip = Trip(redirected=redirected)
+            try:
+                response = await self._send(request, url, trip, deadline, again=True)
+            except _Stale:
+                self._metrics.upstream_retries.labels(self._settings.name).inc()
+                trip = Trip(redirected=redirected)
+                response = await self._send(request, url, trip, deadline)
+            response.on_arrival = ticket.arrived
+            try:
+                await self._check_status(response, origin)
+                yield response
+            finally:
+                response.close()
+
+    async def _send(
+        self,
+        request: Request,
+        url: URL,
+        trip: Trip,
+        deadline: float,
+        *,
+        again: bool = False,
+        body: Outgoing | None = None,
+        timeout: aiohttp.ClientTimeout | None = None,
+    ) -> Response:
+        """Raises UpstreamFailure; but _Stale, if ``again``, where a pooled connection turned out to be closed."""
+        session = self._session(request.lane)
+        origin = origin_of(url)
+        self._metrics.upstream_requests.labels(self._settings.name, request.method).inc()
+        with self.failures.translating(origin, trip):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    answer = await session.request(
+                        request.method,
+                        url,
+                        headers=self._headers(request, origin),
+                        data=body,
+                        allow_redirects=False,
+                        trace_request_ctx=trip,
+                        timeout=timeout or session.timeout,
+                    )
+            except ConnectionDropped as dropped:
+                if again and trip.reused:
+                    raise _Stale from dropped
+                raise
+        trip.answered = True
+        return Response(
+            answer,
+            url,
+            deadline=deadline,
+            clock=self._clock,
+            failures=self.failures,
+            trip=trip,
+            received=self._received,
+        )
+
+    def _session(self, lane: Lane) -> aiohttp.ClientSession:
+        if self._closed:
+            raise self.failures.make(Reason.STOPPING, "the proxy is stopping")
+        session = self._sessions.get(lane)
+        if session is None:
+            session = self._sessions[lane] = open_session(lane, self._settings, self._resolver, self._tls)
+        return session
+
+    def _headers(self, request: Request, origin: str) -> CIMultiDict[str]:
+        """Credentials go to exact origins only, whatever redirects say; what the request brings wins."""
+        headers = CIMultiDict(request.headers)
+        headers.setdefault("User-Agent", self._settings.user_agent)
+        if origin in self._credentialed:
+            for name, value in self._settings.headers.items():
+                headers.setdefault(name, value)
+        return headers
+
+    def _vet(self, url: URL, *, redirected: bool) -> str:
+        """The URL's origin, if it may be asked; names are checked once more when they are looked up."""
+        reason = Reason.REDIRECT_DENIED if redirected else Reason.ID_DENIED
+        origin, host = origin_of(url), host_of(url)
+        if self._index.scheme.lower() == "https" and url.scheme.lower() == "http":
+            raise self.failures.make(reason, f"plain http below an https index ({origin})")
+        if is_literal(host) and not self._reach.allows(host, host):
+            raise self.failures.make(reason, f"not a public address ({origin})")
+        return origin
+
+    async def _check_status(self, response: Response, origin: str) -> None:
+        status = response.status
+        if status < 500 and status not in {408, 429}:
+            return
+        await response.drain()
+        reason = {408: Reason.READ_TIMEOUT, 429: Reason.RATE_LIMITED}.get(status, Reason.SERVER_ERROR)
+        retry_after = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
+        raise self.failures.make(reason, f"status {status} ({origin})", retry_after=retry_after)
+
+
+class _Stale(Exception):
+    """Upstream had closed the pooled connection before it saw the request."""
