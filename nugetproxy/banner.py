@@ -1,0 +1,66 @@
+"""The banner tells, at start, where the proxy listens and how to point NuGet at it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from xml.sax.saxutils import quoteattr
+
+from nugetproxy.config import Address, Config, safe_url
+from nugetproxy.config.units import size_text
+
+NUGET_CONFIG = """\
+<?xml version="1.0" encoding="utf-8"?>
+<configuration>
+  <packageSources>
+    <clear />
+{sources}
+  </packageSources>
+</configuration>"""
+
+
+def banner(config: Config, address: Address) -> str:
+    """What is printed when the proxy listens on ``address`` (with the port that it really got); several lines."""
+    base = public_base(config, address)
+    sources = "\n".join(
+        f"    {source_line(name, f'{base}{path}')}" for name, path in feed_paths(tuple(config.upstreams))
+    )
+    return "\n".join(
+        (
+            f"Listening on http://{address}/v3/index.json",
+            *_facts(config),
+            "",
+            "To use it, put this into nuget.config beside your solution:",
+            "",
+            NUGET_CONFIG.format(sources=sources),
+            "",
+        )
+    )
+
+
+def feed_paths(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Each upstream's name with the path of its service index; the first one has the short path."""
+    for number, name in enumerate(names):
+        yield name, f"/{name}/v3/index.json" if number else "/v3/index.json"
+
+
+def public_base(config: Config, address: Address) -> str:
+    """The URL, without a slash at its end, by which clients are to call us."""
+    if config.server.public_url:
+        return config.server.public_url
+    if not address.is_wildcard:
+        return f"http://{address}"
+    host = config.server.allowed_hosts[0] if config.server.allowed_hosts else "127.0.0.1"
+    return f"http://{Address(host, address.port)}"
+
+
+def source_line(name: str, url: str) -> str:
+    """One line for ``<packageSources>``; plain http needs a permission there since NuGet 6.12."""
+    permission = "" if url.startswith("https://") else ' allowInsecureConnections="true"'
+    return f'<add key={quoteattr(name)} value={quoteattr(url)} protocolVersion="3"{permission} />'
+
+
+def _facts(config: Config) -> Iterator[str]:
+    for name, upstream in config.upstreams.items():
+        state = " (offline: only what is stored)" if upstream.offline else ""
+        yield f"Proxying {name}: {safe_url(upstream.url)}{state}"
+    yield f"Storing in {config.cache.path} (packages up to {size_text(config.cache.max_size)})"

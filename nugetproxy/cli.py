@@ -1,0 +1,107 @@
+"""The command line: start the proxy, check a configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from nugetproxy import __version__
+from nugetproxy.config import Config, load, safe_url, warnings
+from nugetproxy.errors import ConfigError, StoreUnusable
+
+EX_TEMPFAIL = 75
+"""sysexits.h: try again later; here: the cache directory is in use, or not usable."""
+EX_CONFIG = 78
+"""sysexits.h: something is wrong in the configuration."""
+
+app = typer.Typer(
+    name="nugetproxy",
+    help="A caching proxy for NuGet V3 feeds.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def main() -> None:
+    """The entry point of the ``nugetproxy`` command."""
+    app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nugetproxy {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """A caching proxy for NuGet V3 feeds."""
+
+
+@app.command()
+def serve(
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A TOML file; see config/nugetproxy.toml.")
+    ] = None,
+    listen: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen; port 0 takes a free one.")
+    ] = None,
+    upstream: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="A service index, instead of the configured upstreams; may be repeated."),
+    ] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where packages and documents are kept.")
+    ] = None,
+) -> None:
+    """Run the proxy until it is told to stop; without options, one of nuget.org on 127.0.0.1:5555."""
+    settings = _load_or_exit(config, listen=listen, upstreams=upstream or [], cache_dir=cache_dir)
+    from nugetproxy.serve import run  # the whole server: not needed to say what is wrong in a file
+
+    try:
+        code = run(settings)
+    except StoreUnusable as error:
+        _fail([str(error)], EX_TEMPFAIL)
+    raise typer.Exit(code)
+
+
+@app.command("check-config")
+def check_config(file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")]) -> None:
+    """Say what is wrong in a configuration file, together with the environment variables that override it."""
+    settings = _load_or_exit(file)
+    for warning in warnings(settings):
+        typer.echo(f"warning: {warning}", err=True)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{file} is valid.", style="green", markup=False)
+    for line in _summary(settings):
+        console.print(line, markup=False)
+
+
+def _summary(config: Config) -> list[str]:
+    upstreams = [f"Upstream {name}: {safe_url(upstream.url)}" for name, upstream in config.upstreams.items()]
+    return [f"Listens on {config.server.listen}", *upstreams, f"Stores in {config.cache.path}"]
+
+
+def _load_or_exit(
+    file: Path | None, *, listen: str | None = None, upstreams: list[str] | None = None, cache_dir: Path | None = None
+) -> Config:
+    directory = None if cache_dir is None else str(cache_dir)
+    try:
+        return load(file, listen=listen, upstreams=upstreams or [], cache_dir=directory)
+    except ConfigError as error:
+        _fail(error.problems, EX_CONFIG)
+
+
+def _fail(lines: list[str] | tuple[str, ...], code: int) -> NoReturn:
+    for line in lines:
+        typer.echo(line, err=True)
+    raise typer.Exit(code)

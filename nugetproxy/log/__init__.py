@@ -1,0 +1,165 @@
+"""The log: structlog, set up so that it never blocks, never floods, never shows a secret.
+
+``setup`` once at start, ``register_secret`` for every credential, then ``structlog.get_logger()`` anywhere. Where a
+request must stay cheap, keep ``structlog.get_logger().bind()``: a logger that is bound once costs less per event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+import orjson
+import structlog
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from nugetproxy.log.floods import FloodGate
+from nugetproxy.log.redact import redact as _redact
+from nugetproxy.log.redact import register_secret
+from nugetproxy.log.writer import LineWriter
+
+__all__ = ["dropped", "loop_failed", "rate_limited", "register_secret", "setup", "shutdown"]
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+_gate = FloodGate()
+_writer: LineWriter | None = None
+
+
+class _Lines:
+    """What structlog calls a logger: takes finished lines."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = self.msg = writer.write
+
+
+def setup(level: str = "info", fmt: str = "auto", stream: IO[str] | IO[bytes] | None = None) -> None:
+    """Send events of ``level`` and above to ``stream`` (stdout unless given).
+
+    ``fmt`` is "json" (one object per line), "console", or "auto": console on a terminal, else json.
+    """
+    global _writer  # noqa: PLW0603 - the process has one log
+    shutdown()
+    stream = sys.stdout if stream is None else stream
+    terminal = stream is not None and stream.isatty()
+    render = _console(colors=terminal) if fmt == "console" or (fmt == "auto" and terminal) else _json
+    finish: list[Processor] = [_redact, _Stamp(), render]
+    _writer = LineWriter(stream, lambda count: _notice(count, finish))
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, *finish],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=lambda writer=_writer, *_: _Lines(writer),
+        cache_logger_on_first_use=False,
+    )
+    _capture_libraries(LEVELS[level])
+
+
+def shutdown(timeout: float = 1.0) -> None:
+    """Write out what is queued, for at most ``timeout`` seconds."""
+    if _writer is not None:
+        _writer.close(timeout)
+
+
+def dropped() -> int:
+    """How many lines were dropped because the stream was blocked or closed."""
+    return 0 if _writer is None else _writer.dropped
+
+
+def rate_limited(event: str, key: str = "", *, level: str = "warning", **fields: Any) -> bool:
+    """Log ``event``, but at most five of the same event and ``key`` in ten seconds; whether it was logged.
+
+    The next one that passes says how many were ``held_back``.
+    """
+    held = _gate.admit(f"{event} {key}")
+    if held is None:
+        return False
+    if held:
+        fields["held_back"] = held
+    structlog.get_logger().log(LEVELS[level], event, **fields)
+    return True
+
+
+def loop_failed(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The event loop's exception handler: running out of descriptors alone can cause thousands of calls a second."""
+    error = context.get("exception")
+    message = str(context.get("message", ""))
+    rate_limited("loop.failed", f"{type(error).__name__} {message}", level="error", message=message, exc_info=error)
+
+
+class _Stamp:
+    """Adds level, time; the text of the current second is kept, as formatting it is half the price of an event."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._second = 0
+        self._text = ""
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        milliseconds = int(self._now() * 1000)
+        second, rest = divmod(milliseconds, 1000)
+        text = self._text
+        if second != self._second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second, self._text = second, text
+        event["level"] = method
+        event["timestamp"] = f"{text}.{rest:03d}Z"
+        return event
+
+
+def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
+    try:
+        return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
+    except TypeError:  # a number beyond 64 bits; redaction has left nothing else that JSON cannot say
+        return orjson.dumps({name: str(value) for name, value in event.items()}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+def _console(*, colors: bool) -> Processor:
+    renderer = ConsoleRenderer(colors=colors, exception_formatter=plain_traceback)
+
+    def render(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
+        return f"{renderer(logger, method, event)}\n".encode()
+
+    return render
+
+
+def _notice(count: int, finish: list[Processor]) -> bytes:
+    event: Any = {"event": "log.dropped", "count": count}
+    for step in finish:
+        event = step(None, "warning", event)
+    return bytes(event)
+
+
+def _capture_libraries(level: int) -> None:
+    root = logging.getLogger()
+    for old in [handler for handler in root.handlers if isinstance(handler, _Libraries)]:
+        root.removeHandler(old)
+    root.addHandler(_Libraries(max(level, logging.WARNING)))
+    logging.getLogger("aiohttp.access").disabled = True  # our own event per request says more
+
+
+class _Libraries(logging.Handler):
+    """Brings what libraries log into our log: rate-limited, without a traceback for a client's malformed request."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        malformed = error is not None and type(error).__module__.startswith("aiohttp.http")
+        rate_limited(
+            "library.warned",
+            f"{record.name} {record.msg} {type(error).__name__}",
+            level="error" if record.levelno >= logging.ERROR and not malformed else "warning",
+            library=record.name,
+            message=_message(record),
+            exc_info=None if malformed else error,
+        )
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError):  # the library's own mistake: arguments that do not fit
+        return str(record.msg)
