@@ -14,8 +14,8 @@ from nugetproxy.errors import ProxyError
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
-"""Errors that say that there is no such file (a name that is too long cannot name one)."""
+_MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP})
+"""Errors that say that there is no such file: a name too long cannot name one, a symbolic link is not one."""
 
 
 class DiskFailure(ProxyError):
@@ -91,7 +91,11 @@ class FsOps:
         try:
             self.call("fsync_dir", str(path), os.fsync, fd)
         finally:
-            os.close(fd)
+            self.close(fd)
+
+    def close(self, fd: int) -> None:
+        """Close a descriptor."""
+        self.call("close", "", os.close, fd)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move within one file system, replacing ``target``, in one step."""

@@ -6,10 +6,28 @@ import contextlib
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
+
+
+class Stamp(NamedTuple):
+    """What tells a changed file from the one that was verified."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    def same_file_resized(self, now: Stamp) -> bool:
+        """True when it is the same file, but shorter or longer."""
+        return (self.device, self.inode) == (now.device, now.inode) and self.size != now.size
+
+
+def stamp(state: os.stat_result) -> Stamp:
+    """The stamp of a file in this state."""
+    return Stamp(state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
 
 
 class Descriptor:
@@ -66,7 +84,7 @@ class HeldPackage:
     ``sha512`` base64, ``etag`` strong with its quotes, equal on every worker.
     """
 
-    __slots__ = ("_descriptor", "_stamp", "etag", "identity", "modified", "sha512", "size")
+    __slots__ = ("_descriptor", "etag", "identity", "modified", "sha512", "size", "stamp")
 
     def __init__(self, identity: PackageIdentity, descriptor: Descriptor, state: os.stat_result, sha512: str) -> None:
         self.identity = identity
@@ -75,7 +93,7 @@ class HeldPackage:
         self.sha512 = sha512
         self.etag = f'"sha512-{sha512}"'
         self._descriptor = descriptor
-        self._stamp = stamp(state)
+        self.stamp = stamp(state)
 
     @property
     def fd(self) -> int:
@@ -105,9 +123,4 @@ class HeldPackage:
     def intact(self, fs: FsOps) -> bool:
         """True while the file is still there with the size and time that were verified; a quick fstat."""
         state = fs.fstat(self.fd)
-        return state.st_nlink > 0 and stamp(state) == self._stamp
-
-
-def stamp(state: os.stat_result) -> tuple[int, int, int, int]:
-    """What tells a changed file from the one that was verified."""
-    return (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+        return state.st_nlink > 0 and stamp(state) == self.stamp

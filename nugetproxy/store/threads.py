@@ -1,4 +1,4 @@
-"""StoreThreads are the threads in which the store's blocking calls run."""
+"""The threads in which the store's blocking calls run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from aiofiles.os import wrap
+
+from nugetproxy.metrics import Metrics
+from nugetproxy.store.fs import DiskFailure, FsOps
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -31,8 +34,9 @@ class StoreThreads:
 
     async def close(self) -> None:
         """Wait for what is running, then end all threads."""
-        for pool in (self.read, self.hash, self.write):
-            await asyncio.to_thread(pool.shutdown)
+        for pool in (self.read, self.hash):
+            await hop(self.write, pool.shutdown)
+        self.write.shutdown()  # blocks, but only descriptors to be closed are left
 
 
 async def hop(pool: ThreadPoolExecutor, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -46,4 +50,29 @@ async def hop(pool: ThreadPoolExecutor, function: Callable[_P, _T], /, *args: _P
         return await asyncio.shield(work)
     except asyncio.CancelledError:
         await asyncio.wait({work})
+        if not work.cancelled():
+            work.exception()  # looked at, so that asyncio does not report it as lost
         raise
+
+
+class DiskCalls:
+    """Runs file operations in threads, counting those that fail."""
+
+    def __init__(self, fs: FsOps, threads: StoreThreads, metrics: Metrics) -> None:
+        self.fs = fs
+        self.threads = threads
+        self._metrics = metrics
+
+    async def run(
+        self, pool: ThreadPoolExecutor, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """``hop``; a DiskFailure is counted on its way out."""
+        try:
+            return await hop(pool, function, *args, **kwargs)
+        except DiskFailure as failure:
+            self.count(failure)
+            raise
+
+    def count(self, failure: DiskFailure) -> None:
+        """Count a failure."""
+        self._metrics.disk_errors.labels(failure.op, failure.errno_name).inc()

@@ -1,0 +1,78 @@
+"""Layout names every path of one upstream's package folder."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.fs import FsOps
+
+HASH_SUFFIX = ".sha512"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths below ``root``; ``packages`` is what NuGet reads as a folder feed (VersionFolderPathResolver).
+
+    Nothing unfinished may lie in ``packages``: NuGet takes a feed for the old flat layout when a first-level folder
+    directly contains a ``.nupkg``.
+    """
+
+    root: Path
+
+    @property
+    def packages(self) -> Path:
+        """``<id>/<version>/`` with the three files of each package."""
+        return self.root / "packages"
+
+    @property
+    def staging(self) -> Path:
+        """Files that are being written; swept at start."""
+        return self.root / "staging"
+
+    @property
+    def quarantine(self) -> Path:
+        """Damaged packages, for the operator to look at."""
+        return self.root / "quarantine"
+
+    def directory(self, identity: PackageIdentity) -> Path:
+        """The folder of one package."""
+        return self.packages / identity.id / identity.version
+
+    def nupkg(self, identity: PackageIdentity) -> Path:
+        """The package itself."""
+        return self.directory(identity) / identity.nupkg_name
+
+    def nuspec(self, identity: PackageIdentity) -> Path:
+        """Its manifest, unpacked; NuGet wants it beside the package."""
+        return self.directory(identity) / identity.nuspec_name
+
+    def marker(self, identity: PackageIdentity) -> Path:
+        """The hash file; its presence says "completely written" to NuGet as to us."""
+        return self.directory(identity) / f"{identity.nupkg_name}{HASH_SUFFIX}"
+
+    def scratch(self) -> Path:
+        """A new name in staging, different in every process."""
+        return self.staging / f"{secrets.token_hex(12)}.part"
+
+    def prepare(self, fs: FsOps) -> None:
+        """Make what is missing of the fixed directories, parents included."""
+        missing = []
+        path = self.root
+        while not path.is_dir():
+            missing.append(path)
+            path = path.parent
+        for directory in (*reversed(missing), self.packages, self.staging, self.quarantine):
+            if fs.mkdir(directory):
+                fs.fsync_dir(directory.parent)
+
+    def identities(self, fs: FsOps) -> Iterator[PackageIdentity]:
+        """Every package folder whose names are a normalised identity; whatever else lies there is not ours."""
+        for id_name in fs.names(self.packages):
+            for version_name in fs.names(self.packages / id_name):
+                identity = PackageIdentity.parse(id_name, version_name)
+                if identity is not None and (identity.id, identity.version) == (id_name, version_name):
+                    yield identity

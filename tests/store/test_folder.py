@@ -1,0 +1,400 @@
+"""Packages in their folder: stored, found again, counted, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from nugetproxy.errors import Reason, StoreUnusable
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.nuspec import InvalidPackage
+from nugetproxy.store.folder import PackageFolder
+from nugetproxy.store.held import HeldPackage
+from nugetproxy.store.staging import PinnedPackage
+from tests.fakes.clock import FakeClock
+from tests.fakes.packages import ICON, LICENSE, README, make_nupkg
+from tests.store.conftest import Maker
+from tests.store.kit import IDENTITY, NUPKG, FailingFs, content, count, files, package_files, store
+
+SHA512 = base64.b64encode(hashlib.sha512(NUPKG).digest()).decode()
+
+
+async def test_a_committed_package_lies_as_nuget_expects_it(folder: PackageFolder) -> None:
+    await store(folder)
+    root = folder.layout.root
+    assert files(root) == package_files(IDENTITY)
+    home = root / "packages/newtonsoft.json/13.0.3"
+    assert (home / "newtonsoft.json.13.0.3.nupkg").read_bytes() == NUPKG
+    assert (home / "newtonsoft.json.13.0.3.nupkg.sha512").read_text() == SHA512
+    assert b"<id>Newtonsoft.Json</id>" in (home / "newtonsoft.json.nuspec").read_bytes()
+    for path in (root, *(p for p in root.rglob("*") if p.is_dir())):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    for path in (p for p in root.rglob("*") if p.is_file()):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+async def test_what_a_held_package_says_of_itself(folder: PackageFolder) -> None:
+    held = await store(folder)
+    assert (held.identity, held.size, held.sha512) == (IDENTITY, len(NUPKG), SHA512)
+    assert held.etag == f'"sha512-{SHA512}"'
+    assert held.modified == folder.layout.nupkg(IDENTITY).stat().st_mtime
+    assert content(held) == NUPKG
+
+
+async def test_a_hit_after_the_commit_needs_no_open(folder: PackageFolder, fs: FailingFs) -> None:
+    committed = await store(folder)
+    assert folder.peek(IDENTITY) is committed
+    fs.arm(1, 5, for_ever=True, only="open")
+    assert await folder.open(IDENTITY) is committed
+
+
+async def test_after_a_restart_it_is_opened_again(folder: PackageFolder, make_folder: Maker) -> None:
+    before = await store(folder)
+    again = make_folder()
+    await again.prepare()
+    assert again.peek(IDENTITY) is None
+    held = await again.open(IDENTITY)
+    assert held is not None
+    assert (held.etag, held.modified, content(held)) == (before.etag, before.modified, NUPKG)
+    assert again.peek(IDENTITY) is held
+
+
+async def test_what_is_not_held_is_none(folder: PackageFolder) -> None:
+    other = PackageIdentity("newtonsoft.json", "13.0.4")
+    await store(folder)
+    assert folder.peek(other) is None
+    assert await folder.open(other) is None
+    assert await folder.nuspec(other) is None
+    assert await folder.member(other, "readme") is None
+    assert await folder.delete(other) == 0
+    assert files(folder.layout.root) == package_files(IDENTITY)
+
+
+# --- staging ---
+
+
+async def test_readers_follow_a_file_that_grows(folder: PackageFolder) -> None:
+    staged = await folder.stage(IDENTITY)
+    staged.acquire()
+    await staged.write(NUPKG[:1000])
+    assert staged.size == 1000
+    assert await folder.read(staged.fd, 4096, 200) == NUPKG[200:1000]
+    await staged.write(NUPKG[1000:])
+    held = await staged.commit(await staged.verify(IDENTITY))
+    staged.close()
+    staged.close()
+    assert os.pread(staged.fd, len(NUPKG), 0) == NUPKG
+    assert held.fd == staged.fd
+    staged.release()
+    await folder.delete(IDENTITY)
+    assert held.closed
+    with pytest.raises(ValueError, match="closed"):
+        _ = staged.fd
+
+
+async def test_an_abandoned_download_leaves_no_file_but_its_readers(folder: PackageFolder) -> None:
+    staged = await folder.stage(IDENTITY)
+    await staged.write(NUPKG[:500])
+    await staged.abandon()
+    await staged.abandon()
+    assert files(folder.layout.root) == set()
+    assert os.pread(staged.fd, 1000, 0) == NUPKG[:500]
+    staged.close()
+    assert await folder.open(IDENTITY) is None
+
+
+async def test_abandon_after_commit_changes_nothing(folder: PackageFolder) -> None:
+    await store(folder)  # abandons in the end
+    assert files(folder.layout.root) == package_files(IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("nupkg", "reason"),
+    [
+        (NUPKG[:-1], Reason.ZIP),
+        (NUPKG + b"x", Reason.ZIP),
+        (b"", Reason.ZIP),
+        (b"<html>log in</html>", Reason.ZIP),
+        (make_nupkg("Newtonsoft.Json", "13.0.2"), Reason.IDENTITY),
+        (make_nupkg("Newtonsoft.Jason", "13.0.3"), Reason.IDENTITY),
+    ],
+    ids=["cut", "extra", "empty", "html", "version", "id"],
+)
+async def test_what_is_not_the_package_is_not_verified(folder: PackageFolder, nupkg: bytes, reason: Reason) -> None:
+    with pytest.raises(InvalidPackage) as caught:
+        await store(folder, nupkg)
+    assert caught.value.reason == reason
+    assert files(folder.layout.root) == set()
+
+
+async def test_two_downloads_of_the_same_bytes_are_one_package(folder: PackageFolder) -> None:
+    first, second = await asyncio.gather(folder.stage(IDENTITY), folder.stage(IDENTITY))
+    for staged in (first, second):
+        await staged.write(NUPKG)
+    nuspec = await first.verify(IDENTITY)
+    one, two = await asyncio.gather(first.commit(nuspec), second.commit(nuspec))
+    assert one is two
+    assert content(one) == NUPKG
+    first.close()
+    second.close()
+    assert folder.usage() == (len(NUPKG), 1)
+    assert files(folder.layout.root) == package_files(IDENTITY)
+
+
+async def test_other_bytes_for_a_held_version_are_refused(folder: PackageFolder, metrics: Metrics) -> None:
+    held = await store(folder)
+    with pytest.raises(PinnedPackage) as caught:
+        await store(folder, make_nupkg("Newtonsoft.Json", "13.0.3", size=3001))
+    assert caught.value.held == SHA512
+    assert count(metrics.integrity_failures, "pin") == 1
+    assert content(held) == NUPKG
+    assert files(folder.layout.root) == package_files(IDENTITY)
+
+
+# --- removal with open readers ---
+
+
+async def test_a_reader_survives_deletion(folder: PackageFolder) -> None:
+    held = (await store(folder)).acquire()
+    assert await folder.delete(IDENTITY) == len(NUPKG)
+    assert files(folder.layout.root) == set()
+    assert list(folder.layout.packages.iterdir()) == []
+    assert folder.peek(IDENTITY) is None
+    assert await folder.open(IDENTITY) is None
+    assert content(held) == NUPKG
+    held.release()
+    assert held.closed
+
+
+async def test_deleting_one_version_leaves_the_others(folder: PackageFolder) -> None:
+    other = PackageIdentity("newtonsoft.json", "13.0.4")
+    await store(folder)
+    await store(folder, make_nupkg("Newtonsoft.Json", "13.0.4"), other)
+    await folder.delete(IDENTITY)
+    assert files(folder.layout.root) == package_files(other)
+
+
+async def test_a_package_deleted_behind_our_back_is_missed(folder: PackageFolder) -> None:
+    held = await store(folder)
+    folder.layout.nupkg(IDENTITY).unlink()
+    assert folder.peek(IDENTITY) is None
+    assert held.closed
+    assert await folder.open(IDENTITY) is None
+    assert content(await store(folder)) == NUPKG
+
+
+async def test_a_cache_directory_deleted_behind_our_back_is_made_again(folder: PackageFolder) -> None:
+    await store(folder)
+    os.system(f"rm -rf '{folder.layout.root}'")
+    assert folder.peek(IDENTITY) is None
+    assert await folder.open(IDENTITY) is None
+    assert content(await store(folder)) == NUPKG
+    assert files(folder.layout.root) == package_files(IDENTITY)
+
+
+async def test_a_directory_deleted_during_a_download_costs_only_that_download(folder: PackageFolder) -> None:
+    from nugetproxy.store.fs import DiskFailure
+
+    staged = await folder.stage(IDENTITY)
+    await staged.write(NUPKG)
+    os.system(f"rm -rf '{folder.layout.root}'")
+    nuspec = await staged.verify(IDENTITY)
+    with pytest.raises(DiskFailure):
+        await staged.commit(nuspec)
+    assert os.pread(staged.fd, len(NUPKG), 0) == NUPKG
+    staged.close()
+    assert content(await store(folder)) == NUPKG
+
+
+async def test_releasing_too_often_is_an_error(folder: PackageFolder) -> None:
+    held = await store(folder)
+    with held:
+        await folder.delete(IDENTITY)
+    assert held.closed
+    for call in (held.release, held.acquire, lambda: held.fd):
+        with pytest.raises(ValueError, match="descriptor"):
+            call()
+
+
+async def test_a_forgotten_package_closes_its_descriptor(folder: PackageFolder) -> None:
+    held: HeldPackage | None = (await store(folder)).acquire()
+    assert held is not None
+    fd = held.fd
+    await folder.delete(IDENTITY)
+    assert os.fstat(fd).st_nlink == 0
+    held = None
+    with pytest.raises(OSError):
+        os.fstat(fd)
+
+
+async def test_only_so_many_descriptors_are_kept(folder: PackageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder._kept, "_limit", 2)
+    identities = [PackageIdentity("a", f"1.0.{n}") for n in range(3)]
+    helds = [await store(folder, make_nupkg("a", i.version), i) for i in identities[:2]]
+    assert folder.peek(identities[0]) is not None  # now the most recent
+    helds.append(await store(folder, make_nupkg("a", identities[2].version), identities[2]))
+    assert [held.closed for held in helds] == [False, True, False]
+    assert await folder.open(identities[1]) is not None
+    assert [held.closed for held in helds] == [True, True, False]
+
+
+# --- what is in a package ---
+
+
+async def test_members_and_nuspec_come_out_of_the_package(folder: PackageFolder) -> None:
+    await store(folder)
+    folder.layout.nuspec(IDENTITY).write_bytes(b"edited")
+    nuspec = await folder.nuspec(IDENTITY)
+    assert nuspec is not None
+    assert b"<id>Newtonsoft.Json</id>" in nuspec
+    assert await folder.member(IDENTITY, "readme") == (b"# read me", README)
+    assert await folder.member(IDENTITY, "icon") == (b"\x89PNG", ICON)
+    assert await folder.member(IDENTITY, "license") == (b"MIT", LICENSE)
+
+
+async def test_many_readers_of_one_package_at_once(folder: PackageFolder) -> None:
+    await store(folder)
+    kinds = ("readme", "icon", "license") * 10
+    got = await asyncio.gather(*(folder.member(IDENTITY, kind) for kind in kinds))
+    assert [part and part[0] for part in got] == [b"# read me", b"\x89PNG", b"MIT"] * 10
+
+
+async def test_a_package_without_members(folder: PackageFolder) -> None:
+    identity = PackageIdentity("plain", "1.0.0")
+    await store(folder, make_nupkg("Plain", "1.0"), identity)
+    assert [await folder.member(identity, kind) for kind in ("readme", "icon", "license")] == [None] * 3
+
+
+# --- counting ---
+
+
+async def test_held_versions_names_only_complete_packages(folder: PackageFolder) -> None:
+    for version in ("1.0.0", "1.0.0-beta", "2.0.0", "3.0.0"):
+        await store(folder, make_nupkg("A", version), PackageIdentity("a", version))
+    folder.layout.marker(PackageIdentity("a", "2.0.0")).unlink()
+    folder.layout.nupkg(PackageIdentity("a", "3.0.0")).unlink()
+    (folder.layout.packages / "a" / "1.0").mkdir()
+    (folder.layout.packages / "a" / "not a version").mkdir()
+    (folder.layout.packages / "a" / "file").touch()
+    assert await folder.held_versions("a") == ("1.0.0", "1.0.0-beta")
+    assert await folder.held_versions("b") == ()
+
+
+async def test_usage_follows_commits_deletions_and_scans(
+    folder: PackageFolder, make_folder: Maker, metrics: Metrics
+) -> None:
+    other = PackageIdentity("other", "1.0.0")
+    nupkg = make_nupkg("Other", "1.0.0")
+    await store(folder)
+    await store(folder, nupkg, other)
+    assert folder.usage() == (len(NUPKG) + len(nupkg), 2)
+    assert count(metrics.store_bytes, "packages") == len(NUPKG) + len(nupkg)
+    await folder.delete(other)
+    assert folder.usage() == (len(NUPKG), 1)
+    assert count(metrics.store_packages) == 1
+    await folder.scan()
+    assert folder.usage() == (len(NUPKG), 1)
+    again = make_folder()
+    await again.prepare()
+    assert again.usage() == (0, 0)
+    await again.scan()
+    assert again.usage() == (len(NUPKG), 1)
+    assert [(identity, size) for identity, size, _ in again.walk()] == [(IDENTITY, len(NUPKG))]
+
+
+async def test_the_last_use_is_written_to_the_hash_file(folder: PackageFolder, clock: FakeClock) -> None:
+    held = await store(folder)
+    clock.advance(1000)
+    folder.note_use(IDENTITY)
+    folder.note_use(PackageIdentity("gone", "1.0.0"))
+    assert await folder.flush_uses() == 1
+    assert await folder.flush_uses() == 0
+    assert [used for _, _, used in folder.walk()] == [clock.now()]
+    assert folder.peek(IDENTITY) is held
+
+
+# --- eviction ---
+
+
+async def _fill(folder: PackageFolder, clock: FakeClock, versions: int) -> tuple[list[PackageIdentity], int]:
+    identities = [PackageIdentity("a", f"{n}.0.0") for n in range(1, versions + 1)]
+    for identity in identities:
+        nupkg = make_nupkg("A", identity.version, size=10_000)
+        await store(folder, nupkg, identity)
+        folder.note_use(identity)
+        clock.advance(60)
+    return identities, folder.usage()[0] // versions
+
+
+async def test_eviction_removes_the_least_recently_used(
+    folder: PackageFolder, clock: FakeClock, metrics: Metrics
+) -> None:
+    identities, size = await _fill(folder, clock, 6)
+    await folder.flush_uses()
+    folder.note_use(identities[0])  # not yet written, but it counts
+    before = folder.usage()[0]
+    removed = await folder.evict(4 * size, lambda identity: False)  # 95 % of four are three
+    assert set(await folder.held_versions("a")) == {"1.0.0", "5.0.0", "6.0.0"}
+    assert folder.usage() == (before - removed, 3)
+    assert count(metrics.evicted_bytes) == removed
+
+
+async def test_eviction_spares_what_is_to_be_kept(folder: PackageFolder, clock: FakeClock) -> None:
+    identities, size = await _fill(folder, clock, 4)
+    await folder.evict(2 * size, lambda identity: identity == identities[0])
+    assert await folder.held_versions("a") == ("1.0.0",)
+
+
+async def test_no_eviction_below_the_limit(folder: PackageFolder, clock: FakeClock) -> None:
+    await _fill(folder, clock, 3)
+    assert await folder.evict(folder.usage()[0], lambda identity: False) == 0
+    assert len(await folder.held_versions("a")) == 3
+
+
+async def test_eviction_hurts_no_reader(folder: PackageFolder, clock: FakeClock) -> None:
+    await _fill(folder, clock, 2)
+    held = await folder.open(PackageIdentity("a", "1.0.0"))
+    assert held is not None
+    with held:
+        await folder.evict(0, lambda identity: False)
+        assert files(folder.layout.root) == set()
+        assert content(held) == make_nupkg("A", "1.0.0", size=10_000)
+    assert held.closed
+
+
+# --- start ---
+
+
+async def test_leftovers_of_a_crash_are_swept(make_folder: Maker, metrics: Metrics, tmp_path: Path) -> None:
+    staging = tmp_path / "nuget.org/staging"
+    staging.mkdir(parents=True)
+    for n in range(3):
+        (staging / f"{n}.part").write_bytes(b"half")
+    await make_folder().prepare()
+    assert list(staging.iterdir()) == []
+    assert count(metrics.orphans_removed) == 3
+
+
+async def test_a_directory_that_cannot_be_made_is_said_at_start(make_folder: Maker, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(StoreUnusable, match="taken"):
+        await make_folder(root=tmp_path / "taken").prepare()
+
+
+async def test_a_read_only_disk_still_serves_what_is_held(folder: PackageFolder, make_folder: Maker) -> None:
+    await store(folder)
+    (folder.layout.staging / "left.part").touch()
+    read_only = FailingFs()
+    again = make_folder(read_only)
+    read_only.arm(1, 30, only="unlink", for_ever=True)
+    await again.prepare()
+    held = await again.open(IDENTITY)
+    assert held is not None
+    assert content(held) == NUPKG
