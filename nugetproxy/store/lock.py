@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import stat
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from nugetproxy.errors import StoreUnusable
 
+FORMAT = 1
+"""Layout of the cache directory; a directory of a higher one belongs to a newer nugetproxy."""
+
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs"}
+)
+"""File systems on which flock or SQLite's locks do not hold between machines."""
+
+MOUNTS = Path("/proc/self/mountinfo")
+
 
 class DirectoryLocked(StoreUnusable):
-    """Another instance uses the directory (exit code 75); ``pid`` and ``since`` as it wrote them, 0 and ""."""
+    """Another instance uses the directory; ``pid`` and ``since`` as that one wrote them, 0 and "" if unknown."""
 
     def __init__(self, directory: str, pid: int, since: str) -> None:
         holder = f"process {pid} has used it since {since}" if pid else "another process uses it"
@@ -19,20 +36,140 @@ class DirectoryLocked(StoreUnusable):
 
 
 class DirectoryLock:
-    """SIGNATURES ONLY SO FAR; the code follows. Blocking; for the start of the process, before the loop."""
+    """An exclusive lock on ``<directory>/lock``, held for life; the kernel frees it whatever kills the process.
+
+    The descriptor is inherited by forked workers, which are one instance with their parent. Blocks: for the start.
+    """
 
     def __init__(self, directory: Path, *, forced: bool = False) -> None:
-        raise NotImplementedError
+        self.directory = directory
+        self._forced = forced
+        self._fd: int | None = None
 
     def acquire(self) -> None:
-        """Make the directory if need be, check owner, mode, file system, format; lock. Raises StoreUnusable."""
-        raise NotImplementedError
+        """Make the directory if need be, check it, lock it, write who holds it.
+
+        Raises StoreUnusable (foreign owner, network file system unless ``forced``, newer format, not writable),
+        DirectoryLocked.
+        """
+        if self._fd is not None:
+            return
+        try:
+            self._check_directory()
+            self._lock()
+            try:
+                self._check_format()
+            except BaseException:
+                self.release()
+                raise
+        except OSError as error:
+            raise self._unusable(
+                f"{error.strerror} ({errno.errorcode.get(error.errno or 0, '?')})",
+                "Make it writable for this user, or set another cache directory.",
+            ) from error
 
     def release(self) -> None:
-        raise NotImplementedError
+        """Let go of it; may be called again."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
 
     def __enter__(self) -> Self:
-        raise NotImplementedError
+        self.acquire()
+        return self
 
     def __exit__(self, *exc: object) -> None:
-        raise NotImplementedError
+        self.release()
+
+    def _unusable(self, why: str, remedy: str) -> StoreUnusable:
+        return StoreUnusable(str(self.directory), why, remedy)
+
+    def _check_directory(self) -> None:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = self.directory.stat()
+        if state.st_uid != os.geteuid():
+            raise self._unusable(
+                f"it belongs to user {state.st_uid}, not to user {os.geteuid()} that this process runs as",
+                "Change its owner: whoever may write there decides what is served.",
+            )
+        if stat.S_IMODE(state.st_mode) & 0o077:
+            self.directory.chmod(0o700)
+        kind = file_system(self.directory)
+        if kind in NETWORK_FILE_SYSTEMS and not self._forced:
+            raise self._unusable(
+                f"it lies on a network file system ({kind}), where locks are not reliable",
+                "Use a local disk, or force it if only this machine ever uses the directory.",
+            )
+
+    def _lock(self) -> None:
+        fd, writable = self._open_lock()
+        try:
+            # Protects everything below the directory from a second instance.
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 200, 0).decode("ascii", "replace")
+            os.close(fd)
+            found = re.fullmatch(r"(\d{1,10}) ([\dT:+-]{1,40})\n", holder)
+            pid, since = (int(found[1]), found[2]) if found else (0, "")
+            raise DirectoryLocked(str(self.directory), pid, since) from None
+        except BaseException:
+            os.close(fd)
+            raise
+        self._fd = fd
+        if writable:
+            with contextlib.suppress(OSError):  # a full disk: the lock itself holds without the words
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, f"{os.getpid()} {datetime.now(UTC).isoformat(timespec='seconds')}\n".encode(), 0)
+
+    def _open_lock(self) -> tuple[int, bool]:
+        path = self.directory / "lock"
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), True
+        except OSError as error:
+            # What is held on a disk that became read-only can still be served.
+            if error.errno != errno.EROFS:
+                raise
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), False
+
+    def _check_format(self) -> None:
+        path = self.directory / "format"
+        try:
+            text = path.read_text("ascii", "replace").strip()
+        except FileNotFoundError:
+            self._write_format(path)
+            return
+        if not re.fullmatch(r"\d{1,6}", text):
+            self._write_format(path)  # a crash while it was first written; format 1 is the only one that had that
+        elif int(text) > FORMAT:
+            raise self._unusable(
+                f"a newer nugetproxy made it (format {text}; this one knows up to {FORMAT})",
+                "Run the newer version, or set another cache directory. Nothing was changed.",
+            )
+
+    def _write_format(self, path: Path) -> None:
+        scratch = path.with_name("format.new")
+        scratch.write_text(f"{FORMAT}\n")
+        scratch.replace(path)
+
+
+def file_system(directory: Path, mounts: Path = MOUNTS) -> str:
+    """The type of the file system that holds ``directory`` (``ext4``, ``nfs4`` ...); "" where it cannot be known.
+
+    From the mount table (proc_pid_mountinfo(5)): its fifth field is the mount point, the first one after `` - ``
+    the type. Of nested mounts the innermost counts, of stacked ones the last.
+    """
+    try:
+        lines = mounts.read_text("utf-8", "surrogateescape").splitlines()
+    except OSError:
+        return ""
+    path = directory.resolve()
+    best, kind = -1, ""
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        fields, words = left.split(" "), right.split(" ")
+        if len(fields) < 5:
+            continue
+        point = Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4]))
+        if path.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), words[0]
+    return kind
