@@ -1,0 +1,201 @@
+"""App builds everything from the configuration."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import structlog
+from aiohttp.abc import AbstractResolver
+
+from nugetproxy.clock import Clock
+from nugetproxy.config import Config, Upstream
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.housekeeping import Housekeeping
+from nugetproxy.engine.packages import Packages
+from nugetproxy.engine.tasks import Tasks
+from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.push import Push, PushSettings
+from nugetproxy.feeds.rendering import HotPages
+from nugetproxy.log import register_secret
+from nugetproxy.metrics import Metrics
+from nugetproxy.store.entries import DiskEntries
+from nugetproxy.store.folder import PackageFolder
+from nugetproxy.store.fs import FsOps
+from nugetproxy.store.lock import DirectoryLock
+from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.settings import UpstreamSettings
+from nugetproxy.web.edge import Edge, Published
+from nugetproxy.web.ops import Ops
+from nugetproxy.web.public import PublicAddresses
+from nugetproxy.web.sending import Sender
+from nugetproxy.web.writes import Writes
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class App:
+    """Everything that runs for one configuration; an asynchronous context manager.
+
+    Entering it locks and opens the store (raises StoreUnusable where that cannot be), leaving it stops every
+    background task and closes what was opened.
+    """
+
+    config: Config
+    edge: Edge
+    ops: Ops
+    metrics: Metrics
+    feeds: Mapping[str, Feed]
+    entries: DiskEntries
+    lock: DirectoryLock
+    tasks: Tasks
+    housekeeping: Housekeeping
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.lock.acquire)
+        await self.entries.open(self.config.cache.path / "entries")
+        for feed in self.feeds.values():
+            await feed.packages.folder.prepare()
+        self.tasks.start(self.housekeeping.run(), name="housekeeping")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.tasks.stop()
+        await self.housekeeping.finish()
+        for feed in self.feeds.values():
+            await feed.upstream.close()
+            await feed.packages.folder.close()
+        await self.entries.close()
+        await asyncio.to_thread(self.lock.release)
+
+
+def build(
+    config: Config,
+    *,
+    clock: Clock | None = None,
+    fs: FsOps | None = None,
+    resolver: AbstractResolver | None = None,
+) -> App:
+    """The application for ``config``; the other arguments are seams for tests."""
+    fs = fs or FsOps()
+    metrics = Metrics()
+    shared = _Shared(
+        config=config,
+        clock=clock or Clock(),
+        fs=fs,
+        resolver=resolver,
+        metrics=metrics,
+        tasks=Tasks(),
+        entries=DiskEntries(metrics=metrics, fs=fs),
+        pages=HotPages(config.cache.hot_memory // 2),
+    )
+    built = {name: _publish(name, upstream, shared) for name, upstream in config.upstreams.items()}
+    feeds = {name: one.feed for name, one in built.items()}
+    addresses = _addresses(config)
+    ops = Ops(feeds, metrics, metrics_from=config.server.metrics_from)
+    edge = Edge(
+        {"/": next(iter(built.values())), **{f"/{name}/": one for name, one in built.items()}},
+        addresses=addresses,
+        sender=Sender(metrics, write_timeout=config.server.write_timeout),
+        writes=Writes(addresses, body_timeout=config.server.body_timeout),
+        ops=ops,
+        metrics=metrics,
+    )
+    housekeeping = Housekeeping(
+        tuple(feed.packages for feed in feeds.values()),
+        shared.entries,
+        max_packages=config.cache.max_size,
+        max_documents=config.cache.max_documents,
+        clock=shared.clock,
+    )
+    return App(
+        config=config,
+        edge=edge,
+        ops=ops,
+        metrics=metrics,
+        feeds=feeds,
+        entries=shared.entries,
+        lock=DirectoryLock(config.cache.path, forced=config.cache.force_network_filesystem),
+        tasks=shared.tasks,
+        housekeeping=housekeeping,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Shared:
+    """What all upstreams have in common."""
+
+    config: Config
+    clock: Clock
+    fs: FsOps
+    resolver: AbstractResolver | None
+    metrics: Metrics
+    tasks: Tasks
+    entries: DiskEntries
+    pages: HotPages
+
+
+def _publish(name: str, upstream: Upstream, shared: _Shared) -> Published:
+    """The feed of one upstream, with its write side."""
+    config, clock, metrics, tasks = shared.config, shared.clock, shared.metrics, shared.tasks
+    root = config.cache.path / name
+    client = UpstreamClient(_settings(name, upstream, config), clock=clock, metrics=metrics, resolver=shared.resolver)
+    cache = Cache(
+        client,
+        shared.entries,
+        index_url=upstream.url,
+        policies=config.policies(),
+        clock=clock,
+        metrics=metrics,
+        tasks=tasks,
+        offline=upstream.offline,
+        hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
+    )
+    folder = PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name)
+    feed = Feed(
+        name,
+        upstream=client,
+        index_url=upstream.url,
+        cache=cache,
+        packages=Packages(client, folder, clock=clock, metrics=metrics, tasks=tasks),
+        entries=shared.entries,
+        pages=shared.pages,
+        clock=clock,
+    )
+    settings = PushSettings(push=upstream.push, delete=upstream.delete, max_bytes=config.limits.push)
+    return Published(feed, Push(client, cache, feed.services, settings=settings, spool=root / "staging"))
+
+
+def _addresses(config: Config) -> PublicAddresses:
+    server = config.server
+    return PublicAddresses(
+        public_url=server.public_url, allowed_hosts=server.allowed_hosts, trusted_proxies=server.trusted_proxies
+    )
+
+
+def _settings(name: str, upstream: Upstream, config: Config) -> UpstreamSettings:
+    for secret in upstream.secret_values():
+        register_secret(secret)
+    return UpstreamSettings(
+        name=name,
+        index_url=upstream.url,
+        headers=upstream.request_headers(),
+        hosts=frozenset(upstream.hosts),
+        credential_origins=frozenset(upstream.credential_origins),
+        internal=upstream.internal,
+        tries=upstream.tries,
+        connect_timeout=upstream.connect_timeout,
+        read_timeout=upstream.read_timeout,
+        document_deadline=upstream.document_deadline,
+        max_document=config.limits.document,
+        max_package=config.limits.package,
+        connections=upstream.connections,
+        breaker_failures=upstream.breaker_failures,
+        breaker_open=upstream.breaker_open,
+        breaker_max=upstream.breaker_max,
+        ca_file=str(Path(upstream.ca_file).expanduser()) if upstream.ca_file else None,
+    )

@@ -1,0 +1,128 @@
+"""Fill gets the bytes of one package into its staged file, attempt after attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import structlog
+
+from nugetproxy.caching.entry import NO_VALIDATORS
+from nugetproxy.clock import Clock
+from nugetproxy.engine.flight import Flight
+from nugetproxy.errors import NotFound, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
+from nugetproxy.metrics import Metrics
+from nugetproxy.store.staging import Staged
+from nugetproxy.upstream.answers import Download
+from nugetproxy.upstream.client import UpstreamClient
+
+log = structlog.get_logger(__name__)
+
+ZIP_MAGIC = b"PK\x03\x04"
+RESUMES_WITHOUT_PROGRESS = 3
+RESUME_PAUSE = 0.2
+ABSENT = frozenset({404, 410})
+
+
+class Fill:
+    """One package on its way from upstream to disk; a break in the middle is resumed where it happened."""
+
+    def __init__(
+        self, upstream: UpstreamClient, flight: Flight, staged: Staged, *, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._upstream = upstream
+        self._flight = flight
+        self._staged = staged
+        self._clock = clock
+        self._metrics = metrics
+        self._url = ""
+        self._validators = NO_VALIDATORS
+
+    async def run(self, urls: tuple[str, ...]) -> None:
+        """Return when the whole body is written.
+
+        ``urls`` are asked in order until one does not say 404. Raises NotFound when all do, UpstreamFailure when
+        none gives the package, DiskFailure when the disk cannot take it.
+        """
+        left = RESUMES_WITHOUT_PROGRESS
+        while True:
+            before = self._staged.size
+            try:
+                await (self._again() if self._url else self._first(urls))
+            except UpstreamUnavailable as failure:
+                left = RESUMES_WITHOUT_PROGRESS if self._staged.size > before else left - 1
+                if self._staged.size == 0 or left == 0:
+                    raise
+                self._metrics.upstream_resumes.labels(self._upstream.name).inc()
+                package = self._flight.identity.nupkg_name
+                log.info("download.resumed", package=package, at=self._staged.size, reason=failure.reason)
+                await self._clock.sleep(RESUME_PAUSE)
+            else:
+                return
+
+    async def _first(self, urls: tuple[str, ...]) -> None:
+        """Take the body of the first URL that has the package."""
+        failed: UpstreamFailure | None = None
+        for url in urls:
+            try:
+                async with self._upstream.download(url) as download:
+                    if download.status in ABSENT:
+                        continue
+                    self._url, self._validators = url, download.validators
+                    self._flight.board(self._staged, download.total)
+                    await self._copy(download, 0)
+                    return
+            except UpstreamFailure as failure:
+                if self._staged.size > 0:
+                    raise
+                self._url = ""
+                failed = failure
+        raise failed or NotFound(f"The upstream {self._upstream.name!r} has no {self._flight.identity.nupkg_name}.")
+
+    async def _again(self) -> None:
+        """Ask for the rest; where upstream sends everything again, what we have must be the start of it."""
+        etag = self._validators.etag
+        # Only a strong validator may guard a range (RFC 9110 section 13.1.5).
+        guard = etag if etag is not None and not etag.startswith("W/") else None
+        start = self._staged.size if guard is not None else 0
+        async with self._upstream.download(self._url, start=start, if_range=guard) as download:
+            if download.status in ABSENT:
+                raise upstream_failure(self._upstream.name, Reason.GONE, "the package vanished while it was downloaded")
+            if self._flight.total is not None and download.total not in {None, self._flight.total}:
+                raise self._changed()
+            await self._copy(download, start if download.status == 206 else 0)
+
+    async def _copy(self, download: Download, at: int) -> None:
+        """Append what comes, from byte ``at`` of the package on."""
+        head = b""
+        async for received in download.chunks():
+            chunk = head + received
+            if at < self._staged.size:
+                known = min(len(chunk), self._staged.size - at)
+                if await asyncio.to_thread(os.pread, self._staged.fd, known, at) != chunk[:known]:
+                    raise self._changed()
+                at += known
+                chunk = chunk[known:]
+            if at == 0 and len(chunk) < len(ZIP_MAGIC):
+                head = chunk
+                continue
+            if at == 0 and not chunk.startswith(ZIP_MAGIC):
+                raise self._refused(Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)")
+            head = b""
+            if chunk:
+                await self._staged.write(chunk)
+                at += len(chunk)
+                self._flight.grow(self._staged.size)
+        if head or at == 0:
+            raise self._refused(Reason.INVALID_CONTENT, "the answer is empty or shorter than a zip signature")
+        if self._flight.total is not None and at < self._flight.total:
+            raise upstream_failure(self._upstream.name, Reason.TRUNCATED, f"{at} of {self._flight.total} bytes")
+
+    def _changed(self) -> UpstreamFailure:
+        return self._refused(Reason.PIN, "the package changed while it was downloaded")
+
+    def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
+        self._metrics.integrity_failures.labels(reason).inc()
+        self._metrics.upstream_failures.labels(self._upstream.name, reason).inc()
+        self._upstream.report_invalid(self._url)
+        return upstream_failure(self._upstream.name, reason, detail)

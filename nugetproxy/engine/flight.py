@@ -1,0 +1,177 @@
+"""Flight is one package download that many readers follow while it grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from nugetproxy.engine.tasks import Tasks
+from nugetproxy.errors import ProxyError
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.held import HeldPackage
+from nugetproxy.store.reading import read_at
+from nugetproxy.store.staging import Staged
+
+HOLD = 64 * 1024
+"""The last bytes of a package, kept back until it is verified and committed: a bad download ends as a cut
+connection instead of a complete wrong package, and a package smaller than this gets a proper error status."""
+
+CHUNK = 256 * 1024
+
+
+class Flight:
+    """The growing file of one download, with its end: landed or failed.
+
+    Readers may join at any time and at any offset. The writer never waits for a reader, and a reader that leaves
+    never stops the writer.
+    """
+
+    def __init__(self, identity: PackageIdentity) -> None:
+        self.identity = identity
+        self.total: int | None = None
+        """Size of the whole package in bytes, as soon as upstream has said it."""
+        self.landed: HeldPackage | None = None
+        self.error: ProxyError | None = None
+        self._readers = 0
+        self._staged: Staged | None = None
+        self._size = 0
+        self._out = False
+        self._grew = asyncio.Event()
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._size
+
+    @property
+    def ready(self) -> int:
+        """Bytes that readers may have now: everything but the last block, until the commit."""
+        if self.landed is not None:
+            return self._size
+        held_back_from = (self._size if self.total is None else self.total) - HOLD
+        return max(0, min(self._size, held_back_from))
+
+    @property
+    def over(self) -> bool:
+        """True when no more bytes will come."""
+        return self.landed is not None or self.error is not None
+
+    def board(self, staged: Staged, total: int | None) -> None:
+        """The upstream answered 200 and its body goes to ``staged``."""
+        self._staged = staged
+        self.total = total
+        self._wake()
+
+    def grow(self, size: int) -> None:
+        """``size`` bytes are in the file now."""
+        self._size = size
+        self._wake()
+
+    def land(self, held: HeldPackage) -> None:
+        """The package is committed; every byte may be read."""
+        held.acquire()
+        self.landed = held
+        self._size = self.total = held.size
+        self._wake()
+
+    def fail(self, error: ProxyError) -> None:
+        """The download is over without a package; readers get ``error``."""
+        self.error = error
+        self._wake()
+
+    def _wake(self) -> None:
+        waiting, self._grew = self._grew, asyncio.Event()
+        waiting.set()
+
+    async def boarding(self) -> None:
+        """Wait until a first byte can be read.
+
+        Raises the flight's error when it failed before; later failures come out of :meth:`read`.
+        """
+        while self.ready == 0 and not self.over:
+            await self._grew.wait()
+        if self.error is not None and self.ready == 0:
+            raise self.error
+
+    async def read(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` up to ``stop`` (default: the end) as they become ready; only between
+        :meth:`join` and :meth:`leave`.
+
+        Raises the flight's error once it failed, even where bytes are still unread: they may be the bad ones.
+        """
+        at = start
+        while stop is None or at < stop:
+            end = self.ready if stop is None else min(self.ready, stop)
+            if self.error is not None:
+                raise self.error
+            if at < end:
+                piece = await read_at(self._fd(), min(CHUNK, end - at), at)
+                at += len(piece)
+                yield piece
+            elif self.landed is not None:
+                return
+            else:
+                await self._grew.wait()
+
+    def join(self) -> None:
+        """One more reader: the file stays open until it leaves."""
+        self._readers += 1
+
+    def leave(self) -> None:
+        """A reader is done; the last one out closes the files of a flight that is over."""
+        self._readers -= 1
+        self._close_if_done()
+
+    def over_and_out(self) -> None:
+        """The download task has ended; nothing is written any more."""
+        self._out = True
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if not self._out or self._readers > 0:
+            return
+        if self._staged is not None:
+            self._staged.close()
+        if self.landed is not None:
+            self.landed.release()
+
+    def _fd(self) -> int:
+        if self._staged is not None:
+            return self._staged.fd
+        if self.landed is not None:
+            return self.landed.fd
+        raise RuntimeError("a flight without a file has nothing to read")
+
+
+class Flights:
+    """The downloads in progress: at most one for each package, each owned by this table."""
+
+    def __init__(self, tasks: Tasks, metrics: Metrics) -> None:
+        self._tasks = tasks
+        self._metrics = metrics
+        self._aloft: dict[PackageIdentity, Flight] = {}
+
+    def __contains__(self, identity: PackageIdentity) -> bool:
+        return identity in self._aloft
+
+    def get(self, identity: PackageIdentity) -> Flight | None:
+        """The flight of this package that is in the air now."""
+        return self._aloft.get(identity)
+
+    def launch(self, identity: PackageIdentity, fly: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
+        """Start a flight; ``fly`` must land or fail it, and it leaves the table only after that."""
+        flight = Flight(identity)
+        self._aloft[identity] = flight
+        self._metrics.flights.inc()
+        self._tasks.start(self._fly(flight, fly), name=f"flight {identity.nupkg_name}")
+        return flight
+
+    async def _fly(self, flight: Flight, fly: Callable[[Flight], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await fly(flight)
+        finally:
+            del self._aloft[flight.identity]
+            self._metrics.flights.dec()
+            flight.over_and_out()

@@ -1,0 +1,120 @@
+"""Access is the one wide event per request, with its metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+from aiohttp import web
+from prometheus_client import Counter, Histogram
+
+from nugetproxy.engine.outcome import Outcome
+from nugetproxy.errors import ProxyError, UpstreamFailure
+from nugetproxy.feeds.reply import Reply
+from nugetproxy.metrics import Metrics
+from nugetproxy.web.answers import status_of
+
+log = structlog.get_logger("nugetproxy.access")
+
+SESSION_ID = "X-NuGet-Session-Id"
+MAX_TEXT = 300
+
+
+@dataclass(slots=True, kw_only=True)
+class AccessEvent:
+    """What is known of one request so far."""
+
+    method: str
+    path: str
+    client: str
+    session: str | None = None
+    feed: str = ""
+    kind: str = "other"
+    outcome: str = Outcome.BYPASS
+    status: int = 0
+    cache: str = ""
+    reason: str = ""
+    error: str = ""
+
+    def answered(self, reply: Reply) -> None:
+        """A feed has a reply."""
+        self.kind = reply.kind
+        self.outcome = reply.cache.outcome
+        self.reason = reply.cache.detail
+        self.cache = reply.cache.header()
+
+    def failed(self, error: ProxyError, cache: str) -> None:
+        """The request ends with an error response."""
+        self.status = status_of(error)
+        self.outcome = Outcome.FAILED if self.status >= 500 else Outcome.REJECTED
+        self.cache = cache
+        self.error = str(error)[:MAX_TEXT]
+        self.reason = error.reason if isinstance(error, UpstreamFailure) else type(error).__name__
+
+    def cut(self, why: str) -> None:
+        """The response was cut off, or its client left."""
+        self.error = why[:MAX_TEXT]
+        self.reason = "cut"
+        self.outcome = Outcome.FAILED
+
+
+class Access:
+    """Begins and ends access events."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._counts: dict[tuple[str, str, int], tuple[Counter, Histogram, Counter]] = {}
+
+    def begin(self, request: web.BaseRequest) -> AccessEvent:
+        """A request has come in."""
+        path = request.raw_path.partition("?")[0]
+        return AccessEvent(
+            method=request.method,
+            path=path[:MAX_TEXT],
+            client=request.remote or "",
+            session=request.headers.get(SESSION_ID, "")[:64] or None,
+        )
+
+    def end(self, event: AccessEvent, response: web.StreamResponse | None, seconds: float) -> None:
+        """The response is ready or sent; ``None``: it was cut off. ``seconds`` since the request came in."""
+        event.status = response.status if response is not None else event.status
+        size = _size(response)
+        key = (event.kind, event.outcome, event.status)
+        instruments = self._counts.get(key)
+        if instruments is None:
+            instruments = self._counts[key] = (
+                self._metrics.requests.labels(*key),
+                self._metrics.request_seconds.labels(event.kind),
+                self._metrics.sent_bytes.labels(event.kind),
+            )
+        requests, latency, sent = instruments
+        requests.inc()
+        latency.observe(seconds)
+        sent.inc(size)
+        fields: dict[str, object] = {
+            "method": event.method,
+            "path": event.path,
+            "status": event.status,
+            "kind": event.kind,
+            "outcome": event.outcome,
+            "bytes": size,
+            "ms": round(seconds * 1000, 2),
+            "client": event.client,
+        }
+        if event.feed:
+            fields["feed"] = event.feed
+        if event.reason:
+            fields["reason"] = event.reason
+        if event.error:
+            fields["error"] = event.error
+        if event.session:
+            fields["session"] = event.session
+        log.info("request", **fields)
+
+
+def _size(response: web.StreamResponse | None) -> int:
+    if response is None:
+        return 0
+    if isinstance(response, web.Response):
+        return len(response.body) if isinstance(response.body, bytes) else 0
+    return response.content_length or response.body_length

@@ -1,0 +1,78 @@
+"""Answers makes HTTP out of errors, in one place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import orjson
+from aiohttp import hdrs, web
+
+from nugetproxy.engine.outcome import CACHE_NAME
+from nugetproxy.errors import (
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    Overloaded,
+    ProxyError,
+    TooLarge,
+    UnknownHost,
+    UpstreamFailure,
+    UpstreamRefused,
+    UpstreamUnavailable,
+)
+
+STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
+    {
+        BadRequest: 400,
+        NotFound: 404,
+        MethodNotAllowed: 405,
+        TooLarge: 413,
+        UnknownHost: 421,
+        UpstreamRefused: 502,
+        UpstreamUnavailable: 503,
+        Overloaded: 503,
+        ProxyError: 500,
+    }
+)
+"""The nearest ancestor counts, so a new kind of error already has a status."""
+
+RETRY_AFTER = 5
+MAX_RETRY_AFTER = 60
+"""Seconds; the official client gives up after six tries, so it must not be sent away for long."""
+
+
+def status_of(error: ProxyError) -> int:
+    """The status code for ``error``."""
+    return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
+
+
+def cache_status_of(error: ProxyError) -> str:
+    """The ``Cache-Status`` for ``error``: whether upstream was asked, and the reason."""
+    if isinstance(error, UpstreamFailure):
+        return f"{CACHE_NAME}; fwd=uri-miss; detail={orjson.dumps(str(error.reason)).decode()}"
+    return f"{CACHE_NAME}; fwd=bypass; detail={type(error).__name__}"
+
+
+def answer(error: ProxyError, *, head: bool = False) -> web.Response:
+    """A response that says what was wrong and what to do about it; nothing of the request is reflected."""
+    status = status_of(error)
+    headers = {
+        hdrs.SERVER: CACHE_NAME,
+        hdrs.CONTENT_TYPE: "application/json; charset=utf-8",
+        hdrs.CACHE_CONTROL: "no-store",
+        "Cache-Status": cache_status_of(error),
+        "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": "default-src 'none'",
+    }
+    if status == 503:
+        asked = error.retry_after if isinstance(error, UpstreamFailure) else None
+        headers[hdrs.RETRY_AFTER] = str(min(MAX_RETRY_AFTER, math.ceil(asked if asked else RETRY_AFTER)))
+    if isinstance(error, MethodNotAllowed):
+        headers[hdrs.ALLOW] = ", ".join(error.allowed)
+    body = orjson.dumps({"error": str(error)})
+    response = web.Response(status=status, headers=headers, body=None if head else body)
+    if head:
+        response.headers[hdrs.CONTENT_LENGTH] = str(len(body))
+    return response

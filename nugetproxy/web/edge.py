@@ -1,0 +1,132 @@
+"""Edge is where requests come in: it finds the feed, answers, then writes one event per request."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter
+
+import structlog
+from aiohttp import hdrs, web
+
+from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError
+from nugetproxy.feeds.feed import Feed, View
+from nugetproxy.feeds.push import Push
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.routes import parse_route
+from nugetproxy.web.access import Access, AccessEvent
+from nugetproxy.web.answers import answer, cache_status_of
+from nugetproxy.web.ops import Ops
+from nugetproxy.web.public import PublicAddresses
+from nugetproxy.web.sending import ResponseCut, Sender
+from nugetproxy.web.writes import Writes
+
+log = structlog.get_logger(__name__)
+
+READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
+MAX_QUERY = 4096
+_GZIP = re.compile(r"(?:^|,)\s*(?:gzip|x-gzip|\*)\s*(?:;\s*q=(?P<q>[0-9.]+))?\s*(?:,|$)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One feed with both of its sides."""
+
+    feed: Feed
+    push: Push
+
+
+class Edge:
+    """The request handler of the server."""
+
+    def __init__(
+        self,
+        feeds: Mapping[str, Published],
+        *,
+        addresses: PublicAddresses,
+        sender: Sender,
+        writes: Writes,
+        ops: Ops,
+        metrics: Metrics,
+    ) -> None:
+        """``feeds`` by the path in front of ``v3/``: ``/`` for the first one, ``/name/`` for each."""
+        self._feeds = feeds
+        self._addresses = addresses
+        self._sender = sender
+        self._writes = writes
+        self._ops = ops
+        self._access = Access(metrics)
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request; every error becomes a response that says what to do."""
+        began = perf_counter()
+        event = self._access.begin(request)
+        try:
+            response = await self._respond(request, event)
+        except ProxyError as error:
+            event.failed(error, cache_status_of(error))
+            response = answer(error, head=request.method == hdrs.METH_HEAD)
+            if not request.content.is_eof() or isinstance(error, BadRequest):
+                response.force_close()
+        except (ResponseCut, ConnectionError) as cut:
+            event.cut(str(cut))
+            self._access.end(event, None, perf_counter() - began)
+            raise
+        except asyncio.CancelledError:
+            event.cut("cancelled")
+            self._access.end(event, None, perf_counter() - began)
+            raise
+        except Exception:
+            log.exception("request.crashed", path=event.path)
+            event.failed(ProxyError("unexpected"), "")
+            response = answer(ProxyError("The proxy failed unexpectedly; its log says more."))
+            response.force_close()
+        self._access.end(event, response, perf_counter() - began)
+        return response
+
+    async def _respond(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        if not path.startswith("/") or len(query) > MAX_QUERY:
+            raise BadRequest("The request target must be a path, with a query of at most 4096 characters.")
+        found = self._find(path)
+        if found is None:
+            return await self._ops.respond(request, path, event)
+        published, prefix, below = found
+        feed = published.feed
+        route = parse_route(below)
+        if route is None:
+            raise NotFound("There is no such resource; start at v3/index.json.")
+        event.feed = feed.name
+        if route.write:
+            event.kind = route.resource
+            return await self._writes.respond(request, feed, published.push, route)
+        if request.method not in READS:
+            raise MethodNotAllowed(request.method, ("GET", "HEAD"))
+        if not request.content.is_eof():
+            raise BadRequest("A GET or HEAD must not have a body.")
+        view = View(
+            base=f"{self._addresses.base(request)}{prefix}/v3/",
+            gzip=accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")),
+            head=request.method == hdrs.METH_HEAD,
+        )
+        reply = await feed.read(route, query, view)
+        event.answered(reply)
+        return await self._sender.send(request, reply)
+
+    def _find(self, path: str) -> tuple[Published, str, str] | None:
+        """The feed that ``path`` belongs to, the path in front of it, the path below ``v3/``."""
+        head, slash, below = path.partition("/v3/")
+        if not slash:
+            return None
+        known = self._feeds.get(head + "/")
+        return (known, head, below) if known is not None else None
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether a client that sent this ``Accept-Encoding`` takes gzip (RFC 9110 section 12.5.3)."""
+    if accept_encoding in {"gzip, deflate", "gzip"}:  # what nearly everybody sends
+        return True
+    match = _GZIP.search(accept_encoding)
+    return match is not None and (match["q"] is None or match["q"].strip("0.") != "")

@@ -1,0 +1,95 @@
+"""Ops answers what operators and their machines ask: health, readiness, metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable, Mapping
+
+import orjson
+from aiohttp import hdrs, web
+
+from nugetproxy.engine.outcome import CACHE_NAME
+from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
+from nugetproxy.feeds.feed import Feed
+from nugetproxy.metrics import Metrics
+from nugetproxy.web.access import AccessEvent
+from nugetproxy.web.public import Network
+
+READY_SECONDS = 2.0
+FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+TEXT = "text/plain; charset=utf-8"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Ops:
+    """``/health/live``, ``/health/ready`` and ``/metrics``."""
+
+    def __init__(self, feeds: Mapping[str, Feed], metrics: Metrics, *, metrics_from: Iterable[Network]) -> None:
+        """``feeds`` by name; ``metrics_from`` are the networks that may read ``/metrics`` directly."""
+        self._feeds = feeds
+        self._metrics = metrics
+        self._metrics_from = tuple(metrics_from)
+        self.draining = False
+
+    async def respond(self, request: web.BaseRequest, path: str, event: AccessEvent) -> web.Response:
+        """The answer to a path that belongs to no feed."""
+        handler = {"/health/live": self._live, "/health/ready": self._ready, "/metrics": self._exposition}.get(path)
+        if handler is None:
+            raise NotFound("There is no such resource; the feed's service index is /v3/index.json.")
+        if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
+            raise MethodNotAllowed(request.method, ("GET", "HEAD"))
+        event.kind = path.strip("/").replace("/", "_")
+        return await handler(request)
+
+    async def _live(self, _request: web.BaseRequest) -> web.Response:
+        return _response(200, b"alive\n", TEXT)
+
+    async def _ready(self, _request: web.BaseRequest) -> web.Response:
+        """Ready means: every feed has a service index to serve, and we are not about to stop."""
+        reasons = [f"{name}: {why}" for name, feed in self._feeds.items() if (why := await _unready(feed))]
+        if self.draining:
+            reasons.insert(0, "stopping")
+        upstreams = {
+            name: {origin: state.phase for origin, state in feed.upstream.breakers().items()}
+            for name, feed in self._feeds.items()
+        }
+        body = {"ready": not reasons, "reasons": reasons, "breakers": upstreams}
+        return _response(503 if reasons else 200, orjson.dumps(body) + b"\n", "application/json; charset=utf-8")
+
+    async def _exposition(self, request: web.BaseRequest) -> web.Response:
+        if not self._may_read_metrics(request):
+            raise NotFound("There is no such resource; the feed's service index is /v3/index.json.")
+        return _response(200, await asyncio.to_thread(self._metrics.exposition), METRICS_TYPE)
+
+    def _may_read_metrics(self, request: web.BaseRequest) -> bool:
+        """Only from the configured networks, never through a front proxy (whose own address is not the reader's)."""
+        if any(name in request.headers for name in FORWARDED):
+            return False
+        try:
+            peer = ipaddress.ip_address(request.remote or "")
+        except ValueError:
+            return False
+        return any(peer in network for network in self._metrics_from)
+
+
+async def _unready(feed: Feed) -> str:
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await feed.services()
+    except TimeoutError:
+        return "its service index is not here yet; upstream is slow"
+    except ProxyError as error:
+        return str(error)
+    return ""
+
+
+def _response(status: int, body: bytes, content_type: str) -> web.Response:
+    headers = {
+        hdrs.SERVER: CACHE_NAME,
+        hdrs.CONTENT_TYPE: content_type,
+        hdrs.CACHE_CONTROL: "no-store",
+        "Cache-Status": f"{CACHE_NAME}; fwd=bypass",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return web.Response(status=status, body=body, headers=headers)

@@ -1,0 +1,97 @@
+"""Public addresses are the URLs under which clients find us."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from functools import lru_cache
+
+from aiohttp import hdrs, web
+from yarl import URL
+
+from nugetproxy.errors import UnknownHost
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class PublicAddresses:
+    """Finds the public base URL of a request; never takes one from a stranger's headers.
+
+    ``public_url`` wins where it is set. Else the request's ``Host`` counts if it is one of ours (loopback names,
+    the address that the connection came in on, this machine's name, ``allowed_hosts``), and ``X-Forwarded-*``
+    count only from ``trusted_proxies``.
+    """
+
+    def __init__(self, *, public_url: str, allowed_hosts: Iterable[str], trusted_proxies: Iterable[Network]) -> None:
+        self._public = public_url.rstrip("/")
+        self._hosts = LOOPBACK_NAMES | {host.lower() for host in allowed_hosts} | _own_names()
+        self._trusted = tuple(trusted_proxies)
+
+    def base(self, request: web.BaseRequest) -> str:
+        """The URL of our root, without a slash at its end; raises UnknownHost."""
+        if self._public:
+            return self._public
+        if self._trusted and self._is_trusted(request.remote or ""):
+            return self._forwarded(request)
+        return f"http://{self._checked(request)}"
+
+    def client(self, request: web.BaseRequest) -> str:
+        """The address of the client itself, behind trusted proxies."""
+        peer = request.remote or ""
+        if self._trusted and self._is_trusted(peer):
+            for hop in reversed(request.headers.get(hdrs.X_FORWARDED_FOR, "").split(",")):
+                if hop.strip() and not self._is_trusted(hop.strip()):
+                    return hop.strip()[:64]
+        return peer
+
+    def _forwarded(self, request: web.BaseRequest) -> str:
+        """What a trusted proxy says of the client's view; what it does not say is taken from the request."""
+        headers = request.headers
+        scheme = headers.get(hdrs.X_FORWARDED_PROTO, "http").split(",")[0].strip().lower()
+        host = headers.get(hdrs.X_FORWARDED_HOST, "").split(",")[0].strip()
+        prefix = headers.get("X-Forwarded-Prefix", "").split(",")[0].strip().rstrip("/")
+        if not host:
+            host = self._checked(request)
+        if scheme not in {"http", "https"} or _HOST.fullmatch(host) is None or _PREFIX.fullmatch(prefix) is None:
+            raise UnknownHost
+        # yarl leaves out the default port, as clients do.
+        return f"{URL(f'{scheme}://{host}').origin()}{prefix}"
+
+    def _checked(self, request: web.BaseRequest) -> str:
+        """The request's ``Host`` as it was sent, if it is one of ours."""
+        host = request.headers.get(hdrs.HOST, "")
+        name = _name(host)
+        if not name or (name not in self._hosts and name != _local_address(request)):
+            raise UnknownHost
+        return host
+
+    def _is_trusted(self, peer: str) -> bool:
+        try:
+            address = ipaddress.ip_address(peer)
+        except ValueError:
+            return False
+        return any(address in network for network in self._trusted)
+
+
+@lru_cache(maxsize=256)
+def _name(host: str) -> str:
+    """The name in a ``Host`` field, lower case, without port or brackets; empty when it is malformed."""
+    match = _HOST.fullmatch(host)
+    return match["name"].lower().strip("[]") if match is not None else ""
+
+
+def _local_address(request: web.BaseRequest) -> str:
+    """The IP address of our end of the connection."""
+    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    return str(name[0]) if isinstance(name, tuple) else ""
+
+
+def _own_names() -> set[str]:
+    name = socket.gethostname().lower()
+    return {name, name.partition(".")[0]}

@@ -1,0 +1,206 @@
+"""Sending turns replies into HTTP responses: conditions, ranges, headers, bytes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from email.utils import formatdate
+from io import BytesIO
+from typing import Any
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from nugetproxy.caching.conditions import Selection, select
+from nugetproxy.errors import ProxyError
+from nugetproxy.feeds.reply import FlightBody, HeldBody, Reply
+from nugetproxy.metrics import Metrics
+from nugetproxy.store.reading import read_at
+
+SERVER = "nugetproxy"
+SENDFILE_BYTES = 2**20
+"""What is handed to the kernel at once: each piece must get through within the write time-out."""
+INLINE_BYTES = 16 * 1024
+"""Held packages up to this size are read and sent with their headers in one write."""
+
+CONDITIONAL = (
+    hdrs.IF_NONE_MATCH,
+    hdrs.IF_MODIFIED_SINCE,
+    hdrs.RANGE,
+    hdrs.IF_MATCH,
+    hdrs.IF_UNMODIFIED_SINCE,
+    hdrs.IF_RANGE,
+)
+
+
+class Sender:
+    """Sends replies; a body that cannot be completed is cut off, never ended as if it were whole."""
+
+    def __init__(self, metrics: Metrics, *, write_timeout: float) -> None:
+        self._metrics = metrics
+        self._write_timeout = write_timeout
+
+    async def send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        """The finished response; closes ``reply``.
+
+        Raises ConnectionError after cutting off a response whose body failed or whose client stalled.
+        """
+        try:
+            selection = _selection(request, reply)
+            headers = _headers(reply, selection)
+            bodiless = request.method == hdrs.METH_HEAD or selection.status in {304, 412, 416}
+            if bodiless or isinstance(reply.body, bytes):
+                return await self._whole(request, reply, selection, headers, bodiless=bodiless)
+            if isinstance(reply.body, HeldBody):
+                return await self._held(request, reply.body, selection, headers)
+            return await self._flying(request, reply.body, selection, headers)
+        finally:
+            reply.close()
+
+    async def _whole(
+        self,
+        request: web.BaseRequest,
+        reply: Reply,
+        selection: Selection,
+        headers: CIMultiDict[str],
+        *,
+        bodiless: bool,
+    ) -> web.StreamResponse:
+        status = selection.status if reply.status == 200 else reply.status
+        if bodiless:
+            if selection.status == 200 and reply.size is not None:
+                headers[hdrs.CONTENT_LENGTH] = str(reply.size)
+            return web.Response(status=status, headers=headers)
+        body = reply.body if isinstance(reply.body, bytes) else b""
+        if selection.status == 206:
+            body = body[selection.start : selection.stop]
+        return web.Response(status=status, headers=headers, body=body)
+
+    async def _held(
+        self, request: web.BaseRequest, body: HeldBody, selection: Selection, headers: CIMultiDict[str]
+    ) -> web.StreamResponse:
+        start, stop = _span(selection, body.size)
+        if stop - start <= INLINE_BYTES:
+            content = await read_at(body.held.fd, stop - start, start)
+            if len(content) == stop - start:
+                return web.Response(status=selection.status, headers=headers, body=content)
+        response = web.StreamResponse(status=selection.status, headers=headers)
+        response.content_length = stop - start
+        await response.prepare(request)
+        await self._or_cut(request, self._sendfile(request, body, start, stop))
+        return response
+
+    async def _sendfile(self, request: web.BaseRequest, body: HeldBody, start: int, stop: int) -> None:
+        transport = request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        loop = asyncio.get_running_loop()
+        file = _Descriptor(body.held.fd)
+        at = start
+        while at < stop:
+            count = min(SENDFILE_BYTES, stop - at)
+            async with asyncio.timeout(self._write_timeout):
+                sent = await loop.sendfile(transport, file, at, count, fallback=False)
+            if sent != count:
+                raise ConnectionAbortedError("the file ended before its size")
+            at += count
+
+    async def _flying(
+        self, request: web.BaseRequest, body: FlightBody, selection: Selection, headers: CIMultiDict[str]
+    ) -> web.StreamResponse:
+        size = body.size
+        response = web.StreamResponse(status=selection.status, headers=headers)
+        start, stop = (0, None) if size is None else _span(selection, size)
+        if stop is None:
+            response.enable_chunked_encoding()
+        else:
+            response.content_length = stop - start
+        await response.prepare(request)
+        await self._or_cut(request, self._stream(response, body, start, stop))
+        return response
+
+    async def _stream(self, response: web.StreamResponse, body: FlightBody, start: int, stop: int | None) -> None:
+        at = start
+        async for chunk in body.chunks(start, stop):
+            async with asyncio.timeout(self._write_timeout):
+                await response.write(chunk)
+            at += len(chunk)
+        if stop is not None and at != stop:
+            raise ConnectionAbortedError("the body ended before its size")
+        await response.write_eof()
+
+    async def _or_cut(self, request: web.BaseRequest, sending: Coroutine[Any, Any, None]) -> None:
+        """Finish ``sending``, or abort the connection: a short body on a kept connection would be wrong bytes."""
+        try:
+            await sending
+        except BaseException as error:
+            reason = "client_stall" if isinstance(error, TimeoutError) else "client_left"
+            if isinstance(error, ProxyError):
+                reason = "upstream"
+            self._metrics.responses_aborted.labels(reason).inc()
+            if request.transport is not None:
+                request.transport.abort()
+            if isinstance(error, ProxyError | TimeoutError | OSError):
+                raise ResponseCut(reason) from error
+            raise
+
+
+class ResponseCut(ConnectionError):
+    """A response was cut off on purpose; the argument says why."""
+
+
+class _Descriptor(BytesIO):
+    """A borrowed file descriptor in the form that ``loop.sendfile`` wants; closing it does nothing."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return offset  # sendfile names its own offsets; the shared descriptor's position is nobody's
+
+
+def _selection(request: web.BaseRequest, reply: Reply) -> Selection:
+    if reply.status != 200:
+        return Selection(200, 0, reply.size or 0)  # conditions apply to what a 200 would select (RFC 9110 section 13.1)
+    headers = request.headers
+    conditional = {name.lower(): ",".join(headers.getall(name)) for name in CONDITIONAL if name in headers}
+    if not conditional:
+        return Selection(200, 0, reply.size or 0)
+    return select(request.method, conditional, reply.etag, reply.modified, reply.size)
+
+
+def _span(selection: Selection, size: int) -> tuple[int, int]:
+    return (selection.start, selection.stop) if selection.status == 206 else (0, size)
+
+
+def _headers(reply: Reply, selection: Selection) -> CIMultiDict[str]:
+    headers: CIMultiDict[str] = CIMultiDict(
+        {
+            hdrs.SERVER: SERVER,
+            hdrs.CACHE_CONTROL: reply.cache_control,
+            "Cache-Status": reply.cache.header(),
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
+    if reply.etag is not None:
+        headers[hdrs.ETAG] = reply.etag
+    if reply.modified is not None:
+        headers[hdrs.LAST_MODIFIED] = formatdate(int(reply.modified), usegmt=True)
+    if reply.age is not None:
+        headers[hdrs.AGE] = str(max(0, int(reply.age)))
+    if reply.negotiated:
+        headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+    if reply.gzipped:
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+    if selection.status == 206:
+        headers[hdrs.CONTENT_RANGE] = f"bytes {selection.start}-{selection.stop - 1}/{reply.size}"
+    elif selection.status == 416:
+        headers[hdrs.CONTENT_RANGE] = f"bytes */{reply.size}"
+    if selection.status not in {304, 412, 416}:
+        headers[hdrs.CONTENT_TYPE] = reply.content_type
+    if reply.status == 200 and not isinstance(reply.body, bytes):
+        headers[hdrs.ACCEPT_RANGES] = "bytes"
+    return headers

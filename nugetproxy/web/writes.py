@@ -1,0 +1,125 @@
+"""Writes takes pushes, deletes and relists from clients to the feed's upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import structlog
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from nugetproxy.engine.outcome import CACHE_NAME
+from nugetproxy.errors import BadRequest, ProxyError
+from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.push import Push
+from nugetproxy.nuget.routes import Route
+from nugetproxy.upstream.answers import Sent
+from nugetproxy.web.public import PublicAddresses
+
+audit = structlog.get_logger("nugetproxy.audit")
+
+RELAYED = ("Content-Type", "WWW-Authenticate", "Retry-After")
+WARNING = "X-NuGet-Warning"
+MAX_REASON = 512
+DRAIN_BYTES = 512 * 2**20
+DRAIN_SECONDS = 120.0
+_UNSAFE = re.compile(r"[^\x20-\x7e]+")
+
+
+class Writes:
+    """The server side of the write resources."""
+
+    def __init__(self, addresses: PublicAddresses, *, body_timeout: float) -> None:
+        self._addresses = addresses
+        self._body_timeout = body_timeout
+
+    async def respond(self, request: web.BaseRequest, feed: Feed, push: Push, route: Route) -> web.StreamResponse:
+        """Upstream's own answer, or an error that says whether the write may have happened.
+
+        The client's body is read to its end (within bounds) before any answer: a client that is cut off while it
+        still sends sees a broken pipe and uploads everything again, three times over.
+        """
+        awaits_continue = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        try:
+            if hdrs.CONTENT_ENCODING in request.headers:
+                raise BadRequest("A request body with a Content-Encoding is not taken; send it as it is.")
+            url = await push.check(request.method, route, request.content_length)
+            if awaits_continue and request.transport is not None:
+                # The client asked first whether its body is welcome (RFC 9110 section 10.1.1).
+                request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                awaits_continue = False
+            body = self._body(request) if request.body_exists else None
+            sent = await push.send(request.method, route, url, request.headers, body)
+        except ProxyError as error:
+            if not awaits_continue:
+                await self._drain(request)
+            self._audit(request, feed, route, str(error), 0)
+            raise
+        await self._drain(request)
+        self._audit(request, feed, route, "answered", sent.status)
+        return _relay(sent)
+
+    async def _body(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
+        while True:
+            try:
+                async with asyncio.timeout(self._body_timeout):
+                    chunk = await request.content.readany()
+            except TimeoutError as stall:
+                raise BadRequest(f"The body stalled for {self._body_timeout:g} s; send it again.") from stall
+            if not chunk:
+                return
+            yield chunk
+
+    async def _drain(self, request: web.BaseRequest) -> None:
+        """Read what is left of the body, within bounds."""
+        if request.content.is_eof():
+            return
+        left = DRAIN_BYTES
+        with suppress(TimeoutError, ConnectionError, ProxyError, web.RequestPayloadError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                async for chunk in self._body(request):
+                    left -= len(chunk)
+                    if left < 0:
+                        return
+
+    def _audit(self, request: web.BaseRequest, feed: Feed, route: Route, result: str, status: int) -> None:
+        """Who wrote what, with which result; never the key."""
+        audit.info(
+            "write.audit",
+            feed=feed.name,
+            method=request.method,
+            resource=route.resource,
+            package=route.id or None,
+            version=route.version or None,
+            client=self._addresses.client(request),
+            agent=request.headers.get(hdrs.USER_AGENT, "")[:120],
+            status=status,
+            result=result,
+        )
+
+
+def _relay(sent: Sent) -> web.Response:
+    """Status, reason phrase, body and warnings as upstream sent them; the reason is what NuGet shows its user."""
+    headers: CIMultiDict[str] = CIMultiDict(
+        {
+            hdrs.SERVER: CACHE_NAME,
+            hdrs.CACHE_CONTROL: "no-store",
+            "Cache-Status": f"{CACHE_NAME}; fwd=method; fwd-status={sent.status}",
+            "X-Content-Type-Options": "nosniff",
+        }
+    )
+    for name in RELAYED:
+        if name in sent.headers:
+            headers[name] = _safe(sent.headers[name])
+    for warning in sent.headers.getall(WARNING, []):
+        headers.add(WARNING, _safe(warning))
+    reason = _safe(sent.reason)[:MAX_REASON] or None
+    return web.Response(status=sent.status, reason=reason, headers=headers, body=sent.body or None)
+
+
+def _safe(text: str) -> str:
+    """Header text without line breaks or anything beyond printable ASCII."""
+    return _UNSAFE.sub(" ", text).strip()
