@@ -68,6 +68,6 @@ def _merge(layers: Sequence[Layer]) -> Config:
             return tuple(InitSettingsSource(settings_cls, layer.values) for layer in layers)
 
     try:
-        return Layered()
+        return Config(**dict(Layered()))
     except ValidationError as error:
         raise ConfigError(problem_lines(error, layers)) from None

@@ -1,0 +1,580 @@
+"""The configuration: what is read, what is refused, with which words."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nugetproxy.caching.policy import FOREVER
+from nugetproxy.config import Address, Config, Secret, derive_name, load, safe_url, warnings
+from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin, parse_public_url
+from nugetproxy.config.problems import TABLES
+from nugetproxy.config.units import parse_size, parse_span, size_text, span_text
+from nugetproxy.errors import ConfigError
+from nugetproxy.nuget.policies import POLICIES, Kind
+
+ROOT = Path(__file__).parent.parent
+FEED = "https://feed.example.com/v3/index.json"
+CANARY = "hunter2-canary-value"
+
+
+def from_text(text: str, tmp_path: Path, environ: dict[str, str] | None = None, **flags: Any) -> Config:
+    file = tmp_path / "proxy.toml"
+    file.write_text(text, encoding="utf-8")
+    return load(file, environ=environ or {}, **flags)
+
+
+def problems_of(text: str, tmp_path: Path, environ: dict[str, str] | None = None, **flags: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        from_text(text, tmp_path, environ, **flags)
+    where = str(tmp_path / "proxy.toml")
+    return [line.removeprefix(f"{where}: ") for line in caught.value.problems]
+
+
+# --- spans and sizes -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30.0),
+        ("5m", 300.0),
+        ("1h30m", 5400.0),
+        ("1h 30m", 5400.0),
+        ("1.5h", 5400.0),
+        ("250ms", 0.25),
+        (" 7 Days ", 604800.0),
+        ("1 minute", 60.0),
+        ("2w", 1209600.0),
+        ("0", 0.0),
+        ("0s", 0.0),
+        ("forever", math.inf),
+        ("FOREVER", math.inf),
+    ],
+)
+def test_a_span_is_read_as_seconds(text: str, seconds: float) -> None:
+    assert parse_span(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "30", "s", "-5s", "5x", "1h30", "1e3s", "٣s", "5s!", "1.s", "inf", "nan", "5 m s"]
+)
+def test_what_is_no_span_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match='such as "30s"'):
+        parse_span(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("50 GiB", 50 * 1024**3),
+        ("50GiB", 50 * 1024**3),
+        ("1.5 GB", 1_500_000_000),
+        ("512 kib", 524288),
+        ("4096 bytes", 4096),
+        ("1 B", 1),
+        ("1TiB", 1024**4),
+        ("0", 0),
+    ],
+)
+def test_a_size_is_read_as_bytes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "50", "GiB", "-1 GiB", "5 GiBs", "1 GiB 2 MiB", "1,5 GB", "0x10 B", "forever"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match='such as "512 MiB"'):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.25, 1.0, 90.0, 3600.0, 86400.0, 93784.5, FOREVER])
+def test_a_span_survives_being_written_and_read(seconds: float) -> None:
+    assert parse_span(span_text(seconds)) == seconds
+
+
+@pytest.mark.parametrize("size", [0, 1, 1023, 1024, 1536, 50 * 1024**3, 3 * 1024**4])
+def test_a_size_survives_being_written_and_read(size: int) -> None:
+    assert parse_size(size_text(size)) == size
+
+
+# --- addresses and names ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "loopback"),
+    [
+        ("127.0.0.1:5555", Address("127.0.0.1", 5555), True),
+        ("[::1]:5555", Address("::1", 5555), True),
+        ("localhost:0", Address("localhost", 0), True),
+        ("0.0.0.0:80", Address("0.0.0.0", 80), False),
+        ("[::]:80", Address("::", 80), False),
+        ("build-server:8080", Address("build-server", 8080), False),
+    ],
+)
+def test_an_address_to_listen_on(text: str, address: Address, loopback: bool) -> None:
+    assert parse_address(text) == address
+    assert str(address) == text
+    assert address.is_loopback is loopback
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5555", ":5555", "*:5555", "127.0.0.1", "::1:5555", "h:65536", "h:-1", "h:x", "http://h:1", "a b:1"]
+)
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://api.nuget.org/v3/index.json", "nuget.org"),
+        ("http://127.0.0.1:5000/v3/index.json", "127.0.0.1-5000"),
+        ("https://feed.example.com/v3/index.json", "feed.example.com"),
+        ("https://feed.example.com:443/v3/index.json", "feed.example.com"),
+        ("https://feed.example.com/index.json", "feed.example.com"),
+        ("https://feed.example.com/nuget/team/v3/index.json", "feed.example.com-nuget-team"),
+    ],
+)
+def test_an_upstream_given_as_url_gets_a_readable_name(url: str, name: str) -> None:
+    assert derive_name(url) == name
+
+
+def test_urls_that_would_share_a_name_get_different_ones() -> None:
+    urls = [
+        "https://h.example/a/b/v3/index.json",
+        "https://h.example/a-b/v3/index.json",
+        "https://h.example/A/b/v3/index.json",
+        "https://h.example/a/b/v3/index.json?x=1",
+        "https://h.example/a//b/v3/index.json",
+        "https://h.example/a_b/v3/index.json",
+        "https://h.example/" + "x" * 80 + "/v3/index.json",
+        "https://h.example/" + "x" * 81 + "/v3/index.json",
+        "https://[::1]/v3/index.json",
+        "https://api.nuget.org:8443/v3/index.json",
+        "https://api.nuget.org/mirror/v3/index.json",
+        *(f"http://{name}/v3/index.json" for name in sorted(RESERVED_NAMES)),
+    ]
+    names = {derive_name(url) for url in urls}
+    assert len(names) == len(urls)
+    assert not names & RESERVED_NAMES
+    for name, url in ((derive_name(url), url) for url in urls):
+        assert load(environ={}, upstreams=[url]).upstreams[name].url == url
+
+
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("https://a.example", "https://a.example:443"),
+        ("http://a.example:8080/", "http://a.example:8080"),
+        ("https://[::1]", "https://[::1]:443"),
+        ("https://A.Example", "https://a.example:443"),
+    ],
+)
+def test_an_origin_always_names_its_port(given: str, origin: str) -> None:
+    assert parse_origin(given) == origin
+
+
+def test_a_public_url_loses_the_slash_at_its_end() -> None:
+    assert parse_public_url("https://nuget.example.com/sub/") == "https://nuget.example.com/sub"
+
+
+@pytest.mark.parametrize("url", ["https://x/v3/index.json", "https://x/?a=1", "x", "//x", "https://u:p@x"])
+def test_what_is_no_public_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        parse_public_url(url)
+
+
+def test_a_url_is_shown_without_user_and_query() -> None:
+    assert safe_url("https://u:p@h.example:1/a/index.json?sig=1#x") == "https://h.example:1/a/index.json"
+
+
+# --- defaults and files ----------------------------------------------------------------------------------------------
+
+
+def test_no_configuration_at_all_is_a_proxy_of_nuget_org() -> None:
+    config = load(environ={})
+    assert str(config.server.listen) == "127.0.0.1:5555"
+    assert {name: upstream.url for name, upstream in config.upstreams.items()} == {
+        "nuget.org": "https://api.nuget.org/v3/index.json"
+    }
+    assert config.policies() == POLICIES
+    assert config.cache.path.is_absolute()
+    assert warnings(config) == ()
+
+
+def test_the_configuration_file_that_we_ship_says_exactly_the_defaults() -> None:
+    shipped = load(ROOT / "config" / "nugetproxy.toml", environ={})
+    default = load(environ={})
+    for part in ("server", "cache", "log", "limits", "upstreams"):
+        assert getattr(shipped, part) == getattr(default, part), part
+    assert shipped.policies() == default.policies()
+
+
+def test_the_configuration_file_that_we_ship_holds_every_key() -> None:
+    written = tomllib.loads((ROOT / "config" / "nugetproxy.toml").read_text(encoding="utf-8"))
+    for path, model in TABLES.items():
+        for table in tables_at(written, path):
+            assert set(table) == set(model.model_fields), path
+    assert list(written["policy"]) == [kind.value for kind in Kind]
+
+
+def tables_at(tree: dict[str, Any], path: tuple[str, ...]) -> list[dict[str, Any]]:
+    found = [tree]
+    for part in path:
+        found = [table for tree in found for table in (tree.values() if part == "*" else [tree[part]])]
+    assert found, path
+    return found
+
+
+def test_every_key_in_the_shipped_file_has_its_line_of_meaning() -> None:
+    lines = (ROOT / "config" / "nugetproxy.toml").read_text(encoding="utf-8").splitlines()
+    policy = next(number for number, line in enumerate(lines) if line.startswith("[policy."))
+    for number, line in enumerate(lines[:policy]):
+        if line and line[0].isalpha():
+            above = lines[number - 1]
+            assert above.startswith("# ") and len(above) > 12, f"line {number + 1} has no explanation: {line}"
+
+
+@pytest.mark.parametrize("example", sorted((ROOT / "config" / "examples").glob("*.toml")), ids=lambda path: path.name)
+def test_the_examples_can_be_run(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load(example, environ={"COMPANY_FEED_TOKEN": CANARY})
+    assert config.upstreams
+    assert "COMPANY_FEED_TOKEN" not in repr(warnings(config))
+
+
+def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:
+    assert from_text('\ufeff[log]\nlevel = "debug"', tmp_path).log.level == "debug"
+
+
+def test_the_first_upstream_is_the_first_in_the_file(tmp_path: Path) -> None:
+    text = f'[upstreams.zeta]\nurl = "{FEED}"\n[upstreams.alpha]\nurl = "{FEED}"\n'
+    environ = {"NUGETPROXY_UPSTREAMS__ALPHA__TRIES": "5", "NUGETPROXY_UPSTREAMS__BETA__URL": FEED}
+    config = from_text(text, tmp_path, environ)
+    assert list(config.upstreams) == ["zeta", "alpha", "beta"]
+    assert config.upstreams["alpha"].tries == 5
+
+
+def test_policy_cells_replace_only_what_they_name(tmp_path: Path) -> None:
+    config = from_text('[policy.versions]\nfresh = "1m"\nabsent = "forever"\n', tmp_path)
+    policies = config.policies()
+    assert (policies[Kind.VERSIONS].fresh, policies[Kind.VERSIONS].absent) == (60.0, FOREVER)
+    assert policies[Kind.VERSIONS].on_error == POLICIES[Kind.VERSIONS].on_error
+    assert {kind: policy for kind, policy in policies.items() if kind is not Kind.VERSIONS} == {
+        kind: policy for kind, policy in POLICIES.items() if kind is not Kind.VERSIONS
+    }
+
+
+# --- precedence ------------------------------------------------------------------------------------------------------
+
+
+def test_flags_beat_the_environment_which_beats_the_file(tmp_path: Path) -> None:
+    text = '[server]\nlisten = "127.0.0.1:1"\ndrain = "1s"\n[cache]\ndirectory = "/file"\n'
+    environ = {"NUGETPROXY_SERVER__LISTEN": "127.0.0.1:2", "NUGETPROXY_CACHE__DIRECTORY": "/environment"}
+    config = from_text(text, tmp_path, environ, listen="127.0.0.1:3")
+    assert (config.server.listen.port, config.cache.directory, config.server.drain) == (3, "/environment", 1.0)
+
+
+def test_upstreams_given_as_flags_replace_all_others(tmp_path: Path) -> None:
+    text = f'[upstreams.old]\nurl = "{FEED}"\n'
+    environ = {"NUGETPROXY_UPSTREAMS__OTHER__URL": FEED}
+    config = from_text(text, tmp_path, environ, upstreams=["http://127.0.0.1:9/v3/index.json", FEED])
+    assert list(config.upstreams) == ["127.0.0.1-9", "feed.example.com"]
+
+
+def test_the_environment_can_hold_lists_tables_and_odd_names() -> None:
+    environ = {
+        "NUGETPROXY_SERVER__ALLOWED_HOSTS": "one.example, two.example",
+        "NUGETPROXY_SERVER__TRUSTED_PROXIES": '["10.0.0.0/8"]',
+        "NUGETPROXY_SERVER__LISTEN": "[::1]:80",
+        "NUGETPROXY_SERVER__ALLOW_ANONYMOUS": "true",
+        "NUGETPROXY_UPSTREAMS": '{"nuget.org": {"url": "https://api.nuget.org/v3/index.json", "offline": true}}',
+        "nugetproxy_cache__max_size": "1 GiB",
+    }
+    config = load(environ=environ)
+    assert config.server.allowed_hosts == ("one.example", "two.example")
+    assert [str(network) for network in config.server.trusted_proxies] == ["10.0.0.0/8"]
+    assert config.server.listen == Address("::1", 80)
+    assert config.server.allow_anonymous is True
+    assert config.upstreams["nuget.org"].offline is True
+    assert config.cache.max_size == 1024**3
+
+
+def test_variables_of_the_test_suite_and_of_others_are_no_configuration() -> None:
+    assert load(environ={"NUGETPROXY_TEST_DOTNET": "/usr/bin/dotnet", "NUGET_PACKAGES": "x"}) == load(environ={})
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "a key with a typing mistake": (
+        '[server]\nlisen = "x"',
+        "server.lisen: is unknown; did you mean server.listen?",
+    ),
+    "a table with a typing mistake": ("[sever]\n", "sever: is unknown; did you mean server?"),
+    "a key outside its table": ('listen = "x"', "listen: is unknown; did you mean server.listen?"),
+    "a key in the wrong table": (
+        '[server]\nmax_size = "1 GiB"',
+        "server.max_size: is unknown; did you mean cache.max_size",
+    ),
+    "a key like no other": ("[log]\nqqqq = 1", "log.qqqq: is unknown; known here: level, format"),
+    "an upstream's key": (
+        f'[upstreams.a]\nurl = "{FEED}"\ntrys = 1',
+        "upstreams.a.trys: is unknown; did you mean upstreams.a.tries?",
+    ),
+    "an upstream's name with a dot, unquoted": (
+        f'[upstreams.nuget.org]\nurl = "{FEED}"',
+        'upstreams.nuget.org: is unknown; a name with a dot needs quotes: [upstreams."nuget.org"]',
+    ),
+    "a kind with a typing mistake": (
+        '[policy.version]\nfresh = "1s"',
+        "policy.version: is no kind of document; did you mean policy.versions?",
+    ),
+    "a cell with a typing mistake": (
+        '[policy.versions]\nfrsh = "1s"',
+        "policy.versions.frsh: is unknown; did you mean policy.versions.fresh?",
+    ),
+    "a span without a unit": ('[server]\ndrain = "30"', "server.drain: '30' is not a span of time"),
+    "a span as a number": ("[server]\ndrain = 30", "server.drain: must be text in quotes with a unit"),
+    "a wait for ever": ('[server]\nbody_timeout = "forever"', 'server.body_timeout: "forever" is not possible here'),
+    "a wait of nothing": ('[server]\nbody_timeout = "0s"', "server.body_timeout: must be longer than zero"),
+    "a span in a policy": ('[policy.search]\nfresh = "often"', "policy.search.fresh: 'often' is not a span of time"),
+    "a size in words": ('[cache]\nmax_size = "lots"', "cache.max_size: 'lots' is not a size"),
+    "a size as a number": ("[cache]\nmax_size = 5", "cache.max_size: must be text in quotes with a unit"),
+    "a size of nothing": ('[limits]\npush = "0"', "limits.push: must be more than zero"),
+    "an address without a port": ('[server]\nlisten = "127.0.0.1"', "server.listen: '127.0.0.1' is not an address"),
+    "an address without a host": ('[server]\nlisten = ":80"', 'write "127.0.0.1:80" for this machine'),
+    "a network with host bits": ('[server]\ntrusted_proxies = ["10.0.0.1/8"]', "server.trusted_proxies: not a network"),
+    "a host with a scheme": (
+        '[server]\nallowed_hosts = ["https://x"]',
+        "server.allowed_hosts: 'https://x' is not a host name",
+    ),
+    "a number for a list": ("[server]\nallowed_hosts = 1", "server.allowed_hosts: must be a list of texts"),
+    "text for a truth": ('[server]\nallow_anonymous = "perhaps"', "server.allow_anonymous: must be true or false"),
+    "a negative number": ("[server]\nmax_connections = -1", "server.max_connections: must be at least 0"),
+    "too many tries": (f'[upstreams.a]\nurl = "{FEED}"\ntries = 99', "upstreams.a.tries: must be at most 10"),
+    "a fraction for a number": ("[server]\nmax_connections = 1.5", "server.max_connections: must be a whole number"),
+    "a level that is none": (
+        '[log]\nlevel = "loud"',
+        'log.level: must be one of "debug", "info", "warning" or "error"',
+    ),
+    "text for a table": ('server = "x"', "server: must be a table"),
+    "no upstreams": ("[upstreams]\n", "upstreams: must have at least one entry"),
+    "an upstream without url": ("[upstreams.a]\ntries = 1", "upstreams.a.url: is missing"),
+    "an upstream's name in capitals": (f'[upstreams.A]\nurl = "{FEED}"', "upstreams.A: a name is 1 to 64 of a-z"),
+    "an upstream's name with a slash": (f'[upstreams."a/b"]\nurl = "{FEED}"', 'upstreams."a/b": a name is 1 to 64'),
+    "an upstream's name with control characters": (
+        f'[upstreams."a\\u001b[31m"]\nurl = "{FEED}"',
+        'upstreams."a\\u001b[31m": a name is',
+    ),
+    "a reserved name": (f'[upstreams.v3]\nurl = "{FEED}"', "upstreams.v3: the name is taken by the proxy itself"),
+    "a url without a scheme": ('[upstreams.a]\nurl = "feed.example.com"', "upstreams.a.url: not an absolute URL"),
+    "a url with another scheme": ('[upstreams.a]\nurl = "ftp://x/"', "upstreams.a.url: not an absolute URL"),
+    "a url with a bad port": ('[upstreams.a]\nurl = "http://x:99999/"', "upstreams.a.url: not a URL"),
+    "a url with blanks": ('[upstreams.a]\nurl = "http://x/a b"', "upstreams.a.url: the URL holds"),
+    "an origin with a path": (
+        f'[upstreams.a]\nurl = "{FEED}"\ncredential_origins = ["https://x/y"]',
+        "upstreams.a.credential_origins: an origin is scheme and host only",
+    ),
+    "credentials for nothing": (
+        f'[upstreams.a]\nurl = "{FEED}"\ncredential_origins = ["https://x"]',
+        "upstreams.a.credential_origins: has no effect without credentials",
+    ),
+    "a name without a password": (
+        f'[upstreams.a]\nurl = "{FEED}"\nusername = "u"',
+        "upstreams.a.username: has no effect",
+    ),
+    "a header that is not theirs to set": (
+        f'[upstreams.a]\nurl = "{FEED}"\nheaders = {{ Host = "x" }}',
+        "upstreams.a.headers: 'Host' is not a header that can be set",
+    ),
+    "a header with a line break": (
+        f'[upstreams.a]\nurl = "{FEED}"\nheaders = {{ "X-Team" = "a\\r\\nb" }}',
+        "upstreams.a.headers: X-Team: the value holds control characters",
+    ),
+    "breaker spans the wrong way round": (
+        f'[upstreams.a]\nurl = "{FEED}"\nbreaker_open = "2m"',
+        "upstreams.a.breaker_max: must not be shorter than breaker_open",
+    ),
+    "a missing certificate file": (
+        f'[upstreams.a]\nurl = "{FEED}"\nca_file = "/nowhere/ca.pem"',
+        "upstreams.a.ca_file: /nowhere/ca.pem cannot be read",
+    ),
+    "no TOML": ("server = [", "is not valid TOML"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG.values(), ids=WRONG)
+def test_a_mistake_is_told_by_its_full_key(text: str, expected: str, tmp_path: Path) -> None:
+    lines = problems_of(text, tmp_path)
+    assert any(expected in line for line in lines), lines
+    assert all("\n" not in line and line.isprintable() for line in lines)
+
+
+def test_every_mistake_is_told_at_once_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_text('[server]\ndrain = "x"\n[cache]\nmax_size = "y"\nfoo = 1\n', tmp_path)
+    assert len(caught.value.problems) == 3
+    assert all(line.startswith(f"{tmp_path / 'proxy.toml'}: ") for line in caught.value.problems)
+
+
+def test_a_file_that_is_not_there_or_not_text_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load(tmp_path / "none.toml", environ={})
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="not text in UTF-8"):
+        load(tmp_path / "binary.toml", environ={})
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        (
+            {"NUGETPROXY_SERVER__LISEN": "x"},
+            "NUGETPROXY_SERVER__LISEN: server.lisen: is unknown; did you mean server.listen",
+        ),
+        ({"NUGETPROXY_LISTEN": "x"}, "NUGETPROXY_LISTEN: listen: is unknown; did you mean server.listen?"),
+        ({"NUGETPROXY_SERVER__DRAIN": "x"}, "NUGETPROXY_SERVER__DRAIN: server.drain: 'x' is not a span"),
+        ({"NUGETPROXY_SERVER__MAX_CONNECTIONS": "many"}, "server.max_connections: must be a whole number"),
+        ({"NUGETPROXY_SERVER": "x"}, "NUGETPROXY_SERVER: server: must be a table"),
+        ({"NUGETPROXY_SERVER": "x", "NUGETPROXY_SERVER__DRAIN": "1s"}, "NUGETPROXY_SERVER__DRAIN: contradicts"),
+        ({"NUGETPROXY_": "x"}, "NUGETPROXY_"),
+    ],
+)
+def test_a_wrong_variable_is_told_by_its_name(environ: dict[str, str], expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(environ=environ)
+    assert any(expected in line for line in caught.value.problems), caught.value.problems
+
+
+def test_a_wrong_flag_is_told_by_its_name() -> None:
+    for flags, expected in (
+        ({"listen": "x"}, "--listen: server.listen: 'x' is not an address"),
+        ({"upstreams": ["ftp://x"]}, "--upstream: not an absolute URL"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            load(environ={}, **flags)
+        assert caught.value.problems[0].startswith(expected)
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+def test_secrets_come_from_the_environment_and_from_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text(f"{CANARY}-file\n", encoding="utf-8")
+    monkeypatch.setenv("THE_PASSWORD", f"{CANARY}-env")
+    text = (
+        f'[upstreams.a]\nurl = "{FEED}"\nusername = "me"\npassword = "env:THE_PASSWORD"\n'
+        f'headers = {{ "X-Token" = "file:{tmp_path / "token"}", "X-Team" = "build" }}\n'
+    )
+    upstream = from_text(text, tmp_path, {"THE_PASSWORD": "x"}).upstreams["a"]
+    basic = "Basic bWU6aHVudGVyMi1jYW5hcnktdmFsdWUtZW52"
+    assert upstream.request_headers() == {
+        "X-Token": f"{CANARY}-file",
+        "X-Team": "build",
+        "Authorization": basic,
+    }
+    assert set(upstream.secret_values()) == {f"{CANARY}-env", f"{CANARY}-file", basic.removeprefix("Basic ")}
+    assert upstream.has_credentials
+    assert CANARY not in repr(upstream) + str(upstream) + repr(Secret("env:THE_PASSWORD"))
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        (
+            f'password = "{CANARY}"',
+            'upstreams.a.password: secrets are not written into the configuration; write "env:NAME"',
+        ),
+        (f'password = "plain:{CANARY}"', "upstreams.a.password: secrets are not written"),
+        (
+            f'headers = {{ "X-Api-Token" = "{CANARY}" }}',
+            "upstreams.a.headers: X-Api-Token: a literal value is not allowed",
+        ),
+        (f'headers = {{ "Authorization" = "Bearer {CANARY}" }}', "a literal value is not allowed"),
+        (f'headers = {{ "X-Team" = ["{CANARY}"] }}', "must be a table of texts"),
+        (f'headers = "{CANARY}"', "must be a table of texts"),
+        (f'url = "https://me:{CANARY}@feed.example.com/"', "a URL must not hold credentials"),
+        (f'pasword = "{CANARY}"', "did you mean upstreams.a.password?"),
+        (f'tries = "{CANARY}"', "must be a whole number"),
+    ],
+)
+def test_a_literal_secret_is_refused_without_being_repeated(key: str, expected: str, tmp_path: Path) -> None:
+    url = "" if key.startswith("url") else f'url = "{FEED}"\n'
+    lines = problems_of(f"[upstreams.a]\n{url}{key}\n", tmp_path)
+    assert any(expected in line for line in lines), lines
+    assert CANARY not in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("reference", "content", "expected"),
+    [
+        ("env:NOT_SET", None, "the environment variable NOT_SET is not set or empty"),
+        ("file:{dir}/none", None, "cannot be read (No such file or directory)"),
+        ("file:{dir}/secret", b"", "is not set or empty"),
+        ("file:{dir}/secret", b"\xff\xfe", "is not text in UTF-8"),
+        ("file:{dir}/secret", b"one\ntwo", "holds control characters or line breaks"),
+    ],
+)
+def test_a_secret_that_is_not_there_is_told(
+    reference: str, content: bytes | None, expected: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "secret").write_bytes(content)
+    text = f'[upstreams.a]\nurl = "{FEED}"\nusername = "u"\npassword = "{reference.format(dir=tmp_path)}"\n'
+    with pytest.raises(ConfigError) as caught:
+        from_text(text, tmp_path)
+    assert caught.value.problems[0].startswith("upstreams.a.password: ")
+    assert expected in caught.value.problems[0]
+
+
+CREDENTIALS = f'[upstreams.a]\nurl = "{FEED}"\nusername = "u"\npassword = "env:P"\n'
+
+
+def test_credentials_are_not_lent_to_a_network_by_accident(tmp_path: Path) -> None:
+    lines = problems_of(CREDENTIALS, tmp_path, {"P": "p"}, listen="0.0.0.0:1")
+    assert len(lines) == 1
+    assert lines[0].startswith("server.listen: 0.0.0.0:1 would let everybody")
+    assert "server.allow_anonymous = true" in lines[0]
+    allowed = f"{CREDENTIALS}[server]\nallow_anonymous = true\n"
+    assert from_text(allowed, tmp_path, {"P": "p"}, listen="0.0.0.0:1").server.allow_anonymous
+    assert from_text(CREDENTIALS, tmp_path, {"P": "p"}, listen="127.0.0.1:1").upstreams["a"].has_credentials
+
+
+def test_two_kinds_of_credentials_contradict_each_other(tmp_path: Path) -> None:
+    text = f'{CREDENTIALS}headers = {{ authorization = "env:P" }}\n'
+    assert "contradicts username and password" in problems_of(text, tmp_path, {"P": "p"})[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "listen", "expected"),
+    [
+        ('[upstreams.a]\nurl = "http://feed.example.com/v3/index.json"', None, "is plain http"),
+        ('[upstreams.a]\nurl = "http://127.0.0.1:5/v3/index.json"', None, None),
+        ('[upstreams.a]\nurl = "http://[::1]:5/v3/index.json"', None, None),
+        ("", "0.0.0.0:1", "is reached over plain http"),
+        ("", "0.0.0.0:1", "server.allowed_hosts"),
+        ('[server]\npublic_url = "https://nuget.example.com"', "0.0.0.0:1", None),
+        ('[server]\npublic_url = "https://nuget.example.com"', None, None),
+        (f'{CREDENTIALS}[server]\npublic_url = "https://nuget.example.com"', None, "let the front proxy ask"),
+    ],
+)
+def test_what_works_but_should_be_known_is_a_warning(
+    text: str, listen: str | None, expected: str | None, tmp_path: Path
+) -> None:
+    found = warnings(from_text(text, tmp_path, {"P": "p"}, listen=listen))
+    if expected is None:
+        assert found == ()
+    else:
+        assert any(expected in line for line in found), found
+
+
+def test_the_connection_limit_leaves_descriptors_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    for soft, expected in ((1024, 614), (100_000, 4000), (-1, 4000), (1, 1)):
+        monkeypatch.setattr("resource.getrlimit", lambda _, soft=soft: (soft, soft))
+        assert load(environ={}).server.connection_limit == expected
+    assert load(environ={"NUGETPROXY_SERVER__MAX_CONNECTIONS": "7"}).server.connection_limit == 7
