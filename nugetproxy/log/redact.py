@@ -29,7 +29,7 @@ _SENSITIVE_NAME = re.compile(_WORDS, re.IGNORECASE)
 _SPELLED_OUT = re.compile(
     rf"""((?:{_WORDS})s?['"]?\s*[:=,]\s*b?['"]?)(?:(?:basic|bearer)\s+)?[^\s'",;&}})]+""", re.IGNORECASE
 )
-_URL = re.compile(r"""([a-z][a-z0-9+.-]{0,20}://)([^\s"'<>/?#]*)([^\s"'<>?#]*)(?:[?#][^\s"'<>]*)?""", re.IGNORECASE)
+_URL = re.compile(r"""([a-z][a-z0-9+.-]{0,20}://)([^\s"'<>?#]*)(?:[?#][^\s"'<>]*)?""", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
 _PLAIN = frozenset((int, float, bool, type(None)))
 
@@ -72,7 +72,7 @@ def _is_harmless(event: EventDict) -> bool:
     return (
         len(joined) <= _LONGEST_TEXT
         and joined.isprintable()
-        and not (":" in joined or "=" in joined or "?" in joined)
+        and not (":" in joined or "=" in joined or "'" in joined or "?" in joined)
         and (_secret_pattern is None or _secret_pattern.search(joined) is None)
         and not _any_sensitive(tuple(event))
     )
@@ -95,7 +95,7 @@ def safe_text(text: str) -> str:
         text = text[:_LONGEST_TEXT] + "..."
     if _secret_pattern is not None:
         text = _secret_pattern.sub(HIDDEN, text)
-    if ":" in text or "=" in text:
+    if ":" in text or "=" in text or "'" in text:
         text = _SPELLED_OUT.sub(rf"\1{HIDDEN}", text)
         if "://" in text:
             text = _URL.sub(_bare_url, text)
@@ -105,7 +105,8 @@ def safe_text(text: str) -> str:
 
 
 def _bare_url(match: re.Match[str]) -> str:
-    return f"{match[1]}{match[2].rpartition('@')[2]}{match[3]}"
+    """Scheme, host, path: what stands before the last @ may be a password, even one with a slash in it."""
+    return f"{match[1]}{match[2].rpartition('@')[2]}"
 
 
 def _escape(match: re.Match[str]) -> str:

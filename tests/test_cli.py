@@ -1,0 +1,204 @@
+"""The command line: what it starts, what it says, with which exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from nugetproxy import __version__
+from nugetproxy.banner import banner
+from nugetproxy.cli import app
+from nugetproxy.config import Address, Config, load
+from nugetproxy.errors import StoreUnusable
+
+FEED = "https://feed.example.com/v3/index.json"
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """What ``serve`` would have run; the server itself is replaced."""
+    configs: list[Config] = []
+    fake = types.ModuleType("nugetproxy.serve")
+    fake.run = lambda config: configs.append(config) or 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "nugetproxy.serve", fake)
+    for variable in ("NUGETPROXY_SERVER__LISTEN", "NUGETPROXY_CACHE__DIRECTORY"):
+        monkeypatch.delenv(variable, raising=False)
+    return configs
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_the_version_is_printed() -> None:
+    result = run("--version")
+    assert (result.exit_code, result.stdout) == (0, f"nugetproxy {__version__}\n")
+
+
+def test_the_module_is_the_command() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "nugetproxy", "--version"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, f"nugetproxy {__version__}\n", "")
+
+
+def test_serve_without_options_runs_the_defaults(started: list[Config]) -> None:
+    assert run("serve").exit_code == 0
+    assert started == [load(environ={})]
+
+
+def test_serve_takes_a_file_and_options_that_override_it(started: list[Config], tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text('[server]\nlisten = "127.0.0.1:1"\ndrain = "1s"\n', encoding="utf-8")
+    result = run(
+        "serve", "--config", file, "--listen", "127.0.0.1:0", "--cache-dir", tmp_path / "cache", "--upstream", FEED
+    )
+    assert result.exit_code == 0, result.output
+    (config,) = started
+    assert (config.server.listen, config.server.drain) == (Address("127.0.0.1", 0), 1.0)
+    assert config.cache.path == tmp_path / "cache"
+    assert list(config.upstreams) == ["feed.example.com"]
+
+
+def test_several_upstreams_can_be_given(started: list[Config]) -> None:
+    assert run("serve", "--upstream", FEED, "--upstream", "https://other.example/v3/index.json").exit_code == 0
+    assert list(started[0].upstreams) == ["feed.example.com", "other.example"]
+
+
+def test_the_exit_code_is_the_servers(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["nugetproxy.serve"], "run", lambda _: 143)
+    assert run("serve").exit_code == 143
+    assert started == []
+
+
+def test_an_unusable_cache_directory_is_one_line_and_exit_75(
+    started: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Config) -> int:
+        raise StoreUnusable("/cache", "process 12 uses it", "Stop that one, or choose another --cache-dir.")
+
+    monkeypatch.setattr(sys.modules["nugetproxy.serve"], "run", refuse)
+    result = run("serve")
+    assert result.exit_code == 75
+    assert result.stderr == (
+        "Cannot use the cache directory /cache: process 12 uses it. Stop that one, or choose another --cache-dir.\n"
+    )
+    assert started == []
+
+
+def test_mistakes_are_one_line_each_on_stderr_and_exit_78(started: list[Config], tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text('[server]\nlisen = "x"\n[cache]\nmax_size = "lots"\n', encoding="utf-8")
+    for arguments in (("serve", "--config", file), ("check-config", file)):
+        result = run(*arguments)
+        assert result.exit_code == 78
+        assert result.stdout == ""
+        assert sorted(result.stderr.splitlines()) == [
+            f'{file}: cache.max_size: \'lots\' is not a size; write a number and a unit, such as "512 MiB" or "50 GiB"',
+            f"{file}: server.lisen: is unknown; did you mean server.listen?",
+        ]
+    assert started == []
+
+
+def test_a_wrong_variable_stops_the_start(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUGETPROXY_SERVER__LISEN", "x")
+    result = run("serve")
+    assert result.exit_code == 78
+    assert result.stderr.startswith("NUGETPROXY_SERVER__LISEN: server.lisen: is unknown; did you mean server.listen?")
+    assert started == []
+
+
+def test_check_config_says_that_a_file_is_right_and_what_it_means(tmp_path: Path) -> None:
+    file = tmp_path / "a [b]" / "proxy.toml"
+    file.parent.mkdir()
+    file.write_text(f'[upstreams.a]\nurl = "{FEED.replace("https", "http")}"\n', encoding="utf-8")
+    result = run("check-config", file)
+    assert result.exit_code == 0
+    assert f"{file} is valid." in result.stdout
+    assert "Upstream a: http://feed.example.com/v3/index.json" in result.stdout
+    assert result.stderr.startswith("warning: upstreams.a.url: ")
+
+
+def test_checking_does_not_load_the_server(tmp_path: Path) -> None:
+    (tmp_path / "proxy.toml").touch()
+    code = (
+        "import sys\nfrom nugetproxy.cli import app\n"
+        f"app(['check-config', {str(tmp_path / 'proxy.toml')!r}], standalone_mode=False)\n"
+        "assert 'aiohttp' not in sys.modules\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_an_internal_error_shows_no_values(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        "import sys, types\nfake = types.ModuleType('nugetproxy.serve')\n"
+        "def run(config):\n    secret = 'can' + 'ary'\n    raise RuntimeError('internal')\n"
+        "fake.run = run\nsys.modules['nugetproxy.serve'] = fake\n"
+        "sys.argv = ['nugetproxy', 'serve']\nfrom nugetproxy.cli import main\nmain()\n"
+    )
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert finished.returncode == 1
+    assert "RuntimeError: internal" in finished.stderr
+    assert "canary" not in finished.stderr + finished.stdout
+    assert started == []
+
+
+# --- the banner ------------------------------------------------------------------------------------------------------
+
+
+def sources_in(text: str) -> dict[str, dict[str, str]]:
+    """The package sources of the nuget.config in a banner."""
+    document = text[text.index("<?xml") :].strip()
+    return {add.attrib.pop("key"): add.attrib for add in ElementTree.fromstring(document).iter("add")}
+
+
+def test_the_banner_says_where_it_listens_what_it_proxies_where_it_stores() -> None:
+    lines = banner(load(environ={}, cache_dir="/cache"), Address("127.0.0.1", 5555)).splitlines()
+    assert lines[0] == "Listening on http://127.0.0.1:5555/v3/index.json"
+    assert "Proxying nuget.org: https://api.nuget.org/v3/index.json" in lines
+    assert "Storing in /cache (packages up to 50 GiB)" in lines
+
+
+def test_the_banner_has_a_nuget_config_to_paste() -> None:
+    config = load(environ={}, upstreams=[FEED, "https://other.example/v3/index.json"])
+    assert sources_in(banner(config, Address("::1", 7))) == {
+        "feed.example.com": {
+            "value": "http://[::1]:7/v3/index.json",
+            "protocolVersion": "3",
+            "allowInsecureConnections": "true",
+        },
+        "other.example": {
+            "value": "http://[::1]:7/other.example/v3/index.json",
+            "protocolVersion": "3",
+            "allowInsecureConnections": "true",
+        },
+    }
+
+
+def test_over_https_no_insecure_connection_is_allowed() -> None:
+    config = load(environ={"NUGETPROXY_SERVER__PUBLIC_URL": "https://nuget.example.com/sub/"})
+    text = banner(config, Address("127.0.0.1", 5555))
+    assert text.startswith("Listening on http://127.0.0.1:5555/v3/index.json\n")
+    assert sources_in(text) == {
+        "nuget.org": {"value": "https://nuget.example.com/sub/v3/index.json", "protocolVersion": "3"}
+    }
+
+
+@pytest.mark.parametrize(("hosts", "shown"), [("", "127.0.0.1"), ("cache.example,other", "cache.example")])
+def test_a_wildcard_address_is_not_what_clients_are_told(hosts: str, shown: str) -> None:
+    config = load(environ={"NUGETPROXY_SERVER__ALLOWED_HOSTS": hosts}, listen="0.0.0.0:5555")
+    text = banner(config, Address("0.0.0.0", 5555))
+    assert text.startswith("Listening on http://0.0.0.0:5555/v3/index.json\n")
+    assert sources_in(text)["nuget.org"]["value"] == f"http://{shown}:5555/v3/index.json"
+
+
+def test_the_banner_shows_no_query_of_an_upstream() -> None:
+    config = load(environ={}, upstreams=[f"{FEED}?sig=canary"])
+    assert "canary" not in banner(config, Address("127.0.0.1", 1))
