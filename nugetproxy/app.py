@@ -60,8 +60,13 @@ class App:
         await self.entries.open(self.config.cache.path / "entries")
         for feed in self.feeds.values():
             await feed.packages.folder.prepare()
-        self.tasks.start(self.housekeeping.run(), name="housekeeping")
         return self
+
+    def start_background(self) -> None:
+        """Begin what a running proxy does unasked: housekeeping, fetching the service indexes."""
+        self.tasks.start(self.housekeeping.run(), name="housekeeping")
+        for feed in self.feeds.values():
+            self.tasks.start(feed.services(), name=f"service index of {feed.name}")
 
     async def __aexit__(self, *_: object) -> None:
         await self.tasks.stop()

@@ -15,7 +15,7 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from nugetproxy import __version__
 from nugetproxy import log as logs
-from nugetproxy.app import App, build
+from nugetproxy.app import build
 from nugetproxy.banner import banner
 from nugetproxy.config import Address, Config, warnings
 from nugetproxy.errors import StoreUnusable
@@ -65,7 +65,7 @@ async def _serve(config: Config) -> int:
         host, port = listener.getsockname()[:2]
         print(banner(config, Address(host, port)), flush=True)
         log.info("proxy.started", version=__version__, address=host, port=port, pid=os.getpid())
-        app.tasks.start(_warm_up(app), name="warm-up")
+        app.start_background()
         await stopping.wait()
         app.ops.draining = True
         log.info("proxy.draining", seconds=config.server.drain, connections=server.open_connections)
@@ -73,12 +73,6 @@ async def _serve(config: Config) -> int:
         code = await stopping.or_again(cleanup)
     log.info("proxy.stopped", code=code)
     return code
-
-
-async def _warm_up(app: App) -> None:
-    """Fetch each feed's service index before the first client needs it; readiness tells if that fails."""
-    for feed in app.feeds.values():
-        await feed.services()
 
 
 def _listen(config: Config) -> socket.socket:

@@ -1,0 +1,64 @@
+"""Fixtures: a running proxy, built by app.py, in front of a scripted upstream feed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import TestClient
+
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Origin
+from tests.fakes.proxy import Proxy
+
+StartProxy = Callable[..., Awaitable[Proxy]]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def feed() -> AsyncIterator[FakeFeed]:
+    """A whole scripted V3 feed."""
+    async with FakeFeed() as running:
+        yield running
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[Origin]:
+    """A raw scripted upstream server."""
+    async with Origin() as running:
+        yield running
+
+
+@pytest.fixture
+async def start_proxy(tmp_path: Path, clock: FakeClock) -> AsyncIterator[StartProxy]:
+    """Starts proxies: ``await start_proxy(index_url, **config_tables)``; they stop when the test ends."""
+    running: list[Proxy] = []
+
+    async def start(upstream: str, *, directory: Path | None = None, **tables: Any) -> Proxy:
+        proxy = Proxy(upstream, directory or tmp_path / "cache", clock=clock, **tables)
+        await proxy.start()
+        running.append(proxy)
+        return proxy
+
+    yield start
+    for proxy in reversed(running):
+        await proxy.stop()
+
+
+@pytest.fixture
+async def proxy(start_proxy: StartProxy, feed: FakeFeed) -> Proxy:
+    """A proxy in front of ``feed``."""
+    return await start_proxy(feed.index_url)
+
+
+@pytest.fixture
+def client(proxy: Proxy) -> TestClient[Any, Any]:
+    """An HTTP client of ``proxy``."""
+    return proxy.client

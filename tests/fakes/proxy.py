@@ -1,0 +1,85 @@
+"""Proxy is the real application behind a real socket, in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.test_utils import BaseTestServer, TestClient
+
+from nugetproxy.app import App, build
+from nugetproxy.clock import Clock
+from nugetproxy.config import Config
+from nugetproxy.web.server import LimitedServer
+
+QUICK = {"connect_timeout": "500ms", "read_timeout": "400ms", "document_deadline": "5s"}
+"""Upstream times that let a test of a hanging upstream end soon."""
+
+
+class Proxy:
+    """Starts and stops as often as a test wants, on the same cache directory.
+
+    ``tables`` are configuration tables by name; ``upstream`` in them adds to the one upstream's table.
+    """
+
+    def __init__(self, index_url: str, directory: Path, *, clock: Clock, **tables: Any) -> None:
+        upstream = {"url": index_url, **QUICK, **tables.pop("upstream", {})}
+        server = {"drain": "1s", **tables.pop("server", {})}
+        self.config = Config(upstreams={"up": upstream}, cache={"directory": str(directory)}, server=server, **tables)
+        self.directory = directory
+        self._clock = clock
+        self.app: App
+        self.client: TestClient[web.BaseRequest, Any]
+        self.running = False
+
+    async def start(self) -> None:
+        """Open the store and listen."""
+        self.app = build(self.config, clock=self._clock)
+        await self.app.__aenter__()
+        self.client = TestClient(_Server(self.app))
+        await self.client.start_server()
+        self.running = True
+
+    async def stop(self) -> None:
+        """Stop listening, then close the store; may be called again."""
+        if self.running:
+            self.running = False
+            await self.client.close()
+            await self.app.__aexit__(None, None, None)
+
+    async def restart(self) -> None:
+        """Stop and start as a new process would."""
+        await self.stop()
+        await self.start()
+
+    @property
+    def url(self) -> str:
+        """Our address without a slash at its end."""
+        return str(self.client.make_url("/")).rstrip("/")
+
+    @property
+    def packages(self) -> Path:
+        """The package folder."""
+        return self.directory / "up" / "packages"
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one metric now; 0 if it was never counted."""
+        return self.app.metrics.registry.get_sample_value(f"nugetproxy_{name}", labels) or 0.0
+
+
+class _Server(BaseTestServer):
+    def __init__(self, app: App) -> None:
+        super().__init__()
+        self._app = app
+
+    async def _make_runner(self, **_: Any) -> web.ServerRunner:
+        limits = self._app.config.server
+        server = LimitedServer(
+            self._app.edge,
+            max_connections=limits.connection_limit,
+            max_per_ip=limits.max_connections_per_ip,
+            header_timeout=limits.header_timeout,
+            metrics=self._app.metrics,
+        )
+        return web.ServerRunner(server, shutdown_timeout=limits.drain)
