@@ -80,7 +80,7 @@ async def feed(built: Built) -> AsyncIterator[FakeFeed]:
 @pytest.fixture
 async def proxy(feed: FakeFeed, tmp_path: Path) -> AsyncIterator[Proxy]:
     """The proxy of that feed, with an empty cache."""
-    async with Proxy(feed.index_url, tmp_path / "cache") as proxy:
+    async with Proxy(tmp_path / "cache", upstream=feed.index_url) as proxy:
         yield proxy
 
 

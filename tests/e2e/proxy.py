@@ -18,15 +18,23 @@ LISTENING = re.compile(r"(http://[\w.:\[\]]+)/v3/index\.json")
 
 
 class Proxy:
-    """``python -m nugetproxy serve`` on a free port, ready to answer; ``arguments`` are added to its command line."""
+    """``python -m nugetproxy serve`` on a free port, ready to answer.
 
-    def __init__(self, upstream: str, cache: Path, *arguments: str) -> None:
+    With ``config``, the text of a configuration file, that names the upstream; without, the command line does.
+    """
+
+    def __init__(self, cache: Path, *, upstream: str = "", config: str = "") -> None:
         self.cache = cache
         self.url = ""
         self.output = ""
         """Everything that it has said so far."""
-        self._command = ["serve", "--upstream", upstream, "--cache-dir", str(cache), "--listen", "127.0.0.1:0"]
-        self._command += arguments
+        self._command = ["serve", "--cache-dir", str(cache), "--listen", "127.0.0.1:0"]
+        if upstream:
+            self._command += ["--upstream", upstream]
+        if config:
+            file = cache.with_suffix(".toml")
+            file.write_text(config)
+            self._command += ["--config", str(file)]
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
