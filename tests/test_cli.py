@@ -17,6 +17,7 @@ from nugetproxy.cli import app
 from nugetproxy.config import Address, Config, load
 from nugetproxy.errors import StoreUnusable
 
+ROOT = Path(__file__).parent.parent
 FEED = "https://feed.example.com/v3/index.json"
 
 
@@ -43,7 +44,12 @@ def test_the_version_is_printed() -> None:
 
 def test_the_module_is_the_command() -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "nugetproxy", "--version"], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "nugetproxy", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=ROOT,
     )
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, f"nugetproxy {__version__}\n", "")
 
@@ -132,7 +138,9 @@ def test_checking_does_not_load_the_server(tmp_path: Path) -> None:
         f"app(['check-config', {str(tmp_path / 'proxy.toml')!r}], standalone_mode=False)\n"
         "assert 'aiohttp' not in sys.modules\n"
     )
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=ROOT
+    )
     assert finished.returncode == 0, finished.stderr
 
 
@@ -143,7 +151,9 @@ def test_an_internal_error_shows_no_values(started: list[Config], monkeypatch: p
         "fake.run = run\nsys.modules['nugetproxy.serve'] = fake\n"
         "sys.argv = ['nugetproxy', 'serve']\nfrom nugetproxy.cli import main\nmain()\n"
     )
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=ROOT
+    )
     assert finished.returncode == 1
     assert "RuntimeError: internal" in finished.stderr
     assert "canary" not in finished.stderr + finished.stdout

@@ -25,6 +25,7 @@ from nugetproxy.log import redact as redaction
 from nugetproxy.log.floods import FloodGate
 from nugetproxy.log.writer import LineWriter
 
+ROOT = Path(__file__).parent.parent
 CANARY = "canary/7f3a+secret"
 
 
@@ -55,7 +56,7 @@ def written(write: Callable[[], object], fmt: str = "json", level: str = "info")
 
 def event_of(**fields: Any) -> dict[str, Any]:
     """One event as it is written."""
-    text = written(lambda: structlog.get_logger().info("thing.done", **fields))
+    text = written(lambda: structlog.get_logger("some.module").info("thing.done", **fields))
     assert text.count("\n") == 1
     event: dict[str, Any] = json.loads(text)
     return event
@@ -445,14 +446,16 @@ def test_the_log_says_itself_that_it_dropped_lines(monkeypatch: pytest.MonkeyPat
     assert events[1]["count"] == 1
 
 
-def test_a_process_whose_stdout_is_a_full_pipe_still_ends(tmp_path: Path) -> None:
+def test_a_process_whose_stdout_is_a_full_pipe_still_ends() -> None:
     import subprocess
 
     code = (
         "import structlog\nfrom nugetproxy import log\nlog.setup('info', 'json')\n"
         "for _ in range(3000): structlog.get_logger().info('a.b', what='x' * 200)\nlog.shutdown(0.05)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    ) as process:
         assert process.wait(timeout=30) == 0
         assert process.stderr is not None
         assert process.stderr.read() == b""

@@ -76,11 +76,6 @@ def warnings(config: Config) -> tuple[str, ...]:
                 f"server.listen: {server.listen} is reached over plain http; put a TLS front end before it and set "
                 "server.public_url to its https address (NuGet 6.12 and later refuse http sources by default)"
             )
-        if not server.public_url and not server.allowed_hosts:
-            found.append(
-                "server.allowed_hosts: requests that use another name for this machine than the address it listens on "
-                "are refused; list the names, or set server.public_url"
-            )
     elif server.public_url and not server.allow_anonymous:
         found += [
             f"{dotted(('upstreams', name))}: everybody who gets through to {server.public_url} reads it with your "

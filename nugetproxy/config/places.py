@@ -11,8 +11,8 @@ from urllib.parse import SplitResult, urlsplit
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-RESERVED_NAMES = frozenset({"v3", "health", "metrics", "entries", "run", "catalog.db"})
-"""First path segments of ours, and what else lies in the cache directory."""
+RESERVED_NAMES = frozenset({"v3", "health", "metrics", "entries", "format", "lock", "run", "catalog.db"})
+"""First path segments of ours, then what else lies (or is to lie) in the cache directory."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 

@@ -49,11 +49,11 @@ def setup(level: str = "info", fmt: str = "auto", stream: IO[str] | IO[bytes] | 
     terminal = stream is not None and stream.isatty()
     render = _console(colors=terminal) if fmt == "console" or (fmt == "auto" and terminal) else _json
     finish: list[Processor] = [_redact, _Stamp(), render]
-    _writer = LineWriter(stream, lambda count: _notice(count, finish))
+    writer = _writer = LineWriter(stream, lambda count: _notice(count, finish))
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *finish],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=lambda writer=_writer, *_: _Lines(writer),
+        logger_factory=lambda *_: _Lines(writer),
         cache_logger_on_first_use=False,
     )
     _capture_libraries(LEVELS[level])
