@@ -231,9 +231,9 @@ def _rows() -> Mapping[str, tuple[_Row, ...]]:
     for resource in RESOURCES:
         for pattern, kind in resource.routes.items():
             words = pattern.split("/")
-            skip = resource.root.count("/") if resource.root.endswith("/") else len(words)
+            skip = len(words) if resource.shape is Shape.ENDPOINT else resource.root.count("/")
             cut = tuple(WORDS.get(word, word) for word in words)
-            rows.setdefault(words[0], []).append(_Row(resource, kind, min(skip, len(words)), cut))
+            rows.setdefault(words[0], []).append(_Row(resource, kind, skip, cut))
     return {first: tuple(group) for first, group in rows.items()}
 
 

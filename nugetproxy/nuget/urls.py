@@ -7,7 +7,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus, urljoin
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*:")
-_HTTP = re.compile(r"(https?)://([^/?#\s\\@]+)([^?#\s]*)(?:\?([^#\s]*))?(?:#(.*))?", re.IGNORECASE | re.DOTALL)
+_HTTP = re.compile(r"(https?)://([^/?#\s\\@]+)(/[^?#\s]*)?(?:\?([^#\s]*))?(?:#(.*))?", re.IGNORECASE | re.DOTALL)
 
 
 class SplitUrl(NamedTuple):

@@ -1,0 +1,78 @@
+"""Absolute URLs as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from nugetproxy.nuget.urls import SplitUrl, absolute, join_url, split_url, with_query, without_fragment
+
+
+@pytest.mark.parametrize(
+    ("url", "pieces"),
+    [
+        ("https://Host/a?b=1#c#d", SplitUrl("https", "host", "/a", "b=1", "c#d")),
+        ("HTTPS://HOST:443/A", SplitUrl("https", "host", "/A", "", "")),
+        ("http://host:80", SplitUrl("http", "host", "", "", "")),
+        ("http://host:443/", SplitUrl("http", "host:443", "/", "", "")),
+        ("https://[2001:DB8::1]:8443/x", SplitUrl("https", "[2001:db8::1]:8443", "/x", "", "")),
+        ("https://host/{id}/%7B?x={y}", SplitUrl("https", "host", "/{id}/%7B", "x={y}", "")),
+        ("https://user:secret@host/", None),
+        ("https:///path", None),
+        ("https://ho st/", None),
+        ("https://host/a b", None),
+        ("urn:uuid:1", None),
+        ("file:///etc/passwd", None),
+        ("/relative", None),
+        ("", None),
+    ],
+)
+def test_split(url: str, pieces: SplitUrl | None) -> None:
+    assert split_url(url) == pieces
+
+
+@pytest.mark.parametrize(
+    ("reference", "url"),
+    [
+        ("https://other/x", "https://other/x"),
+        ("foo/index.json", "https://host/v3/foo/index.json"),
+        ("../flat/", "https://host/flat/"),
+        ("/flat/", "https://host/flat/"),
+        ("//cdn/x", "https://cdn/x"),
+        ("#page/1/2", "https://host/v3/index.json#page/1/2"),
+        ("{id}/{version}", "https://host/v3/{id}/{version}"),
+        ("urn:uuid:1", None),
+        ("file:///etc/passwd", None),
+        ("javascript:alert(1)", None),
+        ("", None),
+        ("//[bad", None),
+    ],
+)
+def test_references_are_resolved(reference: str, url: str | None) -> None:
+    assert absolute(reference, "https://host/v3/index.json") == url
+
+
+def test_a_reference_without_a_base_stays_unresolved() -> None:
+    assert absolute("foo/index.json", "") is None
+
+
+@pytest.mark.parametrize(
+    ("own", "query", "merged"),
+    [
+        ("", "", "https://h/q"),
+        ("", "q=a%26b&q=%2B", "https://h/q?q=a%26b&q=%2B"),
+        ("api-version=1", "", "https://h/q?api-version=1"),
+        ("api-version=1&key=k", "q=x", "https://h/q?q=x&api-version=1&key=k"),
+        ("api-version=1&key=k", "API-Version=2&q", "https://h/q?API-Version=2&q&key=k"),
+        ("a=1", "a=2", "https://h/q?a=2"),
+    ],
+)
+def test_the_clients_parameters_win(own: str, query: str, merged: str) -> None:
+    assert with_query("https://h/q", own, query) == merged
+
+
+def test_one_slash_joins() -> None:
+    assert join_url("https://h/a", "b") == join_url("https://h/a/", "b") == "https://h/a/b"
+
+
+def test_fragments_are_not_sent() -> None:
+    assert without_fragment("https://h/a?b#c") == "https://h/a?b"
