@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_plus, urljoin
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*:")
+_USERINFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
 _HTTP = re.compile(r"(https?)://([^/?#\s\\@]+)(/[^?#\s]*)?(?:\?([^#\s]*))?(?:#(.*))?", re.IGNORECASE | re.DOTALL)
 
 
@@ -36,7 +37,8 @@ def split_url(url: str) -> SplitUrl | None:
 def absolute(reference: str, base: str) -> str | None:
     """``reference`` as an absolute http(s) URL, relative ones resolved against ``base`` (RFC 3986 section 5).
 
-    None for an empty reference and for other schemes (``urn:``, ``file:`` ...).
+    None for an empty reference and for other schemes (``urn:``, ``file:`` ...). Credentials in it are dropped:
+    ours are configured, and theirs must not be told to clients (RFC 3986 section 3.2.1).
     """
     if not reference:
         return None
@@ -45,6 +47,8 @@ def absolute(reference: str, base: str) -> str | None:
             reference = urljoin(base, reference)
         except ValueError:
             return None
+    if "@" in reference:
+        reference = _USERINFO.sub(r"\1", reference)
     return reference if split_url(reference) is not None else None
 
 

@@ -125,7 +125,6 @@ def test_what_is_no_http_url_is_dropped_and_what_is_relative_is_resolved() -> No
         {"@id": "https://h/", "@type": 7},
         {"@id": "https://h/", "@type": [None]},
         {"@id": "https://h/", "@type": "packagebaseaddress/3.0.0"},
-        {"@id": "https://u:p@h/", "@type": "PackageBaseAddress/3.0.0"},
         {"@id": "", "@type": "PackageBaseAddress/3.0.0"},
     ],
 )
@@ -134,6 +133,11 @@ def test_odd_entries_do_no_harm(entry: Any) -> None:
         {"version": "3.0.0", "resources": [entry, *index_of(("SearchQueryService", "/q"))["resources"]]}
     )
     assert services.resources == {"query"}
+
+
+def test_credentials_in_an_address_are_not_used() -> None:
+    services = services_of(index_of(("PackageBaseAddress/3.0.0", "https://user:secret@h/flat/")))
+    assert services.upstream_urls("content", "a/index.json") == ("https://h/flat/a/index.json",)
 
 
 def test_unknown_types_are_listed_once() -> None:
