@@ -218,4 +218,7 @@ async def test_a_broken_download_is_resumed_unnoticed(
 
     assert box.restored() == {"acme.large.1.0.0.nupkg": content}
     assert feed.count(path) == 2
-    assert "bytes=1000000-" in {seen.headers.get("Range") for seen in feed.requests}
+    _, again = (seen for seen in feed.requests if seen.path == path)
+    # A reset may take what was underway with it, so the second request may begin earlier than the cut.
+    start = int(again.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    assert 0 < start <= 1_000_000
