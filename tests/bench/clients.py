@@ -1,0 +1,150 @@
+"""Clients are raw sockets that read as fast as one process can, without looking at what they get.
+
+``python -m tests.bench.clients`` is that process; it prints what it saw as JSON. ``load`` starts it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import selectors
+import socket
+import time
+from argparse import ArgumentParser, Namespace
+
+BUFFER = bytearray(2**20)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
+
+
+class BadAnswer(RuntimeError):
+    """What came is not what was asked for."""
+
+
+class Client:
+    """One connection; ``asked``, ``first`` and ``done`` are times of its latest request."""
+
+    def __init__(self, port: int, path: str) -> None:
+        self._request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept-Encoding: gzip\r\n\r\n".encode()
+        self._socket = socket.create_connection(("127.0.0.1", port), 10)
+        self._head = b""
+        self.size = -1
+        self.received = 0
+        self.asked = self.first = self.done = 0.0
+
+    def fileno(self) -> int:
+        """For the selector."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+    def ask(self) -> None:
+        """Send the request (again)."""
+        self._head, self.size, self.received = b"", -1, 0
+        self.asked = time.monotonic()
+        self._socket.sendall(self._request)
+
+    def read(self) -> bool:
+        """Take what is there; whether the answer is whole now."""
+        got = self._socket.recv_into(BUFFER)
+        if got == 0:
+            raise BadAnswer(f"the server hung up after {self.received} of {self.size} bytes")
+        if self.size < 0:
+            got = self._read_head(got)
+        if got and not self.received:
+            self.first = time.monotonic()
+        self.received += got
+        if self.received == self.size:
+            self.done = time.monotonic()
+        return self.received == self.size
+
+    def _read_head(self, got: int) -> int:
+        """How many of the ``got`` bytes are body."""
+        self._head += BUFFER[:got]
+        head, blank, body = self._head.partition(b"\r\n\r\n")
+        if not blank:
+            return 0
+        length = _LENGTH.search(head + b"\r\n")
+        if not head.startswith(b"HTTP/1.1 200 ") or length is None:
+            raise BadAnswer(head.decode(errors="replace")[:500])
+        self.size = int(length[1])
+        return len(body)
+
+
+def repeat(arguments: Namespace) -> dict[str, object]:
+    """Every client asks again and again: so many times each, or until the time is over."""
+    deadline = time.monotonic() + arguments.seconds
+    clients = [Client(arguments.port, arguments.path) for _ in range(arguments.clients)]
+    left = dict.fromkeys(clients, arguments.gets)
+    requests = size = 0
+    began = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for client in clients:
+            selector.register(client, selectors.EVENT_READ, client)
+            client.ask()
+        while selector.get_map() and time.monotonic() < deadline:
+            for key, _ in selector.select(1.0):
+                client = key.data
+                if not client.read():
+                    continue
+                requests, size, left[client] = requests + 1, size + client.size, left[client] - 1
+                if left[client] == 0:
+                    selector.unregister(client)
+                else:
+                    client.ask()
+        seconds = time.monotonic() - began
+        if arguments.gets > 0 and selector.get_map():
+            raise BadAnswer(f"not done after {seconds:.0f} s")
+    return {"requests": requests, "bytes": size, "seconds": seconds}
+
+
+def crowd(arguments: Namespace) -> dict[str, object]:
+    """All clients ask at once, late ones when the first has half; times are in seconds."""
+    deadline = time.monotonic() + arguments.seconds
+    clients = [Client(arguments.port, arguments.path) for _ in range(arguments.clients)]
+    late = [Client(arguments.port, arguments.path) for _ in range(arguments.late)]
+    waiting, half = list(late), False
+    began = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for client in clients:
+            selector.register(client, selectors.EVENT_READ, client)
+            client.ask()
+        while selector.get_map():
+            if time.monotonic() > deadline:
+                raise BadAnswer(f"not done after {arguments.seconds:.0f} s")
+            for key, _ in selector.select(1.0):
+                client = key.data
+                if client.read():
+                    selector.unregister(client)
+                half = half or client.received * 2 >= client.size > 0
+                # One late client after the other, or each would wait for the first bytes of those before it.
+                if half and waiting and all(client.first or client in waiting for client in late):
+                    joining = waiting.pop()
+                    selector.register(joining, selectors.EVENT_READ, joining)
+                    joining.ask()
+    everybody = clients + late
+    return {
+        "first": sorted(client.first - client.asked for client in clients),
+        "late": sorted(client.first - client.asked for client in late),
+        "seconds": max(client.done for client in everybody) - began,
+        "bytes": sum(client.received for client in everybody),
+    }
+
+
+def main() -> None:
+    """Do what the arguments say."""
+    parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=("repeat", "crowd"))
+    parser.add_argument("port", type=int)
+    parser.add_argument("path")
+    parser.add_argument("--clients", type=int, default=1)
+    parser.add_argument("--gets", type=int, default=0, help="by each client; 0: until the time is over")
+    parser.add_argument("--late", type=int, default=0, help="further clients that come at half of the download")
+    parser.add_argument("--seconds", type=float, required=True, help="at most")
+    arguments = parser.parse_args()
+    print(json.dumps(crowd(arguments) if arguments.what == "crowd" else repeat(arguments)))
+
+
+if __name__ == "__main__":
+    main()

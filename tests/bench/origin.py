@@ -1,0 +1,122 @@
+"""Origin is the upstream of both servers: a static V3 feed in a process of its own.
+
+``python -m tests.bench.origin FOLDER`` serves the packages in FOLDER (flat container layout) on a free port.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+import time
+from argparse import ArgumentParser
+from collections import Counter
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
+
+from tests.bench.material import PACED, SMALL
+
+FLAT = "/flat"
+LIST = f"{FLAT}/{SMALL}/index.json"
+COUNTS = "/counts"
+"""How often each path was asked for, as JSON."""
+STEPS = 50
+LISTED = 60
+"""Versions in the list: a package of ordinary age."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers GET with documents, counts or files."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 60
+    counts: ClassVar[Counter[str]] = Counter()
+    counting = threading.Lock()  # protects counts, changed by one thread for each connection
+
+    def __init__(self, folder: Path, paced_seconds: float, *args: object) -> None:
+        self._folder = folder
+        self._paced_seconds = paced_seconds
+        super().__init__(*args)  # type: ignore[arg-type, no-untyped-call]
+
+    def do_GET(self) -> None:
+        """Answer."""
+        with self.counting:
+            self.counts[self.path] += 1
+        documents = {"/v3/index.json": self._index, LIST: self._list, COUNTS: lambda: dict(self.counts)}
+        file = self._folder / self.path.removeprefix(f"{FLAT}/")
+        if self.path in documents:
+            self._document(documents[self.path]())
+        elif self.path.endswith(".nupkg") and file.is_file():
+            self._file(file)
+        else:
+            self.send_error(404)
+
+    def _index(self) -> dict[str, object]:
+        root = f"http://{self.headers['Host']}"
+        resources = [{"@id": f"{root}{FLAT}/", "@type": "PackageBaseAddress/3.0.0"}]
+        return {"version": "3.0.0", "resources": resources}
+
+    def _list(self) -> dict[str, object]:
+        return {"versions": [f"{number // 10}.{number % 10}.0" for number in range(10, 10 + LISTED)]}
+
+    def _document(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Vary", "Accept-Encoding")
+        self.send_header("ETag", '"bench"')
+        if "gzip" in self.headers.get("Accept-Encoding", ""):
+            body = gzip.compress(body, 6, mtime=0)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _file(self, file: Path) -> None:
+        size = file.stat().st_size
+        paced = file.name.startswith(PACED)
+        self.send_response(200)
+        self.send_header("Content-Type", "application/octet-stream")
+        self.send_header("ETag", f'"{size:x}"')
+        self.send_header("Last-Modified", "Mon, 01 Jan 2024 00:00:00 GMT")
+        self.send_header("Content-Length", str(size))
+        self.end_headers()
+        began = time.monotonic()
+        with file.open("rb") as stream:
+            if not paced:
+                self.connection.sendfile(stream)
+                return
+            for step in range(STEPS):
+                at, stop = size * step // STEPS, size * (step + 1) // STEPS
+                self.connection.sendfile(stream, at, stop - at)
+                time.sleep(max(0.0, began + self._paced_seconds * (step + 1) / STEPS - time.monotonic()))
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """Without a word about clients that leave."""
+
+    daemon_threads = True
+    request_queue_size = 512
+
+    def handle_error(self, *_: object) -> None:
+        """The server under test will say what it misses."""
+
+
+def main() -> None:
+    """Serve until a signal ends the process."""
+    parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--paced-seconds", type=float, default=3.0, help="how long a paced package takes")
+    arguments = parser.parse_args()
+    with Server(("127.0.0.1", 0), partial(Handler, arguments.folder, arguments.paced_seconds)) as server:
+        print(f"Listening on http://127.0.0.1:{server.server_address[1]}/v3/index.json", flush=True)
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
