@@ -1,4 +1,4 @@
-"""The banner tells, at start, where the proxy listens and how to point NuGet at it."""
+"""The banner tells, at start, how to point NuGet at the proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units reads the spans and sizes that people write in configuration files."""
+"""Units reads spans of time, sizes in bytes as people write them."""
 
 from __future__ import annotations
 

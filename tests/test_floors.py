@@ -1,0 +1,185 @@
+"""The architecture: imports only point down, libraries have their homes, modules say what they are."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "nugetproxy"
+FLOORS = (
+    "errors log metrics clock",
+    "caching",
+    "nuget",
+    "upstream store",
+    "engine",
+    "feeds",
+    "web jobs",
+    "config",
+    "app",
+    "cli serve __main__ banner",
+)
+FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts.split()}
+BESIDE = {("serve", "banner"), ("cli", "serve"), ("__main__", "cli")}
+"""Who may import whom on the top floor."""
+
+SERVER = "aiohttp.web"
+HOMES = {
+    "aiohttp": {"upstream", "web", "app", "serve"},
+    SERVER: {"web", "app", "serve"},
+    "diskcache": {"store"},
+    "sqlite3": {"store"},
+    "tomllib": {"config"},
+    "pydantic": {"config"},
+    "pydantic_settings": {"config"},
+    "platformdirs": {"config"},
+    "typer": {"cli"},
+    "rich": {"cli"},
+    "tenacity": {"upstream"},
+    "defusedxml": {"nuget"},
+    "aiofiles": {"store", "engine", "web"},
+}
+"""Where a library may be imported."""
+
+CLIENT_NAMES = {"ClientSession", "TCPConnector", "ClientTimeout", "ClientError", "ClientResponse", "request"}
+NEVER = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "requests", "subprocess", "uvloop"}
+PURE = ("caching", "nuget")
+IMPURE = {"asyncio", "time", "socket", "threading", "aiohttp", "structlog", "random", "subprocess"}
+LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
+"""Lines; the aim is 300 and 30."""
+BANNED_NAMES = re.compile(r"(^|_)(utils?|helpers?|misc|common|manager)(_|$)")
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [str(path.relative_to(PACKAGE)) for path in MODULES]
+every_module = pytest.mark.parametrize("path", MODULES, ids=NAMES)
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def part_of(path: Path) -> str:
+    """The floor's name for a module: its package, or its own name."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, str]]:
+    """Each imported module with the name taken from it ("" for ``import x``); also those inside functions."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
+def parts_imported_by(path: Path) -> set[str]:
+    """The parts of our own package that a module imports."""
+    found = set()
+    for module, name in imports_of(path):
+        if module == "nugetproxy":
+            found.add(name)
+        elif module.startswith("nugetproxy."):
+            found.add(module.split(".")[1])
+    return found - {"__version__"}
+
+
+def test_the_check_sees_imports_of_every_form(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(
+        "import nugetproxy.app\nfrom nugetproxy import web, __version__\nfrom nugetproxy.store.fs import FsOps\n"
+        "def f():\n    from nugetproxy.cli import main\nimport os, pickle\n",
+        encoding="utf-8",
+    )
+    assert parts_imported_by(module) == {"app", "web", "store", "cli"}
+    assert ("pickle", "") in set(imports_of(module))
+
+
+def test_every_part_has_a_floor() -> None:
+    assert {part_of(path) for path in MODULES} - {"__init__"} <= set(FLOOR)
+
+
+@every_module
+def test_imports_point_down(path: Path) -> None:
+    here = part_of(path)
+    for there in parts_imported_by(path) - {here}:
+        allowed = here in FLOOR and (FLOOR[there] < FLOOR[here] or (here, there) in BESIDE)
+        assert allowed, f"{here} may not import {there}"
+
+
+@every_module
+def test_libraries_are_imported_in_their_homes_only(path: Path) -> None:
+    here = part_of(path)
+    for module, name in imports_of(path):
+        for library in {module.split(".")[0], f"{module}.{name}".rstrip("."), module}:
+            if library in HOMES:
+                assert here in HOMES[library], f"{library} is not imported in {here}"
+        assert module.split(".")[0] not in NEVER, f"{module} is not used in this project"
+        if module == "aiohttp" and name in CLIENT_NAMES:
+            assert here == "upstream", f"aiohttp's client belongs in upstream, not in {here}"
+
+
+@every_module
+def test_the_pure_floors_do_no_input_or_output(path: Path) -> None:
+    if part_of(path) in PURE:
+        assert not {module.split(".")[0] for module, _ in imports_of(path)} & IMPURE
+        assert not [node for node in ast.walk(parsed(path)) if isinstance(node, ast.AsyncFunctionDef | ast.Await)]
+
+
+@every_module
+def test_a_module_says_in_its_first_line_what_it_is(path: Path) -> None:
+    first = (ast.get_docstring(parsed(path)) or "").partition("\n")[0]
+    assert first.endswith("."), f"not a sentence: {first!r}"
+
+
+@every_module
+def test_module_names_say_something(path: Path) -> None:
+    assert BANNED_NAMES.search(path.stem) is None
+
+
+@every_module
+def test_modules_and_functions_stay_readable(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= LONGEST_MODULE, "split it by idea"
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < LONGEST_FUNCTION, f"{node.name} is too long"
+
+
+@every_module
+def test_annotations_are_lazy_everywhere(path: Path) -> None:
+    if len(parsed(path).body) > 1:
+        assert ("__future__", "annotations") in set(imports_of(path))
+
+
+@every_module
+def test_no_bare_task_is_created(path: Path) -> None:
+    """A task that nobody holds can vanish (asyncio keeps weak references only)."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            called = node.value.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            owner = called.value.id if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) else ""
+            bare = name in {"create_task", "ensure_future"} and owner != "group"  # an asyncio.TaskGroup holds its own
+            assert not bare, f"line {node.lineno}: nobody holds this task"
+
+
+ROOT = PACKAGE.parent
+TOLD = [
+    path
+    for pattern in ("*.md", "*.toml", "config/**/*", "deploy/**/*", ".ci/*", "nugetproxy/**/*.py", "tests/**/*.py")
+    for path in sorted(ROOT.glob(pattern))
+    if path.is_file() and path.suffix not in {".pyc", ".nupkg"}
+]
+
+
+@pytest.mark.parametrize("path", TOLD, ids=[str(path.relative_to(ROOT)) for path in TOLD])
+def test_no_file_names_a_package_registrys_host(path: Path) -> None:
+    """An installation takes its packages from wherever the machine is set up to."""
+    hosts = ("pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".", "deb.debian" + ".org", "archive.ubuntu" + ".com")
+    text = path.read_text(encoding="utf-8", errors="replace")
+    assert not [host for host in hosts if host in text]
