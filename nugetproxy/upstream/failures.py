@@ -33,6 +33,14 @@ class ConnectionDropped(aiohttp.ClientError):
     """
 
 
+class MalformedBody(aiohttp.ClientError):
+    """The framing of a body broke in the midst of it."""
+
+
+class UnaskedBytes(ConnectionDropped):
+    """The pooled connection holds bytes that upstream sent after its last response."""
+
+
 @dataclass(slots=True)
 class Trip:
     """How far one request got."""
@@ -100,6 +108,7 @@ _TABLE: tuple[tuple[type[Exception], Callable[..., Named]], ...] = (
     (aiohttp.ClientPayloadError, _payload),
     (aiohttp.ClientResponseError, _always(Reason.PROTOCOL, "the response is not proper HTTP")),
     (HttpProcessingError, _always(Reason.PROTOCOL, "the response is not proper HTTP")),
+    (MalformedBody, _always(Reason.PROTOCOL, "the body is not proper HTTP")),
     (aiohttp.InvalidURL, _bad_url),
     (ssl.SSLError, _always(Reason.TLS, "TLS failed")),
     (TimeoutError, _deadline),

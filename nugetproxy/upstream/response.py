@@ -14,7 +14,7 @@ from yarl import URL
 from nugetproxy.caching.entry import Validators
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
-from nugetproxy.upstream.failures import Failures, Trip
+from nugetproxy.upstream.failures import Failures, MalformedBody, Trip
 from nugetproxy.upstream.pace import Pace
 from nugetproxy.upstream.urls import origin_of, without_query
 
@@ -23,7 +23,10 @@ DRAIN_WAIT = 1.0
 
 
 class Response:
-    """aiohttp's response with our exceptions, within a deadline (of the event loop's time)."""
+    """aiohttp's response with our exceptions, within a deadline (of the event loop's time).
+
+    Once that is lifted, ``silence`` (seconds) is the longest wait for the next piece.
+    """
 
     def __init__(
         self,
@@ -31,6 +34,7 @@ class Response:
         url: URL,
         *,
         deadline: float,
+        silence: float,
         clock: Clock,
         failures: Failures,
         trip: Trip,
@@ -39,6 +43,7 @@ class Response:
         self._answer = answer
         self._origin = origin_of(url)
         self._deadline: float | None = deadline
+        self._silence = silence
         self._clock = clock
         self._failures = failures
         self._trip = trip
@@ -46,6 +51,12 @@ class Response:
         self.url = without_query(url)
         self.status = answer.status
         self.on_arrival: Callable[[], None] = lambda: None
+        protocol = answer.connection.protocol if answer.connection is not None else None
+        self._lost = protocol.closed if protocol is not None else None
+        if self._lost is not None:
+            self._lost.add_done_callback(self._on_lost)
+        elif protocol is not None:
+            self._wake()
 
     @property
     def headers(self) -> CIMultiDictProxy[str]:
@@ -86,7 +97,7 @@ class Response:
         while True:
             began = self._clock.monotonic()
             with self._failures.translating(self._origin, self._trip):
-                async with asyncio.timeout_at(self._deadline):
+                async with asyncio.timeout_at(self._deadline or asyncio.get_running_loop().time() + self._silence):
                     piece = await content.readany()
             if not piece:
                 return
@@ -126,4 +137,20 @@ class Response:
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else end it."""
+        if self._lost is not None:
+            self._lost.remove_done_callback(self._on_lost)
         self._answer.close()
+
+    def _on_lost(self, lost: asyncio.Future[None]) -> None:
+        if not lost.cancelled():
+            lost.exception()  # seen: the loop need not complain of it
+        self._wake()
+
+    def _wake(self) -> None:
+        """The connection is gone; aiohttp tells the reader of a body so, except after a malformed chunk.
+
+        Its time-out for silence ends with the connection, too: without this the reader would wait for ever.
+        """
+        content = self._answer.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(MalformedBody())

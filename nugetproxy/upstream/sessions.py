@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from enum import StrEnum
+from functools import cache
 from types import SimpleNamespace
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.connector import Connection
 
 from nugetproxy.errors import ConfigError
-from nugetproxy.upstream.failures import ConnectionDropped, Trip
+from nugetproxy.upstream.failures import ConnectionDropped, Trip, UnaskedBytes
 from nugetproxy.upstream.settings import UpstreamSettings
 
 READ_BUFFER = 256 * 1024
@@ -29,17 +31,42 @@ class Lane(StrEnum):
 
 def tls_context(settings: UpstreamSettings) -> ssl.SSLContext:
     """Certificates are always verified. Reads files. Raises ConfigError if ``ca_file`` cannot be used."""
+    if settings.ca_file is None:
+        return _system_context()
+    context = _new_context()
+    try:
+        context.load_verify_locations(cafile=settings.ca_file)
+    except OSError as error:
+        raise ConfigError(
+            (f"upstream {settings.name!r}: ca_file {settings.ca_file!r} is not a readable PEM file.",)
+        ) from error
+    return context
+
+
+@cache
+def _system_context() -> ssl.SSLContext:
+    """Shared: reading the system's authorities takes longer than anything else in making a client."""
+    return _new_context()
+
+
+def _new_context() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    if settings.ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=settings.ca_file)
-        except OSError as error:
-            raise ConfigError(
-                (f"upstream {settings.name!r}: ca_file {settings.ca_file!r} is not a readable PEM file.",)
-            ) from error
     return context
+
+
+class GuardedRequest(aiohttp.ClientRequest):
+    """Does not use a pooled connection on which upstream went on talking.
+
+    aiohttp looks for such bytes when a connection enters the pool, not when it leaves it: a whole response that
+    arrives in between would be taken for the answer to the next request.
+    """
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        if conn.protocol is None or conn.protocol.should_close:
+            raise UnaskedBytes
+        return await super().send(conn)
 
 
 def open_session(
@@ -57,6 +84,7 @@ def open_session(
     )
     return aiohttp.ClientSession(
         connector=connector,
+        request_class=GuardedRequest,
         timeout=request_timeout(settings, settings.read_timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,

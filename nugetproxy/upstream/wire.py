@@ -17,7 +17,7 @@ from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.addresses import Reach, is_literal
 from nugetproxy.upstream.breakers import Breakers
-from nugetproxy.upstream.failures import ConnectionDropped, Failures, Trip
+from nugetproxy.upstream.failures import ConnectionDropped, Failures, Trip, UnaskedBytes
 from nugetproxy.upstream.outgoing import Outgoing
 from nugetproxy.upstream.resolver import GuardedResolver, ThreadResolver
 from nugetproxy.upstream.response import Response
@@ -29,6 +29,9 @@ from nugetproxy.upstream.urls import UrlDenied, host_of, next_hop, origin_of, pa
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SLOT_WAIT = 60.0
 """Longest wait of a download for one of the lane's connections, in seconds."""
+
+SPARE = 5.0
+"""What aiohttp's own limit for silence is given before ours ends the wait, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +188,8 @@ class Wire:
                         timeout=timeout or session.timeout,
                     )
             except ConnectionDropped as dropped:
+                if isinstance(dropped, UnaskedBytes):
+                    self.failures.count(Reason.EXTRA_BYTES)
                 if again and trip.reused:
                     raise _Stale from dropped
                 raise
@@ -193,6 +198,7 @@ class Wire:
             answer,
             url,
             deadline=deadline,
+            silence=self._settings.read_timeout + SPARE,
             clock=self._clock,
             failures=self.failures,
             trip=trip,

@@ -15,6 +15,12 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.origin import Origin
 
 
+async def turns() -> None:
+    """Let the loop turn until what is on its way over loopback has arrived."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 @pytest.fixture
 async def origin() -> AsyncIterator[Origin]:
     async with Origin() as origin:

@@ -1,0 +1,221 @@
+"""Writes are sent once, answered in upstream's own words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+
+from nugetproxy.errors import Reason, UpstreamFailure, UpstreamRefused
+from nugetproxy.upstream.answers import Sent
+from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.failures import OutcomeUnknown
+from tests.fakes.clock import FakeClock
+from tests.fakes.origin import Origin, Script
+from tests.upstream.conftest import MakeClient, turns
+
+KEY = "canary-key-51c0"
+Count = Callable[..., float]
+
+
+async def pieces(count: int = 3, size: int = 1000) -> AsyncIterator[bytes]:
+    for number in range(count):
+        yield bytes([number % 251]) * size
+
+
+async def send(client: UpstreamClient, url: str, method: str = "PUT", body: Any = "some", **headers: str) -> Sent:
+    body = pieces() if body == "some" else body
+    given = CIMultiDict({"X-NuGet-ApiKey": KEY, **headers})
+    async with client.send(method, url, headers=given, body=body, timeout=5.0) as sent:
+        return sent
+
+
+async def failure(client: UpstreamClient, url: str, **more: Any) -> UpstreamFailure:
+    with pytest.raises(UpstreamFailure) as caught:
+        await send(client, url, **more)
+    assert KEY not in f"{caught.value}{caught.value!r}"
+    return caught.value
+
+
+async def test_the_body_is_streamed_and_the_answer_told_as_it_is(origin: Origin, client: UpstreamClient) -> None:
+    warnings = [("X-NuGet-Warning", "one"), ("X-NuGet-Warning", "two")]
+    origin.routes["/push"] = Script(status=201, reason="Made it", headers=warnings, body=b"thanks")
+    sent = await send(client, f"{origin.url}/push")
+    assert (sent.status, sent.reason, sent.body) == (201, "Made it", b"thanks")
+    assert sent.headers.getall("X-NuGet-Warning") == ["one", "two"]
+    seen = origin.requests[0]
+    assert (seen.method, seen.body) == ("PUT", b"".join([piece async for piece in pieces()]))
+    assert seen.headers["X-NuGet-ApiKey"] == KEY
+    assert seen.headers["Transfer-Encoding"] == "chunked"
+
+
+async def test_a_known_length_is_kept(origin: Origin, client: UpstreamClient) -> None:
+    origin.routes["/push"] = Script(status=201)
+    await send(client, f"{origin.url}/push", **{"Content-Length": "3000", "Content-Type": "multipart/form-data"})
+    seen = origin.requests[0]
+    assert (seen.headers["Content-Length"], len(seen.body)) == ("3000", 3000)
+    assert "Transfer-Encoding" not in seen.headers
+    assert seen.headers["Content-Type"] == "multipart/form-data"
+
+
+@pytest.mark.parametrize("method", ["DELETE", "POST", "PUT"])
+async def test_no_body(origin: Origin, client: UpstreamClient, method: str) -> None:
+    origin.routes["/x"] = Script(status=204, reason="Gone for good")
+    sent = await send(client, f"{origin.url}/x?a=%2F", method=method, body=None)
+    assert (sent.status, sent.reason, sent.body) == (204, "Gone for good", b"")
+    assert (origin.requests[0].method, origin.requests[0].query) == (method, "a=%2F")
+
+
+@pytest.mark.parametrize("status", [200, 202, 400, 401, 403, 404, 409, 413, 429, 500, 503])
+async def test_every_status_is_an_answer(
+    origin: Origin, make_client: MakeClient, clock: FakeClock, status: int
+) -> None:
+    client = make_client(breaker_failures=1)
+    origin.routes["/push"] = Script(status=status, body=b"why", headers=[("Retry-After", "1")])
+    for _ in range(2):
+        assert (await send(client, f"{origin.url}/push")).status == status
+    assert origin.count("/push") == 2
+    assert not clock.slept
+    assert not client.breakers()
+
+
+async def test_what_belongs_to_the_clients_connection_stays_there(origin: Origin, make_client: MakeClient) -> None:
+    origin.routes["/push"] = Script(status=201)
+    given = {"Host": "evil", "Expect": "100-continue", "TE": "trailers", "Cookie": "a=b", "Upgrade": "h2c"}
+    await send(make_client(user_agent="us"), f"{origin.url}/push", **given, **{"Accept-Encoding": "br"})
+    headers = origin.requests[0].headers
+    assert headers["Host"] == f"127.0.0.1:{origin.port}"
+    assert not {"Expect", "TE", "Cookie", "Upgrade"} & set(headers)
+    assert (headers["Accept-Encoding"], headers["User-Agent"]) == ("identity", "us")
+
+
+async def test_the_callers_credentials_win_over_the_configured(origin: Origin, make_client: MakeClient) -> None:
+    origin.routes["/push"] = Script(status=201)
+    client = make_client(headers={"X-NuGet-ApiKey": "ours", "Authorization": "Basic ours"})
+    await send(client, f"{origin.url}/push")
+    await send(client, f"{origin.localhost}/push")
+    assert [seen.headers["X-NuGet-ApiKey"] for seen in origin.requests] == [KEY, KEY]
+    assert ["Authorization" in seen.headers for seen in origin.requests] == [True, False]
+
+
+async def test_a_long_answer_is_cut_and_a_coded_one_decoded(origin: Origin, client: UpstreamClient) -> None:
+    origin.routes["/push"] = [Script(status=400, body=b"x" * 200_000), Script(status=400, body=b"why", gzip=True)]
+    assert len((await send(client, f"{origin.url}/push")).body) == 65536
+    assert (await send(client, f"{origin.url}/push")).body == b"why"
+
+
+@pytest.mark.parametrize("cut", [Script(status=201, body=b"x" * 100, cut_at=10, end="fin")])
+async def test_a_status_is_told_even_if_its_body_breaks(origin: Origin, client: UpstreamClient, cut: Script) -> None:
+    origin.routes["/push"] = cut
+    assert (await send(client, f"{origin.url}/push")).status == 201
+
+
+async def test_an_early_answer_ends_the_sending(origin: Origin, client: UpstreamClient) -> None:
+    origin.routes["/push"] = Script(status=401, reason="Who are you", body=b"no", read_body=False)
+    left = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal left
+        while True:
+            left += 1
+            yield b"x" * 65536
+            await asyncio.sleep(0)
+
+    sent = await send(client, f"{origin.url}/push", body=endless())
+    assert (sent.status, sent.reason, sent.body) == (401, "Who are you", b"no")
+    before = left
+    await turns()
+    assert left == before
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("body", ["some", None])
+async def test_a_redirect_is_refused(origin: Origin, client: UpstreamClient, status: int, body: Any) -> None:
+    origin.routes["/push"] = Script(status=status, headers=[("Location", f"{origin.localhost}/push")])
+    error = await failure(client, f"{origin.url}/push", body=body)
+    assert error.reason is Reason.REDIRECT_DENIED
+    assert not isinstance(error, OutcomeUnknown)
+    assert len(origin.requests) == 1
+
+
+class TestLost:
+    @pytest.mark.parametrize("end", ["fin", "rst"])
+    @pytest.mark.parametrize("read_body", [True, 500])
+    async def test_after_something_was_sent_nobody_knows(
+        self, origin: Origin, client: UpstreamClient, clock: FakeClock, end: Any, read_body: Any
+    ) -> None:
+        origin.routes["/push"] = Script(raw=b"", end=end, read_body=read_body)
+        error = await failure(client, f"{origin.url}/push")
+        assert isinstance(error, OutcomeUnknown)
+        assert isinstance(error, UpstreamRefused)
+        assert "unknown" in str(error)
+        assert origin.count("/push") == 1
+        assert not clock.slept
+
+    @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+    async def test_a_request_without_body_is_not_sent_again_either(
+        self, origin: Origin, client: UpstreamClient, method: str
+    ) -> None:
+        origin.routes["/push"] = [Script(status=204), Script(raw=b"", end="fin")]
+        await send(client, f"{origin.url}/push", method=method, body=None)
+        assert isinstance(await failure(client, f"{origin.url}/push", method=method, body=None), OutcomeUnknown)
+        assert origin.count("/push") == 2
+
+    async def test_no_answer_in_time(self, origin: Origin, client: UpstreamClient) -> None:
+        origin.routes["/push"] = Script(gate=asyncio.Event())
+        with pytest.raises(OutcomeUnknown) as caught:
+            async with client.send("PUT", f"{origin.url}/push", headers=CIMultiDict(), body=pieces(), timeout=0.1):
+                pass
+        assert caught.value.reason is Reason.READ_TIMEOUT
+
+    async def test_refused_is_known(self, origin: Origin, client: UpstreamClient) -> None:
+        await origin.refuse()
+        error = await failure(client, f"{origin.url}/push")
+        assert (error.reason, isinstance(error, OutcomeUnknown)) == (Reason.REFUSED, False)
+
+    async def test_an_open_breaker_is_known(self, origin: Origin, make_client: MakeClient) -> None:
+        client = make_client(breaker_failures=1)
+        origin.routes["/x"] = Script(status=500)
+        with pytest.raises(UpstreamFailure):
+            await client.get(f"{origin.url}/x")
+        error = await failure(client, f"{origin.url}/push")
+        assert (error.reason, isinstance(error, OutcomeUnknown)) == (Reason.BREAKER_OPEN, False)
+        assert origin.count("/push") == 0
+
+
+class TestSource:
+    async def test_its_own_error_comes_back_and_the_body_is_never_completed(
+        self, origin: Origin, make_client: MakeClient
+    ) -> None:
+        class Stopped(Exception):
+            pass
+
+        async def broken() -> AsyncIterator[bytes]:
+            yield b"x" * 1000
+            raise Stopped
+
+        client = make_client(breaker_failures=1)
+        completed = []
+        origin.routes["/push"] = lambda seen: (completed.append(seen), Script(status=201))[1]
+        with pytest.raises(Stopped):
+            await send(client, f"{origin.url}/push", body=broken())
+        await turns()
+        assert not completed
+        assert not client.breakers()
+
+    async def test_an_error_of_a_connection_is_still_its_own(self, origin: Origin, client: UpstreamClient) -> None:
+        async def broken() -> AsyncIterator[bytes]:
+            raise ConnectionResetError("the client left")
+            yield b""
+
+        with pytest.raises(ConnectionResetError, match="the client left"):
+            await send(client, f"{origin.url}/push", body=broken())
+
+
+async def test_an_https_upstream_never_gets_a_write_over_http(origin: Origin, make_client: MakeClient) -> None:
+    client = make_client(index_url="https://127.0.0.1/index.json")
+    assert (await failure(client, f"{origin.url}/push")).reason is Reason.ID_DENIED
+    assert not origin.requests
