@@ -23,7 +23,7 @@ from nugetproxy.nuget.registration import (
     registration_pages,
     stated_content,
 )
-from nugetproxy.nuget.rewrite import Field, Fields, Link, Rewriter, View, content, follows, rewrite, shown
+from nugetproxy.nuget.rewrite import Field, Fields, Link, Rewriter, View, content, follows, locate, rewrite, shown
 from nugetproxy.nuget.services import ServiceMap, parse_service_index
 from nugetproxy.nuget.urls import absolute, without_fragment
 from nugetproxy.nuget.versionlist import listed_versions, render_versions
@@ -37,6 +37,7 @@ __all__ = [
     "View",
     "check",
     "listed_versions",
+    "locate",
     "page_commit",
     "parse_service_index",
     "registration_pages",

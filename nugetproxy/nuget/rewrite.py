@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.policies import Kind
-from nugetproxy.nuget.routes import parse_route
+from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.urls import absolute, split_url, without_fragment
 
@@ -56,6 +56,17 @@ _FAMILIES = (
 _FAMILY: Mapping[Kind, frozenset[Kind]] = MappingProxyType({kind: group for group in _FAMILIES for kind in group})
 """What a field that names one kind may turn out to name: a base alone does not tell an index from a page."""
 _SHOWN = _CONTENT | _FAMILY[Kind.REGISTRATION] | _FAMILY[Kind.CATALOG]
+
+
+def locate(kind: Kind, url: str, services: ServiceMap, resource: str = "") -> Route | Link:
+    """What a rendered link to ``url`` (absolute, clients fetch it as ``kind``) leads to: a route of ours, or opaque.
+
+    ``resource`` is the registry row that the document with the link was asked for under, as in ``View``.
+    """
+    url = without_fragment(url)
+    local = services.to_local(url, prefer=resource, kinds=_FAMILY[kind])
+    route = parse_route(local) if local is not None else None
+    return Link.to(kind, url) if route is None else route
 
 
 @dataclass(slots=True)

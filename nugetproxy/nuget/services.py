@@ -73,8 +73,8 @@ class ServiceMap:
         return frozenset(name for offer in self.offers for name in offer.resources)
 
     def has(self, resource: str) -> bool:
-        """True when upstream offers ``resource`` (a name of the registry)."""
-        return resource in self._mounts or resource in self.resources
+        """True when upstream offers ``resource`` (a name of the registry); a flat container has readmes too."""
+        return resource in self.resources or (resource == "readme" and "content" in self._mounts)
 
     def upstream_urls(self, resource: str, rest: str, query: str = "") -> tuple[str, ...]:
         """Where to ask for ``rest`` of ``resource`` (as in ``Route``), best first; empty if upstream lacks it.

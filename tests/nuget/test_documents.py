@@ -17,6 +17,7 @@ from nugetproxy.nuget.documents import (
     View,
     check,
     listed_versions,
+    locate,
     page_commit,
     registration_pages,
     render,
@@ -25,7 +26,7 @@ from nugetproxy.nuget.documents import (
 )
 from nugetproxy.nuget.identity import Version
 from nugetproxy.nuget.policies import Kind
-from nugetproxy.nuget.resources import GZ_SEMVER2, SEMVER1
+from nugetproxy.nuget.resources import GZ_SEMVER2, HIVES, SEMVER1
 from nugetproxy.nuget.routes import LINK, parse_route
 from tests.nuget.indexes import (
     AZURE,
@@ -576,6 +577,17 @@ def test_only_external_pages_are_named() -> None:
     )
     assert page_commit(json.dumps(document["items"][1]).encode()) == "t2c2"
     assert page_commit(b"{}") == ""
+
+
+@pytest.mark.parametrize("hive", HIVES)
+@pytest.mark.parametrize("page", ["https://nuget.pkg.github.com/owner/foo/p/1.json", "https://cdn/p.json"])
+def test_a_page_is_fetched_ahead_under_the_link_that_is_rendered(hive: str, page: str) -> None:
+    services = services_of(GITHUB, GITHUB_URL)
+    document = {"items": [{"@id": f"{page}#x", "lower": "1.0.0", "upper": "1.0.0"}]}
+    found = render(Kind.REGISTRATION, json.dumps(document).encode(), View(services, BASE, "", hive))
+    link = json.loads(found.body)["items"][0]["@id"].removeprefix(BASE).partition("#")[0]
+    place = locate(Kind.REGISTRATION_PAGE, f"{page}#x", services, hive)
+    assert link == (f"x/{place.token}" if isinstance(place, Link) else f"{place.resource}/{place.rest}")
 
 
 def test_a_page_that_is_its_index_is_not_fetched_again() -> None:

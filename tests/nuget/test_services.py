@@ -230,6 +230,16 @@ def test_the_readme_template_is_asked_before_the_flat_container() -> None:
     )
 
 
+def test_a_flat_container_has_readmes_without_a_template() -> None:
+    services = services_of(GITLAB, GITLAB_URL)
+    assert services.has("readme")
+    assert "readme" not in services.resources
+    assert [url.rpartition("/download/")[2] for url in services.upstream_urls("readme", "a/1.0.0/readme")] == [
+        "a/1.0.0/readme"
+    ]
+    assert not services_of(index_of(("SearchQueryService", "/q"))).has("readme")
+
+
 def test_the_documents_of_an_index_without_the_usual_name() -> None:
     services = services_of(index_of(("Catalog/3.0.0", "https://h/cat/root.json?k=1")))
     assert services.upstream_urls("catalog", "index.json") == ("https://h/cat/root.json?k=1",)
