@@ -16,10 +16,9 @@ from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.reply import FlightBody, HeldBody, Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.reading import read_at
+from nugetproxy.web.kernelcopy import send_file
 
 SERVER = "nugetproxy"
-SENDFILE_BYTES = 2**20
-"""What is handed to the kernel at once: each piece must get through within the write time-out."""
 INLINE_BYTES = 16 * 1024
 """Held packages up to this size are read and sent with their headers in one write."""
 
@@ -87,23 +86,20 @@ class Sender:
         response = web.StreamResponse(status=selection.status, headers=headers)
         response.content_length = stop - start
         await response.prepare(request)
-        await self._or_cut(request, self._sendfile(request, body, start, stop))
+        await self._or_cut(request, self._copy(request, body, start, stop))
         return response
 
-    async def _sendfile(self, request: web.BaseRequest, body: HeldBody, start: int, stop: int) -> None:
+    async def _copy(self, request: web.BaseRequest, body: HeldBody, start: int, stop: int) -> None:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client has left")
-        loop = asyncio.get_running_loop()
-        file = _Descriptor(body.held.fd)
-        at = start
-        while at < stop:
-            count = min(SENDFILE_BYTES, stop - at)
-            async with asyncio.timeout(self._write_timeout):
-                sent = await loop.sendfile(transport, file, at, count, fallback=False)
-            if sent != count:
-                raise ConnectionAbortedError("the file ended before its size")
-            at += count
+        if transport.get_write_buffer_size() == 0:
+            await send_file(transport, body.held.fd, start, stop, stall=self._write_timeout)
+            return
+        # Headers are still waiting (a client that pipelines without reading): the loop's own way waits for them.
+        async with asyncio.timeout(self._write_timeout):
+            file = _Descriptor(body.held.fd)
+            await asyncio.get_running_loop().sendfile(transport, file, start, stop - start, fallback=False)
 
     async def _flying(
         self, request: web.BaseRequest, body: FlightBody, selection: Selection, headers: CIMultiDict[str]
