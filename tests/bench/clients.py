@@ -6,13 +6,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
 import selectors
 import socket
 import time
 from argparse import ArgumentParser, Namespace
+from multiprocessing.connection import Connection
 
 BUFFER = bytearray(2**20)
+FORK = multiprocessing.get_context("fork")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
@@ -100,36 +103,57 @@ def repeat(arguments: Namespace) -> dict[str, object]:
 
 
 def crowd(arguments: Namespace) -> dict[str, object]:
-    """All clients ask at once, late ones when the first has half; times are in seconds."""
+    """All clients ask at once, late ones when one of them has half; times are in seconds.
+
+    The late ones are a process of their own: here they would wait for their turn among the others.
+    """
     deadline = time.monotonic() + arguments.seconds
+    here, there = FORK.Pipe()
+    late = FORK.Process(target=_come_late, args=(there, arguments))
+    late.start()
     clients = [Client(arguments.port, arguments.path) for _ in range(arguments.clients)]
-    late = [Client(arguments.port, arguments.path) for _ in range(arguments.late)]
-    waiting, half = list(late), False
-    began = time.monotonic()
-    with selectors.DefaultSelector() as selector:
-        for client in clients:
-            selector.register(client, selectors.EVENT_READ, client)
-            client.ask()
-        while selector.get_map():
-            if time.monotonic() > deadline:
-                raise BadAnswer(f"not done after {arguments.seconds:.0f} s")
-            for key, _ in selector.select(1.0):
-                client = key.data
-                if client.read():
-                    selector.unregister(client)
-                half = half or client.received * 2 >= client.size > 0
-                # One late client after the other, or each would wait for the first bytes of those before it.
-                if half and waiting and all(client.first or client in waiting for client in late):
-                    joining = waiting.pop()
-                    selector.register(joining, selectors.EVENT_READ, joining)
-                    joining.ask()
-    everybody = clients + late
-    return {
-        "first": sorted(client.first - client.asked for client in clients),
-        "late": sorted(client.first - client.asked for client in late),
-        "seconds": max(client.done for client in everybody) - began,
-        "bytes": sum(client.received for client in everybody),
-    }
+    half = False
+    try:
+        began = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            for client in clients:
+                selector.register(client, selectors.EVENT_READ, client)
+                client.ask()
+            while selector.get_map():
+                if time.monotonic() > deadline:
+                    raise BadAnswer(f"not done after {arguments.seconds:.0f} s")
+                for key, _ in selector.select(1.0):
+                    client = key.data
+                    if client.read():
+                        selector.unregister(client)
+                    if not half and client.received * 2 >= client.size > 0:
+                        half = True
+                        here.send("now")
+        if not here.poll(arguments.seconds):
+            raise BadAnswer("the late clients did not finish")
+        return {
+            "first": sorted(client.first - client.asked for client in clients),
+            "late": here.recv(),
+            "seconds": max(client.done for client in clients) - began,
+        }
+    finally:
+        late.kill()
+        late.join()
+
+
+def _come_late(pipe: Connection, arguments: Namespace) -> None:
+    """Wait for the word, then ask one after the other, each as soon as the one before it has its first bytes."""
+    clients = [Client(arguments.port, arguments.path) for _ in range(arguments.late)]
+    if not pipe.poll(arguments.seconds):
+        return
+    for client in clients:
+        client.ask()
+        while not client.first:
+            client.read()
+    pipe.send(sorted(client.first - client.asked for client in clients))
+    for client in clients:
+        while client.received < client.size:
+            client.read()
 
 
 def main() -> None:

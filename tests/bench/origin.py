@@ -11,6 +11,7 @@ import threading
 import time
 from argparse import ArgumentParser
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,13 +39,17 @@ class Handler(BaseHTTPRequestHandler):
     def __init__(self, folder: Path, paced_seconds: float, *args: object) -> None:
         self._folder = folder
         self._paced_seconds = paced_seconds
-        super().__init__(*args)  # type: ignore[arg-type, no-untyped-call]
+        super().__init__(*args)  # type: ignore[arg-type]
 
     def do_GET(self) -> None:
         """Answer."""
         with self.counting:
             self.counts[self.path] += 1
-        documents = {"/v3/index.json": self._index, LIST: self._list, COUNTS: lambda: dict(self.counts)}
+        documents: dict[str, Callable[[], object]] = {
+            "/v3/index.json": self._index,
+            LIST: self._list,
+            COUNTS: self.counts.copy,
+        }
         file = self._folder / self.path.removeprefix(f"{FLAT}/")
         if self.path in documents:
             self._document(documents[self.path]())
