@@ -136,17 +136,12 @@ def check(fs: FsOps, directory: Path) -> Findings:
     except MissingFile:
         return Findings(0, _sweep(fs, directory, frozenset()))
     with _connect(directory) as connection:
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise UnsoundDatabase(str(verdict)[:200])
-        schema = set(connection.execute("SELECT type, name FROM sqlite_master"))
-        if schema != _SCHEMA:
-            raise UnsoundDatabase("schema")
-        _check_settings(dict(connection.execute("SELECT key, value FROM Settings")))
-        poisoned = connection.execute(f"SELECT count(*) FROM Cache WHERE {_POISONED}").fetchone()[0]  # noqa: S608
-        if poisoned:
-            connection.execute(f"DELETE FROM Cache WHERE {_POISONED}")  # noqa: S608
+        # A transaction for writing, because diskcache would wait for 60 seconds for someone else's.
+        connection.execute("BEGIN IMMEDIATE")
+        _check_structure(connection)
+        poisoned = connection.execute(f"DELETE FROM Cache WHERE {_POISONED}").rowcount  # noqa: S608
         named = frozenset(name for (name,) in connection.execute("SELECT filename FROM Cache WHERE mode = 2"))
+        connection.execute("COMMIT")
     return Findings(poisoned, _sweep(fs, directory, named))
 
 
@@ -179,8 +174,14 @@ def set_aside(fs: FsOps, directory: Path) -> Path | None:
     return target
 
 
-def _check_settings(settings: Mapping[object, object]) -> None:
-    """A change of SETTINGS in a later version begins a fresh store, which costs little and needs no migration."""
+def _check_structure(connection: sqlite3.Connection) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise UnsoundDatabase(str(verdict)[:200])
+    if set(connection.execute("SELECT type, name FROM sqlite_master")) != _SCHEMA:
+        raise UnsoundDatabase("schema")
+    settings = dict(connection.execute("SELECT key, value FROM Settings"))
+    # A change of SETTINGS in a later version begins a fresh store, which costs little and needs no migration.
     constants = {key: value for key, value in settings.items() if key not in _COUNTERS}
     counters = [settings.get(key) for key in _COUNTERS]
     if constants != SETTINGS or not all(type(count) is int and count >= 0 for count in counters):

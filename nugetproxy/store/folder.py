@@ -122,7 +122,7 @@ class PackageFolder:
             held = self._kept.get(identity) or await self._open(identity)
             if held is not None:
                 return await self._prefer(held, staged)
-            await self._calls.run(
+            state = await self._calls.run(
                 self._threads.write,
                 publish,
                 self._fs,
@@ -134,7 +134,7 @@ class PackageFolder:
                 sha512=sha,
             )
             staged.descriptor.acquire()
-            held = HeldPackage(identity, staged.descriptor, self._fs.fstat(staged.fd), sha)
+            held = HeldPackage(identity, staged.descriptor, state, sha)
             self._census.add(held.size, 1)
             return self._keep(held)
 

@@ -94,7 +94,9 @@ class Index:
 
     def change(self, function: Callable[[Cache], _T], default: _T) -> _T:
         """What ``function`` returns, or ``default`` if the database was in the way."""
-        cache = self._cache or self._try_again()
+        cache = self._cache
+        if cache is None:  # never its truth, which is its length
+            cache = self._try_again()
         if cache is None:
             return default
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 from nugetproxy.nuget.identity import PackageIdentity
@@ -15,14 +16,17 @@ QUARANTINE_KEPT = 16
 
 def publish(
     fs: FsOps, layout: Layout, identity: PackageIdentity, *, part: Path, fd: int, nuspec: bytes, sha512: str
-) -> None:
-    """Move the finished ``part`` (open as ``fd``) into the folder; raises DiskFailure, and then nothing is left.
+) -> os.stat_result:
+    """Move the finished ``part`` (open as ``fd``) into the folder; its state, which the move does not change.
+
+    Raises DiskFailure, and then nothing is left.
 
     The fsyncs make the order nuspec, package, hash file hold after a power cut too: a hash file that is there vouches
     for content that is there.
     """
     try:
         fs.fsync(fd)
+        state = fs.fstat(fd)
         _make_directories(fs, layout, identity)
         remove_file(fs, layout.marker(identity))  # a hash file without its package, left by a deletion
         write_file(fs, layout, layout.nuspec(identity), nuspec)
@@ -35,6 +39,7 @@ def publish(
         with contextlib.suppress(DiskFailure):
             remove_package(fs, layout, identity)
         raise
+    return state
 
 
 def mark(fs: FsOps, layout: Layout, identity: PackageIdentity, sha512: str) -> None:

@@ -24,6 +24,7 @@ class StoreThreads:
         self.read = ThreadPoolExecutor(4, thread_name_prefix="store-read")
         self.write = ThreadPoolExecutor(2, thread_name_prefix="store-write")
         self.hash = ThreadPoolExecutor(2, thread_name_prefix="store-hash")
+        self._ended = False
 
     def close_later(self, fd: int) -> None:
         """Close a descriptor in a thread; the last close of a large deleted file takes a while."""
@@ -33,7 +34,10 @@ class StoreThreads:
             os.close(fd)
 
     async def close(self) -> None:
-        """Wait for what is running, then end all threads."""
+        """Wait for what is running, then end all threads; may be called again."""
+        if self._ended:
+            return
+        self._ended = True
         for pool in (self.read, self.hash):
             await hop(self.write, pool.shutdown)
         self.write.shutdown()  # blocks, but only descriptors to be closed are left

@@ -630,3 +630,22 @@ async def test_its_threads_are_its_own(entries: DiskEntries) -> None:
     await asyncio.gather(*(entries.get(f"key{n}") for n in range(50)), entries.put("k", ENTRY, SMALL, tag="t"))
     names = {thread.name for thread in threading.enumerate() if thread.name.startswith("index-")}
     assert len(names) == 3
+
+
+async def test_a_database_locked_at_the_start_is_opened_later(
+    entries: DiskEntries, make: Maker, directory: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(entries, 3)
+    await entries.close()
+    monkeypatch.setattr(database, "LOCK_SECONDS", 0.05)
+    other = sqlite3.connect(directory / "cache.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    again = make()
+    await again.open(directory)
+    assert await held(again, 3) == 0
+    other.execute("ROLLBACK")
+    other.close()
+    again._index._again = 0.0
+    assert await again.put("key", ENTRY, SMALL, tag="id")
+    assert await held(again, 3) == 3
+    assert count(metrics.index_rebuilds) == 0

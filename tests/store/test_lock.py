@@ -99,7 +99,8 @@ def test_acquiring_and_releasing_twice_is_harmless(tmp_path: Path) -> None:
     lock.acquire()
     lock.release()
     lock.release()
-    DirectoryLock(tmp_path).acquire()
+    with DirectoryLock(tmp_path):
+        pass
 
 
 @pytest.mark.timeout(120)

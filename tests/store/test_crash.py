@@ -1,0 +1,116 @@
+"""A crash or a power cut at any point of a download or a deletion leaves a package that is right, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nugetproxy.store.examine import Damaged, Sound, examine, read_marker, sha512_of
+from nugetproxy.store.folder import PackageFolder
+from nugetproxy.store.fs import FsOps
+from nugetproxy.store.layout import Layout
+from nugetproxy.store.publish import remove_package
+from tests.store.conftest import Maker
+from tests.store.crash import RecordingFs, materialise
+from tests.store.kit import IDENTITY, NUPKG, content, files, package_files, store
+
+FS = FsOps()
+
+
+async def downloaded(make_folder: Maker, root: Path, fs: RecordingFs) -> PackageFolder:
+    folder = make_folder(fs, root)
+    await folder.prepare()
+    await store(folder, piece=len(NUPKG) // 3 + 1)
+    await folder.close()
+    return folder
+
+
+def problems(layout: Layout) -> list[str]:
+    """What is wrong with a folder as a crash left it: for NuGet reading it, and for the proxy started on it."""
+    found = []
+    marker = read_marker(FS, layout, IDENTITY)
+    if marker is not None:
+        if not layout.nupkg(IDENTITY).exists() or layout.nupkg(IDENTITY).read_bytes() != NUPKG:
+            found.append("the hash file vouches for a package that is not right")
+        elif not layout.nuspec(IDENTITY).exists() or b"</package>" not in layout.nuspec(IDENTITY).read_bytes():
+            found.append("the hash file vouches for a nuspec that is not right")
+    if layout.nupkg(IDENTITY).exists() and layout.nupkg(IDENTITY).read_bytes() != NUPKG:
+        found.append("wrong bytes under a final name")
+    layout.prepare(FS)
+    finding = examine(FS, layout, IDENTITY, None)
+    if isinstance(finding, Sound):
+        if FS.read(finding.fd, len(NUPKG) + 1, 0) != NUPKG:
+            found.append("wrong bytes served")
+        FS.close(finding.fd)
+    elif finding is not None:
+        found.append(f"damaged: {finding.reason}")
+    return found
+
+
+def enumerate_states(fs: RecordingFs, root: Path, tmp_path: Path) -> tuple[list[str], int]:
+    """All problems in all states; how many states there were."""
+    found: list[str] = []
+    number = 0
+    for number, (finished, tree) in enumerate(fs.states(root), 1):
+        layout = Layout(tmp_path / "states" / str(number))
+        materialise(tree, root, layout.root)
+        found += problems(layout)
+        if finished and not layout.marker(IDENTITY).exists():
+            found.append("a finished download was lost")
+    return found, number
+
+
+async def test_every_crash_during_a_download(make_folder: Maker, tmp_path: Path) -> None:
+    fs = RecordingFs()
+    folder = await downloaded(make_folder, tmp_path / "cache", fs)
+    found, states = enumerate_states(fs, folder.layout.root, tmp_path)
+    assert found == []
+    assert states > 50
+
+
+@pytest.mark.parametrize("forgotten", ["fsync", "fsync_dir"])
+async def test_the_enumeration_finds_a_forgotten_sync(make_folder: Maker, tmp_path: Path, forgotten: str) -> None:
+    fs = RecordingFs(forget=frozenset({forgotten}))
+    folder = await downloaded(make_folder, tmp_path / "cache", fs)
+    found, _ = enumerate_states(fs, folder.layout.root, tmp_path)
+    assert found != []
+
+
+async def test_every_kill_during_a_download_can_be_recovered_from(make_folder: Maker, tmp_path: Path) -> None:
+    """Without a power cut everything done is there; from the rename on, the package is held."""
+    fs = RecordingFs()
+    folder = await downloaded(make_folder, tmp_path / "cache", fs)
+    root = folder.layout.root
+    renamed = next(e.after for e in fs.effects if e.kind == "link" and e.path == folder.layout.nupkg(IDENTITY))
+    for prefix in range(fs.done + 1):
+        copy = make_folder(FS, tmp_path / "kills" / str(prefix))
+        materialise(fs.killed(prefix, root), root, copy.layout.root)
+        await copy.prepare()
+        assert list(copy.layout.staging.iterdir()) == []
+        held = await copy.open(IDENTITY)
+        assert (held is not None) == (prefix >= renamed)
+        assert content(held or await store(copy)) == NUPKG
+        assert files(copy.layout.root) == package_files(IDENTITY)
+        await copy.close()
+
+
+async def test_every_crash_during_a_deletion(make_folder: Maker, tmp_path: Path) -> None:
+    fs = RecordingFs()
+    folder = await downloaded(make_folder, tmp_path / "cache", fs)
+    fs.done += 1
+    before = fs.done
+    fs.synced.append((before, lambda effect: effect.after < before))  # the download was long ago
+    remove_package(fs, folder.layout, IDENTITY)
+    wrong = 0
+    for number, (_, tree) in enumerate(fs.states(folder.layout.root)):
+        layout = Layout(tmp_path / "states" / str(number))
+        materialise(tree, folder.layout.root, layout.root)
+        layout.prepare(FS)
+        finding = examine(FS, layout, IDENTITY, None)
+        assert not isinstance(finding, Damaged)
+        if isinstance(finding, Sound):
+            wrong += sha512_of(FS, finding.fd, len(NUPKG)) != finding.sha512
+            FS.close(finding.fd)
+    assert fs.done > before
+    assert wrong == 0
