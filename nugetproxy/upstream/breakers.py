@@ -39,7 +39,10 @@ WEIGHTS: Mapping[Reason, int] = MappingProxyType(
         Reason.INVALID_CONTENT: 1,
     }
 )
-"""What counts against an origin; all else is an answer, or not its fault."""
+"""What counts against an origin."""
+
+ANSWERED = frozenset({Reason.AUTH, Reason.STATUS, Reason.REDIRECT_DENIED, Reason.TOO_LARGE})
+"""What shows that it is alive, however useless the answer; all else says nothing about it."""
 
 
 class Breakers:
@@ -117,7 +120,7 @@ def _quiet(state: BreakerState) -> bool:
 class Ticket:
     """One request's leave; as a context manager it reports the outcome when it ends.
 
-    An UpstreamFailure counts by its weight, a normal end as success, anything else not at all.
+    An UpstreamFailure counts by its weight, a normal end or a useless answer as success, anything else not at all.
     """
 
     def __init__(self, breakers: Breakers, origin: str, breaker: CircuitBreaker, leave: Pass) -> None:
@@ -144,9 +147,10 @@ class Ticket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        reason = error.reason if isinstance(error, UpstreamFailure) else None
         if self._inconclusive:
             self._breaker.abandon(self._pass)
-        elif error is None:
+        elif error is None or reason in ANSWERED:
             self._breaker.succeed(self._pass)
         elif isinstance(error, UpstreamFailure) and error.reason in WEIGHTS:
             # A short Retry-After is waited for by the request itself.

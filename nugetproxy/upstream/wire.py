@@ -59,7 +59,8 @@ class Wire:
         self._resolver = GuardedResolver(resolver or ThreadResolver(), self._reach, settings.connect_timeout)
         self._tls = tls_context(settings)
         self._index = parse_url(settings.index_url)
-        self._credentialed = settings.credential_origins | {origin_of(self._index)}
+        self._credentialed = {origin_of(parse_url(text)) for text in settings.credential_origins}
+        self._credentialed.add(origin_of(self._index))
         self._sessions: dict[Lane, aiohttp.ClientSession] = {}
         self._slots = {lane: asyncio.Semaphore(settings.connections) for lane in Lane}
         self._closed = False

@@ -13,7 +13,7 @@ from nugetproxy.upstream.coding import RATIO, UNSUSPICIOUS, Incomplete, TooLong,
 MIB = 1024 * 1024
 
 
-@pytest.mark.parametrize("body", [b"", b"x", b"text" * 1000, os.urandom(3 * MIB)])
+@pytest.mark.parametrize("body", [b"", b"x", b"text" * 1000, os.urandom(3 * MIB)], ids=["none", "one", "text", "noise"])
 def test_what_was_packed_comes_out(body: bytes) -> None:
     assert gunzip(gzip.compress(body), 4 * MIB) == body
 

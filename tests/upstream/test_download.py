@@ -305,3 +305,15 @@ async def test_a_response_nobody_asked_for_is_never_given_to_the_next_request(
     assert (await fetch(client, f"{origin.url}/p"))[1] == b"two"
     assert origin.connections == 2
     assert count("upstream_failures", reason="extra_bytes") == 1
+
+
+@pytest.mark.parametrize("status", [401, 400, 302])
+async def test_a_useless_answer_shows_that_upstream_is_back(
+    origin: Origin, make_client: MakeClient, clock: FakeClock, status: int
+) -> None:
+    client = make_client(breaker_failures=1, tries=1)
+    origin.routes["/p"] = [Script(status=500), Script(status=status)]
+    await failure(client, f"{origin.url}/p")
+    clock.advance(5)
+    await failure(client, f"{origin.url}/p")
+    assert not client.breakers()

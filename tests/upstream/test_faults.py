@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -176,11 +177,12 @@ async def test_a_broken_chunk_in_a_package(origin: Origin, client: UpstreamClien
     assert caught.value.reason is Reason.PROTOCOL
 
 
-class TestTls:
-    @pytest.fixture(scope="class")
-    def authority(self) -> trustme.CA:
-        return trustme.CA()
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
 
+
+class TestTls:
     @pytest.fixture
     def ca_file(self, authority: trustme.CA, tmp_path: Path) -> str:
         path = tmp_path / "ca.pem"
@@ -214,8 +216,6 @@ class TestTls:
         assert (await failure(client, f"{secure.url}/x")).reason is Reason.TLS
 
     async def test_expired(self, authority: trustme.CA, ca_file: str, make_client: MakeClient) -> None:
-        import datetime
-
         past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost", not_after=past).configure_cert(context)

@@ -76,7 +76,7 @@ class TestCredentials:
         assert secrets_seen(origin) == [True, False, True]
 
     async def test_go_to_listed_origins(self, origin: Origin, make_client: MakeClient) -> None:
-        client = make_client(headers=SECRETS, credential_origins=frozenset({origin.localhost}))
+        client = make_client(headers=SECRETS, credential_origins=frozenset({f"{origin.localhost.upper()}/"}))
         origin.routes["/a"] = to(f"{origin.localhost}/b")
         origin.routes["/b"] = Script(body=b"{}")
         await client.get(f"{origin.url}/a")
