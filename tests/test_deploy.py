@@ -1,0 +1,311 @@
+"""What README.md, config/ and deploy/ tell people to write exists in the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import trustme
+from typer.main import get_command
+
+from nugetproxy import cli
+from nugetproxy.config import load
+from nugetproxy.config.problems import known_keys
+from nugetproxy.config.units import parse_size, parse_span, span_text
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.policies import POLICIES, Kind
+
+ROOT = Path(__file__).parent.parent
+DEPLOY = ROOT / "deploy"
+TEXTS = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in [ROOT / "README.md", *sorted(DEPLOY.iterdir()), *sorted((ROOT / "config").rglob("*"))]
+    if path.is_file() and not path.name.startswith("constraints")
+}
+DEFAULTS = load(environ={})
+COMMANDS: dict[str, Any] = get_command(cli.app).commands  # type: ignore[attr-defined]
+README = TEXTS["README.md"]
+
+every_text = pytest.mark.parametrize("name", TEXTS)
+
+
+def options_of(command: str) -> set[str]:
+    return {option for parameter in COMMANDS[command].params for option in parameter.opts}
+
+
+def one(pattern: str, text: str) -> str:
+    """The only match's first group."""
+    (found,) = re.findall(pattern, text, re.MULTILINE)
+    return str(found)
+
+
+# --- what is written everywhere --------------------------------------------------------------------------------------
+
+
+@every_text
+def test_every_option_of_a_command_exists(name: str) -> None:
+    for command, rest in re.findall(r"nugetproxy (serve|check-config)\b([^`|\n]*)", TEXTS[name]):
+        assert set(re.findall(r"--[a-z-]+", rest)) <= options_of(command), rest
+    for rest in re.findall(r"(?:CMD|command:) ?\[\"?serve\"?,([^\n]*)\]", TEXTS[name]):
+        assert set(re.findall(r"--[a-z-]+", rest)) <= options_of("serve"), rest
+
+
+@every_text
+def test_every_environment_variable_exists(name: str) -> None:
+    for variable in re.findall(r"NUGETPROXY_[A-Z_]+\b", TEXTS[name]):
+        if variable in {"NUGETPROXY_", "NUGETPROXY_TEST_DOTNET"}:
+            continue
+        *table, key = variable.removeprefix("NUGETPROXY_").lower().split("__")
+        assert key in known_keys(tuple(table)), variable
+
+
+@every_text
+def test_every_key_of_the_configuration_exists(name: str) -> None:
+    tables = "server|cache|log|limits"
+    for table, key in re.findall(rf"(?<![/\w.-])({tables})\.([a-z_]+)\b(?!\.[a-z])", TEXTS[name]):
+        assert key in known_keys((table,)), f"{table}.{key}"
+
+
+@every_text
+def test_every_path_in_the_repository_exists(name: str) -> None:
+    for path in re.findall(r"(?<![\w/.:~-])((?:config|deploy|tests)/[\w./-]+[\w-])", TEXTS[name]):
+        assert (ROOT / path).exists(), path
+
+
+@every_text
+def test_every_path_of_the_proxy_exists(name: str) -> None:
+    known = (ROOT / "nugetproxy" / "web" / "ops.py").read_text(encoding="utf-8")
+    for path in re.findall(r"(?<![\w.])/(?:health/[a-z]+|metrics)\b", TEXTS[name]):
+        assert f'"{path}"' in known, path
+
+
+@every_text
+def test_exit_codes_are_the_commands(name: str) -> None:
+    for code in re.findall(r"(?:[Ee]xit codes?:? |RestartPreventExitStatus=)(\d+)", TEXTS[name]):
+        assert int(code) in {0, cli.EX_CONFIG, cli.EX_TEMPFAIL}
+
+
+@every_text
+def test_every_metric_exists(name: str) -> None:
+    known = set(re.findall(r"^# TYPE (\w+) ", Metrics().exposition().decode(), re.MULTILINE))
+    assert set(re.findall(r"`(nugetproxy_\w+)`", TEXTS[name])) <= known
+
+
+@every_text
+def test_toml_in_texts_can_be_read(name: str, tmp_path: Path) -> None:
+    for number, block in enumerate(re.findall(r"```toml\n(.*?)```", TEXTS[name], re.DOTALL)):
+        (tmp_path / f"{number}.toml").write_text(
+            block.replace("[server]", "[server]\nallow_anonymous = true"), encoding="utf-8"
+        )
+        assert load(tmp_path / f"{number}.toml", environ={"COMPANY_FEED_TOKEN": "x"}).upstreams
+
+
+@pytest.mark.parametrize(
+    "text",
+    [TEXTS["config/examples/nuget.config"], one(r"(?s)```xml\n(.*?)```", README)],
+    ids=["example", "README"],
+)
+def test_the_nuget_config_names_the_default_address(text: str) -> None:
+    (source,) = ElementTree.fromstring(text).iter("add")
+    assert source.attrib == {
+        "key": "nuget.org",
+        "value": f"http://{DEFAULTS.server.listen}/v3/index.json",
+        "protocolVersion": "3",
+        "allowInsecureConnections": "true",
+    }
+
+
+# --- README ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("heading", "pins", "end"),
+    [
+        ("Run", "config/constraints.txt", ".venv/bin/python -m nugetproxy serve"),
+        ("Test", "config/constraints-test.txt", ".venv/bin/python -m pytest"),
+    ],
+)
+def test_one_line_sets_up_an_environment_and_does_the_job(heading: str, pins: str, end: str) -> None:
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    (line,) = [line for line in section.splitlines() if line.startswith("python3 -m venv ")]
+    assert line == f"python3 -m venv .venv && .venv/bin/pip install --require-hashes -r {pins} && {end}"
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """The cells of the first table in a section of README."""
+    section = README.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_policy_table_is_the_codes() -> None:
+    told = {}
+    for _, kinds, *spans in rows_below("What is cached, for how long"):
+        told.update({Kind(kind): spans for kind in re.findall(r"`(\w+)`", kinds)})
+    assert told == {
+        kind: [span_text(span) for span in (policy.fresh, policy.refresh, policy.on_error, policy.absent)]
+        for kind, policy in POLICIES.items()
+    }
+
+
+def test_every_dependency_has_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[>=]", need)[0] for need in project["dependencies"]}
+    rows = rows_below("Dependencies")
+    assert {name for row in rows for name in row[0].split(", ")} == declared
+    assert all(len(row) == 3 and all(row) for row in rows)
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https:)([^)#]+)", README):
+        assert (ROOT / target).exists(), target
+
+
+# --- deploy ----------------------------------------------------------------------------------------------------------
+
+DOCKERFILE = TEXTS["deploy/Dockerfile"]
+COMPOSE = TEXTS["deploy/compose.yaml"]
+UNIT = TEXTS["deploy/nugetproxy.service"]
+NGINX = TEXTS["deploy/nginx.conf"]
+CACHE = "/var/cache/nugetproxy"
+
+
+def test_the_image_copies_what_exists_and_its_context_lets_through() -> None:
+    ignored = TEXTS["deploy/Dockerfile.dockerignore"].splitlines()
+    assert ignored[0] == "*"
+    for source in re.findall(r"^COPY (?!--from)(\S+) ", DOCKERFILE, re.MULTILINE):
+        assert (ROOT / source).exists()
+        assert f"!{source}" in ignored
+
+
+def test_the_image_runs_the_proxy_as_an_ordinary_user() -> None:
+    entry = json.loads(one(r"^ENTRYPOINT (.*)$", DOCKERFILE))
+    arguments = json.loads(one(r"^CMD (.*)$", DOCKERFILE))
+    assert entry[1:] == ["-m", "nugetproxy"]
+    assert Path(entry[0]).parts[:3] == ("/", "opt", "nugetproxy")
+    assert arguments[0] in COMMANDS
+    options = dict(zip(arguments[1::2], arguments[2::2], strict=True))
+    config = load(environ={}, listen=options.pop("--listen"), cache_dir=options.pop("--cache-dir"))
+    assert not options
+    assert str(config.server.listen.port) == one(r"^EXPOSE (\d+)$", DOCKERFILE)
+    assert str(config.cache.path) == one(r"^VOLUME (.*)$", DOCKERFILE) == CACHE
+    user = int(one(r"^USER (\d+):\d+$", DOCKERFILE))
+    assert user > 0
+    assert f"--owner={user} --group={user} --mode=0700 {CACHE}" in DOCKERFILE
+    assert f"user {user}" in TEXTS["deploy/README.md"]
+
+
+def test_the_image_asks_itself_whether_it_is_ready() -> None:
+    check = one(r"^HEALTHCHECK [^\n]*\\\n +CMD (.*)$", DOCKERFILE)
+    program, flag, code = json.loads(check)
+    assert (program, flag) == ("/opt/nugetproxy/bin/python", "-c")
+    compile(code, "healthcheck", "exec")
+    assert "http://127.0.0.1:5555/health/ready" in code
+
+
+def test_the_container_may_do_little_and_ends_in_time() -> None:
+    for line in ("read_only: true", "- ALL", "- no-new-privileges:true", f"- cache:{CACHE}", "- /tmp"):
+        assert f" {line}\n" in COMPOSE
+    assert parse_span(one(r"stop_grace_period: (.*)$", COMPOSE)) > DEFAULTS.server.drain
+    assert (DEPLOY / one(r"context: (.*)$", COMPOSE) / one(r"dockerfile: (.*)$", COMPOSE)).is_file()
+    assert one(r'- "([\d.]+:\d+:\d+)"', COMPOSE) == f"127.0.0.1:5555:{DEFAULTS.server.listen.port}"
+
+
+def test_the_variables_of_the_container_are_right() -> None:
+    variables = dict(re.findall(r"^ +(NUGETPROXY_\w+): (.*)$", COMPOSE, re.MULTILINE))
+    assert variables
+    assert load(environ=variables).upstreams
+
+
+def test_the_service_runs_the_proxy_where_it_may_write() -> None:
+    command = one(r"^ExecStart=(.*)$", UNIT).split()
+    assert command[:2] == ["/opt/nugetproxy/bin/nugetproxy", "serve"]
+    options = dict(zip(command[2::2], command[3::2], strict=True))
+    assert set(options) <= options_of("serve")
+    assert options["--cache-dir"] == f"/var/cache/{one(r'^CacheDirectory=(.*)$', UNIT)}"
+    assert options["--config"] in TEXTS["deploy/README.md"]
+    assert parse_span(one(r"^TimeoutStopSec=(.*)$", UNIT)) > DEFAULTS.server.drain
+    assert int(one(r"^LimitNOFILE=(.*)$", UNIT)) * 0.6 > 4000
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "DynamicUser=yes",
+        "ProtectSystem=strict",
+        "ProtectHome=yes",
+        "PrivateTmp=yes",
+        "PrivateDevices=yes",
+        "PrivateUsers=yes",
+        "ProtectProc=invisible",
+        "ProcSubset=pid",
+        "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+        "RestrictNamespaces=yes",
+        "MemoryDenyWriteExecute=yes",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged @resources",
+        "CapabilityBoundingSet=",
+        "UMask=0077",
+    ],
+)
+def test_the_service_is_sandboxed(setting: str) -> None:
+    assert setting in UNIT.splitlines()
+
+
+def test_systemd_agrees_that_the_service_is_sandboxed() -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze here")
+    command = [analyze, "security", "--offline=true", "--threshold=15", str(DEPLOY / "nugetproxy.service")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if "nugetproxy.service" not in finished.stdout:
+        pytest.skip(f"systemd-analyze does not work here: {finished.stderr[:100]}")
+    assert finished.returncode == 0, finished.stdout
+
+
+def test_nginx_passes_on_what_the_proxy_must_know() -> None:
+    (network,) = [str(address) for address in load(ROOT / "config/examples/behind-nginx.toml").server.trusted_proxies][
+        :1
+    ]
+    assert network == "127.0.0.1/32"
+    assert f"server {DEFAULTS.server.listen};" in NGINX
+    set_headers = dict(re.findall(r"^ +proxy_set_header (\S+) +(\S+);$", NGINX, re.MULTILINE))
+    assert set_headers == {
+        "Connection": '""',
+        "Host": "$http_host",
+        "X-Forwarded-For": "$remote_addr",
+        "X-Forwarded-Proto": "$scheme",
+        "X-Forwarded-Host": "$http_host",
+        "X-Forwarded-Prefix": '""',
+    }
+    for line in ("proxy_request_buffering off;", "proxy_buffering off;", "proxy_http_version 1.1;"):
+        assert line in NGINX
+    largest = one(r"client_max_body_size (\d+)m;", NGINX)
+    assert parse_size(f"{largest} MiB") >= DEFAULTS.limits.push
+
+
+def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if nginx is None:
+        pytest.skip("no nginx here")
+    issued = trustme.CA().issue_cert("nuget.example.com")
+    issued.private_key_pem.write_to_path(tmp_path / "nuget.example.com.key")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "nuget.example.com.crt")
+    (tmp_path / "site.conf").write_text(NGINX.replace("/etc/nginx/tls", str(tmp_path)), encoding="utf-8")
+    (tmp_path / "main.conf").write_text(
+        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\n"
+        f"http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;\n"
+        f"fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;\n"
+        f"include {tmp_path}/site.conf; }}\n",
+        encoding="utf-8",
+    )
+    command = [nginx, "-t", "-q", "-c", str(tmp_path / "main.conf"), "-e", str(tmp_path / "error.log")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert finished.returncode == 0, finished.stderr
