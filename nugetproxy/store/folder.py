@@ -124,14 +124,9 @@ class PackageFolder:
                 return await self._prefer(held, staged)
             state = await self._calls.run(
                 self._threads.write,
-                publish,
-                self._fs,
-                self.layout,
-                identity,
-                part=staged.path,
-                fd=staged.fd,
-                nuspec=nuspec.xml,
-                sha512=sha,
+                lambda: publish(
+                    self._fs, self.layout, identity, part=staged.path, fd=staged.fd, nuspec=nuspec.xml, sha512=sha
+                ),
             )
             staged.descriptor.acquire()
             held = HeldPackage(identity, staged.descriptor, state, sha)
@@ -235,7 +230,7 @@ class PackageFolder:
     async def evict(self, max_bytes: int, keep: Callable[[PackageIdentity], bool]) -> int:
         """If more than ``max_bytes`` are held, delete the least recently used down to 95 % of it; bytes removed.
 
-        ``keep`` is asked on the event loop just before each deletion.
+        ``keep`` is asked on the event loop just before each deletion. Ends early when a deletion fails.
         """
         uses = self._census.unwritten_uses()
         found = await self._calls.run(self._threads.read, survey, self._fs, self.layout, uses)
@@ -248,7 +243,11 @@ class PackageFolder:
             if total - removed <= LOW_WATER * max_bytes:
                 break
             if not keep(identity):
-                removed += await self.delete(identity)
+                try:
+                    removed += await self.delete(identity)
+                except DiskFailure as failure:
+                    self._log.error("store.eviction_failed", package=str(identity), detail=str(failure))
+                    break
         self._metrics.evicted_bytes.inc(removed)
         self._log.info("store.evicted", bytes=removed, limit=max_bytes)
         return removed

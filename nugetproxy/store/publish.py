@@ -87,14 +87,18 @@ def remove_package(fs: FsOps, layout: Layout, identity: PackageIdentity) -> int:
 
 
 def set_aside(fs: FsOps, layout: Layout, identity: PackageIdentity, name: str) -> int:
-    """Move a damaged package into quarantine as ``name``; its size in bytes, 0 if it is gone already."""
-    remove_file(fs, layout.marker(identity))
+    """Move a damaged package into quarantine as ``name``; its size in bytes, 0 if it is gone already.
+
+    The hash file goes last, after the move is durable: without it, a package is one to be adopted.
+    """
     fs.mkdir(layout.quarantine)
     try:
         size = fs.stat(layout.nupkg(identity)).st_size
         fs.rename(layout.nupkg(identity), layout.quarantine / name)
+        fs.fsync_dir(layout.directory(identity))
     except MissingFile:
         size = 0
+    remove_file(fs, layout.marker(identity))
     _tidy(fs, layout, identity)
     for old in sorted(fs.names(layout.quarantine))[:-QUARANTINE_KEPT]:
         with contextlib.suppress(DiskFailure):

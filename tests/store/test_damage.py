@@ -173,15 +173,22 @@ async def test_a_reader_may_report_damage(folder: PackageFolder, metrics: Metric
     assert count(metrics.quarantined, "io") == 1
 
 
-async def test_damage_that_cannot_be_moved_is_still_not_served(folder: PackageFolder, make_folder: Maker) -> None:
+@pytest.mark.parametrize("op", ["rename", "unlink", "mkdir", "stat", "fsync_dir"])
+async def test_damage_that_cannot_be_moved_is_still_not_served(
+    folder: PackageFolder, make_folder: Maker, op: str
+) -> None:
+    """Not even after a restart, when it could be taken for a package whose hash file is still to come."""
     await store(folder)
     flip(folder.layout.nupkg(IDENTITY))
     fs = FailingFs()
     again = make_folder(fs)
     await again.prepare()
-    fs.arm(1, errno.EROFS, only="unlink", for_ever=True)
+    fs.arm(1, errno.EROFS, only=op, for_ever=True)
     for _ in range(3):
         assert await again.open(IDENTITY) is None
+    once_more = make_folder()
+    await once_more.prepare()
+    assert await once_more.open(IDENTITY) is None
 
 
 # --- without a hash file ---

@@ -16,6 +16,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
 from nugetproxy.store.folder import PackageFolder
+from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.held import HeldPackage
 from nugetproxy.store.staging import PinnedPackage
 from tests.fakes.clock import FakeClock
@@ -200,8 +201,6 @@ async def test_a_cache_directory_deleted_behind_our_back_is_made_again(folder: P
 
 
 async def test_a_directory_deleted_during_a_download_costs_only_that_download(folder: PackageFolder) -> None:
-    from nugetproxy.store.fs import DiskFailure
-
     staged = await folder.stage(IDENTITY)
     await staged.write(NUPKG)
     os.system(f"rm -rf '{folder.layout.root}'")
@@ -350,6 +349,16 @@ async def test_eviction_spares_what_is_to_be_kept(folder: PackageFolder, clock: 
     identities, size = await _fill(folder, clock, 4)
     await folder.evict(2 * size, lambda identity: identity == identities[0])
     assert await folder.held_versions("a") == ("1.0.0",)
+
+
+async def test_eviction_ends_when_the_disk_refuses(folder: PackageFolder, clock: FakeClock, fs: FailingFs) -> None:
+    await _fill(folder, clock, 3)
+    fs.arm(2, 30, only="unlink", for_ever=True)
+    removed = await folder.evict(0, lambda identity: False)
+    assert removed == 0
+    fs.disarm()
+    await folder.evict(0, lambda identity: False)
+    assert files(folder.layout.root) == set()
 
 
 async def test_no_eviction_below_the_limit(folder: PackageFolder, clock: FakeClock) -> None:
