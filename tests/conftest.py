@@ -38,11 +38,11 @@ async def origin() -> AsyncIterator[Origin]:
 
 @pytest.fixture
 async def start_proxy(tmp_path: Path, clock: FakeClock) -> AsyncIterator[StartProxy]:
-    """Starts proxies: ``await start_proxy(index_url, **config_tables)``; they stop when the test ends."""
+    """Starts proxies: ``await start_proxy(index_url, **tables)``; they stop when the test ends."""
     running: list[Proxy] = []
 
-    async def start(upstream: str, *, directory: Path | None = None, **tables: Any) -> Proxy:
-        proxy = Proxy(upstream, directory or tmp_path / "cache", clock=clock, **tables)
+    async def start(index_url: str, /, *, directory: Path | None = None, **tables: Any) -> Proxy:
+        proxy = Proxy(index_url, directory or tmp_path / "cache", clock=clock, **tables)
         await proxy.start()
         running.append(proxy)
         return proxy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import orjson
 import structlog
@@ -67,6 +67,14 @@ class Target:
     """The client's query in canonical form."""
     id: str = ""
     """Lower-case package id where the document is about one package."""
+    scope: str
+    """The upstream's service index URL."""
+    key: str = field(init=False)
+    """The cache key: different for every distinct (scope, kind, path, query)."""
+
+    def __post_init__(self) -> None:
+        parts = orjson.dumps([self.scope, self.kind, self.path, self.query])
+        object.__setattr__(self, "key", f"{self.kind}:{hashlib.blake2b(parts, digest_size=20).hexdigest()}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +98,6 @@ class Cache:
         upstream: UpstreamClient,
         entries: DiskEntries,
         *,
-        index_url: str,
         policies: Mapping[Kind, Policy],
         clock: Clock,
         metrics: Metrics,
@@ -100,7 +107,6 @@ class Cache:
         hot_bytes: int = 16 * 2**20,
     ) -> None:
         self._upstream = upstream
-        self._scope = index_url
         self._entries = entries
         self._policies = policies
         self._clock = clock
@@ -115,18 +121,13 @@ class Cache:
         self._queries_stale_before = 0.0
         self._doubts: TTLCache[str, float] = TTLCache(10_000, 60 * MINUTE, timer=clock.monotonic)
 
-    def key(self, target: Target) -> str:
-        """The cache key: unambiguous for every distinct (upstream, kind, path, query)."""
-        parts = orjson.dumps([self._scope, target.kind, target.path, target.query])
-        return f"{target.kind}:{hashlib.blake2b(parts, digest_size=20).hexdigest()}"
-
     async def get(self, target: Target, *, complete: Completion | None = None) -> Found:
         """The stored document, asked for upstream where the policy wants it.
 
         Raises UpstreamFailure when nothing usable is stored and upstream gives no usable answer, and BadRequest
         when upstream refuses a query as malformed.
         """
-        key = self.key(target)
+        key = target.key
         stored = await self.peek(key)
         now = self._clock.now()
         match decide_lookup(stored.entry if stored else None, self._policy(target, stored), now, offline=self._offline):
@@ -170,14 +171,14 @@ class Cache:
 
     async def stored(self, target: Target) -> Stored | None:
         """What is stored for ``target``, however old, without asking upstream."""
-        return await self.peek(self.key(target))
+        return await self.peek(target.key)
 
     async def refresh(self, target: Target) -> None:
         """Ask upstream now, on behalf of a document that names this one; raises UpstreamFailure where that fails.
 
         A 404 is a failure here: what a document names must be there.
         """
-        key = self.key(target)
+        key = target.key
         stored = await self.peek(key)
         held = stored if stored is not None and not stored.entry.absent else None
         answer = await self._ask(target, held)
@@ -195,7 +196,7 @@ class Cache:
 
     async def known_absent(self, target: Target) -> Found | None:
         """The stored 404 of ``target`` while it is believed."""
-        stored = await self.peek(self.key(target))
+        stored = await self.peek(target.key)
         if stored is None or not stored.entry.absent:
             return None
         looked = decide_lookup(stored.entry, self._policy(target, stored), self._clock.now())
@@ -206,7 +207,7 @@ class Cache:
 
     async def put_absent(self, target: Target) -> None:
         """Remember that upstream said 404."""
-        await self._store(self.key(target), target, await self._entry(Answer(status=404)), b"")
+        await self._store(target.key, target, await self._entry(Answer(status=404)), b"")
 
     def is_leashed(self, id: str) -> bool:
         """True for a while after a write to this package: everything about it is revalidated."""

@@ -50,7 +50,9 @@ class Fill:
             try:
                 await (self._again() if self._url else self._first(urls))
             except UpstreamUnavailable as failure:
-                left = RESUMES_WITHOUT_PROGRESS if self._staged.size > before else left - 1
+                # A trickle gets further every time, and would for ever.
+                progress = self._staged.size > before and failure.reason is not Reason.SLOW
+                left = RESUMES_WITHOUT_PROGRESS if progress else left - 1
                 if self._staged.size == 0 or left == 0:
                     raise
                 self._metrics.upstream_resumes.labels(self._upstream.name).inc()
@@ -90,6 +92,8 @@ class Fill:
                 raise upstream_failure(self._upstream.name, Reason.GONE, "the package vanished while it was downloaded")
             if self._flight.total is not None and download.total not in {None, self._flight.total}:
                 raise self._changed()
+            if download.status == 206 and download.validators.etag not in {None, guard}:
+                raise self._changed()  # upstream did not heed If-Range (RFC 9110 section 15.3.7)
             await self._copy(download, start if download.status == 206 else 0)
 
     async def _copy(self, download: Download, at: int) -> None:

@@ -157,8 +157,9 @@ class Flights:
         return identity in self._aloft
 
     def get(self, identity: PackageIdentity) -> Flight | None:
-        """The flight of this package that is in the air now."""
-        return self._aloft.get(identity)
+        """The flight of this package that is in the air now; not one that has failed and only cleans up."""
+        flight = self._aloft.get(identity)
+        return flight if flight is not None and flight.error is None else None
 
     def launch(self, identity: PackageIdentity, fly: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
         """Start a flight; ``fly`` must land or fail it, and it leaves the table only after that."""
@@ -172,6 +173,7 @@ class Flights:
         try:
             await fly(flight)
         finally:
-            del self._aloft[flight.identity]
+            if self._aloft.get(flight.identity) is flight:  # else a later one has taken its place
+                del self._aloft[flight.identity]
             self._metrics.flights.dec()
             flight.over_and_out()

@@ -10,7 +10,7 @@ import orjson
 import structlog
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.cache import Cache, Found, Target
+from nugetproxy.engine.cache import HOT_SECONDS, Cache, Found, Target
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.packages import Packages
 from nugetproxy.errors import NotFound, Reason, upstream_failure
@@ -32,6 +32,7 @@ from nugetproxy.upstream.client import UpstreamClient
 log = structlog.get_logger(__name__)
 
 PACKAGE_TYPE = "application/octet-stream"
+JSON_TYPE = "application/json; charset=utf-8"
 MEMBER_TYPES: Mapping[Kind, str] = MappingProxyType(
     {
         Kind.NUSPEC: "text/xml; charset=utf-8",
@@ -83,11 +84,13 @@ class Feed:
         self.packages = packages
         self.upstream = upstream
         self._entries = entries
-        self._index_url = index_url
+        self._scope = index_url
+        self._index_target = Target(kind=Kind.INDEX, path="index.json", urls=(index_url,), scope=index_url)
         self._rendering = Rendering(name, pages, entries)
-        self._groups = Groups(cache, upstream)
+        self._groups = Groups(cache, upstream, index_url)
         self._clock = clock
         self._services: tuple[str, ServiceMap] | None = None
+        self._services_until = 0.0
         member = self._member
         self._readers: dict[Kind, Callable[[Route, View], Awaitable[Reply]]] = {
             Kind.INDEX: self._index,
@@ -110,12 +113,13 @@ class Feed:
         return await self._document(route, query if route.kind in QUERY_KINDS else "", view)
 
     async def services(self) -> ServiceMap:
-        """Where the upstream keeps its resources, from its service index."""
+        """Where the upstream keeps its resources, from its service index; remembered as long as what is stored."""
+        if self._services is not None and self._clock.monotonic() < self._services_until:
+            return self._services[1]
         return (await self._service_index())[1]
 
     async def _service_index(self) -> tuple[Found, ServiceMap]:
-        target = Target(kind=Kind.INDEX, path="index.json", urls=(self._index_url,))
-        found = await self.cache.get(target)
+        found = await self.cache.get(self._index_target)
         if found.entry.absent:
             raise upstream_failure(self.upstream.name, Reason.GONE, "it has no service index at the configured URL")
         if self._services is None or self._services[0] != found.entry.digest:
@@ -125,6 +129,7 @@ class Feed:
             for name in services.denied:
                 log.warning("resource.denied", upstream=self.upstream.name, type=name, reason=Reason.ID_DENIED)
             self._services = (found.entry.digest, services)
+        self._services_until = self._clock.monotonic() + HOT_SECONDS
         return found, self._services[1]
 
     async def _index(self, _route: Route, view: View) -> Reply:
@@ -147,13 +152,14 @@ class Feed:
             link = await self._entries.get_link(route.rest)
             if link is None:
                 raise NotFound("This link is not one that this proxy has handed out.")
-            return Target(kind=link[0], path=f"x/{route.rest}", urls=(link[1],))
+            return self._groups.link_target(route.rest, *link)
         return self._groups.target(route, query, services)
 
     def _reply(self, kind: Kind, found: Found, page: Page, view: View) -> Reply:
         return Reply(
             kind=kind,
             cache=found.status,
+            content_type=PACKAGE_TYPE if kind is Kind.PACKAGE else JSON_TYPE,
             body=page.body,
             etag=page.etag,
             age=self._clock.now() - found.entry.stored_at,
@@ -178,7 +184,7 @@ class Feed:
         if held is not None:
             status = CacheStatus(outcome=Outcome.HIT, hit=True)
             return self._held_reply(HeldBody(held.acquire()), status)
-        target = Target(kind=Kind.PACKAGE, path=f"content/{route.rest}", id=route.id)
+        target = Target(kind=Kind.PACKAGE, path=f"content/{route.rest}", id=route.id, scope=self._scope)
         known = await self.cache.known_absent(target)
         if known is not None:
             return self._absent(Kind.PACKAGE, known)
@@ -190,8 +196,8 @@ class Feed:
             return await self._fly(identity, urls)
         except NotFound:
             stated = await self._stated_urls(identity, services, urls)
-            if stated and not view.head:
-                return await self._fly(identity, stated)
+            if stated:
+                return await (self._head(target, stated) if view.head else self._fly(identity, stated))
             await self.cache.put_absent(target)
             status = CacheStatus(outcome=Outcome.ABSENT, forwarded="uri-miss", forward_status=404, stored=True)
             return Reply(kind=Kind.PACKAGE, cache=status, status=404, body=_no_package(identity))
@@ -238,15 +244,20 @@ class Feed:
         """A HEAD of what is not held goes upstream as HEAD; nothing is stored."""
         for url in urls:
             head = await self.upstream.head(url)
-            if head.status == 200:
-                status = CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200)
-                return Reply(
-                    kind=target.kind,
-                    cache=status,
-                    content_type=PACKAGE_TYPE,
-                    length=head.length,
-                    cache_control=IMMUTABLE,
-                )
+            if head.status in {404, 410}:
+                continue
+            if head.status != 200:
+                reason = Reason.AUTH if head.status in {401, 403} else Reason.STATUS
+                raise upstream_failure(self.upstream.name, reason, f"status {head.status}")
+            status = CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200)
+            return Reply(
+                kind=target.kind,
+                cache=status,
+                content_type=PACKAGE_TYPE,
+                relayed=True,
+                length=head.length,
+                cache_control=IMMUTABLE,
+            )
         raise NotFound("The upstream has no such package.")
 
     async def _stated_urls(

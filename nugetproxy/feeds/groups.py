@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+from cachetools import LRUCache
+
 from nugetproxy.caching.entry import Answer
 from nugetproxy.engine.cache import Cache, Completion, Target
 from nugetproxy.errors import NotFound
-from nugetproxy.nuget.documents import Link, PageRef, page_commit, registration_pages, vulnerability_pages
+from nugetproxy.nuget.documents import Link, PageRef, locate, page_commit, registration_pages, vulnerability_pages
 from nugetproxy.nuget.policies import Kind
-from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.upstream.client import UpstreamClient
 
@@ -21,12 +23,19 @@ PAGES_OF = {Kind.REGISTRATION: registration_pages, Kind.VULNERABILITIES: vulnera
 class Groups:
     """Targets of one upstream's documents, with what must be fetched together."""
 
-    def __init__(self, cache: Cache, upstream: UpstreamClient) -> None:
+    def __init__(self, cache: Cache, upstream: UpstreamClient, scope: str) -> None:
+        """``scope`` is the upstream's service index URL."""
         self._cache = cache
         self._upstream = upstream
+        self._scope = scope
+        self._known: LRUCache[tuple[str, str, str], Target] = LRUCache(8192)
 
     def target(self, route: Route, query: str, services: ServiceMap) -> Target:
         """The upstream document behind ``route``; raises NotFound where upstream offers no such resource."""
+        place = (services.digest, route.resource, route.rest)
+        known = self._known.get(place)
+        if known is not None and not query and not route.alternatives:
+            return known
         if route.kind is None or not services.has(route.resource):
             raise NotFound(f"The upstream {self._upstream.name!r} does not offer this resource.")
         urls = services.upstream_urls(route.resource, route.rest, query)
@@ -34,7 +43,14 @@ class Groups:
             urls += services.upstream_urls(route.resource, other, query)
         canonical = "&".join(sorted(query.split("&"))) if query else ""
         path = f"{route.resource}/{route.rest}"
-        return Target(kind=route.kind, path=path, urls=urls, query=canonical, id=route.id)
+        target = Target(kind=route.kind, path=path, urls=urls, query=canonical, id=route.id, scope=self._scope)
+        if not query and not route.alternatives:
+            self._known[place] = target
+        return target
+
+    def link_target(self, token: str, kind: Kind, url: str, id: str = "") -> Target:
+        """The upstream document behind an opaque link."""
+        return Target(kind=kind, path=f"x/{token}", urls=(url,), id=id, scope=self._scope)
 
     def completion(self, services: ServiceMap, kind: Kind) -> Completion | None:
         """What to fetch before a document of ``kind`` may replace an older one."""
@@ -67,9 +83,8 @@ class Groups:
 
     def _page_target(self, index: Target, page: PageRef, services: ServiceMap) -> Target:
         """The same target that a client's request for the rewritten link will have."""
-        local = services.to_local(page.url)
-        route = parse_route(local.partition("#")[0]) if local is not None else None
-        if route is not None and route.kind is not None:
-            return self.target(route, "", services)
-        kind = PAGE_KIND[index.kind]
-        return Target(kind=kind, path=f"x/{Link.to(kind, page.url).token}", urls=(page.url,), id=index.id)
+        resource = index.path.rpartition(index.id)[0].strip("/") if index.id else ""
+        found = locate(PAGE_KIND[index.kind], page.url, services, resource)
+        if isinstance(found, Link):
+            return self.link_target(found.token, found.kind, found.url, index.id)
+        return self.target(found, "", services)

@@ -72,8 +72,10 @@ class Reply:
     status: int = 200
     content_type: str = "application/json; charset=utf-8"
     body: bytes | HeldBody | FlightBody = b""
+    relayed: bool = False
+    """True when the body is not here: a HEAD was relayed to upstream."""
     length: int | None = None
-    """Of a body that is known but not here (HEAD relayed to upstream)."""
+    """Of a body that is not here, as far as upstream said it."""
     etag: str | None = None
     modified: float | None = None
     age: float | None = None
@@ -85,7 +87,7 @@ class Reply:
     @property
     def size(self) -> int | None:
         """Bytes of the whole body; None when not known yet."""
-        if self.length is not None:
+        if self.relayed:
             return self.length
         return len(self.body) if isinstance(self.body, bytes) else self.body.size
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.abc import AbstractResolver
 from aiohttp.test_utils import BaseTestServer, TestClient
 
 from nugetproxy.app import App, build
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
+from nugetproxy.store.fs import FsOps
 from nugetproxy.web.server import LimitedServer
 
 QUICK = {"connect_timeout": "500ms", "read_timeout": "400ms", "document_deadline": "5s"}
@@ -20,22 +22,34 @@ QUICK = {"connect_timeout": "500ms", "read_timeout": "400ms", "document_deadline
 class Proxy:
     """Starts and stops as often as a test wants, on the same cache directory.
 
-    ``tables`` are configuration tables by name; ``upstream`` in them adds to the one upstream's table.
+    ``tables`` are configuration tables by name; ``upstream`` in them adds to the one upstream's table. ``fs`` and
+    ``resolver`` replace the file system and the name look-ups.
     """
 
-    def __init__(self, index_url: str, directory: Path, *, clock: Clock, **tables: Any) -> None:
+    def __init__(
+        self,
+        index_url: str,
+        directory: Path,
+        *,
+        clock: Clock,
+        fs: FsOps | None = None,
+        resolver: AbstractResolver | None = None,
+        **tables: Any,
+    ) -> None:
         upstream = {"url": index_url, **QUICK, **tables.pop("upstream", {})}
         server = {"drain": "1s", **tables.pop("server", {})}
         self.config = Config(upstreams={"up": upstream}, cache={"directory": str(directory)}, server=server, **tables)
         self.directory = directory
         self._clock = clock
+        self._fs = fs
+        self._resolver = resolver
         self.app: App
         self.client: TestClient[web.BaseRequest, Any]
         self.running = False
 
     async def start(self) -> None:
         """Open the store and listen."""
-        self.app = build(self.config, clock=self._clock)
+        self.app = build(self.config, clock=self._clock, fs=self._fs, resolver=self._resolver)
         await self.app.__aenter__()
         self.client = TestClient(_Server(self.app))
         await self.client.start_server()

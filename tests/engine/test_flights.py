@@ -1,0 +1,326 @@
+"""One download, many readers: the first, the late, the leaving, the ranged."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+
+import aiohttp
+import pytest
+
+from tests.conftest import StartProxy
+from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, UP_REGISTRATION, ask, held, staged, until
+from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
+from tests.fakes.proxy import Proxy
+
+HALF = 200_000
+ETAG = ("ETag", '"one"')
+ENTRY = {"id": "Acme.A", "version": "1.0.0"}
+
+
+@pytest.fixture
+def gate() -> asyncio.Event:
+    return asyncio.Event()
+
+
+@pytest.fixture
+def gated(feed: FakeFeed, gate: asyncio.Event) -> Script:
+    """The package, stopping half-way until the gate opens."""
+    script = Script(body=LARGE, headers=[ETAG], gate=gate, gate_at=HALF, ranges=True)
+    feed.origin.routes[UP_PACKAGE] = script
+    return script
+
+
+@pytest.mark.parametrize("nupkg", [SMALL, LARGE], ids=["small", "large"])
+async def test_two_hundred_cold_requests_are_one_download(
+    start_proxy: StartProxy, feed: FakeFeed, gate: asyncio.Event, nupkg: bytes
+) -> None:
+    proxy = await start_proxy(feed.index_url, upstream={"read_timeout": "10s"})
+    await ask(proxy, "/v3/index.json")
+    feed.origin.routes[UP_PACKAGE] = Script(body=nupkg, gate=gate)
+
+    async def fetch(session: aiohttp.ClientSession) -> tuple[str, str]:
+        async with session.get(proxy.url + PACKAGE) as response:
+            assert response.status == 200
+            return hashlib.sha256(await response.read()).hexdigest(), response.headers["Cache-Status"]
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        asked = [asyncio.create_task(fetch(session)) for _ in range(200)]
+        await until(lambda: proxy.metric("collapsed_total") >= 199)
+        gate.set()
+        answers = await asyncio.gather(*asked)
+    assert {digest for digest, _ in answers} == {hashlib.sha256(nupkg).hexdigest()}
+    assert feed.count(UP_PACKAGE) == 1
+    assert proxy.metric("collapsed_total") == 199
+    leaders = [status for _, status in answers if "collapsed" not in status]
+    assert leaders == ["nugetproxy; fwd=uri-miss; fwd-status=200; stored"]
+    assert proxy.metric("flights") == 0
+    assert staged(proxy) == []
+
+
+async def test_two_hundred_cold_requests_for_a_document_are_one_fetch(
+    start_proxy: StartProxy, feed: FakeFeed, gate: asyncio.Event
+) -> None:
+    proxy = await start_proxy(feed.index_url, upstream={"read_timeout": "10s"})
+    await ask(proxy, "/v3/index.json")
+    path = "/v3-flatcontainer/acme.a/index.json"
+    feed.origin.routes[path] = Script(body=b'{"versions":["1.0.0"]}', gate=gate)
+
+    async def fetch(session: aiohttp.ClientSession) -> bytes:
+        async with session.get(proxy.url + "/v3/content/acme.a/index.json") as response:
+            return await response.read()
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        asked = [asyncio.create_task(fetch(session)) for _ in range(200)]
+        await until(lambda: feed.count(path) == 1)
+        gate.set()
+        bodies = set(await asyncio.gather(*asked))
+    assert bodies == {b'{"versions":["1.0.0"]}'}
+    assert feed.count(path) == 1
+
+
+async def test_a_late_joiner_reads_at_once_what_is_there(
+    proxy: Proxy, feed: FakeFeed, gated: Script, gate: asyncio.Event
+) -> None:
+    async with proxy.client.get(PACKAGE) as first:
+        start = await first.content.readexactly(HALF)
+        async with proxy.client.get(PACKAGE) as late:
+            assert await late.content.readexactly(HALF) == start == LARGE[:HALF]
+            assert "collapsed" in late.headers["Cache-Status"]
+            gate.set()
+            assert await late.content.read() == await first.content.read() == LARGE[HALF:]
+    assert feed.count(UP_PACKAGE) == 1
+
+
+async def test_the_last_block_waits_for_the_commit(proxy: Proxy, feed: FakeFeed, gate: asyncio.Event) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=LARGE, gate=gate, gate_at=len(LARGE) - 1)
+    async with proxy.client.get(PACKAGE) as response:
+        await response.content.readexactly(len(LARGE) - 64 * 1024)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await response.content.readexactly(1)
+        gate.set()
+        rest = await response.content.read()
+        assert LARGE.endswith(rest)
+        assert held(proxy) >= {"acme.a.1.0.0.nupkg.sha512"}, "who has it all can rely on it being stored"
+
+
+@pytest.mark.parametrize("at", [0, 1, 1000, HALF])
+async def test_the_first_client_may_leave_at_any_time(
+    proxy: Proxy, feed: FakeFeed, gated: Script, gate: asyncio.Event, at: int
+) -> None:
+    leader = await proxy.client.get(PACKAGE)
+    await leader.content.readexactly(at)
+    async with proxy.client.get(PACKAGE) as other:
+        await other.content.readexactly(10)
+        leader.close()
+        gate.set()
+        assert LARGE.endswith(await other.content.read())
+    assert feed.count(UP_PACKAGE) == 1
+    assert (await ask(proxy, PACKAGE)).body == LARGE
+
+
+async def test_the_download_goes_on_when_everybody_has_left(
+    proxy: Proxy, feed: FakeFeed, gated: Script, gate: asyncio.Event
+) -> None:
+    for _ in range(3):
+        leaving = await proxy.client.get(PACKAGE)
+        await leaving.content.readexactly(1000)
+        leaving.close()
+    gate.set()
+    await until(lambda: "acme.a.1.0.0.nupkg.sha512" in held(proxy) and proxy.metric("flights") == 0)
+    again = await ask(proxy, PACKAGE)
+    assert (again.body, again.cache) == (LARGE, "hit")
+    assert feed.count(UP_PACKAGE) == 1
+
+
+async def test_a_client_that_leaves_before_the_first_byte_stops_nothing(
+    proxy: Proxy, feed: FakeFeed, gate: asyncio.Event
+) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=SMALL, gate=gate)
+    asked = asyncio.create_task(ask(proxy, PACKAGE))
+    await until(lambda: feed.count(UP_PACKAGE) == 1)
+    asked.cancel()
+    gate.set()
+    await until(lambda: "acme.a.1.0.0.nupkg.sha512" in held(proxy))
+    assert (await ask(proxy, PACKAGE)).body == SMALL
+    assert feed.count(UP_PACKAGE) == 1
+
+
+async def test_a_failed_download_fails_all_its_readers_once(proxy: Proxy, feed: FakeFeed, gate: asyncio.Event) -> None:
+    """Whoever has had bytes is cut off, never finished; the failure counts once, not once a reader."""
+    cut = Script(body=LARGE, gate=gate, gate_at=HALF, cut_at=HALF + 1)
+    feed.origin.routes[UP_PACKAGE] = [cut, Script(body=b"PK\x03\x04 something else"), Script(body=LARGE)]
+    readers = [await proxy.client.get(PACKAGE) for _ in range(20)]
+    for reader in readers:
+        await reader.content.readexactly(HALF)
+    gate.set()
+    for reader in readers:
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await reader.content.read()
+    assert proxy.metric("upstream_failures_total", upstream="up", reason="pin") == 1
+    assert (held(proxy), staged(proxy)) == (set(), [])
+    await until(lambda: proxy.metric("responses_aborted_total", reason="upstream") == 20)
+    assert (await ask(proxy, PACKAGE)).body == LARGE
+
+
+RANGES = [
+    ("bytes=0-0", 0, 1),
+    ("bytes=10-19", 10, 20),
+    ("bytes=100000-", 100_000, len(LARGE)),
+    ("bytes=-65536", len(LARGE) - 65_536, len(LARGE)),
+    ("bytes=-1", len(LARGE) - 1, len(LARGE)),
+    ("bytes=0-999999999", 0, len(LARGE)),
+    (f"bytes={HALF - 5}-{HALF + 5}", HALF - 5, HALF + 6),
+]
+
+
+@pytest.mark.parametrize(("asked", "start", "stop"), RANGES)
+async def test_a_range_of_a_held_package(proxy: Proxy, feed: FakeFeed, asked: str, start: int, stop: int) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=LARGE)
+    await ask(proxy, PACKAGE)
+    part = await ask(proxy, PACKAGE, headers={"Range": asked})
+    assert (part.status, part.body, part.cache) == (206, LARGE[start:stop], "hit")
+    assert part.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(LARGE)}"
+    assert part.headers["Content-Length"] == str(stop - start)
+
+
+@pytest.mark.parametrize(("asked", "start", "stop"), RANGES)
+async def test_a_range_of_a_package_on_its_way(
+    proxy: Proxy, feed: FakeFeed, gated: Script, gate: asyncio.Event, asked: str, start: int, stop: int
+) -> None:
+    async with proxy.client.get(PACKAGE) as whole:
+        await whole.content.readexactly(1)
+        async with proxy.client.get(PACKAGE, headers={"Range": asked}) as part:
+            assert part.status == 206
+            assert part.headers["Content-Range"] == f"bytes {start}-{stop - 1}/{len(LARGE)}"
+            if stop <= HALF:
+                assert await part.read() == LARGE[start:stop]
+            gate.set()
+            assert await part.read() == LARGE[start:stop]
+    assert feed.count(UP_PACKAGE) == 1
+
+
+async def test_a_cold_range_fetches_and_stores_the_whole(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=LARGE, ranges=True)
+    part = await ask(proxy, PACKAGE, headers={"Range": "bytes=-22"})
+    assert (part.status, part.body) == (206, LARGE[-22:])
+    assert "Range" not in feed.requests[-1].headers
+    again = await ask(proxy, PACKAGE)
+    assert (again.status, again.body, again.cache) == (200, LARGE, "hit")
+
+
+@pytest.mark.parametrize("asked", ["bytes=1-2,5-6", "bytes=9-1", "bytes=a-b", "chunks=1-2", "bytes 1-2", "bytes=-"])
+async def test_a_range_that_is_none_is_ignored(proxy: Proxy, feed: FakeFeed, asked: str) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=SMALL)
+    for _ in range(2):
+        whole = await ask(proxy, PACKAGE, headers={"Range": asked})
+        assert (whole.status, whole.body) == (200, SMALL)
+
+
+async def test_a_range_beyond_the_end_names_the_size(
+    proxy: Proxy, feed: FakeFeed, gated: Script, gate: asyncio.Event
+) -> None:
+    async with proxy.client.get(PACKAGE) as whole:
+        await whole.content.readexactly(1)
+        flying = await ask(proxy, PACKAGE, headers={"Range": "bytes=999999999-"})
+        gate.set()
+        await whole.read()
+    landed = await ask(proxy, PACKAGE, headers={"Range": "bytes=999999999-"})
+    for refused in (flying, landed):
+        assert (refused.status, refused.body) == (416, b"")
+        assert refused.headers["Content-Range"] == f"bytes */{len(LARGE)}"
+
+
+async def test_if_range_only_holds_for_our_own_etag(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=LARGE, headers=[ETAG])
+    await ask(proxy, PACKAGE)
+    first = await ask(proxy, PACKAGE)
+    ours = first.headers["ETag"]
+    assert ours.startswith('"sha512-')
+    wanted = {"Range": "bytes=5-9"}
+    resumed = await ask(proxy, PACKAGE, headers={**wanted, "If-Range": ours})
+    assert (resumed.status, resumed.body) == (206, LARGE[5:10])
+    dated = await ask(proxy, PACKAGE, headers={**wanted, "If-Range": first.headers["Last-Modified"]})
+    assert dated.status == 206
+    for other in ('"one"', f"W/{ours}", '"sha512-"', "Sat, 01 Jan 2000 00:00:00 GMT"):
+        whole = await ask(proxy, PACKAGE, headers={**wanted, "If-Range": other})
+        assert (whole.status, whole.body) == (200, LARGE), other
+
+
+async def test_if_range_on_a_package_on_its_way_gets_the_whole(
+    proxy: Proxy, feed: FakeFeed, gated: Script, gate: asyncio.Event
+) -> None:
+    async with proxy.client.get(PACKAGE) as whole:
+        await whole.content.readexactly(1)
+        async with proxy.client.get(PACKAGE, headers={"Range": "bytes=5-9", "If-Range": '"one"'}) as other:
+            gate.set()
+            assert (other.status, await other.read()) == (200, LARGE)
+
+
+async def test_a_package_of_unknown_length_is_streamed_in_chunks(
+    proxy: Proxy, feed: FakeFeed, gate: asyncio.Event
+) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=LARGE, chunked=True, gate=gate, gate_at=HALF)
+    async with proxy.client.get(PACKAGE, headers={"Range": "bytes=0-9"}) as response:
+        assert (response.status, response.headers["Transfer-Encoding"]) == (200, "chunked")
+        gate.set()
+        assert await response.read() == LARGE
+    assert (await ask(proxy, PACKAGE)).headers["Content-Length"] == str(len(LARGE))
+
+
+async def test_a_head_of_a_held_package_asks_nobody(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=LARGE)
+    await ask(proxy, PACKAGE)
+    whole = await ask(proxy, PACKAGE)
+    before = len(feed.requests)
+    head = await ask(proxy, PACKAGE, "HEAD")
+    assert (head.status, head.body, len(feed.requests)) == (200, b"", before)
+    same = {"Content-Length", "Content-Type", "ETag", "Last-Modified", "Cache-Control", "Accept-Ranges", "Cache-Status"}
+    assert {name: head.headers[name] for name in same} == {name: whole.headers[name] for name in same}
+
+
+async def test_a_head_of_a_cold_package_goes_upstream_as_head(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=LARGE)
+    head = await ask(proxy, PACKAGE, "HEAD")
+    assert (head.status, head.headers["Content-Length"], head.body) == (200, str(len(LARGE)), b"")
+    assert [seen.method for seen in feed.requests if seen.path == UP_PACKAGE] == ["HEAD"]
+    assert (held(proxy), staged(proxy)) == (set(), [])
+    assert (await ask(proxy, PACKAGE)).body == LARGE, "the HEAD stored nothing in its place"
+
+
+async def test_a_head_without_a_length_states_none(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=LARGE, length=None)
+    head = await ask(proxy, PACKAGE, "HEAD")
+    assert head.status == 200
+    assert "Content-Length" not in head.headers
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 451])
+async def test_a_head_that_upstream_refuses_is_no_404(proxy: Proxy, feed: FakeFeed, status: int) -> None:
+    feed.origin.routes[UP_PACKAGE] = [Script(status=status), Script(body=SMALL)]
+    assert (await ask(proxy, PACKAGE, "HEAD")).status == 502
+    assert (await ask(proxy, PACKAGE)).status == 200
+
+
+async def test_a_head_finds_what_only_the_registration_states(proxy: Proxy, feed: FakeFeed) -> None:
+    """A feed with packages elsewhere: a HEAD must not leave a 404 behind for the GET after it."""
+    feed.add(SMALL)
+    stated = {"items": [{"items": [{"packageContent": f"{feed.url}/blobs/a.nupkg", "catalogEntry": ENTRY}]}]}
+    feed.origin.routes |= {
+        UP_PACKAGE: Script(status=404),
+        UP_REGISTRATION: Script(body=json.dumps(stated).encode()),
+        "/blobs/a.nupkg": Script(body=SMALL),
+    }
+    head = await ask(proxy, PACKAGE, "HEAD")
+    assert (head.status, head.headers["Content-Length"]) == (200, str(len(SMALL)))
+    assert (await ask(proxy, PACKAGE)).body == SMALL
+
+
+async def test_a_head_of_what_does_not_exist(proxy: Proxy, feed: FakeFeed) -> None:
+    for expected in ("fwd=uri-miss; fwd-status=404; stored", "hit; ttl=30"):
+        head = await ask(proxy, PACKAGE, "HEAD")
+        assert (head.status, head.body, head.cache) == (404, b"", expected)
+    assert feed.count(UP_PACKAGE) == 1
