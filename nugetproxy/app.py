@@ -152,7 +152,6 @@ def _publish(name: str, upstream: Upstream, shared: _Shared) -> Published:
     cache = Cache(
         client,
         shared.entries,
-        index_url=upstream.url,
         policies=config.policies(),
         clock=clock,
         metrics=metrics,

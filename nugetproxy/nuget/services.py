@@ -59,6 +59,8 @@ class ServiceMap:
     index: Mapping[str, Any] = field(repr=False)
     """The index as it was, its numbers exact."""
     offers: tuple[Offer, ...] = field(repr=False)
+    resources: frozenset[str]
+    """The names of the registry rows that upstream offers."""
     unknown: tuple[str, ...] = ()
     """The ``@type`` strings that we do not know, each once: a line in the log each."""
     denied: tuple[str, ...] = ()
@@ -66,11 +68,6 @@ class ServiceMap:
     _mounts: Mapping[str, tuple[_Mount, ...]] = field(repr=False)
     _prefixes: tuple[tuple[str, tuple[_Mount, ...]], ...] = field(repr=False)
     """Scheme-less upstream URLs, the longest first."""
-
-    @property
-    def resources(self) -> frozenset[str]:
-        """The names of the registry rows that upstream offers."""
-        return frozenset(name for offer in self.offers for name in offer.resources)
 
     def has(self, resource: str) -> bool:
         """True when upstream offers ``resource`` (a name of the registry); a flat container has readmes too."""
@@ -197,6 +194,7 @@ def parse_service_index(body: bytes, url: str) -> ServiceMap:
         digest=hashlib.blake2b(b"\0".join((url.encode(errors="surrogateescape"), body)), digest_size=16).hexdigest(),
         index=MappingProxyType(index),
         offers=tuple(offers),
+        resources=frozenset(name for offer in offers for name in offer.resources),
         unknown=tuple(unknown),
         denied=tuple(denied),
         _mounts=MappingProxyType(mounts),

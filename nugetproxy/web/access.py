@@ -14,8 +14,6 @@ from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.answers import status_of
 
-log = structlog.get_logger("nugetproxy.access")
-
 SESSION_ID = "X-NuGet-Session-Id"
 MAX_TEXT = 300
 
@@ -30,7 +28,7 @@ class AccessEvent:
     session: str | None = None
     feed: str = ""
     kind: str = "other"
-    outcome: str = Outcome.BYPASS
+    outcome: str = Outcome.BYPASS.value
     status: int = 0
     cache: str = ""
     reason: str = ""
@@ -38,24 +36,24 @@ class AccessEvent:
 
     def answered(self, reply: Reply) -> None:
         """A feed has a reply."""
-        self.kind = reply.kind
-        self.outcome = reply.cache.outcome
+        self.kind = reply.kind.value
+        self.outcome = reply.cache.outcome.value
         self.reason = reply.cache.detail
         self.cache = reply.cache.header()
 
     def failed(self, error: ProxyError, cache: str) -> None:
         """The request ends with an error response."""
         self.status = status_of(error)
-        self.outcome = Outcome.FAILED if self.status >= 500 else Outcome.REJECTED
+        self.outcome = (Outcome.FAILED if self.status >= 500 else Outcome.REJECTED).value
         self.cache = cache
         self.error = str(error)[:MAX_TEXT]
-        self.reason = error.reason if isinstance(error, UpstreamFailure) else type(error).__name__
+        self.reason = error.reason.value if isinstance(error, UpstreamFailure) else type(error).__name__
 
     def cut(self, why: str) -> None:
         """The response was cut off, or its client left."""
         self.error = why[:MAX_TEXT]
         self.reason = "cut"
-        self.outcome = Outcome.FAILED
+        self.outcome = Outcome.FAILED.value
 
 
 class Access:
@@ -63,6 +61,7 @@ class Access:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._log = structlog.get_logger("nugetproxy.access").bind()
         self._counts: dict[tuple[str, str, int], tuple[Counter, Histogram, Counter]] = {}
 
     def begin(self, request: web.BaseRequest) -> AccessEvent:
@@ -109,7 +108,7 @@ class Access:
             fields["error"] = event.error
         if event.session:
             fields["session"] = event.session
-        log.info("request", **fields)
+        self._log.info("request", **fields)
 
 
 def _size(response: web.StreamResponse | None) -> int:
