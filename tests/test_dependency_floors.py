@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from nugetproxy import __version__
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = {canonicalize_name(need.name): need for need in map(Requirement, PROJECT["dependencies"])}
@@ -70,6 +72,10 @@ def test_aiohttp_parses_with_its_c_extension() -> None:
 def test_what_we_do_without_is_in_no_constraints(name: str) -> None:
     assert canonicalize_name(name) not in pins_of("constraints.txt")
     assert canonicalize_name(name) not in DIRECT
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert PROJECT["version"] == __version__
 
 
 def imported_by(folder: Path) -> set[str]:
