@@ -45,7 +45,7 @@ class DiskEntries:
 
     def __init__(self, *, metrics: Metrics, fs: FsOps | None = None) -> None:
         self._metrics = metrics
-        self._index = Index(metrics, fs or FsOps(), self._defer)
+        self._index = Index(metrics, fs or FsOps(), defer=self._defer, in_readers=self._in_readers)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="index-write")
         self._readers = tuple(ThreadPoolExecutor(1, thread_name_prefix=f"index-read-{n}") for n in range(2))
         self._turns = itertools.cycle(self._readers)
@@ -150,3 +150,9 @@ class DiskEntries:
     def _defer(self, function: Callable[[], object]) -> None:
         with contextlib.suppress(RuntimeError):  # the threads have ended
             self._writer.submit(function)
+
+    def _in_readers(self, function: Callable[[], object]) -> None:
+        # RuntimeError: the threads have ended; TimeoutError: one is stuck in a read that the disk holds up.
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            for future in [lane.submit(function) for lane in self._readers]:
+                future.result(LOCK_SECONDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -37,14 +37,27 @@ def _hostile() -> Iterator[None]:
         raise UnsoundDatabase(repr(error)) from error
 
 
+def _close(cache: Cache) -> None:
+    with suppress(*ERRORS):  # of a database that is broken
+        cache.close()
+
+
 class Index:
     """A database that is set aside and begun afresh when it breaks; no method raises because of it.
 
-    All methods block. ``read`` may be called in any thread, every other one in the one writer thread only; ``defer``
-    makes that thread call something soon.
+    All methods block. ``read`` may be called in any reader's thread, every other one in the one writer thread only;
+    ``defer`` makes that thread call something soon, ``in_readers`` has something called in each reader's thread and
+    waits for it.
     """
 
-    def __init__(self, metrics: Metrics, fs: FsOps, defer: Callable[[Callable[[], object]], None]) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        fs: FsOps,
+        *,
+        defer: Callable[[Callable[[], object]], None],
+        in_readers: Callable[[Callable[[], object]], None],
+    ) -> None:
         self.volume = 0
         """Bytes on disk after the last change."""
         self.generation = 0
@@ -52,6 +65,7 @@ class Index:
         self._metrics = metrics
         self._fs = fs
         self._defer = defer
+        self._in_readers = in_readers
         self._directory = Path()
         self._cache: Cache | None = None
         self._inode = 0
@@ -73,7 +87,7 @@ class Index:
     def close(self) -> None:
         """Close the calling thread's connection."""
         if self._cache is not None:
-            self._cache.close()
+            _close(self._cache)
 
     def read(self, key: str, decode: Callable[[str, bytes], _T]) -> _T | None:
         """The decoded value of a key; one that is damaged is None, and removed."""
@@ -134,6 +148,8 @@ class Index:
         cache = open_cache(self._directory)
         self._inode = self._fs.stat(self._directory / DBNAME).st_ino
         self._measure(cache)
+        # A new connection obeys the Settings table: the readers' are made now, while it is as it was checked.
+        self._in_readers(lambda: cache.get(""))
         self._cache = cache
 
     def _measure(self, cache: Cache) -> None:
@@ -155,8 +171,7 @@ class Index:
             self._begin_afresh(word, detail)
 
     def _begin_afresh(self, word: str, detail: str) -> None:
-        self.close()
-        self._cache = None
+        self._retire()
         self.generation += 1
         self._again = time.monotonic() + AGAIN_SECONDS
         self._metrics.index_rebuilds.inc()
@@ -167,6 +182,16 @@ class Index:
         except ERRORS as error:
             trouble, word = diagnose(error)
             self._count(trouble, word, "open", error)
+
+    def _retire(self) -> None:
+        """Close all connections, before another database takes the path: SQLite finds a database's log by its name.
+
+        A connection to the old one that closed later would take the new one's log away.
+        """
+        cache, self._cache = self._cache, None  # no read that begins from here on opens a connection again
+        if cache is not None:
+            self._in_readers(lambda: _close(cache))
+            _close(cache)
 
     def _try_again(self) -> Cache | None:
         if self._directory.name and time.monotonic() >= self._again:

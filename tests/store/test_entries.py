@@ -649,3 +649,13 @@ async def test_a_database_locked_at_the_start_is_opened_later(
     assert await again.put("key", ENTRY, SMALL, tag="id")
     assert await held(again, 3) == 3
     assert count(metrics.index_rebuilds) == 0
+
+
+async def test_settings_changed_while_running_are_not_obeyed(entries: DiskEntries, directory: Path) -> None:
+    await fill(entries, 2)
+    sql(directory, "INSERT INTO Settings VALUES ('sqlite_user_version', 7)")
+    await asyncio.gather(*(entries.get(f"key{n % 2}") for n in range(50)))
+    connection = sqlite3.connect(directory / "cache.db")
+    assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+    connection.close()
+    assert await held(entries, 2) == 2
