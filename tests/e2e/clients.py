@@ -81,6 +81,8 @@ class Box:
     def __init__(self, root: Path, source: str) -> None:
         self.root = root
         self.source = source
+        self.variables: dict[str, str] = {}
+        """Set for every client, over everything else."""
         for name in ("home", "tmp", "work"):
             (root / name).mkdir(parents=True)
         attributes = URL_ATTRIBUTES if source.startswith("http") else ""
@@ -109,7 +111,7 @@ class Box:
             "NUGET_HTTP_CACHE_PATH": str(self.root / "http"),
             "NUGET_PLUGINS_CACHE_PATH": str(self.root / "plugins"),
         }
-        return kept | ALWAYS | own
+        return kept | ALWAYS | own | self.variables
 
     async def run(self, *command: str | Path) -> Ran:
         """Run a client in the working folder to its end."""
