@@ -136,17 +136,17 @@ class Overloaded(ProxyError):
 class UpstreamFailure(ProxyError):
     """An upstream gave no usable answer; never means that something does not exist.
 
-    ``retry_after`` is in seconds, as upstream asked for or as the breaker will stay open.
+    ``retry_after`` is in seconds, as upstream asked for or as the breaker will stay open. ``forwarded`` is why
+    upstream was to be asked (``fwd`` of RFC 9211 section 2.2), empty if it was not.
     """
 
-    def __init__(
-        self, upstream: str, reason: Reason, detail: str = "", *, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, upstream: str, reason: Reason, detail: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(upstream, reason, detail)
         self.upstream = upstream
         self.reason = reason
         self.detail = detail
         self.retry_after = retry_after
+        self.forwarded = "" if reason is Reason.OFFLINE else "uri-miss"
 
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""

@@ -48,8 +48,9 @@ CONFIRM_SECONDS = MINUTE
 OFF_LOOP_BYTES = 64 * 1024
 """Documents from this size on are parsed and hashed in a thread."""
 
-KEPT_WHEN_GONE = frozenset({Kind.REGISTRATION_PAGE, Kind.VULNERABILITY_PAGE})
-"""Pages that a stored index may still name: a 404 never takes them away."""
+KEPT_WHEN_GONE = frozenset({Kind.INDEX, Kind.REGISTRATION_PAGE, Kind.VULNERABILITY_PAGE})
+"""A 404 never takes them away: without the service index nothing that is stored could be served, and pages may still
+be named by a stored index."""
 
 QUERIES = frozenset({Kind.SEARCH, Kind.AUTOCOMPLETE})
 
@@ -281,7 +282,9 @@ class Cache:
                 return Found(entry=entry, body=_body(stored), status=status)
             case Fail(reason, retry_after):
                 detail = answer.detail if isinstance(answer, Failure) else f"status {answer.status}"
-                raise upstream_failure(self._upstream.name, reason, detail, retry_after=retry_after)
+                failure = upstream_failure(self._upstream.name, reason, detail, retry_after=retry_after)
+                failure.forwarded = forwarded
+                raise failure
 
     async def _ask(self, target: Target, stored: Stored | None) -> Answer | Failure:
         """The first useful answer of the target's URLs; a 404 counts only when no other URL failed."""
@@ -313,7 +316,6 @@ class Cache:
                     await complete(target, answer)
         except InvalidDocument as problem:
             self._metrics.integrity_failures.labels(Reason.INVALID_CONTENT).inc()
-            self._metrics.upstream_failures.labels(self._upstream.name, Reason.INVALID_CONTENT).inc()
             self._upstream.report_invalid(answer.url)
             log.warning(
                 "document.refused",

@@ -127,6 +127,8 @@ class Fill:
 
     def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
         self._metrics.integrity_failures.labels(reason).inc()
-        self._metrics.upstream_failures.labels(self._upstream.name, reason).inc()
-        self._upstream.report_invalid(self._url)
+        if reason is Reason.INVALID_CONTENT:
+            self._upstream.report_invalid(self._url)
+        else:
+            self._metrics.upstream_failures.labels(self._upstream.name, reason).inc()
         return upstream_failure(self._upstream.name, reason, detail)

@@ -51,7 +51,8 @@ def status_of(error: ProxyError) -> int:
 def cache_status_of(error: ProxyError) -> str:
     """The ``Cache-Status`` for ``error``: whether upstream was asked, and the reason."""
     if isinstance(error, UpstreamFailure):
-        return f"{CACHE_NAME}; fwd=uri-miss; detail={orjson.dumps(str(error.reason)).decode()}"
+        forwarded = f"fwd={error.forwarded}; " if error.forwarded else ""
+        return f"{CACHE_NAME}; {forwarded}detail={orjson.dumps(str(error.reason)).decode()}"
     return f"{CACHE_NAME}; fwd=bypass; detail={type(error).__name__}"
 
 

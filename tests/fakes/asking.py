@@ -46,8 +46,9 @@ class Got:
 
 
 async def ask(proxy: Proxy, path: str, method: str = "GET", **more: Any) -> Got:
-    """One request, its body read to the end (still compressed, if it is)."""
-    async with proxy.client.request(method, path, auto_decompress=False, **more) as response:
+    """One request, its body read to the end (not compressed, unless ``headers`` ask for that)."""
+    headers = {"Accept-Encoding": "identity", **more.pop("headers", {})}
+    async with proxy.client.request(method, path, auto_decompress=False, headers=headers, **more) as response:
         return Got(response.status, response.headers, await response.read(), response.reason or "")
 
 
