@@ -1,0 +1,136 @@
+"""CatalogFile gives access to the catalog's database, which it replaces when that is damaged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+import structlog
+
+from nugetproxy.clock import Clock
+from nugetproxy.store.catalog_database import ERRORS, Trouble, check, open_reader, open_writer, set_aside
+from nugetproxy.store.catalog_lane import CatalogUnavailable, Lane
+from nugetproxy.store.fs import FsOps
+from nugetproxy.store.threads import hop
+
+log = structlog.get_logger(__name__)
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+READ_SECONDS: Final = 3.0
+"""After which a query is interrupted; an ordinary one takes some milliseconds."""
+WRITE_SECONDS: Final = 30.0
+AGAIN_SECONDS: Final = 10.0
+"""Pause between two attempts to make a fresh file."""
+READERS: Final = 2
+
+
+class CatalogFile:
+    """One thread that writes, some that read; a damaged file is set aside, an empty one begun, ``lost`` called.
+
+    Everything raises CatalogUnavailable; what the functions do in the threads is up to them.
+    """
+
+    def __init__(self, *, fs: FsOps, clock: Clock, lost: Callable[[], None]) -> None:
+        self._fs = fs
+        self._clock = clock
+        self._lost = lost
+        self._path = Path()
+        self._writer = Lane("catalog-write", open_writer, seconds=WRITE_SECONDS)
+        self._readers = tuple(Lane(f"catalog-read-{n}", open_reader, seconds=READ_SECONDS) for n in range(READERS))
+        self._lanes = (*self._readers, self._writer)
+        self._turns = itertools.cycle(self._readers)
+        self._repairs = ThreadPoolExecutor(1, thread_name_prefix="catalog-repair")
+        self._recovery: asyncio.Task[None] | None = None
+        self._again = float("-inf")
+
+    def begin(self, path: Path) -> None:
+        """Work with the file at ``path``; the first call that needs it opens it, or makes it."""
+        self._path = path
+        for lane in self._lanes:
+            lane.begin(path)
+
+    async def end(self) -> None:
+        """Close the file, end the threads. Never raises."""
+        if self._recovery is not None:
+            await asyncio.wait({self._recovery}, timeout=WRITE_SECONDS)
+        for lane in self._lanes:
+            with contextlib.suppress(CatalogUnavailable):
+                await lane.end()
+        self._repairs.shutdown(wait=False)
+
+    async def read(
+        self, function: Callable[Concatenate[sqlite3.Connection, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """What ``function`` makes of a connection that only reads."""
+        return await self._ask(next(self._turns), function, *args, **kwargs)
+
+    async def write(
+        self, function: Callable[Concatenate[sqlite3.Connection, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """What ``function`` returns, which has the only connection that writes."""
+        return await self._ask(self._writer, function, *args, **kwargs)
+
+    async def _ask(
+        self,
+        lane: Lane,
+        function: Callable[Concatenate[sqlite3.Connection, _P], _T],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _T:
+        if self._recovery is not None:
+            raise CatalogUnavailable("rebuilding")
+        try:
+            return await lane.run(function, *args, **kwargs)
+        except CatalogUnavailable as error:
+            await self._attend(error)
+            raise
+
+    async def _attend(self, error: CatalogUnavailable) -> None:
+        log.warning("catalog.unavailable", reason=error.why, trouble=error.trouble)
+        if error.trouble not in {Trouble.BROKEN, Trouble.SUSPECT}:
+            return
+        if self._recovery is None and self._clock.monotonic() >= self._again:
+            self._again = self._clock.monotonic() + AGAIN_SECONDS
+            self._recovery = asyncio.create_task(self._recover(error.trouble), name="catalog.recover")
+        if self._recovery is not None:
+            # Shielded: it goes on for everybody when this caller is cancelled. ``end`` waits for it.
+            await asyncio.shield(self._recovery)
+
+    async def _recover(self, trouble: Trouble) -> None:
+        """Begin a fresh file, unless the trouble was none of the file's; never raises."""
+        fresh = True
+        try:
+            for lane in self._lanes:
+                await lane.pause()
+            fresh = await hop(self._repairs, self._renew, trouble is Trouble.BROKEN)
+        except (CatalogUnavailable, *ERRORS) as failure:
+            log.error("catalog.lost", detail=str(failure))  # noqa: TRY400 - the traceback says nothing more
+        finally:
+            self.begin(self._path)
+            self._recovery = None
+        if fresh:
+            self._lost()
+
+    def _renew(self, broken: bool) -> bool:
+        """Set the file aside if it is broken or turns out to be; True if it was. Blocks; raises ERRORS."""
+        if not broken:
+            try:
+                with contextlib.closing(open_writer(self._path)) as connection:
+                    check(connection)
+            except ERRORS as error:
+                log.warning("catalog.unsound", detail=str(error))
+            else:
+                return False
+        aside = set_aside(self._fs, self._path)
+        open_writer(self._path).close()
+        log.error("catalog.set_aside", file=str(aside) if aside else None)
+        return True
