@@ -16,12 +16,16 @@ from nugetproxy.config import Config, Upstream
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.housekeeping import Housekeeping
 from nugetproxy.engine.packages import Packages
+from nugetproxy.engine.pins import Pins
+from nugetproxy.engine.prober import Prober
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.push import Push, PushSettings
 from nugetproxy.feeds.rendering import HotPages
+from nugetproxy.feeds.synthesis import Synthesis
 from nugetproxy.log import register_secret
 from nugetproxy.metrics import Metrics
+from nugetproxy.store.catalog import Catalog
 from nugetproxy.store.entries import DiskEntries
 from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import FsOps
@@ -54,19 +58,23 @@ class App:
     lock: DirectoryLock
     tasks: Tasks
     housekeeping: Housekeeping
+    prober: Prober
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.lock.acquire)
         await self.entries.open(self.config.cache.path / "entries")
         for feed in self.feeds.values():
             await feed.packages.folder.prepare()
+            await feed.packages.catalog.open(self.config.cache.path / feed.name / "catalog.db")
         return self
 
     def start_background(self) -> None:
         """Begin what a running proxy does unasked: housekeeping, fetching the service indexes."""
         self.tasks.start(self.housekeeping.run(), name="housekeeping")
+        self.tasks.start(self.prober.run(), name="prober")
         for feed in self.feeds.values():
             self.tasks.start(feed.services(), name=f"service index of {feed.name}")
+            self.tasks.start(feed.packages.keep_catalog(), name=f"catalog of {feed.name}")
 
     async def __aexit__(self, *_: object) -> None:
         await self.tasks.stop()
@@ -74,6 +82,7 @@ class App:
         for feed in self.feeds.values():
             await feed.upstream.close()
             await feed.packages.folder.close()
+            await feed.packages.catalog.close()
         await self.entries.close()
         await asyncio.to_thread(self.lock.release)
 
@@ -127,6 +136,7 @@ def build(
         lock=DirectoryLock(config.cache.path, forced=config.cache.force_network_filesystem),
         tasks=shared.tasks,
         housekeeping=housekeeping,
+        prober=Prober(tuple(feed.upstream for feed in feeds.values()), shared.clock),
     )
 
 
@@ -160,17 +170,24 @@ def _publish(name: str, upstream: Upstream, shared: _Shared) -> Published:
         hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
     )
     folder = PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name)
+    pins = Pins(shared.entries, name, clock)
+    catalog = Catalog(fs=shared.fs, clock=clock)
     feed = Feed(
         name,
         upstream=client,
         index_url=upstream.url,
         cache=cache,
-        packages=Packages(client, folder, clock=clock, metrics=metrics, tasks=tasks),
+        packages=Packages(client, folder, pins, catalog, clock=clock, metrics=metrics, tasks=tasks),
         entries=shared.entries,
         pages=shared.pages,
+        synthesis=Synthesis(name, catalog),
         clock=clock,
+        offline=upstream.offline,
+        held_only=upstream.offline_versions == "held",
     )
-    settings = PushSettings(push=upstream.push, delete=upstream.delete, max_bytes=config.limits.push)
+    settings = PushSettings(
+        push=upstream.push, delete=upstream.delete, offline=upstream.offline, max_bytes=config.limits.push
+    )
     return Published(feed, Push(client, cache, feed.services, settings=settings, spool=root / "staging"))
 
 
@@ -191,6 +208,7 @@ def _settings(name: str, upstream: Upstream, config: Config) -> UpstreamSettings
         hosts=frozenset(upstream.hosts),
         credential_origins=frozenset(upstream.credential_origins),
         internal=upstream.internal,
+        offline=upstream.offline,
         tries=upstream.tries,
         connect_timeout=upstream.connect_timeout,
         read_timeout=upstream.read_timeout,

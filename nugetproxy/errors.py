@@ -100,6 +100,17 @@ class MethodNotAllowed(ProxyError):
         return f"{self.method} is not allowed here; use {' or '.join(self.allowed)}."
 
 
+class WriteRefused(MethodNotAllowed):
+    """The write is one that this feed does not take, by an operator's decision."""
+
+    def __init__(self, method: str, why: str) -> None:
+        super().__init__(method, ("GET", "HEAD"))
+        self.why = why
+
+    def __str__(self) -> str:
+        return self.why
+
+
 class UnknownHost(ProxyError):
     """The request names a host that this proxy was not told it is."""
 

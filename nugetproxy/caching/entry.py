@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 from nugetproxy.errors import Reason
@@ -36,6 +37,11 @@ class Entry:
     """As upstream said it, without interpretation."""
     url: str = ""
     """Where the body came from after redirects, without query: the base of relative URLs in it."""
+
+    @staticmethod
+    def of(status: int, body: bytes, *, stored_at: float) -> Entry:
+        """The entry of a body that did not come from upstream."""
+        return Entry(status=status, stored_at=stored_at, digest=hashlib.sha256(body).hexdigest())
 
     @property
     def absent(self) -> bool:

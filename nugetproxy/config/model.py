@@ -126,6 +126,7 @@ class Upstream(Section):
     credential_origins: Origins = ()
     internal: bool = False
     offline: bool = False
+    offline_versions: Literal["held", "known"] = "held"
     push: bool = True
     delete: bool = True
     tries: int = Field(default=3, ge=1, le=10)

@@ -63,4 +63,5 @@ class Housekeeping:
         for packages, size in zip(self._packages, sizes, strict=True):
             share = self._max_packages * size // total
             removed = await packages.folder.evict(share, packages.in_flight)
+            await packages.sync_catalog()
             log.info("packages.evicted", upstream=packages.name, bytes=removed, share=share)

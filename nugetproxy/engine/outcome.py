@@ -18,6 +18,7 @@ class Outcome(StrEnum):
     COLLAPSED = "collapsed"
     BYPASS = "bypass"
     ABSENT = "absent"
+    SYNTHESIZED = "synthesized"
     FAILED = "failed"
     REJECTED = "rejected"
 

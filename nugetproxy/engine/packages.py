@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 import structlog
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.fill import Fill
+from nugetproxy.engine.fill import ZIP_MAGIC, Fill
 from nugetproxy.engine.flight import Flight, Flights
+from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
+from nugetproxy.store.catalog import Catalog, CatalogUnavailable
 from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.held import HeldPackage
-from nugetproxy.store.staging import Staged
+from nugetproxy.store.staging import PinnedPackage, Staged
 from nugetproxy.upstream.client import UpstreamClient
 
 log = structlog.get_logger(__name__)
 
 
 class Packages:
-    """Open, fly and pass through the packages of one upstream."""
+    """Open, fly and pass through the packages of one upstream; ``catalog`` knows what the folder holds."""
 
     def __init__(
-        self, upstream: UpstreamClient, folder: PackageFolder, *, clock: Clock, metrics: Metrics, tasks: Tasks
+        self,
+        upstream: UpstreamClient,
+        folder: PackageFolder,
+        pins: Pins,
+        catalog: Catalog,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        tasks: Tasks,
     ) -> None:
         self.folder = folder
+        self.catalog = catalog
+        self._pins = pins
         self._upstream = upstream
         self._clock = clock
         self._metrics = metrics
+        self._tasks = tasks
         self._flights = Flights(tasks, metrics)
 
     @property
@@ -43,42 +57,71 @@ class Packages:
         return self._upstream.name
 
     async def open(self, identity: PackageIdentity) -> HeldPackage | None:
-        """The package from the folder; None when it is not held (or was found damaged and set aside)."""
-        return self.folder.peek(identity) or await self.folder.open(identity)
+        """The package from the folder; None when it is not held, was found damaged, or cannot be read now."""
+        try:
+            return self.folder.peek(identity) or await self.folder.open(identity)
+        except DiskFailure as failure:
+            log.warning("package.unopened", upstream=self.name, package=identity.nupkg_name, error=str(failure))
+            return None
 
     def in_flight(self, identity: PackageIdentity) -> bool:
         """True while a download of this package is under way."""
         return identity in self._flights
 
-    def fly(self, identity: PackageIdentity, urls: tuple[str, ...]) -> tuple[Flight, bool]:
+    def fly(self, identity: PackageIdentity, urls: tuple[str, ...], sha512: str | None = None) -> tuple[Flight, bool]:
         """The one download of this package, joined by the caller; True when it was already under way.
 
-        The caller must call ``leave()`` on the flight when it is done with it.
+        ``sha512`` (base64) is what upstream's metadata says of it, if it does. The caller must call ``leave()`` on
+        the flight when it is done with it.
         """
         flight = self._flights.get(identity)
         collapsed = flight is not None
         if flight is None:
-            flight = self._flights.launch(identity, lambda new: self._download(new, urls))
+            flight = self._flights.launch(identity, lambda new: self._download(new, urls, sha512))
         else:
             self._metrics.collapsed.inc()
         flight.join()
         return flight, collapsed
 
-    async def pass_through(self, identity: PackageIdentity, urls: tuple[str, ...], start: int) -> AsyncIterator[bytes]:
-        """The package's bytes from ``start`` on straight from upstream, for when the disk cannot take them."""
+    async def keep_catalog(self) -> None:
+        """Bring the catalog up to what the folder holds, now and whenever it was lost; runs until cancelled."""
+        await self.catalog.keep_synced(self.folder.walk, self.folder.facts_reader())
+
+    async def sync_catalog(self) -> None:
+        """Bring the catalog up to what the folder holds, once."""
+        with suppress(CatalogUnavailable, DiskFailure):
+            await self.catalog.sync(self.folder.walk, self.folder.facts_reader())
+
+    async def pass_through(
+        self, identity: PackageIdentity, urls: tuple[str, ...], start: int
+    ) -> AsyncGenerator[bytes, None]:
+        """The package's bytes from ``start`` on straight from upstream, for when the disk cannot take them.
+
+        Raises NotFound or UpstreamFailure, before the first byte where upstream answers with something else.
+        """
         for url in urls:
             async with self._upstream.download(url) as download:
                 if download.status != 200:
                     continue
                 skip = start
-                async for chunk in download.chunks():
+                head: bytes | None = b""
+                async for received in download.chunks():
+                    chunk = head + received if head is not None else received
+                    if head is not None and len(chunk) < len(ZIP_MAGIC):
+                        head = chunk
+                        continue
+                    if head is not None and not chunk.startswith(ZIP_MAGIC):
+                        break
+                    head = None
                     if skip < len(chunk):
                         yield chunk[skip:]
                     skip = max(0, skip - len(chunk))
+                if head is not None:
+                    raise self._refused(Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)")
                 return
         raise NotFound(f"The upstream {self._upstream.name!r} has no {identity.nupkg_name}.")
 
-    async def _download(self, flight: Flight, urls: tuple[str, ...]) -> None:
+    async def _download(self, flight: Flight, urls: tuple[str, ...], sha512: str | None) -> None:
         """Land ``flight`` or fail it, whatever happens."""
         staged: Staged | None = None
         try:
@@ -87,7 +130,7 @@ class Packages:
             if held is None:
                 staged = await self.folder.stage(flight.identity)
                 await Fill(self._upstream, flight, staged, clock=self._clock, metrics=self._metrics).run(urls)
-                held = await self._commit(flight.identity, staged)
+                held = await self._commit(flight.identity, staged, sha512)
             flight.land(held)
         except asyncio.CancelledError:
             flight.fail(upstream_failure(self._upstream.name, Reason.STOPPING, "the proxy is stopping"))
@@ -115,12 +158,32 @@ class Packages:
             size=flight.size,
         )
 
-    async def _commit(self, identity: PackageIdentity, staged: Staged) -> HeldPackage:
+    async def _commit(self, identity: PackageIdentity, staged: Staged, sha512: str | None) -> HeldPackage:
         """Verify what was downloaded, then make it part of the folder."""
         try:
             nuspec = await staged.verify(identity)
         except InvalidPackage as problem:
-            self._metrics.integrity_failures.labels(problem.reason).inc()
-            self._metrics.upstream_failures.labels(self._upstream.name, problem.reason).inc()
-            raise upstream_failure(self._upstream.name, problem.reason, problem.detail) from problem
-        return await staged.commit(nuspec)
+            raise self._refused(problem.reason, problem.detail) from problem
+        if sha512 is not None and staged.sha512 != sha512:
+            raise self._refused(Reason.HASH, "its SHA-512 is not the one that upstream's metadata states")
+        pinned = await self._pins.get(identity)
+        if pinned is not None and pinned != staged.sha512:
+            raise self._refused(Reason.PIN, "this version had other bytes before; purge it if that is intended")
+        try:
+            held = await staged.commit(nuspec)
+        except PinnedPackage as conflict:
+            raise upstream_failure(self._upstream.name, Reason.PIN, str(conflict)) from conflict
+        held.acquire()
+        try:
+            facts = PackageFacts.of(nuspec, published=held.modified, size=held.size)
+            self._tasks.start(self.catalog.add(facts), name=f"catalog {identity.nupkg_name}")
+            if pinned is None:
+                await self._pins.put(identity, held.sha512)
+        finally:
+            held.release()
+        return held
+
+    def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
+        self._metrics.integrity_failures.labels(reason).inc()
+        self._metrics.upstream_failures.labels(self._upstream.name, reason).inc()
+        return upstream_failure(self._upstream.name, reason, detail)

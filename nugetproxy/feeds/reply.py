@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
+from nugetproxy.engine.cache import Found
 from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.nuget.policies import Kind
@@ -12,6 +14,8 @@ from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.held import HeldPackage
 
 NO_CACHE = "no-cache"
+PACKAGE_TYPE = "application/octet-stream"
+JSON_TYPE = "application/json; charset=utf-8"
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
@@ -31,32 +35,56 @@ class HeldBody:
         self.held.release()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FlightBody:
     """A package that is still being downloaded, its flight joined for this reply."""
 
     flight: Flight
-    pass_through: Callable[[int], AsyncIterator[bytes]]
+    pass_through: Callable[[int], AsyncGenerator[bytes, None]]
     """The bytes from an offset on straight from upstream, should the disk fail."""
+    _passed: AsyncGenerator[bytes, None] | None = None
+    _first: bytes = b""
 
     @property
     def size(self) -> int | None:
         """Bytes in all; None while upstream has not said it."""
         return self.flight.total
 
+    async def bypass_disk(self) -> None:
+        """Begin to pass the body through, before a status is sent; raises what upstream says instead of a package."""
+        self._passed = self.pass_through(0)
+        self._first = await anext(self._passed)
+
     async def chunks(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
         """The bytes from ``start`` up to ``stop``; raises what ended the flight."""
+        if self._passed is not None:
+            async for chunk in self._from_upstream(self._passed, start, stop):
+                yield chunk
+            return
         at = start
         try:
             async for chunk in self.flight.read(start, stop):
                 at += len(chunk)
                 yield chunk
         except DiskFailure:
-            async for chunk in self.pass_through(at):
-                wanted = chunk if stop is None else chunk[: stop - at]
-                at += len(wanted)
+            async for chunk in self._from_upstream(self.pass_through(at), 0, None if stop is None else stop - at):
+                yield chunk
+
+    async def _from_upstream(
+        self, passed: AsyncGenerator[bytes, None], start: int, stop: int | None
+    ) -> AsyncIterator[bytes]:
+        """What of the bytes passed through lies from ``start`` to ``stop``; all are read, so a cut does not go by."""
+        async with aclosing(passed):
+            at, chunk = 0, self._first
+            while True:
+                wanted = chunk[max(0, start - at) : None if stop is None else max(0, stop - at)]
+                at += len(chunk)
                 if wanted:
                     yield wanted
+                try:
+                    chunk = await anext(passed)
+                except StopAsyncIteration:
+                    return
 
     def close(self) -> None:
         """Leave the flight; once."""
@@ -70,7 +98,7 @@ class Reply:
     kind: Kind
     cache: CacheStatus
     status: int = 200
-    content_type: str = "application/json; charset=utf-8"
+    content_type: str = JSON_TYPE
     body: bytes | HeldBody | FlightBody = b""
     relayed: bool = False
     """True when the body is not here: a HEAD was relayed to upstream."""
@@ -95,3 +123,9 @@ class Reply:
         """Release what the body holds; must be called exactly once."""
         if not isinstance(self.body, bytes):
             self.body.close()
+
+
+def absent_reply(kind: Kind, found: Found, now: float) -> Reply:
+    """A 404 that upstream has said, now or a short while ago (``now`` as in ``Entry.stored_at``)."""
+    body = b'{"error":"The upstream has no such document."}'
+    return Reply(kind=kind, cache=found.status, status=404, body=body, age=now - found.entry.stored_at)

@@ -22,6 +22,7 @@ from nugetproxy.nuget.registration import (
     page_commit,
     registration_pages,
     stated_content,
+    stated_sha512,
 )
 from nugetproxy.nuget.rewrite import Field, Fields, Link, Rewriter, View, content, follows, locate, rewrite, shown
 from nugetproxy.nuget.services import ServiceMap, parse_service_index
@@ -44,6 +45,7 @@ __all__ = [
     "render",
     "render_index",
     "stated_content",
+    "stated_sha512",
     "vulnerability_pages",
 ]
 

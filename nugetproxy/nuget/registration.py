@@ -97,6 +97,20 @@ def stated_content(body: bytes, version: Version, url: str) -> str | None:
     return None
 
 
+def stated_sha512(body: bytes, version: Version) -> str | None:
+    """The base64 SHA-512 (``packageHash``) that a registration index, page or leaf states for ``version``.
+
+    nuget.org states it in catalog leaves only, other feeds in the registration. Raises InvalidDocument.
+    """
+    for leaf in leaves(_index(body)):
+        entry = leaf.get("catalogEntry")
+        entry = entry if isinstance(entry, dict) else leaf
+        stated, algorithm = entry.get("packageHash"), entry.get("packageHashAlgorithm", "SHA512")
+        if isinstance(stated, str) and algorithm == "SHA512" and _version(entry.get("version"), "") == version:
+            return stated
+    return None
+
+
 def leaves(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The leaves in an index (of its inlined pages) or in a page; a leaf document is its own only leaf."""
     if not isinstance(document.get("items"), list):

@@ -19,6 +19,7 @@ from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
+from nugetproxy.store.catalog_sync import ReadFacts, facts_reader
 from nugetproxy.store.census import Census, complete_versions, survey, walk, write_uses
 from nugetproxy.store.contents import MemberKind, manifest, member
 from nugetproxy.store.examine import Damaged, Known, Sound, examine
@@ -261,6 +262,10 @@ class PackageFolder:
     def walk(self) -> Iterator[tuple[PackageIdentity, int, float]]:
         """(identity, bytes, last use) of every package; blocks: for a thread."""
         return walk(self._fs, self.layout)
+
+    def facts_reader(self) -> ReadFacts:
+        """Reads what the catalog wants to know of packages; the result blocks: for a thread."""
+        return facts_reader(self._fs, self.layout)
 
     def note_use(self, identity: PackageIdentity) -> None:
         """Remember in memory that a package was used now."""

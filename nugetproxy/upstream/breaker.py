@@ -60,6 +60,7 @@ class CircuitBreaker:
         """Failures before the last success: what `retract` returns to."""
         self._span = open_for
         self._open_until: float | None = None
+        self._held_until = 0.0
         self._probing = False
 
     def admit(self, now: float) -> Pass | Blocked:
@@ -113,6 +114,17 @@ class CircuitBreaker:
                 self._span = min(self._span * 2, self._max_open)
             self._open(now, None)
 
+    def invite(self, now: float) -> bool:
+        """Let the next request through as a probe, however long the breaker would stay open by itself.
+
+        For probes that no client waits for. False where there is nothing to find out, a probe is under way, or
+        upstream has asked to be left alone.
+        """
+        if self._open_until is None or self._probing or now < self._held_until:
+            return False
+        self._open_until = min(self._open_until, now)
+        return True
+
     def state(self, now: float) -> BreakerState:
         """For health reports and gauges."""
         if self._open_until is None:
@@ -122,3 +134,5 @@ class CircuitBreaker:
 
     def _open(self, now: float, hold: float | None) -> None:
         self._open_until = now + min(max(self._span if hold is None else hold, 0.0), self._max_open)
+        if hold is not None:
+            self._held_until = self._open_until

@@ -71,6 +71,11 @@ class Breakers:
         self._breaker(origin).retract(self._clock.monotonic())
         self.show(origin)
 
+    def invite(self, origin: str) -> bool:
+        """Whether a probe of ``origin`` may be made now."""
+        breaker = self._by_origin.get(origin)
+        return breaker is not None and breaker.invite(self._clock.monotonic())
+
     def states(self) -> Mapping[str, BreakerState]:
         """By origin, those with failures."""
         now = self._clock.monotonic()

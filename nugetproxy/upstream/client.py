@@ -6,14 +6,14 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 
 from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 
 from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Validators
 from nugetproxy.clock import Clock
-from nugetproxy.errors import Reason
+from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.answers import Download, Head, Sent
 from nugetproxy.upstream.breaker import BreakerState
@@ -134,6 +134,20 @@ class UpstreamClient:
             return
         self._wire.failures.count(Reason.INVALID_CONTENT)
         self._wire.breakers.report_invalid(origin)
+
+    async def probe(self, origin: str, *, seconds: float) -> None:
+        """Find out, within ``seconds``, whether an origin whose breaker is open answers again.
+
+        The service index tells most; of other origins any answer will do. A probe that hangs counts as failed.
+        """
+        if not self._wire.breakers.invite(origin):
+            return
+        index = self._settings.index_url
+        url = index if origin_of(parse_url(index)) == origin else f"{origin}/"
+        request = Request(lane=Lane.DOCUMENTS, method="GET", headers={"Accept": "*/*", "Accept-Encoding": "gzip"})
+        with suppress(UpstreamFailure):
+            async with self._wire.read(request, self._wire.url(url), seconds) as response:
+                await response.drain()
 
     def breakers(self) -> Mapping[str, BreakerState]:
         """By origin, those that are not quietly closed."""

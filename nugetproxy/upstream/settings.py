@@ -22,6 +22,8 @@ class UpstreamSettings:
     """Further host names (lower case) that may resolve to any address, private ones too."""
     credential_origins: frozenset[str] = frozenset()
     """Further origins (``https://host`` or ``https://host:port``) that are given ``headers``."""
+    offline: bool = False
+    """True where nothing may ever be sent: every request fails with OFFLINE."""
     internal: bool = False
     """True where every host of this upstream may have a private address."""
     tries: int = 3

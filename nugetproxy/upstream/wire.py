@@ -79,6 +79,7 @@ class Wire:
         Its headers must have arrived ``seconds`` after a connection slot was free. Statuses that may pass (408, 429,
         5xx) are raised as UpstreamFailure.
         """
+        self._check_online()
         visited = {str(url)}
         async with self._slot(request.lane, seconds):
             deadline = asyncio.get_running_loop().time() + seconds
@@ -99,6 +100,7 @@ class Wire:
         self, request: Request, url: URL, body: Outgoing | None, seconds: float, trip: Trip
     ) -> AsyncIterator[Response]:
         """The response to a write, sent once; ``trip`` shows how far it got, also after a failure."""
+        self._check_online()
         async with self._slot(request.lane, seconds):
             deadline = asyncio.get_running_loop().time() + seconds
             origin = self._vet(url, redirected=False)
@@ -117,6 +119,10 @@ class Wire:
                     yield response
                 finally:
                     response.close()
+
+    def _check_online(self) -> None:
+        if self._settings.offline:
+            raise self.failures.make(Reason.OFFLINE, "it is configured offline and is never asked")
 
     async def close(self) -> None:
         """End all connections; later requests fail with STOPPING."""

@@ -12,8 +12,9 @@ import structlog
 from aiohttp import hdrs, web
 
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError
-from nugetproxy.feeds.feed import Feed, View
+from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.push import Push
+from nugetproxy.feeds.view import View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.web.access import Access, AccessEvent
@@ -67,7 +68,9 @@ class Edge:
             response = await self._respond(request, event)
         except ProxyError as error:
             event.failed(error, cache_status_of(error))
-            response = answer(error, head=request.method == hdrs.METH_HEAD)
+            response = answer(
+                error, head=request.method == hdrs.METH_HEAD, aloud=request.method not in {*READS, hdrs.METH_OPTIONS}
+            )
             if not request.content.is_eof() or isinstance(error, BadRequest):
                 response.force_close()
         except (ResponseCut, ConnectionError) as cut:

@@ -76,7 +76,7 @@ class Ops:
 async def _unready(feed: Feed) -> str:
     try:
         async with asyncio.timeout(READY_SECONDS):
-            await feed.services()
+            await feed.ready()
     except TimeoutError:
         return "its service index is not here yet; upstream is slow"
     except ProxyError as error:
