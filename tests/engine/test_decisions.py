@@ -397,7 +397,9 @@ async def test_offline_upstream_is_never_asked(
     base = online.url
     await online.stop()
     before = len(feed.requests)
-    offline = await start_proxy(feed.index_url, directory=online.directory, upstream={"offline": True, "offline_versions": "known"})
+    offline = await start_proxy(
+        feed.index_url, directory=online.directory, upstream={"offline": True, "offline_versions": "known"}
+    )
     clock.advance(10 * 86400)
     got = await ask(offline, path)
     assert (got.status, got.body.replace(offline.url.encode(), base.encode())) == (200, body)
