@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,22 @@ def stated_sha512(body: bytes, version: Version) -> str | None:
         if isinstance(stated, str) and algorithm == "SHA512" and _version(entry.get("version"), "") == version:
             return stated
     return None
+
+
+def newest_version(documents: Iterable[bytes]) -> str:
+    """The newest version in registration indexes and pages, in URL form; empty where they have none.
+
+    A listed one wins over an unlisted, then a release over a prerelease, as in the gallery's download by id. Raises
+    InvalidDocument.
+    """
+    found: list[tuple[bool, bool, Version]] = []
+    for leaf in (leaf for body in documents for leaf in leaves(_index(body))):
+        entry = leaf.get("catalogEntry")
+        entry = entry if isinstance(entry, dict) else leaf
+        version = _version(entry.get("version"), str(leaf.get("packageContent", "")))
+        if version is not None:
+            found.append((entry.get("listed", True) is not False, not version.is_prerelease, version))
+    return max(found)[2].url if found else ""
 
 
 def leaves(document: dict[str, Any]) -> Iterator[dict[str, Any]]:

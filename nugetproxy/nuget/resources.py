@@ -57,6 +57,8 @@ GZ_SEMVER1 = "registration/gz-semver1"
 GZ_SEMVER2 = "registration/gz-semver2"
 HIVES = (GZ_SEMVER2, GZ_SEMVER1, SEMVER1)
 """The registration hives, the one with the most packages first."""
+VERIFY_KEY = "verifykey"
+"""Where the keys are verified that ``create-verification-key`` makes."""
 
 
 def _hive(name: str, *types: str) -> Resource:
@@ -184,6 +186,8 @@ RESOURCES: tuple[Resource, ...] = (
         },
     ),
     _write("package", "PackagePublish/2.0.0", "PackagePublish/Versioned"),
+    # Not in any index: the gallery has it beside PackagePublish, where tools expect it (see services.py).
+    _write(VERIFY_KEY),
     _write("symbolpackage", "SymbolPackagePublish/4.9.0", "SymbolPackagePublish/Versioned"),
     _write("staging", "PackageStaging/1.0.0"),
     _web("PackageDetailsUriTemplate", "/5.1.0", "/Versioned"),

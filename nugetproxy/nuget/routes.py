@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 
 from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
 from nugetproxy.nuget.policies import Kind
-from nugetproxy.nuget.resources import RESOURCES, Resource, Shape
+from nugetproxy.nuget.resources import RESOURCES, VERIFY_KEY, Resource, Shape
 
 MAX_PATH = 1024
 LINK = "link"
@@ -239,17 +239,21 @@ def _rows() -> Mapping[str, tuple[_Row, ...]]:
 
 _ROWS = _rows()
 _WRITES = frozenset(row.name for row in RESOURCES if row.shape is Shape.WRITE)
+_ABOUT_PACKAGES = frozenset({"package", VERIFY_KEY})
+"""Write resources whose paths name packages."""
 
 
 def _write_route(resource: str, raw: list[str]) -> Route | None:
-    """A write; ``rest`` keeps the caller's spelling, one trailing slash after the resource's own name is fine."""
-    if raw in ([], [""]):
+    """A write; ``rest`` keeps the caller's spelling, without the one trailing slash that is fine everywhere."""
+    if raw and not raw[-1]:
+        raw = raw[:-1]
+    if not raw:
         return Route(kind=None, resource=resource, rest="", write=True)
     segments = _decoded(raw)
     if segments is None:
         return None
     words = segments[1:] if segments[0] == "create-verification-key" else segments
-    id_ = PackageId.parse(words[0]) if words and resource == "package" else None
+    id_ = PackageId.parse(words[0]) if words and resource in _ABOUT_PACKAGES else None
     identity = PackageIdentity.parse(words[0], words[1]) if id_ and len(words) > 1 else None
     return Route(
         kind=None,

@@ -11,7 +11,7 @@ from typing import Any
 
 from nugetproxy.nuget.exactjson import InvalidDocument, loads, loads_exact
 from nugetproxy.nuget.policies import Kind
-from nugetproxy.nuget.resources import BY_NAME, BY_TYPE, DROPPED_TYPES, HIVES, Shape
+from nugetproxy.nuget.resources import BY_NAME, BY_TYPE, DROPPED_TYPES, HIVES, VERIFY_KEY, Shape
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.nuget.urls import absolute, join_url, split_url, with_query, without_fragment
 
@@ -128,17 +128,25 @@ class ServiceMap:
         """The complete URLs to send a write to, best first (``rest`` already encoded); empty if there is none.
 
         As NuGet's PackageUpdateResource builds them: always a slash after the ``@id``, and the usual path when
-        the ``@id`` is a bare host.
+        the ``@id`` is a bare host. ``verifykey`` is beside ``package``, as in the gallery's routes.
         """
         urls = []
+        offered = "package" if resource == VERIFY_KEY else resource
         for offer in self.offers:
-            if resource in offer.resources:
+            if offered in offer.resources:
                 url, _, query = without_fragment(offer.url).partition("?")
                 parts = split_url(url)
                 if parts is not None and parts.path in ("", "/"):
                     url = join_url(url, "api/v2/package")
+                if resource == VERIFY_KEY:
+                    url = join_url(url.rstrip("/").rpartition("/")[0], VERIFY_KEY)
                 urls.append(with_query(join_url(url, rest), query, ""))
         return tuple(dict.fromkeys(urls))
+
+    def denies(self, resource: str) -> bool:
+        """True when upstream offers ``resource``, but only over plain http below an https index."""
+        name = "package" if resource == VERIFY_KEY else resource
+        return name not in self.resources and any(BY_TYPE[denied].name == name for denied in self.denied)
 
     def template_to_local(self, url: str) -> str | None:
         """A template of registration URLs as a path below ``/v3/``; None if it is below no hive."""

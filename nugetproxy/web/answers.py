@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -43,6 +44,20 @@ MAX_RETRY_AFTER = 60
 """Seconds; the official client gives up after six tries, so it must not be sent away for long."""
 
 
+MAX_REASON = 512
+_UNSAFE = re.compile(r"[^\x20-\x7e]+")
+
+
+def header_text(text: str) -> str:
+    """``text`` as a header value: without line breaks or anything beyond printable ASCII."""
+    return _UNSAFE.sub(" ", text).strip()
+
+
+def reason_phrase(text: str) -> str | None:
+    """``text`` as the reason phrase of a status line; None for the usual one."""
+    return header_text(text)[:MAX_REASON] or None
+
+
 def status_of(error: ProxyError) -> int:
     """The status code for ``error``."""
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
@@ -56,8 +71,11 @@ def cache_status_of(error: ProxyError) -> str:
     return f"{CACHE_NAME}; fwd=bypass; detail={type(error).__name__}"
 
 
-def answer(error: ProxyError, *, head: bool = False) -> web.Response:
-    """A response that says what was wrong and what to do about it; nothing of the request is reflected."""
+def answer(error: ProxyError, *, head: bool = False, aloud: bool = False) -> web.Response:
+    """A response that says what was wrong and what to do about it; nothing of the request is reflected.
+
+    ``aloud`` puts the sentence into the reason phrase too: of the answer to a write NuGet shows nothing else.
+    """
     status = status_of(error)
     headers = {
         hdrs.SERVER: CACHE_NAME,
@@ -73,7 +91,8 @@ def answer(error: ProxyError, *, head: bool = False) -> web.Response:
     if isinstance(error, MethodNotAllowed):
         headers[hdrs.ALLOW] = ", ".join(error.allowed)
     body = orjson.dumps({"error": str(error)})
-    response = web.Response(status=status, headers=headers, body=None if head else body)
+    reason = reason_phrase(str(error)) if aloud else None
+    response = web.Response(status=status, reason=reason, headers=headers, body=None if head else body)
     if head:
         response.headers[hdrs.CONTENT_LENGTH] = str(len(body))
     return response

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError
+from nugetproxy.feeds.downloads import downloaded, is_download
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.push import Push
 from nugetproxy.feeds.view import View
@@ -102,21 +103,28 @@ class Edge:
         if route is None:
             raise NotFound("There is no such resource; start at v3/index.json.")
         event.feed = feed.name
-        if route.write:
+        download = is_download(request.method, route)
+        if route.write and not download:
             event.kind = route.resource
             return await self._writes.respond(request, feed, published.push, route)
+        view = self._view(request, f"{prefix}/v3/")
+        if download:
+            route = await downloaded(feed, route, view)
+        reply = await feed.read(route, query, view)
+        event.answered(reply)
+        return await self._sender.send(request, reply)
+
+    def _view(self, request: web.BaseRequest, below: str) -> View:
+        """How the client of a GET or HEAD sees what is published ``below`` our root; raises for other methods."""
         if request.method not in READS:
             raise MethodNotAllowed(request.method, ("GET", "HEAD"))
         if not request.content.is_eof():
             raise BadRequest("A GET or HEAD must not have a body.")
-        view = View(
-            base=f"{self._addresses.base(request)}{prefix}/v3/",
+        return View(
+            base=f"{self._addresses.base(request)}{below}",
             gzip=accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")),
             head=request.method == hdrs.METH_HEAD,
         )
-        reply = await feed.read(route, query, view)
-        event.answered(reply)
-        return await self._sender.send(request, reply)
 
     def _find(self, path: str) -> tuple[Published, str, str] | None:
         """The feed that ``path`` belongs to, the path in front of it, the path below ``v3/``."""

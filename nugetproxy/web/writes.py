@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -15,18 +14,18 @@ from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import BadRequest, ProxyError
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.push import Push
+from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
+from nugetproxy.web.answers import header_text, reason_phrase
 from nugetproxy.web.public import PublicAddresses
 
 audit = structlog.get_logger("nugetproxy.audit")
 
 RELAYED = ("Content-Type", "WWW-Authenticate", "Retry-After")
 WARNING = "X-NuGet-Warning"
-MAX_REASON = 512
 DRAIN_BYTES = 512 * 2**20
 DRAIN_SECONDS = 120.0
-_UNSAFE = re.compile(r"[^\x20-\x7e]+")
 
 
 class Writes:
@@ -87,10 +86,12 @@ class Writes:
 
     def _audit(self, request: web.BaseRequest, feed: Feed, route: Route, result: str, status: int) -> None:
         """Who wrote what, with which result; never the key."""
+        wanted = operation(request.method, route)
         audit.info(
             "write.audit",
             feed=feed.name,
             method=request.method,
+            operation=wanted.name if wanted is not None else "unknown",
             resource=route.resource,
             package=route.id or None,
             version=route.version or None,
@@ -113,13 +114,7 @@ def _relay(sent: Sent) -> web.Response:
     )
     for name in RELAYED:
         if name in sent.headers:
-            headers[name] = _safe(sent.headers[name])
+            headers[name] = header_text(sent.headers[name])
     for warning in sent.headers.getall(WARNING, []):
-        headers.add(WARNING, _safe(warning))
-    reason = _safe(sent.reason)[:MAX_REASON] or None
-    return web.Response(status=sent.status, reason=reason, headers=headers, body=sent.body or None)
-
-
-def _safe(text: str) -> str:
-    """Header text without line breaks or anything beyond printable ASCII."""
-    return _UNSAFE.sub(" ", text).strip()
+        headers.add(WARNING, header_text(warning))
+    return web.Response(status=sent.status, reason=reason_phrase(sent.reason), headers=headers, body=sent.body or None)

@@ -1,0 +1,92 @@
+"""Operations are what may be done through the write resources."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nugetproxy.nuget.resources import VERIFY_KEY
+from nugetproxy.nuget.routes import Route
+
+
+class Leave(StrEnum):
+    """Which of an operator's permissions an operation needs."""
+
+    PUSH = "push"
+    DELETE = "delete"
+    READ = "read"
+    """None: it changes nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One row of the table: a method on the paths of one write resource."""
+
+    name: str
+    resource: str
+    methods: tuple[str, ...]
+    path: re.Pattern[str]
+    """What ``Route.rest`` looks like."""
+    leave: Leave
+    changes: bool = True
+    """Whether what is stored of the package may be outdated by it."""
+
+    @property
+    def about_package(self) -> bool:
+        """Whether its path names a package."""
+        return self.resource in {"package", VERIFY_KEY} and self.path.pattern != ""
+
+
+_ID = r"[^/]+"
+_PACKAGE = rf"{_ID}/{_ID}"
+
+
+def _row(
+    name: str, resource: str, method: str, path: str, leave: Leave, *, changes: bool = True
+) -> Operation:
+    return Operation(
+        name=name,
+        resource=resource,
+        methods=tuple(method.split()),
+        path=re.compile(path),
+        leave=leave,
+        changes=changes,
+    )
+
+
+# The paths are those of NuGet.Client's PackageUpdateResource and of the gallery (App_Start/Routes.cs); where two rows
+# fit, the first one counts.
+OPERATIONS: tuple[Operation, ...] = (
+    _row("push", "package", "PUT", "", Leave.PUSH),
+    _row("deprecate", "package", "PUT", f"{_ID}/deprecations", Leave.PUSH),
+    _row(
+        "create_verification_key",
+        "package",
+        "POST",
+        f"create-verification-key/{_ID}(?:/{_ID})?",
+        Leave.PUSH,
+        changes=False,
+    ),
+    _row("unlist", "package", "DELETE", _PACKAGE, Leave.DELETE),
+    _row("relist", "package", "POST", _PACKAGE, Leave.DELETE),
+    _row("download", "package", "GET HEAD", rf"{_ID}(?:/{_ID})?", Leave.READ, changes=False),
+    _row("verify_key", VERIFY_KEY, "GET", rf"{_ID}(?:/{_ID})?", Leave.PUSH, changes=False),
+    _row("push_symbols", "symbolpackage", "PUT", "", Leave.PUSH, changes=False),
+    _row("stage", "staging", "PUT", "package", Leave.PUSH),
+    _row("stage_symbols", "staging", "PUT", "symbols", Leave.PUSH, changes=False),
+)
+
+
+def operation(method: str, route: Route) -> Operation | None:
+    """What ``method`` does at ``route`` (of a write resource); None where that is nothing."""
+    return next((row for row in _at(route) if method in row.methods), None)
+
+
+def allowed_methods(route: Route) -> tuple[str, ...]:
+    """The methods that do something at ``route``; empty where there is nothing at all."""
+    return tuple(dict.fromkeys(method for row in _at(route) for method in row.methods))
+
+
+def _at(route: Route) -> list[Operation]:
+    return [row for row in OPERATIONS if row.resource == route.resource and row.path.fullmatch(route.rest)]
