@@ -123,6 +123,7 @@ _SEMVER2: Final = Version(2)
 
 _TERM = re.compile(r'(?:(?P<field>[A-Za-z]+):)?(?:"(?P<phrase>[^"]*)"?|(?P<plain>[^\s"]+))')
 """``word``, ``"some words"``, ``field:word``, ``field:"some words"``; a quotation mark may lack its partner."""
+_ENDS = re.compile(r"^\W+|\W+$")
 _TAG_SEPARATORS = re.compile(r"[\s,;]+")
 
 
@@ -137,6 +138,8 @@ class _Terms:
         self._words = MAX_WORDS
         names: list[str] = []
         for field, value, phrase in _cut(text):
+            if not field and value == "*":  # everything, as nuget.org has it
+                continue
             if field == _PACKAGE_ID:
                 self.ids[invariant_lower(value)] = None
             elif field == _VERSION:
@@ -144,11 +147,11 @@ class _Terms:
                 self.versions[value.lower() if version is None else version.url] = None
             elif field in _FIELDS:
                 self._add_scoped(_FIELDS[field], value, phrase)
-            elif value != "*":
+            else:
                 self.plain.extend(self._term(value, phrase))
             if field in {"", _PACKAGE_ID, Field.ID}:
                 names.append(invariant_lower(value))
-        self.name = names[0] if len(names) == 1 else ""
+        self.name = _ENDS.sub("", names[0]) if len(names) == 1 else ""
 
     def _add_scoped(self, field: Field, value: str, phrase: bool) -> None:
         values = [tag for tag in _TAG_SEPARATORS.split(value) if tag] if field is Field.TAGS and not phrase else [value]

@@ -20,7 +20,6 @@ from nugetproxy.nuget.search_query import SearchQuery
 from nugetproxy.nuget.synthesize_search import Hit
 from nugetproxy.store import catalog_rows as rows
 from nugetproxy.store import catalog_search
-from nugetproxy.store.catalog_database import Trouble, check
 from nugetproxy.store.catalog_file import CatalogFile
 from nugetproxy.store.catalog_lane import CatalogUnavailable
 from nugetproxy.store.catalog_sync import ReadFacts, Synced, Walk, read_all
@@ -133,11 +132,7 @@ class Catalog:
         Meanwhile everything else goes on. ``walk`` and ``read_facts`` are called in a thread. Raises
         CatalogUnavailable, and whatever ``walk`` raises; then what was done so far stays.
         """
-        try:
-            await self._file.write(check)
-        except CatalogUnavailable as error:
-            if error.trouble is not Trouble.BROKEN:  # else it has been replaced
-                raise
+        await self._file.check()
         async with self._filling():
             done = await self._sync(walk, read_facts)
         log.info("catalog.synced", held=done.held, added=done.added, removed=done.removed, unreadable=done.unreadable)

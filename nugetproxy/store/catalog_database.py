@@ -114,7 +114,9 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that only reads; raises sqlite3.Error."""
+    """A connection that only reads; raises UnsoundCatalog if there is no file (any more), sqlite3.Error."""
+    if file_key(path) == (0, 0):
+        raise UnsoundCatalog("there is no file")
     uri = f"{path.absolute().as_uri()}?mode=rw"  # rw: readers of a WAL take part in its locks
     connection = sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)
     connection.execute("PRAGMA query_only = ON")
@@ -146,12 +148,14 @@ def make_tables(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-def check(connection: sqlite3.Connection) -> None:
-    """Look at every page, which takes a second per some 100 MB; raises UnsoundCatalog, sqlite3.Error."""
-    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise UnsoundCatalog(str(verdict)[:200])
-    _check_tables(connection)
+def check(path: Path) -> None:
+    """Look at every page and every word, some seconds for 100,000 packages; raises UnsoundCatalog, sqlite3.Error."""
+    # A connection of its own sees the file as it is now; the others have pages of it in memory.
+    with contextlib.closing(open_writer(path)) as connection:
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise UnsoundCatalog(str(verdict)[:200])
+        connection.execute("INSERT INTO words (words) VALUES ('integrity-check')")
 
 
 def set_aside(fs: FsOps, path: Path) -> Path | None:

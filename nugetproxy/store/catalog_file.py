@@ -78,6 +78,16 @@ class CatalogFile:
         """What ``function`` returns, which has the only connection that writes."""
         return await self._ask(self._writer, function, *args, **kwargs)
 
+    async def check(self) -> bool:
+        """Look at the whole file; True if it was sound, else it has been replaced. Writes wait for some seconds."""
+        try:
+            await self.write(lambda _: check(self._path))
+        except CatalogUnavailable as error:
+            if error.trouble is Trouble.BROKEN:
+                return False
+            raise
+        return True
+
     async def _ask(
         self,
         lane: Lane,
@@ -124,8 +134,7 @@ class CatalogFile:
         """Set the file aside if it is broken or turns out to be; True if it was. Blocks; raises ERRORS."""
         if not broken:
             try:
-                with contextlib.closing(open_writer(self._path)) as connection:
-                    check(connection)
+                check(self._path)
             except ERRORS as error:
                 log.warning("catalog.unsound", detail=str(error))
             else:

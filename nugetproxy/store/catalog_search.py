@@ -40,7 +40,7 @@ _VERSIONS: Final = """
 _TIER: Final = """
     CASE
         WHEN packages.id = :name THEN 0
-        WHEN substr(packages.id, 1, length(:name)) = :name THEN 1
+        WHEN :name <> '' AND substr(packages.id, 1, length(:name)) = :name THEN 1
         WHEN packages.number IN (SELECT rowid FROM words WHERE words MATCH :in_id) THEN 2
         ELSE 3
     END
