@@ -18,6 +18,7 @@ from nugetproxy.engine.housekeeping import Housekeeping
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.prober import Prober
+from nugetproxy.engine.scrub import Scrub
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.push import Push, PushSettings
@@ -59,6 +60,7 @@ class App:
     tasks: Tasks
     housekeeping: Housekeeping
     prober: Prober
+    scrub: Scrub
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.lock.acquire)
@@ -72,13 +74,16 @@ class App:
         """Begin what a running proxy does unasked: housekeeping, fetching the service indexes."""
         self.tasks.start(self.housekeeping.run(), name="housekeeping")
         self.tasks.start(self.prober.run(), name="prober")
+        self.tasks.start(self.scrub.run(), name="scrub")
         for feed in self.feeds.values():
-            self.tasks.start(feed.services(), name=f"service index of {feed.name}")
+            secure = self.config.server.public_url.startswith("https:")
+            self.tasks.start(feed.begin(secure=secure), name=f"service index of {feed.name}")
             self.tasks.start(feed.packages.keep_catalog(), name=f"catalog of {feed.name}")
 
     async def __aexit__(self, *_: object) -> None:
         await self.tasks.stop()
         await self.housekeeping.finish()
+        await self.scrub.finish()
         for feed in self.feeds.values():
             await feed.upstream.close()
             await feed.packages.folder.close()
@@ -137,6 +142,13 @@ def build(
         tasks=shared.tasks,
         housekeeping=housekeeping,
         prober=Prober(tuple(feed.upstream for feed in feeds.values()), shared.clock),
+        scrub=Scrub(
+            tuple(feed.packages for feed in feeds.values()),
+            shared.entries,
+            rate=config.cache.scrub_rate,
+            clock=shared.clock,
+            metrics=metrics,
+        ),
     )
 
 

@@ -62,9 +62,12 @@ def serve(
     cache_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where packages and documents are kept.")
     ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Never ask an upstream: what is stored is the feed.")
+    ] = False,
 ) -> None:
     """Run the proxy until it is told to stop; without options, one of nuget.org on 127.0.0.1:5555."""
-    settings = _load_or_exit(config, listen=listen, upstreams=upstream or [], cache_dir=cache_dir)
+    settings = _load_or_exit(config, listen=listen, upstreams=upstream or [], cache_dir=cache_dir, offline=offline)
     from nugetproxy.serve import run  # the whole server: not needed to say what is wrong in a file
 
     try:
@@ -92,11 +95,16 @@ def _summary(config: Config) -> list[str]:
 
 
 def _load_or_exit(
-    file: Path | None, *, listen: str | None = None, upstreams: list[str] | None = None, cache_dir: Path | None = None
+    file: Path | None,
+    *,
+    listen: str | None = None,
+    upstreams: list[str] | None = None,
+    cache_dir: Path | None = None,
+    offline: bool = False,
 ) -> Config:
     directory = None if cache_dir is None else str(cache_dir)
     try:
-        return load(file, listen=listen, upstreams=upstreams or [], cache_dir=directory)
+        return load(file, listen=listen, upstreams=upstreams or [], cache_dir=directory, offline=offline)
     except ConfigError as error:
         _fail(error.problems, EX_CONFIG)
 

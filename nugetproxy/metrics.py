@@ -41,6 +41,8 @@ class Metrics:
         self.evicted_bytes = self._counter("evicted_bytes", "Bytes removed to make room.")
         self.disk_errors = self._counter("disk_errors", "Failed disk operations.", "op", "errno")
         self.quarantined = self._counter("quarantined", "Damaged files set aside.", "reason")
+        self.scrub_bytes = self._counter("scrub_bytes", "Bytes of held packages that were read to check them.")
+        self.scrub_damaged = self._counter("scrub_damaged", "Damaged packages that the scrub found.")
         self.index_rebuilds = self._counter("index_rebuilds", "Times the document store was started afresh.")
         self.index_poisoned = self._counter("index_poisoned", "Rows of the document store that were refused.")
         self.index_write_timeouts = self._counter("index_write_timeouts", "Document writes dropped on a lock.")

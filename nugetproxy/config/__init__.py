@@ -39,12 +39,13 @@ def load(
     listen: str | None = None,
     upstreams: Sequence[str] = (),
     cache_dir: str | None = None,
+    offline: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> Config:
     """The configuration from flags, then ``NUGETPROXY_...`` variables, then ``file``, then the defaults.
 
-    ``upstreams`` are service index URLs; when given, they replace all configured upstreams. ``environ`` is the
-    process's environment unless given. Raises ConfigError with one line per problem.
+    ``upstreams`` are service index URLs; when given, they replace all configured upstreams. ``offline`` is for all
+    of them. ``environ`` is the process's environment unless given. Raises ConfigError with one line per problem.
     """
     environ = os.environ if environ is None else environ
     flags = flags_layer(listen, tuple(upstreams), cache_dir)
@@ -52,6 +53,8 @@ def load(
     if upstreams:
         layers = [layer.without("upstreams") for layer in layers]
     config = _merge([flags, *layers])
+    if offline:
+        config = config.all_offline()
     if found := contradictions(config, environ):
         raise ConfigError(found)
     return config

@@ -66,6 +66,10 @@ def _size(text: str) -> int:
     return size
 
 
+def _rate(text: str) -> int:
+    return 0 if text.strip().lower() == "off" else parse_size(text)
+
+
 def _secret(text: str) -> Secret | None:
     return Secret.parse(text) if text else None
 
@@ -79,6 +83,8 @@ Wait: TypeAlias = Annotated[float, _text(_wait, example=_SPAN_EXAMPLE)]
 """Seconds, more than zero."""
 Size: TypeAlias = Annotated[int, _text(_size, example=' with a unit, such as "50 GiB"')]
 """Bytes, more than zero."""
+Rate: TypeAlias = Annotated[int, _text(_rate, example=' with a unit, such as "20 MiB", or "off"')]
+"""Bytes per second; zero for "off"."""
 Listen: TypeAlias = Annotated[Address, _text(parse_address, Address, ', such as "127.0.0.1:5555"')]
 PublicUrl: TypeAlias = Annotated[str, _text(parse_public_url)]
 UpstreamUrl: TypeAlias = Annotated[str, _text(parse_url)]

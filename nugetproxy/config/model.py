@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -23,6 +23,7 @@ from nugetproxy.config.fields import (
     Networks,
     Origins,
     PublicUrl,
+    Rate,
     SecretText,
     Size,
     Span,
@@ -86,12 +87,13 @@ class Server(Section):
 
 
 class Cache(Section):
-    """Where and how much we keep; sizes in bytes."""
+    """Where and how much we keep; sizes in bytes, ``scrub_rate`` in bytes per second (0: off)."""
 
     directory: str = ""
     max_size: Size = 50 * GIB
     max_documents: Size = 2 * GIB
     hot_memory: Size = 32 * MIB
+    scrub_rate: Rate = 20 * MIB
     force_network_filesystem: bool = False
 
     @property
@@ -224,6 +226,11 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments only, so that a Config is the same on every machine."""
         return (init_settings,)
+
+    def all_offline(self) -> Self:
+        """The same, with no upstream to be ever asked."""
+        upstreams = {name: one.model_copy(update={"offline": True}) for name, one in self.upstreams.items()}
+        return self.model_copy(update={"upstreams": upstreams})
 
     def policies(self) -> Mapping[Kind, Policy]:
         """The complete policy table: the built-in one with the configured cells in place."""

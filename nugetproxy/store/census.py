@@ -83,6 +83,16 @@ def survey(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> lis
     return sorted((uses.get(identity, used), identity, size) for identity, size, used in walk(fs, layout))
 
 
+def held_after(fs: FsOps, layout: Layout, last: PackageIdentity | None, count: int) -> list[PackageIdentity]:
+    """The first ``count`` package folders after ``last`` (None: of all), in the order of their names. Blocks."""
+    found: list[PackageIdentity] = []
+    for id_name in sorted(name for name in fs.names(layout.packages) if last is None or name >= last.id):
+        found += sorted(held for held in layout.identities_of(fs, id_name) if last is None or held > last)
+        if len(found) >= count:
+            break
+    return found[:count]
+
+
 def complete_versions(fs: FsOps, layout: Layout, id: str) -> tuple[str, ...]:
     """The versions of an id that have package and hash file, sorted as text. Blocks."""
     names = sorted(fs.names(layout.packages / id))

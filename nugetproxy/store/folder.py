@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -20,13 +20,14 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
 from nugetproxy.store.catalog_sync import ReadFacts, facts_reader
-from nugetproxy.store.census import Census, complete_versions, survey, walk, write_uses
+from nugetproxy.store.census import Census, complete_versions, held_after, survey, walk, write_uses
 from nugetproxy.store.contents import MemberKind, manifest, member
 from nugetproxy.store.examine import Damaged, Known, Sound, examine
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.held import Descriptor, HeldPackage
 from nugetproxy.store.kept import KeptOpen
 from nugetproxy.store.layout import Layout
+from nugetproxy.store.piecewise import begin_check
 from nugetproxy.store.publish import publish, remove_file, remove_package, set_aside
 from nugetproxy.store.staging import PinnedPackage, Staged
 from nugetproxy.store.threads import DiskCalls, StoreThreads
@@ -203,6 +204,48 @@ class PackageFolder:
             except InvalidPackage as error:
                 self._log.warning("package.unreadable", package=str(identity), detail=error.detail)
                 return None
+
+    # --- scrub ---
+
+    async def scrub(self, identity: PackageIdentity, pace: Callable[[int], Awaitable[None]]) -> bool:
+        """Check a package's whole SHA-512, however well known it is; False if it was damaged, so set aside.
+
+        ``pace`` is awaited after every piece with its bytes, while nothing is locked. One that is gone meanwhile is
+        no damage; one without its hash file is adopted if it is whole.
+        """
+        with contextlib.suppress(DiskFailure):  # judged below
+            if await self._hash_slowly(identity, pace):
+                return True
+        async with self._lock(identity):
+            # Nobody changes it now, so what is found wrong is wrong.
+            found = await self._calls.run(self._threads.hash, self._examine, identity, None)
+            if isinstance(found, Damaged):
+                await self._set_aside(identity, found.reason)
+                return False
+            if found is not None:
+                self._keep(found)
+            return True
+
+    async def _hash_slowly(self, identity: PackageIdentity, pace: Callable[[int], Awaitable[None]]) -> bool:
+        """True where package and hash file agree."""
+        check = await self._calls.run(
+            self._threads.read, begin_check, self._fs, self.layout, identity, self._descriptor
+        )
+        if check is None:
+            return False
+        try:
+            while size := await self._calls.run(self._threads.hash, check.step):
+                await pace(size)
+            known = await self._calls.run(self._threads.read, check.verdict)
+        finally:
+            check.close()
+        if known is not None:
+            self._known[identity] = known
+        return known is not None
+
+    async def held_after(self, identity: PackageIdentity | None, count: int) -> list[PackageIdentity]:
+        """The next ``count`` packages in the order of their names; from the first one on if ``identity`` is None."""
+        return await self._calls.run(self._threads.read, held_after, self._fs, self.layout, identity, count)
 
     # --- removal ---
 

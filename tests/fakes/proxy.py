@@ -38,7 +38,8 @@ class Proxy:
     ) -> None:
         upstream = {"url": index_url, **QUICK, **tables.pop("upstream", {})}
         server = {"drain": "1s", **tables.pop("server", {})}
-        self.config = Config(upstreams={"up": upstream}, cache={"directory": str(directory)}, server=server, **tables)
+        cache = {"directory": str(directory), **tables.pop("cache", {})}
+        self.config = Config(upstreams={"up": upstream}, cache=cache, server=server, **tables)
         self.directory = directory
         self._clock = clock
         self._fs = fs

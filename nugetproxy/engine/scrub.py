@@ -1,0 +1,157 @@
+"""Scrub reads every held package again, slowly, so that damage on disk is found before somebody needs the package."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+import structlog
+
+from nugetproxy.caching.entry import Entry
+from nugetproxy.caching.policy import DAY, MINUTE
+from nugetproxy.clock import Clock
+from nugetproxy.engine.packages import Packages
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.entries import DiskEntries
+from nugetproxy.store.fs import DiskFailure
+
+log = structlog.get_logger(__name__)
+
+PERIOD = DAY
+"""A pass begins at most so often: the disks of small caches are left alone in between."""
+
+AFTER_START = MINUTE
+"""The start has enough to read; so many seconds later the scrub begins."""
+
+SAVE_SECONDS = 30.0
+BATCH = 100
+TAG = "scrub"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """How far the pass over one folder is; stored, so that a restart goes on from there."""
+
+    began: float
+    """Wall time, in seconds since the epoch."""
+    last: PackageIdentity | None = None
+    """The last package that was read; None at the beginning."""
+    done: bool = False
+    packages: int = 0
+    damaged: int = 0
+
+    def to_json(self) -> bytes:
+        last = [self.last.id, self.last.version] if self.last is not None else None
+        return orjson.dumps([self.began, last, self.done, self.packages, self.damaged])
+
+    @classmethod
+    def of(cls, body: bytes) -> Position:
+        """What ``to_json`` made; raises ValueError."""
+        began, last, done, packages, damaged = _row(orjson.loads(body))
+        identity = PackageIdentity.parse(*last) if last is not None else None
+        return cls(began=float(began), last=identity, done=bool(done), packages=int(packages), damaged=int(damaged))
+
+
+class Scrub:
+    """One pass after another over all folders, at no more than ``rate`` bytes per second; 0 turns it off.
+
+    What is found damaged is set aside by the folder: the next request fetches it again, or is refused with 503.
+    """
+
+    def __init__(
+        self, packages: Sequence[Packages], entries: DiskEntries, *, rate: int, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._packages = packages
+        self._entries = entries
+        self._rate = rate
+        self._clock = clock
+        self._metrics = metrics
+        self._unsaved: dict[str, Position] = {}
+        self._saved_at = 0.0
+
+    async def run(self) -> None:
+        """Pass after pass until cancelled; returns at once where it is turned off."""
+        if self._rate == 0:
+            return
+        await self._clock.sleep(AFTER_START)
+        while True:
+            await self.round()
+            await self._clock.sleep(MINUTE)
+
+    async def round(self) -> None:
+        """Go through every folder whose pass is due or was interrupted."""
+        for packages in self._packages:
+            position = await self._position(packages.name)
+            if not position.done:
+                await self._scrub(packages, position)
+
+    async def finish(self) -> None:
+        """Write down how far it is."""
+        for name, position in self._unsaved.items():
+            body = position.to_json()
+            entry = Entry.of(200, body, stored_at=self._clock.now())
+            await self._entries.put(f"scrub:{name}", entry, body, tag=TAG)
+        self._unsaved.clear()
+        self._saved_at = self._clock.monotonic()
+
+    async def _position(self, name: str) -> Position:
+        """Where to go on: a new pass where the last one is over and old, or where nothing is known of it."""
+        now = self._clock.now()
+        stored = await self._entries.get(f"scrub:{name}")
+        try:
+            position = Position.of(stored.body) if stored is not None else None
+        except (ValueError, TypeError):  # of another version of this program
+            position = None
+        if position is None or (position.done and not 0 <= now - position.began < PERIOD):
+            return Position(began=now)
+        return position
+
+    async def _scrub(self, packages: Packages, position: Position) -> None:
+        name = packages.name
+        while True:
+            try:
+                batch = await packages.folder.held_after(position.last, BATCH)
+            except DiskFailure as failure:
+                log.warning("scrub.interrupted", upstream=name, error=str(failure))
+                break
+            for identity in batch:
+                sound = await self._check(packages, identity)
+                count, bad = position.packages + 1, position.damaged + (not sound)
+                position = replace(position, last=identity, packages=count, damaged=bad)
+                await self._note(name, position)
+            if not batch:
+                position = replace(position, done=True)
+                log.info("scrub.finished", upstream=name, packages=position.packages, damaged=position.damaged)
+                break
+        self._unsaved[name] = position
+        await self.finish()
+
+    async def _check(self, packages: Packages, identity: PackageIdentity) -> bool:
+        try:
+            sound = await packages.folder.scrub(identity, self._pace)
+        except DiskFailure as failure:  # no damage: trouble of our own, such as too many open files
+            log.warning("scrub.skipped", upstream=packages.name, package=identity.nupkg_name, error=str(failure))
+            return True
+        if not sound:
+            self._metrics.scrub_damaged.inc()
+            log.error("scrub.damaged", upstream=packages.name, package=identity.nupkg_name)
+            await packages.catalog.remove(identity)
+        return sound
+
+    async def _pace(self, size: int) -> None:
+        self._metrics.scrub_bytes.inc(size)
+        await self._clock.sleep(size / self._rate)
+
+    async def _note(self, name: str, position: Position) -> None:
+        self._unsaved[name] = position
+        if self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
+            await self.finish()
+
+
+def _row(value: Any) -> tuple[Any, Any, Any, Any, Any]:
+    if not isinstance(value, list) or len(value) != 5:
+        raise ValueError("not a position")
+    return tuple(value)
