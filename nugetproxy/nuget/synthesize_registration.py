@@ -144,6 +144,8 @@ class _Leaf:
     version: Version
     base: str
     hive: str
+    commit: bytes
+    """A digest of its facts."""
 
     @property
     def folder(self) -> str:
@@ -156,10 +158,6 @@ class _Leaf:
     @property
     def url(self) -> str:
         return f"{self.folder}/{self.version.url}.json"
-
-    @property
-    def commit(self) -> bytes:
-        return blake2b(self.held.to_json(), digest_size=16).digest()
 
     def page_url(self, first: Version, last: Version) -> str:
         return f"{self.folder}/page/{first.url}/{last.url}.json"
@@ -220,7 +218,10 @@ class _Leaf:
 
 
 def _leaves(facts: Iterable[PackageFacts], base: str, hive: str) -> list[_Leaf]:
-    return [_Leaf(held, held.parsed, base, hive) for held in hive_members(facts, hive)]
+    return [
+        _Leaf(held, held.parsed, base, hive, blake2b(held.to_json(), digest_size=16).digest())
+        for held in hive_members(facts, hive)
+    ]
 
 
 def _page(leaves: Sequence[_Leaf], *, inlined: bool, items: bool) -> Json:

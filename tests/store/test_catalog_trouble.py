@@ -302,6 +302,21 @@ async def test_a_query_that_takes_too_long_is_interrupted(start: Callable[[], Ca
     assert STEPS_BETWEEN_LOOKS > 0
 
 
+async def test_a_check_that_takes_too_long_ends_without_a_verdict(
+    start: Callable[[], Catalog], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = await filled(start, path)
+    await catalog.close()
+    unlike_words(path)
+    catalog = start()
+    await catalog.open(path)
+    with monkeypatch.context() as slow:
+        slow.setattr("nugetproxy.store.catalog_database.CHECK_SECONDS", -1.0)
+        slow.setattr("nugetproxy.store.catalog_database.STEPS_BETWEEN_LOOKS", 1)
+        assert await catalog._file.check()
+    assert not await catalog._file.check()
+
+
 async def test_a_mistake_in_a_query_does_not_cost_the_catalog(start: Callable[[], Catalog], path: Path) -> None:
     catalog = await filled(start, path)
     with pytest.raises(CatalogUnavailable):
