@@ -145,17 +145,17 @@ def check(fs: FsOps, directory: Path) -> Findings:
     return Findings(poisoned, _sweep(fs, directory, named))
 
 
-def oldest(directory: Path, limit: int) -> list[str]:
+def oldest(directory: Path, limit: int, *, spared: str, since: float) -> list[str]:
     """Keys of the least recently stored rows; those without a tag (links) only when there are no others.
 
-    Raises ERRORS.
+    Rows with the tag ``spared`` that were stored after ``since`` (epoch seconds) go last of all. Raises ERRORS.
     """
-    select = (
-        "SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text' AND tag IS {} NULL ORDER BY store_time LIMIT ?"
-    )
+    select = "SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text' AND ({}) ORDER BY store_time LIMIT :limit"
+    values = {"spared": spared, "since": since, "limit": limit}
     with _connect(directory) as connection:
-        for word in ("NOT", ""):
-            if keys := [key for (key,) in connection.execute(select.format(word), (limit,))]:
+        old = "tag IS NOT NULL AND NOT (tag = :spared AND store_time > :since)"
+        for which in (old, "tag IS NULL", "tag = :spared"):
+            if keys := [key for (key,) in connection.execute(select.format(which), values)]:
                 return keys
     return []
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,6 +33,8 @@ OPEN_SECONDS = 10.0
 TRIM_ROWS = 200
 """Rows removed at once: few enough that a write waits only some 10 ms for it."""
 LOW_WATER = 0.95
+SPARED, SPARED_SECONDS = Kind.VULNERABILITY_PAGE.value, 24 * 3600.0
+"""Pages that a client's index may still name after upstream has replaced them, where upstream no longer has them."""
 KNOWN_LINKS = 20_000
 """Links of which it is remembered that they are stored."""
 
@@ -109,17 +112,20 @@ class DiskEntries:
     async def trim(self, max_bytes: int) -> int:
         """Remove what has expired, then, beyond ``max_bytes``, the least recently stored down to 95 %; how many rows.
 
-        Links have no tag and go last: they are small, and clients hold on to them.
+        Links have no tag and go late: they are small, and clients hold on to them. ``SPARED`` documents go last.
         """
         removed = await self._change(lambda cache: int(cache.expire()), 0)
         goal = max_bytes if self._index.volume <= max_bytes else LOW_WATER * max_bytes
         while self._index.volume > goal:
-            rows = await self._ask(self._writer, lambda: self._index.remove_oldest(TRIM_ROWS), 0)
+            rows = await self._ask(self._writer, self._remove_oldest, 0)
             if not rows:
                 break
             removed += rows
             self._links.clear()
         return removed
+
+    def _remove_oldest(self) -> int:
+        return self._index.remove_oldest(TRIM_ROWS, spared=SPARED, since=time.time() - SPARED_SECONDS)
 
     def volume(self) -> int:
         """Bytes on disk, as measured after the last change."""

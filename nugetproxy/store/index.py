@@ -126,11 +126,11 @@ class Index:
         """Store or replace; False if it was dropped."""
         return self.change(lambda cache: bool(cache.set(key, value, tag=tag, expire=expire)), False)
 
-    def remove_oldest(self, rows: int) -> int:
-        """Remove the least recently stored; how many."""
+    def remove_oldest(self, rows: int, *, spared: str, since: float) -> int:
+        """Remove the least recently stored; how many. ``spared`` and ``since`` are those of ``database.oldest``."""
 
         def remove(cache: Cache) -> int:
-            keys = oldest(self._directory, rows)
+            keys = oldest(self._directory, rows, spared=spared, since=since)
             with cache.transact():  # one commit for all of them
                 return sum(cache.delete(key) for key in keys)
 
