@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -26,6 +26,9 @@ from nugetproxy.store.staging import PinnedPackage, Staged
 from nugetproxy.upstream.client import UpstreamClient
 
 log = structlog.get_logger(__name__)
+
+Stated = Callable[[], Awaitable[str | None]]
+"""Finds out what upstream's metadata says that a package must hash to."""
 
 
 class Packages:
@@ -68,16 +71,18 @@ class Packages:
         """True while a download of this package is under way."""
         return identity in self._flights
 
-    def fly(self, identity: PackageIdentity, urls: tuple[str, ...], sha512: str | None = None) -> tuple[Flight, bool]:
+    def fly(
+        self, identity: PackageIdentity, urls: tuple[str, ...], stated: Stated | None = None
+    ) -> tuple[Flight, bool]:
         """The one download of this package, joined by the caller; True when it was already under way.
 
-        ``sha512`` (base64) is what upstream's metadata says of it, if it does. The caller must call ``leave()`` on
-        the flight when it is done with it.
+        ``stated`` is asked once, before the commit, for the SHA-512 (base64) that upstream's metadata says, if it
+        does. The caller must call ``leave()`` on the flight when it is done with it.
         """
         flight = self._flights.get(identity)
         collapsed = flight is not None
         if flight is None:
-            flight = self._flights.launch(identity, lambda new: self._download(new, urls, sha512))
+            flight = self._flights.launch(identity, lambda new: self._download(new, urls, stated))
         else:
             self._metrics.collapsed.inc()
         flight.join()
@@ -121,7 +126,7 @@ class Packages:
                 return
         raise NotFound(f"The upstream {self._upstream.name!r} has no {identity.nupkg_name}.")
 
-    async def _download(self, flight: Flight, urls: tuple[str, ...], sha512: str | None) -> None:
+    async def _download(self, flight: Flight, urls: tuple[str, ...], stated: Stated | None) -> None:
         """Land ``flight`` or fail it, whatever happens."""
         staged: Staged | None = None
         try:
@@ -130,7 +135,7 @@ class Packages:
             if held is None:
                 staged = await self.folder.stage(flight.identity)
                 await Fill(self._upstream, flight, staged, clock=self._clock, metrics=self._metrics).run(urls)
-                held = await self._commit(flight.identity, staged, sha512)
+                held = await self._commit(flight.identity, staged, await stated() if stated is not None else None)
             flight.land(held)
         except asyncio.CancelledError:
             flight.fail(upstream_failure(self._upstream.name, Reason.STOPPING, "the proxy is stopping"))

@@ -22,6 +22,7 @@ from nugetproxy.nuget.registration import (
     newest_version,
     page_commit,
     registration_pages,
+    stated_catalog_leaf,
     stated_content,
     stated_sha512,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "registration_pages",
     "render",
     "render_index",
+    "stated_catalog_leaf",
     "stated_content",
     "stated_sha512",
     "vulnerability_pages",

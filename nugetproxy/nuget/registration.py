@@ -111,6 +111,20 @@ def stated_sha512(body: bytes, version: Version) -> str | None:
     return None
 
 
+def stated_catalog_leaf(body: bytes, version: Version, url: str) -> str | None:
+    """The absolute URL of the catalog leaf that the registration leaf ``body`` (of ``version``) names.
+
+    ``url`` is where the document came from. Raises InvalidDocument.
+    """
+    for leaf in leaves(_index(body)):
+        entry = leaf.get("catalogEntry")
+        stated = entry.get("@id") if isinstance(entry, dict) else entry
+        named = _version(entry.get("version"), "") if isinstance(entry, dict) else version
+        if isinstance(stated, str) and named == version:
+            return absolute(stated, url)
+    return None
+
+
 def newest_version(documents: Iterable[bytes]) -> str:
     """The newest version in registration indexes and pages, in URL form; empty where they have none.
 
