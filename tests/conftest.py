@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp.test_utils import TestClient
 
+from tests.fakes import canary
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Origin
 from tests.fakes.proxy import Proxy
 
 StartProxy = Callable[..., Awaitable[Proxy]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """The canary rule: a secret that a test used and that is in its output fails it."""
+    report = yield
+    found = canary.sightings("\n".join(text for _, text in report.sections).encode())
+    if found and report.passed:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: the captured output holds the secrets {', '.join(sorted(found))}"
+    return report
 
 
 @pytest.fixture

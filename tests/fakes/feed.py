@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, get_args
 from urllib.parse import unquote
 
+from tests.fakes import canary
 from tests.fakes import feed_documents as documents
 from tests.fakes import feed_reads as reads
 from tests.fakes import feed_writes as writes
@@ -31,7 +32,8 @@ from tests.fakes.feed_packages import Held
 from tests.fakes.feed_shelf import Shelf
 from tests.fakes.origin import Origin, Script, Seen
 
-Mode = Literal["up", "refused", "5xx", "html", "hang", "429"]
+Mode = Literal["up", "refused", "5xx", "html", "hang", "clogged", "429"]
+"""``hang`` accepts connections but answers nothing; ``clogged`` lets no connection come about."""
 
 LOGIN_PAGE = b"<!DOCTYPE html><html><body><h1>Please log in to this network</h1></body></html>"
 
@@ -75,7 +77,7 @@ class FakeFeed:
     """
 
     def __init__(
-        self, *, api_key: str = "the-api-key", omit: Iterable[str] = (), ssl: tls.SSLContext | None = None
+        self, *, api_key: str = canary.API_KEY, omit: Iterable[str] = (), ssl: tls.SSLContext | None = None
     ) -> None:
         self.origin = Origin(ssl=ssl, fallback=self._answer)
         self.shelf = Shelf()
@@ -150,6 +152,8 @@ class FakeFeed:
         self._mode = mode
         if mode == "refused":
             await self.origin.refuse()
+        elif mode == "clogged":
+            await self.origin.clog()
         else:
             await self.origin.listen()
         self.release()
@@ -190,7 +194,7 @@ class FakeFeed:
 
 
 async def _serve(port: int, folder: Path | None, omit: Iterable[str]) -> None:
-    feed = FakeFeed(omit=omit)
+    feed = FakeFeed(api_key="the-api-key", omit=omit)
     feed.origin.port = port
     for path in sorted(folder.rglob("*.nupkg")) if folder else ():
         feed.add(path.read_bytes())

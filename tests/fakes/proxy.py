@@ -14,6 +14,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.store.fs import FsOps
 from nugetproxy.web.server import LimitedServer
+from tests.fakes import canary
 
 QUICK = {"connect_timeout": "500ms", "read_timeout": "400ms", "document_deadline": "5s"}
 """Upstream times that let a test of a hanging upstream end soon."""
@@ -52,7 +53,7 @@ class Proxy:
         """Open the store and listen."""
         self.app = build(self.config, clock=self._clock, fs=self._fs, resolver=self._resolver)
         await self.app.__aenter__()
-        self.client = TestClient(_Server(self.app))
+        self.client = TestClient(_Server(self.app), trace_configs=[canary.watch()])
         await self.client.start_server()
         self.running = True
 
@@ -62,6 +63,8 @@ class Proxy:
             self.running = False
             await self.client.close()
             await self.app.__aexit__(None, None, None)
+            assert not canary.sightings(self.app.metrics.exposition()), "a secret in the metrics"
+            assert not (found := canary.search(self.directory)), f"secrets in the cache directory: {found}"
 
     async def restart(self) -> None:
         """Stop and start as a new process would."""
