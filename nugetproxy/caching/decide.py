@@ -40,14 +40,18 @@ class Miss:
 Lookup = Fresh | Stale | Miss
 
 
-def decide_lookup(entry: Entry | None, policy: Policy, now: float, *, offline: bool = False) -> Lookup:
+def decide_lookup(
+    entry: Entry | None, policy: Policy, now: float, *, offline: bool = False, spread: float = 1.0
+) -> Lookup:
     """Judge a stored entry by its age (RFC 9111 section 4.2); ``now`` in seconds since the epoch.
+
+    ``spread`` multiplies the time of being fresh, so that what was stored together does not expire together.
 
     Offline, whatever is held is Fresh, a remembered 404 included: upstream would never be asked.
     """
     if entry is None:
         return Miss()
-    span = policy.absent if entry.absent else policy.fresh
+    span = (policy.absent if entry.absent else policy.fresh) * spread
     age = now - entry.stored_at
     # An entry from the future (the clock was set back) has no age to go by: stale, lest it stay fresh for ever.
     # What is fresh for ever anyway needs no age.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.cache import Cache, Found, Target
+from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.packages import Packages
+from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure
+from nugetproxy.feeds.catalog_pages import CatalogPages
 from nugetproxy.feeds.groups import Groups
 from nugetproxy.feeds.package_reads import PackageReads
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering
@@ -16,11 +18,17 @@ from nugetproxy.feeds.services import Services
 from nugetproxy.feeds.synthesis import Synthesis
 from nugetproxy.feeds.view import View
 from nugetproxy.nuget.policies import Kind
-from nugetproxy.nuget.routes import LINK, Route
+from nugetproxy.nuget.resources import RESOURCES
+from nugetproxy.nuget.routes import LINK, Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.store.entries import DiskEntries
+from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.client import UpstreamClient
 
+PREFETCH_SECONDS = 60.0
+"""Between two looks whether the signatures are stored and fresh."""
+SIGNATURES = tuple(route for row in RESOURCES if row.secure_only and (route := parse_route(row.path)) is not None)
+CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
 QUERY_KINDS = frozenset({Kind.SEARCH, Kind.AUTOCOMPLETE})
 LISTS = QUERY_KINDS | {Kind.VERSIONS, Kind.REGISTRATION, Kind.REGISTRATION_PAGE, Kind.REGISTRATION_LEAF}
 """What offline mode answers from held packages alone: a list must not name what cannot be had."""
@@ -57,6 +65,8 @@ class Feed:
         self._services = Services(name, index_url, cache, clock)
         self._rendering = Rendering(name, pages, entries)
         self._groups = Groups(cache, upstream, index_url)
+        self._catalog = CatalogPages(cache)
+        self._prefetched_until = 0.0
         reads = PackageReads(
             name,
             scope=index_url,
@@ -103,6 +113,20 @@ class Feed:
         """Where the upstream keeps its resources; raises UpstreamFailure where that is not known."""
         return await self._services.map()
 
+    async def offers(self, resource: str) -> bool:
+        """Whether the upstream has a resource, as the registry calls it; raises UpstreamFailure."""
+        return (await self._services.map()).has(resource)
+
+    def breakers(self) -> Mapping[str, BreakerState]:
+        """The circuit breakers of the upstream's origins."""
+        return self.upstream.breakers()
+
+    async def begin(self, *, secure: bool) -> None:
+        """Fetch what every client begins with; ``secure`` clients begin with the signatures too."""
+        services = await self._services.map()
+        if secure:
+            self._prefetch(services)
+
     async def ready(self) -> None:
         """Return when clients can be served; raises UpstreamFailure where there is nothing to begin with."""
         try:
@@ -122,17 +146,36 @@ class Feed:
 
     async def _index(self, _route: Route, view: View) -> Reply:
         found, services = await self._services.index()
+        if view.secure:
+            self._prefetch(services)
         page = self._rendering.index(found, services, view.base, secure=view.secure)
         return self._reply(Kind.INDEX, found, await self._rendering.coded(page, gzipped=view.gzip))
+
+    def _prefetch(self, services: ServiceMap) -> None:
+        """Fetch the signatures: an https client asks for them next, and cannot restore without them."""
+        now = self._clock.monotonic()
+        if now < self._prefetched_until:
+            return
+        self._prefetched_until = now + PREFETCH_SECONDS
+        for route in SIGNATURES:
+            if services.has(route.resource):
+                self.cache.prefetch(self._groups.target(route, "", services))
 
     async def _document(self, route: Route, query: str, view: View) -> Reply:
         services = await self._services.map()
         target = await self._target(route, query, services)
-        found = await self.cache.get(target, complete=self._groups.completion(services, target.kind))
+        settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
+        complete = self._groups.completion(services, target.kind)
+        found = await self.cache.get(target, complete=complete, settled=settled)
         if found.entry.absent:
             return absent_reply(target.kind, found, self._clock.now())
         page = await self._rendering.document(target.kind, found, services, view.base, route.resource)
         return self._reply(target.kind, found, await self._rendering.coded(page, gzipped=view.gzip))
+
+    async def _is_finished(self, page: Target, services: ServiceMap) -> bool:
+        return services.has(CATALOG.resource) and await self._catalog.is_finished(
+            self._groups.target(CATALOG, "", services), page
+        )
 
     async def _target(self, route: Route, query: str, services: ServiceMap) -> Target:
         """The upstream document behind a route; raises NotFound where upstream offers no such resource."""

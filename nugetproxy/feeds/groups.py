@@ -7,7 +7,8 @@ import asyncio
 from cachetools import LRUCache
 
 from nugetproxy.caching.entry import Answer
-from nugetproxy.engine.cache import Cache, Completion, Target
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.target import Completion, Target
 from nugetproxy.errors import NotFound
 from nugetproxy.nuget.documents import Link, PageRef, locate, page_commit, registration_pages, vulnerability_pages
 from nugetproxy.nuget.policies import Kind
@@ -84,7 +85,11 @@ class Groups:
     def _page_target(self, index: Target, page: PageRef, services: ServiceMap) -> Target:
         """The same target that a client's request for the rewritten link will have."""
         resource = index.path.rpartition(index.id)[0].strip("/") if index.id else ""
-        found = locate(PAGE_KIND[index.kind], page.url, services, resource)
+        return self.located(PAGE_KIND[index.kind], page.url, services, resource, index.id)
+
+    def located(self, kind: Kind, url: str, services: ServiceMap, resource: str, id: str) -> Target:
+        """The document that a link to ``url`` leads to, once rendered; arguments as for ``locate``."""
+        found = locate(kind, url, services, resource)
         if isinstance(found, Link):
-            return self.link_target(found.token, found.kind, found.url, index.id)
+            return self.link_target(found.token, found.kind, found.url, id)
         return self.target(found, "", services)

@@ -8,14 +8,16 @@ from types import MappingProxyType
 import orjson
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.cache import Cache, Target
+from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.packages import Packages
+from nugetproxy.engine.target import Target
 from nugetproxy.errors import NotFound, Reason, upstream_failure
 from nugetproxy.feeds.groups import Groups
 from nugetproxy.feeds.rendering import Page, Rendering, page_of
 from nugetproxy.feeds.reply import IMMUTABLE, PACKAGE_TYPE, FlightBody, HeldBody, Reply, absent_reply
 from nugetproxy.feeds.services import Services
+from nugetproxy.feeds.stated import StatedHashes
 from nugetproxy.feeds.view import View
 from nugetproxy.nuget.documents import stated_content
 from nugetproxy.nuget.identity import PackageIdentity
@@ -68,6 +70,7 @@ class PackageReads:
         self._groups = groups
         self._rendering = rendering
         self._clock = clock
+        self._stated = StatedHashes(cache, groups)
 
     async def package(self, route: Route, view: View) -> Reply:
         identity = PackageIdentity(route.id, route.version)
@@ -84,18 +87,18 @@ class PackageReads:
         try:
             if view.head:
                 return await self._head(target, urls)
-            return await self._fly(identity, urls)
+            return await self._fly(identity, urls, services)
         except NotFound:
             stated = await self._stated_urls(identity, services, urls)
             if stated:
-                return await (self._head(target, stated) if view.head else self._fly(identity, stated))
+                return await (self._head(target, stated) if view.head else self._fly(identity, stated, services))
             await self._cache.put_absent(target)
             status = CacheStatus(outcome=Outcome.ABSENT, forwarded="uri-miss", forward_status=404, stored=True)
             return Reply(kind=Kind.PACKAGE, cache=status, status=404, body=_no_package(identity))
 
-    async def _fly(self, identity: PackageIdentity, urls: tuple[str, ...]) -> Reply:
+    async def _fly(self, identity: PackageIdentity, urls: tuple[str, ...], services: ServiceMap) -> Reply:
         """The reply of the one download of this package; raises NotFound when upstream has it nowhere."""
-        flight, collapsed = self._packages.fly(identity, urls)
+        flight, collapsed = self._packages.fly(identity, urls, lambda: self._stated.sha512(identity, services))
         body = FlightBody(flight, lambda start: self._packages.pass_through(identity, urls, start))
         stored, detail = not collapsed, ""
         try:
@@ -204,18 +207,21 @@ class PackageReads:
         return member[0] if member is not None else None
 
     def _member_reply(self, kind: Kind, status: CacheStatus, page: Page, age: float | None = None) -> Reply:
-        content_type = MEMBER_TYPES.get(kind) or next(
-            (known for magic, known in ICON_SIGNATURES.items() if page.body.startswith(magic)), PACKAGE_TYPE
-        )
         return Reply(
             kind=kind,
             cache=status,
-            content_type=content_type,
+            content_type=media_type(kind, page.body),
             body=page.body,
             etag=page.etag,
             age=age,
             cache_control=IMMUTABLE,
         )
+
+
+def media_type(kind: Kind, content: bytes) -> str:
+    """The Content-Type of a nuspec, readme, icon or licence."""
+    found = (known for magic, known in ICON_SIGNATURES.items() if content.startswith(magic))
+    return MEMBER_TYPES.get(kind) or next(found, PACKAGE_TYPE)
 
 
 def _no_package(identity: PackageIdentity) -> bytes:

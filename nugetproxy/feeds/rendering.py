@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import structlog
 from cachetools import LRUCache
 
-from nugetproxy.engine.cache import Found
+from nugetproxy.engine.target import Found
 from nugetproxy.nuget.documents import View, render, render_index
 from nugetproxy.nuget.policies import Kind
 from nugetproxy.nuget.services import ServiceMap

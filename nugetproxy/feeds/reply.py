@@ -6,9 +6,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from nugetproxy.engine.cache import Found
 from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.outcome import CacheStatus
+from nugetproxy.engine.target import Found
 from nugetproxy.nuget.policies import Kind
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.held import HeldPackage

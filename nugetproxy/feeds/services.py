@@ -5,7 +5,9 @@ from __future__ import annotations
 import structlog
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.cache import HOT_SECONDS, Cache, Found, Target
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.shelf import HOT_SECONDS
+from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import Reason, upstream_failure
 from nugetproxy.nuget.policies import Kind
 from nugetproxy.nuget.services import ServiceMap, parse_service_index

@@ -51,31 +51,25 @@ class Synthesis:
 
         ``why`` upstream was not asked or did not answer; None for a feed that has no upstream.
         """
-        maker = self._makers.get(route.kind) if route.kind is not None else None
-        if maker is None or route.kind is None:
-            return None
         try:
-            body = await maker(route, query, view)
+            return await self.make(route, query, view, why)
         except CatalogUnavailable as error:
             log.warning("synthesis.failed", feed=self._feed, kind=route.kind, problem=str(error))
             return None
+
+    async def make(self, route: Route, query: str, view: View, why: Reason | None) -> Reply | None:
+        """As ``reply``; raises CatalogUnavailable where it cannot be told what is held."""
+        maker = self._makers.get(route.kind) if route.kind is not None else None
+        if maker is None or route.kind is None:
+            return None
+        body = await maker(route, query, view)
         if body is None and route.kind in EMPTY and why in CERTAIN:
             body = EMPTY[route.kind]
         if body is None:
             return None
         if why not in CERTAIN:
             log.info("document.synthesized", feed=self._feed, kind=route.kind, path=route.rest, reason=why)
-        page = page_of(body)
-        if view.gzip and len(body) >= GZIP_FROM_BYTES:
-            page = compress(page)
-        return Reply(
-            kind=route.kind,
-            cache=CacheStatus(outcome=Outcome.SYNTHESIZED, detail="synthesized"),
-            body=page.body,
-            etag=page.etag,
-            gzipped=page.gzipped,
-            negotiated=True,
-        )
+        return synthesized(route.kind, body, view)
 
     async def holds_anything(self) -> bool:
         """True when at least one package is held."""
@@ -125,3 +119,18 @@ class Synthesis:
         if asked.id is not None:
             return synthesize.autocomplete_versions(found)
         return synthesize.autocomplete_ids(found, total)
+
+
+def synthesized(kind: Kind, body: bytes, view: View) -> Reply:
+    """The reply of a document that was made here."""
+    page = page_of(body)
+    if view.gzip and len(body) >= GZIP_FROM_BYTES:
+        page = compress(page)
+    return Reply(
+        kind=kind,
+        cache=CacheStatus(outcome=Outcome.SYNTHESIZED, detail="synthesized"),
+        body=page.body,
+        etag=page.etag,
+        gzipped=page.gzipped,
+        negotiated=True,
+    )

@@ -1,0 +1,44 @@
+"""Leash keeps what a write has outdated from being served as fresh, or stored late."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cachetools import TTLCache
+
+from nugetproxy.caching.entry import Entry
+from nugetproxy.caching.policy import MINUTE, Policy
+from nugetproxy.clock import Clock
+from nugetproxy.engine.target import Target
+from nugetproxy.nuget.policies import Kind
+
+LEASH_SECONDS = 15 * MINUTE
+"""How long after a write every read of its package is revalidated (nuget.org indexes a push with a delay)."""
+
+QUERIES = frozenset({Kind.SEARCH, Kind.AUTOCOMPLETE})
+
+
+class Leash:
+    """Which packages were written to through us, and how often."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._epochs: dict[str, int] = {}
+        self._leashed: TTLCache[str, bool] = TTLCache(10_000, LEASH_SECONDS, timer=clock.monotonic)
+        self._queries_stale_before = 0.0
+
+    def put_on(self, id: str) -> None:
+        """``id`` was written to; an empty one means that it is not known which package was."""
+        self._epochs[id] = self._epochs.get(id, 0) + 1
+        self._leashed[id] = True
+        self._queries_stale_before = self._clock.now()
+
+    def epoch(self, id: str) -> int:
+        """Rises with every write to ``id``: an answer to a question of an older epoch may be of before the write."""
+        return self._epochs.get(id, 0) + self._epochs.get("", 0)
+
+    def policy(self, target: Target, entry: Entry | None, policy: Policy) -> Policy:
+        """``policy``, or one under which nothing counts as fresh; stored copies stay usable when upstream fails."""
+        outdated = entry is not None and target.kind in QUERIES and entry.stored_at <= self._queries_stale_before
+        leashed = bool(self._leashed) and (target.id in self._leashed or "" in self._leashed)
+        return replace(policy, fresh=0.0, refresh=0.0, absent=0.0) if leashed or outdated else policy

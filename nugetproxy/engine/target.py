@@ -1,0 +1,53 @@
+"""Target is one cacheable GET of an upstream document."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import orjson
+
+from nugetproxy.caching.entry import Answer, Entry
+from nugetproxy.engine.outcome import CacheStatus
+from nugetproxy.nuget.policies import Kind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One cacheable GET of an upstream document."""
+
+    kind: Kind
+    path: str
+    """The resource with the normalised path below it, as in ``registration/gz-semver2/acme/index.json``."""
+    urls: tuple[str, ...] = ()
+    """Where to ask, in order: the next one after a failure or a 404."""
+    query: str = ""
+    """The client's query in canonical form."""
+    id: str = ""
+    """Lower-case package id where the document is about one package."""
+    scope: str
+    """The upstream's service index URL."""
+    key: str = field(init=False)
+    """The cache key: different for every distinct (scope, kind, path, query)."""
+    lot: float = field(init=False)
+    """Drawn from the key, from 0 up to 1: spreads what would otherwise happen to all targets at once."""
+
+    def __post_init__(self) -> None:
+        parts = orjson.dumps([self.scope, self.kind, self.path, self.query])
+        digest = hashlib.blake2b(parts, digest_size=20).digest()
+        object.__setattr__(self, "key", f"{self.kind}:{digest.hex()}")
+        object.__setattr__(self, "lot", digest[0] / 256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A stored response, fit to be served, with how it was found."""
+
+    entry: Entry
+    body: bytes
+    status: CacheStatus
+
+
+Completion = Callable[[Target, Answer], Awaitable[None]]
+"""Fetches what a document names before the document may replace a good copy; raises UpstreamFailure."""
