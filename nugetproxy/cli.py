@@ -10,10 +10,10 @@ from rich.console import Console
 
 from nugetproxy import __version__
 from nugetproxy.config import Config, load, safe_url, warnings
-from nugetproxy.errors import ConfigError, StoreUnusable
+from nugetproxy.errors import AddressUnusable, ConfigError, StoreUnusable
 
 EX_TEMPFAIL = 75
-"""sysexits.h: try again later; here: the cache directory is in use, or not usable."""
+"""sysexits.h: try again later; here: the cache directory or the address is in use, or not usable."""
 EX_CONFIG = 78
 """sysexits.h: something is wrong in the configuration."""
 
@@ -72,7 +72,7 @@ def serve(
 
     try:
         code = run(settings)
-    except StoreUnusable as error:
+    except (StoreUnusable, AddressUnusable) as error:
         _fail([str(error)], EX_TEMPFAIL)
     raise typer.Exit(code)
 

@@ -188,6 +188,18 @@ class StoreUnusable(ProxyError):
         return f"Cannot use the cache directory {self.directory}: {self.why}. {self.remedy}"
 
 
+class AddressUnusable(ProxyError):
+    """Nobody can listen at the configured address now."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(address, why)
+        self.address = address
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"Cannot listen on {self.address}: {self.why}. Stop what uses it, or set another server.listen."
+
+
 class ConfigError(ProxyError):
     """The configuration is wrong; one line per problem, each naming its key."""
 

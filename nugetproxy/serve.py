@@ -18,7 +18,7 @@ from nugetproxy import log as logs
 from nugetproxy.app import build
 from nugetproxy.banner import banner
 from nugetproxy.config import Address, Config, warnings
-from nugetproxy.errors import StoreUnusable
+from nugetproxy.errors import AddressUnusable, StoreUnusable
 from nugetproxy.web.server import LimitedServer
 
 log = structlog.get_logger(__name__)
@@ -31,7 +31,7 @@ SEND_BUFFER = 256 * 1024
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; the exit code is 0, or 128 + the signal when a second one cut it short.
 
-    Raises StoreUnusable when the cache directory cannot be used.
+    Raises StoreUnusable when the cache directory cannot be used, AddressUnusable when nobody can listen there.
     """
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the callers' API keys
@@ -63,7 +63,7 @@ async def _serve(config: Config) -> int:
         site = web.SockSite(runner, listener, backlog=BACKLOG)
         await site.start()
         host, port = listener.getsockname()[:2]
-        print(banner(config, Address(host, port)), flush=True)
+        logs.say(banner(config, Address(host, port)))
         log.info("proxy.started", version=__version__, address=host, port=port, pid=os.getpid())
         app.start_background()
         await stopping.wait()
@@ -81,8 +81,12 @@ def _listen(config: Config) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # accepted sockets inherit it
-
-    listener.bind((address.host, address.port))
+    try:
+        listener.bind((address.host, address.port))
+        listener.listen(BACKLOG)  # of two that start at once, both can bind (SO_REUSEADDR): the second fails here
+    except OSError as error:
+        listener.close()
+        raise AddressUnusable(str(address), error.strerror or str(error)) from error
     listener.setblocking(False)
     return listener
 

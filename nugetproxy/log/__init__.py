@@ -23,7 +23,7 @@ from nugetproxy.log.redact import redact as _redact
 from nugetproxy.log.redact import register_secret
 from nugetproxy.log.writer import LineWriter
 
-__all__ = ["dropped", "loop_failed", "rate_limited", "register_secret", "setup", "shutdown"]
+__all__ = ["dropped", "loop_failed", "rate_limited", "register_secret", "say", "setup", "shutdown"]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -63,6 +63,12 @@ def shutdown(timeout: float = 1.0) -> None:
     """Write out what is queued, for at most ``timeout`` seconds."""
     if _writer is not None:
         _writer.close(timeout)
+
+
+def say(text: str) -> None:
+    """Write lines for people among the events, with the same promise: a blocked or closed stream holds nobody up."""
+    if _writer is not None:
+        _writer.write(f"{text}\n".encode())
 
 
 def dropped() -> int:

@@ -1,0 +1,197 @@
+"""ProxyProcess is the real command in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+
+ROOT = Path(__file__).parent.parent.parent
+LIMIT = 30.0
+"""Seconds within which whatever a process is asked for must have happened."""
+LINE_LIMIT = 2**20
+FREE_PORT = "127.0.0.1:0"
+LISTENING = re.compile(r"Listening on (http://(.+):(\d+))/v3/index\.json")
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without what would configure a proxy."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("NUGETPROXY_")}
+
+
+class ProxyProcess:
+    """``python -m nugetproxy serve`` on a free port; ``async with`` starts it, waits for its address, ends it.
+
+    ``options`` are further ones of the command line, ``listen`` None leaves that one out. ``environ`` is its whole
+    configuration from the environment: the tests' own ``NUGETPROXY_`` variables do not reach it. It may be started
+    again once it has ended. ``stdout`` is a descriptor for its output instead of ``output``; ``listen`` must then name
+    a port, as the line with the address cannot be read.
+    """
+
+    def __init__(
+        self,
+        *options: str | Path,
+        environ: Mapping[str, str] | None = None,
+        listen: str | None = FREE_PORT,
+        stdout: int = asyncio.subprocess.PIPE,
+    ) -> None:
+        self._options = [*map(str, options), *(("--listen", listen) if listen is not None else ())]
+        self._environ = clean_environ() | dict(environ or {})
+        self._stdout = stdout
+        self._address = listen or ""
+        self._process: asyncio.subprocess.Process | None = None
+        self._readers: list[asyncio.Task[None]] = []
+        self._told = asyncio.Condition()
+        self._began = 0.0
+        self.url = ""
+        """Where it listens, without a slash at the end."""
+        self.port = 0
+        self.output: list[str] = []
+        """The lines of stdout since the last start; the first ones are the banner."""
+        self.errors: list[str] = []
+        """The lines of stderr since the last start."""
+        self.listening_after = 0.0
+        """Seconds from the last start to the line with the address."""
+        self.ready_after = 0.0
+        """Seconds from the last start to the first 200 of ``/health/ready``, where somebody waited for that."""
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The log so far: every line of stdout after the banner."""
+        return [json.loads(line) for line in self.output if line.startswith("{")]
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+            await self.listening()
+        except BaseException:
+            await self.kill()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.kill()
+
+    async def start(self) -> None:
+        """Start it without waiting for anything."""
+        self.url, self.port, self.output, self.errors = "", 0, [], []
+        self._began = time.monotonic()
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "nugetproxy", "serve", *self._options),
+            cwd=ROOT,
+            env=self._environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=self._stdout,
+            stderr=asyncio.subprocess.PIPE,
+            limit=LINE_LIMIT,
+        )
+        streams = ((self._process.stderr, self.errors), (self._process.stdout, self.output))
+        self._readers = [asyncio.create_task(self._read(stream, lines)) for stream, lines in streams if stream]
+
+    async def _read(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
+        async for line in stream:
+            text = line.decode().rstrip("\n")
+            if (match := LISTENING.fullmatch(text)) is not None:
+                self.url, self.port = match[1], int(match[3])
+                self.listening_after = time.monotonic() - self._began
+            lines.append(text)
+            async with self._told:
+                self._told.notify_all()
+        async with self._told:
+            self._told.notify_all()
+
+    async def listening(self) -> None:
+        """Wait for the line with its address, or where that cannot be read, until somebody is there."""
+        if self._stdout != asyncio.subprocess.PIPE:
+            await self._answering()
+            return
+        async with self._within("tell its address"), self._told:
+            await self._told.wait_for(lambda: self.url or self._readers[-1].done())
+        assert self.url, self._story("it ended before it listened")
+
+    async def _answering(self) -> None:
+        host, _, port = self._address.rpartition(":")
+        async with self._within("listen"):
+            while not self.url:
+                assert self._process is not None
+                assert self._process.returncode is None, self._story("it ended before it listened")
+                with contextlib.suppress(ConnectionRefusedError):
+                    _, writer = await asyncio.open_connection(host, int(port))
+                    writer.close()
+                    self.url, self.port = f"http://{self._address}", int(port)
+                await asyncio.sleep(0.02)
+
+    async def logged(self, name: str, **fields: object) -> dict[str, Any]:
+        """Wait for an event of the log, with these fields."""
+        wanted = {"event": name, **fields}
+
+        def found() -> list[dict[str, Any]]:
+            return [event for event in self.events if wanted.items() <= event.items()]
+
+        async with self._within(f"log {wanted}"), self._told:
+            await self._told.wait_for(lambda: found() or self._readers[-1].done())
+        assert found(), self._story(f"it ended without logging {wanted}")
+        return found()[0]
+
+    async def ready(self) -> None:
+        """Wait until it is ready; a process is polled, it cannot tell by itself."""
+        async with self._within("become ready"), aiohttp.ClientSession() as session:
+            while True:
+                async with session.get(f"{self.url}/health/ready") as answer:
+                    if answer.status == 200:
+                        self.ready_after = time.monotonic() - self._began
+                        return
+                await asyncio.sleep(0.02)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def ended(self, limit: float = LIMIT) -> int:
+        """Wait until it has ended by itself; its exit code, negative for the signal that killed it."""
+        assert self._process is not None
+        async with self._within("end", limit):
+            code = await self._process.wait()
+            await asyncio.gather(*self._readers)
+        return code
+
+    async def stop(self) -> int:
+        """End it as a service manager does; its exit code."""
+        self.send(signal.SIGTERM)
+        return await self.ended()
+
+    async def kill(self) -> None:
+        """kill -9, if it still runs."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+        if self._process is not None:
+            await self._process.wait()
+            await asyncio.gather(*self._readers)
+
+    @contextlib.asynccontextmanager
+    async def _within(self, what: str, limit: float = LIMIT) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(limit):
+                yield
+        except TimeoutError as error:
+            raise AssertionError(self._story(f"it did not {what} within {limit:g} s")) from error
+
+    def _story(self, problem: str) -> str:
+        return "\n".join((problem, "stdout:", *self.output[-50:], "stderr:", *self.errors[-50:]))
