@@ -103,13 +103,14 @@ class Catalog:
 
     async def add(self, facts: PackageFacts) -> bool:
         """Add a package that is held now, or replace what was known of it; False if that failed."""
-        return await self._change([facts], ())
+        return await self.change([facts], ())
 
     async def remove(self, identity: PackageIdentity) -> bool:
         """Remove a package that is no longer held; False if that failed."""
-        return await self._change((), [identity])
+        return await self.change((), [identity])
 
-    async def _change(self, add: Collection[PackageFacts], remove: Collection[PackageIdentity]) -> bool:
+    async def change(self, add: Collection[PackageFacts], remove: Collection[PackageIdentity]) -> bool:
+        """Add (or replace) and remove several at once; False if that failed."""
         try:
             await self._file.write(self._put_and_note, add, remove)
         except CatalogUnavailable:
@@ -123,6 +124,15 @@ class Catalog:
         if self._syncing.locked():
             self._touched.update(remove, (facts.identity for facts in add))
         rows.change(connection, add=add, remove=remove)
+
+    async def recorded(self) -> dict[PackageIdentity, tuple[int, float]]:
+        """Size and ``published`` of everything that it has. Raises CatalogUnavailable."""
+        found: dict[PackageIdentity, tuple[int, float]] = {}
+        number = 0
+        while batch := await self._file.read(rows.recorded_after, number, BATCH):
+            number = batch[-1][0]
+            found.update((identity, (size, published)) for _, identity, size, published in batch)
+        return found
 
     # --- synchronisation ---
 

@@ -125,6 +125,21 @@ def identities_after(connection: sqlite3.Connection, number: int, limit: int) ->
     return [(found, PackageIdentity(id_, version)) for found, id_, version in rows]
 
 
+def recorded_after(
+    connection: sqlite3.Connection, number: int, limit: int
+) -> list[tuple[int, PackageIdentity, int, float]]:
+    """The next packages in the order of their numbers, with size and time of publication."""
+    rows = connection.execute(
+        "SELECT number, id, version, size, packed FROM packages JOIN facts USING (number)"
+        " WHERE number > ? ORDER BY number LIMIT ?",
+        (number, limit),
+    )
+    return [
+        (found, PackageIdentity(id_, version), size, unpack(packed).published)
+        for found, id_, version, size, packed in rows
+    ]
+
+
 def count(connection: sqlite3.Connection) -> int:
     """How many packages there are."""
     return int(connection.execute("SELECT count(*) FROM packages").fetchone()[0])

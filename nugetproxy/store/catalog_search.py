@@ -37,17 +37,18 @@ _VERSIONS: Final = """
         AND (:versions IS NULL OR version IN (SELECT value FROM json_each(:versions)))
     ORDER BY ordering
 """
-_TIER: Final = """
-    CASE
-        WHEN packages.id = :name THEN 0
-        WHEN :name <> '' AND substr(packages.id, 1, length(:name)) = :name THEN 1
-        WHEN packages.number IN (SELECT rowid FROM words WHERE words MATCH :in_id) THEN 2
-        ELSE 3
-    END
+_NAMED: Final = """
+    WHEN packages.id = :name THEN 0
+    WHEN :name <> '' AND substr(packages.id, 1, length(:name)) = :name THEN 1
 """
+_IN_ID: Final = "WHEN packages.number IN (SELECT rowid FROM words WHERE words MATCH :in_id) THEN 2"
+_TIER: Final = f"CASE {_NAMED} {_IN_ID} ELSE 3 END"
+_QUICK_TIER: Final = f"CASE {_NAMED} ELSE 2 END"
+"""Right for what is 0 or 1 by it."""
+_PAGE: Final = "SELECT packages.id, packages.name, {tier} AS tier {body} ORDER BY {order} LIMIT :take OFFSET :skip"
 _BROWSE_ORDER: Final = "packages.downloads DESC, packages.id"
-_FOUND_ORDER: Final = f"{_TIER}, bm25(words, {_WEIGHTS}), packages.id"
-_CROWD_ORDER: Final = f"{_TIER}, {_BROWSE_ORDER}"
+_FOUND_ORDER: Final = f"tier, bm25(words, {_WEIGHTS}), packages.id"
+_CROWD_ORDER: Final = f"tier, {_BROWSE_ORDER}"
 _CROWD: Final = 10_000
 """Ids found from which on bm25, at more than 1 us each, is not worth its time: such a search names nothing."""
 
@@ -86,7 +87,7 @@ def _find(
         "take": query.take,
         "skip": query.skip,
     }
-    source, order = "packages", _BROWSE_ORDER
+    source = "packages"
     # A constant, because that is how SQLite recognises the partial indexes.
     where = [f"packages.newest & {1 << _seen(query)}"]
     if expression is not None:
@@ -105,10 +106,20 @@ def _find(
     total = int(connection.execute(f"SELECT count(*) {body}", parameters).fetchone()[0])
     if total <= query.skip or not query.take:
         return total, []
-    if expression is not None:
-        order = _FOUND_ORDER if total < _CROWD else _CROWD_ORDER
-    page = f"SELECT packages.id, packages.name {body} ORDER BY {order} LIMIT :take OFFSET :skip"
-    return total, connection.execute(page, parameters).fetchall()
+    found: list[tuple[str, str, int]] = []
+    for tier, order in _orders(words=expression is not None, crowd=total >= _CROWD):
+        found = connection.execute(_PAGE.format(tier=tier, body=body, order=order), parameters).fetchall()
+        if found[-1][2] < 2:
+            break
+    return total, [(id_, name) for id_, name, _ in found]
+
+
+def _orders(*, words: bool, crowd: bool) -> tuple[tuple[str, str], ...]:
+    """The ways to find and order a page, one after the other until it is full of ids that begin as asked for."""
+    if not words:
+        return (("0", _BROWSE_ORDER),)
+    # In a crowd there are mostly enough of those; then nobody needs to know where else the words are.
+    return ((_QUICK_TIER, _CROWD_ORDER), (_TIER, _CROWD_ORDER)) if crowd else ((_TIER, _FOUND_ORDER),)
 
 
 def _hit(connection: sqlite3.Connection, query: SearchQuery, id_: str) -> Hit:

@@ -246,7 +246,12 @@ async def test_a_crowd_of_hits_keeps_the_id_first(catalog: Catalog, monkeypatch:
     monkeypatch.setattr("nugetproxy.store.catalog_search._CROWD", 3)
     others = [facts(f"Other{number}", description="json") for number in range(5)]
     await catalog.replace_all([facts("Text.Json"), *others, facts("Json.Text"), facts("Json")])
-    assert await ids(catalog, "json") == ["Json", "Json.Text", "Text.Json", *(f"Other{number}" for number in range(5))]
+    whole = ["Json", "Json.Text", "Text.Json", *(f"Other{number}" for number in range(5))]
+    assert await ids(catalog, "json") == whole
+    for skip in range(len(whole)):
+        for take in (1, 2, 5):
+            _, hits = await catalog.search(query("json", skip=skip, take=take))
+            assert [hit.newest.id for hit in hits] == whole[skip : skip + take]
 
 
 # --- autocomplete ---
