@@ -19,6 +19,8 @@ HOLD = 64 * 1024
 connection instead of a complete wrong package, and a package smaller than this gets a proper error status."""
 
 CHUNK = 256 * 1024
+SHARED_FROM = 16 * 1024
+"""Readers at the same offset share one piece; a shorter one would keep them from catching up in large steps."""
 
 
 class Flight:
@@ -38,6 +40,7 @@ class Flight:
         self._staged: Staged | None = None
         self._size = 0
         self._out = False
+        self._last = (-1, b"")
         self._grew = asyncio.Event()
 
     @property
@@ -107,13 +110,21 @@ class Flight:
             if self.error is not None:
                 raise self.error
             if at < end:
-                piece = await read_at(self._fd(), min(CHUNK, end - at), at)
+                piece = await self._piece(at, min(CHUNK, end - at))
                 at += len(piece)
                 yield piece
             elif self.landed is not None:
                 return
             else:
                 await self._grew.wait()
+
+    async def _piece(self, at: int, count: int) -> bytes:
+        """At most ``count`` bytes from ``at``; the last piece is remembered, as a crowd wants it all at once."""
+        begin, piece = self._last
+        if begin != at or len(piece) > count or len(piece) < min(count, SHARED_FROM):
+            piece = await read_at(self._fd(), count, at)
+            self._last = (at, piece)
+        return piece
 
     def join(self) -> None:
         """One more reader: the file stays open until it leaves."""

@@ -143,7 +143,10 @@ class FsOps:
 
     def fstat(self, fd: int) -> os.stat_result:
         """The state of an open file."""
-        return self.call("fstat", "", os.fstat, fd)
+        try:  # not through ``call``: this one runs on every hit
+            return os.fstat(fd)
+        except OSError as error:
+            raise DiskFailure("fstat", error.errno or errno.EIO) from error
 
     def names(self, path: Path) -> list[str]:
         """The names in a directory, in no order; none if it does not exist."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import structlog
 from aiohttp import web
 from prometheus_client import Counter, Histogram
 
+from nugetproxy import log as logs
 from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import ProxyError, UpstreamFailure
 from nugetproxy.feeds.reply import Reply
@@ -61,7 +61,6 @@ class Access:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._log = structlog.get_logger("nugetproxy.access").bind()
         self._counts: dict[tuple[str, str, int], tuple[Counter, Histogram, Counter]] = {}
 
     def begin(self, request: web.BaseRequest) -> AccessEvent:
@@ -108,7 +107,7 @@ class Access:
             fields["error"] = event.error
         if event.session:
             fields["session"] = event.session
-        self._log.info("request", **fields)
+        logs.emit("request", fields)
 
 
 def _size(response: web.StreamResponse | None) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Coroutine
 from email.utils import formatdate
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -15,6 +17,8 @@ from nugetproxy.caching.conditions import Selection, select
 from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.reply import FlightBody, HeldBody, Reply
 from nugetproxy.metrics import Metrics
+from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.held import HeldPackage
 from nugetproxy.store.reading import read_at
 from nugetproxy.web.kernelcopy import send_file
 
@@ -79,15 +83,23 @@ class Sender:
         self, request: web.BaseRequest, body: HeldBody, selection: Selection, headers: CIMultiDict[str]
     ) -> web.StreamResponse:
         start, stop = _span(selection, body.size)
-        if stop - start <= INLINE_BYTES:
-            content = await read_at(body.held.fd, stop - start, start)
-            if len(content) == stop - start:
-                return web.Response(status=selection.status, headers=headers, body=content)
+        if body.size <= INLINE_BYTES:
+            content = await self._small(body.held)
+            return web.Response(status=selection.status, headers=headers, body=content[start:stop])
         response = web.StreamResponse(status=selection.status, headers=headers)
         response.content_length = stop - start
         await response.prepare(request)
         await self._or_cut(request, self._copy(request, body, start, stop))
         return response
+
+    async def _small(self, held: HeldPackage) -> bytes:
+        """The whole of a small package; kept with its descriptor, which the folder watches for changes."""
+        if held.content is None:
+            content = await read_at(held.fd, held.size, 0)
+            if len(content) != held.size:
+                raise DiskFailure("read", errno.EIO, held.identity.nupkg_name)
+            held.content = content
+        return held.content
 
     async def _copy(self, request: web.BaseRequest, body: HeldBody, start: int, stop: int) -> None:
         transport = request.transport
@@ -172,6 +184,11 @@ def _span(selection: Selection, size: int) -> tuple[int, int]:
     return (selection.start, selection.stop) if selection.status == 206 else (0, size)
 
 
+@lru_cache(maxsize=4096)
+def _http_date(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
+
+
 def _headers(reply: Reply, selection: Selection) -> CIMultiDict[str]:
     headers: CIMultiDict[str] = CIMultiDict(
         {
@@ -184,7 +201,7 @@ def _headers(reply: Reply, selection: Selection) -> CIMultiDict[str]:
     if reply.etag is not None:
         headers[hdrs.ETAG] = reply.etag
     if reply.modified is not None:
-        headers[hdrs.LAST_MODIFIED] = formatdate(int(reply.modified), usegmt=True)
+        headers[hdrs.LAST_MODIFIED] = _http_date(int(reply.modified))
     if reply.age is not None:
         headers[hdrs.AGE] = str(max(0, int(reply.age)))
     if reply.negotiated:
