@@ -21,8 +21,10 @@ from nugetproxy.engine.prober import Prober
 from nugetproxy.engine.scrub import Scrub
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.folder_feed import FolderFeed
 from nugetproxy.feeds.push import Push, PushSettings
 from nugetproxy.feeds.rendering import HotPages
+from nugetproxy.feeds.sides import NoWrites
 from nugetproxy.feeds.synthesis import Synthesis
 from nugetproxy.log import register_secret
 from nugetproxy.metrics import Metrics
@@ -30,6 +32,7 @@ from nugetproxy.store.catalog import Catalog
 from nugetproxy.store.entries import DiskEntries
 from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.library import Library
 from nugetproxy.store.lock import DirectoryLock
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.settings import UpstreamSettings
@@ -40,6 +43,8 @@ from nugetproxy.web.sending import Sender
 from nugetproxy.web.writes import Writes
 
 log = structlog.get_logger(__name__)
+
+NO_WRITES = NoWrites("This feed is a folder of packages; copy packages into it, or remove them there, instead.")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,6 +60,9 @@ class App:
     ops: Ops
     metrics: Metrics
     feeds: Mapping[str, Feed]
+    """Those with a remote upstream, by name."""
+    folders: Mapping[str, FolderFeed]
+    """Those that are a folder of packages, by name."""
     entries: DiskEntries
     lock: DirectoryLock
     tasks: Tasks
@@ -68,6 +76,8 @@ class App:
         for feed in self.feeds.values():
             await feed.packages.folder.prepare()
             await feed.packages.catalog.open(self.config.cache.path / feed.name / "catalog.db")
+        for folder in self.folders.values():
+            await folder.library.open(self.config.cache.path / folder.name)
         return self
 
     def start_background(self) -> None:
@@ -79,6 +89,8 @@ class App:
             secure = self.config.server.public_url.startswith("https:")
             self.tasks.start(feed.begin(secure=secure), name=f"service index of {feed.name}")
             self.tasks.start(feed.packages.keep_catalog(), name=f"catalog of {feed.name}")
+        for folder in self.folders.values():
+            self.tasks.start(folder.watch(), name=f"folder {folder.name}")
 
     async def __aexit__(self, *_: object) -> None:
         await self.tasks.stop()
@@ -88,6 +100,8 @@ class App:
             await feed.upstream.close()
             await feed.packages.folder.close()
             await feed.packages.catalog.close()
+        for folder in self.folders.values():
+            await folder.library.close()
         await self.entries.close()
         await asyncio.to_thread(self.lock.release)
 
@@ -98,8 +112,12 @@ def build(
     clock: Clock | None = None,
     fs: FsOps | None = None,
     resolver: AbstractResolver | None = None,
+    jitter: float = 0.1,
 ) -> App:
-    """The application for ``config``; the other arguments are seams for tests."""
+    """The application for ``config``; the other arguments are seams for tests.
+
+    ``jitter`` is the part by which freshness may be shortened, so that a crowd's documents do not expire at once.
+    """
     fs = fs or FsOps()
     metrics = Metrics()
     shared = _Shared(
@@ -107,15 +125,20 @@ def build(
         clock=clock or Clock(),
         fs=fs,
         resolver=resolver,
+        jitter=jitter,
         metrics=metrics,
         tasks=Tasks(),
         entries=DiskEntries(metrics=metrics, fs=fs),
         pages=HotPages(config.cache.hot_memory // 2),
     )
-    built = {name: _publish(name, upstream, shared) for name, upstream in config.upstreams.items()}
-    feeds = {name: one.feed for name, one in built.items()}
+    remote = {name: _remote(name, one, shared) for name, one in config.upstreams.items() if one.folder is None}
+    feeds = {name: one.feed for name, one in remote.items()}
+    folders = {
+        name: _folder_feed(name, one.folder, shared) for name, one in config.upstreams.items() if one.folder is not None
+    }
+    built = {name: remote.get(name) or Published(folders[name], NO_WRITES) for name in config.upstreams}
     addresses = _addresses(config)
-    ops = Ops(feeds, metrics, metrics_from=config.server.metrics_from)
+    ops = Ops({name: one.feed for name, one in built.items()}, metrics, metrics_from=config.server.metrics_from)
     edge = Edge(
         {"/": next(iter(built.values())), **{f"/{name}/": one for name, one in built.items()}},
         addresses=addresses,
@@ -124,23 +147,17 @@ def build(
         ops=ops,
         metrics=metrics,
     )
-    housekeeping = Housekeeping(
-        tuple(feed.packages for feed in feeds.values()),
-        shared.entries,
-        max_packages=config.cache.max_size,
-        max_documents=config.cache.max_documents,
-        clock=shared.clock,
-    )
     return App(
         config=config,
         edge=edge,
         ops=ops,
         metrics=metrics,
         feeds=feeds,
+        folders=folders,
         entries=shared.entries,
         lock=DirectoryLock(config.cache.path, forced=config.cache.force_network_filesystem),
         tasks=shared.tasks,
-        housekeeping=housekeeping,
+        housekeeping=_housekeeping(feeds, shared),
         prober=Prober(tuple(feed.upstream for feed in feeds.values()), shared.clock),
         scrub=Scrub(
             tuple(feed.packages for feed in feeds.values()),
@@ -160,14 +177,41 @@ class _Shared:
     clock: Clock
     fs: FsOps
     resolver: AbstractResolver | None
+    jitter: float
     metrics: Metrics
     tasks: Tasks
     entries: DiskEntries
     pages: HotPages
 
 
-def _publish(name: str, upstream: Upstream, shared: _Shared) -> Published:
-    """The feed of one upstream, with its write side."""
+def _housekeeping(feeds: Mapping[str, Feed], shared: _Shared) -> Housekeeping:
+    return Housekeeping(
+        tuple(feed.packages for feed in feeds.values()),
+        shared.entries,
+        max_packages=shared.config.cache.max_size,
+        max_documents=shared.config.cache.max_documents,
+        clock=shared.clock,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Remote(Published):
+    """The feed of a remote upstream, with its write side."""
+
+    feed: Feed
+    push: Push
+
+
+def _folder_feed(name: str, root: Path, shared: _Shared) -> FolderFeed:
+    """The feed of a folder of packages."""
+    clock = shared.clock
+    catalog = Catalog(fs=shared.fs, clock=clock)
+    library = Library(name, root, catalog, fs=shared.fs, metrics=shared.metrics, clock=clock)
+    return FolderFeed(name, library=library, synthesis=Synthesis(name, catalog), clock=clock)
+
+
+def _remote(name: str, upstream: Upstream, shared: _Shared) -> _Remote:
+    """The feed of one remote upstream, with its write side."""
     config, clock, metrics, tasks = shared.config, shared.clock, shared.metrics, shared.tasks
     root = config.cache.path / name
     client = UpstreamClient(_settings(name, upstream, config), clock=clock, metrics=metrics, resolver=shared.resolver)
@@ -179,6 +223,7 @@ def _publish(name: str, upstream: Upstream, shared: _Shared) -> Published:
         metrics=metrics,
         tasks=tasks,
         offline=upstream.offline,
+        jitter=shared.jitter,
         hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
     )
     folder = PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name)
@@ -200,7 +245,7 @@ def _publish(name: str, upstream: Upstream, shared: _Shared) -> Published:
     settings = PushSettings(
         push=upstream.push, delete=upstream.delete, offline=upstream.offline, max_bytes=config.limits.push
     )
-    return Published(feed, Push(client, cache, feed.services, settings=settings, spool=root / "staging"))
+    return _Remote(feed, Push(client, cache, feed.services, settings=settings, spool=root / "staging"))
 
 
 def _addresses(config: Config) -> PublicAddresses:

@@ -61,6 +61,9 @@ def source_line(name: str, url: str) -> str:
 
 def _facts(config: Config) -> Iterator[str]:
     for name, upstream in config.upstreams.items():
+        if upstream.folder is not None:
+            yield f"Serving {name}: the packages in {upstream.folder}"
+            continue
         state = " (offline: only what is stored)" if upstream.offline else ""
         yield f"Proxying {name}: {safe_url(upstream.url)}{state}"
     yield f"Storing in {config.cache.path} (packages up to {size_text(config.cache.max_size)})"

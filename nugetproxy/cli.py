@@ -57,7 +57,10 @@ def serve(
     ] = None,
     upstream: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="A service index, instead of the configured upstreams; may be repeated."),
+        typer.Option(
+            metavar="URL|DIR",
+            help="A service index, or a folder of packages, instead of the configured upstreams; may be repeated.",
+        ),
     ] = None,
     cache_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where packages and documents are kept.")

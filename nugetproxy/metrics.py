@@ -38,6 +38,8 @@ class Metrics:
         self.rejected = self._counter("rejected", "Requests refused at the edge.", "reason")
         self.store_bytes = self._gauge("store_bytes", "Bytes held on disk.", "part")
         self.store_packages = self._gauge("store_packages", "Packages held on disk.")
+        self.folder_packages = self._gauge("folder_packages", "Packages in a folder upstream.", "upstream")
+        self.folder_skipped = self._gauge("folder_skipped", "Files in a folder upstream that are skipped.", "upstream")
         self.evicted_bytes = self._counter("evicted_bytes", "Bytes removed to make room.")
         self.disk_errors = self._counter("disk_errors", "Failed disk operations.", "op", "errno")
         self.quarantined = self._counter("quarantined", "Damaged files set aside.", "reason")

@@ -44,8 +44,9 @@ def load(
 ) -> Config:
     """The configuration from flags, then ``NUGETPROXY_...`` variables, then ``file``, then the defaults.
 
-    ``upstreams`` are service index URLs; when given, they replace all configured upstreams. ``offline`` is for all
-    of them. ``environ`` is the process's environment unless given. Raises ConfigError with one line per problem.
+    ``upstreams`` are service index URLs or folders of packages; when given, they replace all configured upstreams.
+    ``offline`` is for all of them. ``environ`` is the process's environment unless given. Raises ConfigError with one
+    line per problem.
     """
     environ = os.environ if environ is None else environ
     flags = flags_layer(listen, tuple(upstreams), cache_dir)

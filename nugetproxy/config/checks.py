@@ -23,7 +23,25 @@ def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> t
             f"{', '.join(credentialed)} with your credentials; listen on 127.0.0.1 behind a front proxy that asks who "
             "they are, or set server.allow_anonymous = true if everybody there may read it"
         )
-    return tuple(found)
+    return (*found, *(line for name, upstream in config.upstreams.items() for line in _folder(name, upstream, config)))
+
+
+NOT_FOR_FOLDERS = ("username", "password", "headers", "hosts", "credential_origins", "ca_file")
+
+
+def _folder(name: str, upstream: Upstream, config: Config) -> Iterator[str]:
+    """What is wrong with an upstream that is a folder of packages."""
+    folder = upstream.folder
+    if folder is None:
+        return
+    table = dotted(("upstreams", name))
+    for key in NOT_FOR_FOLDERS:
+        if getattr(upstream, key):
+            yield f"{table}.{key}: has no effect on a folder of packages"
+    if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
+        yield f"{table}.url: {folder} is not a folder that can be read"
+    elif config.cache.path.resolve().is_relative_to(folder.resolve()):
+        yield f"cache.directory: {config.cache.path} lies in the folder of upstream {name}, which is never written to"
 
 
 def _upstream(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from nugetproxy.config.places import derive_name
+from nugetproxy.config.places import derive_name, place_or_url
 from nugetproxy.errors import ConfigError
 
 Tree: TypeAlias = dict[str, Any]
@@ -102,9 +102,9 @@ def _read(text: str) -> Any:
 
 
 def flags_layer(listen: str | None, upstreams: tuple[str, ...], cache_dir: str | None) -> Layer:
-    """The values of the command line; ``upstreams`` are URLs, the first one is published at ``/v3/``.
+    """The values of the command line; ``upstreams`` are URLs or folders, the first one is published at ``/v3/``.
 
-    Raises ConfigError when a URL is malformed.
+    Raises ConfigError when a URL is malformed, or neither that nor a folder.
     """
     values: Tree = {}
     spelled: dict[Key, str] = {}
@@ -115,7 +115,7 @@ def flags_layer(listen: str | None, upstreams: tuple[str, ...], cache_dir: str |
         values["cache"] = {"directory": cache_dir}
         spelled["cache", "directory"] = "--cache-dir"
     try:
-        named = {derive_name(url): {"url": url} for url in upstreams}
+        named = {derive_name(url): {"url": url} for url in map(place_or_url, upstreams)}
     except ValueError as error:
         raise ConfigError((f"--upstream: {error}",)) from error
     if named:

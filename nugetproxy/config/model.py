@@ -31,7 +31,7 @@ from nugetproxy.config.fields import (
     UpstreamUrl,
     Wait,
 )
-from nugetproxy.config.places import Address, parse_network
+from nugetproxy.config.places import Address, folder_of, parse_network
 from nugetproxy.config.secrets import Secret, parse_header_value
 from nugetproxy.config.units import GIB, MIB
 from nugetproxy.nuget.policies import POLICIES, Kind
@@ -118,7 +118,7 @@ class Limits(Section):
 
 
 class Upstream(Section):
-    """One remote feed; durations in seconds."""
+    """One remote feed, or a folder of packages; durations in seconds."""
 
     url: UpstreamUrl
     username: str = ""
@@ -147,6 +147,11 @@ class Upstream(Section):
         if not isinstance(value, Mapping) or not all(isinstance(text, str | Secret) for text in value.values()):
             raise ValueError('must be a table of texts, such as { "X-Team" = "build" }')
         return {name: text if isinstance(text, Secret) else _header(name, text) for name, text in value.items()}
+
+    @property
+    def folder(self) -> Path | None:
+        """The folder of packages that this is instead of a remote feed."""
+        return folder_of(self.url)
 
     @property
     def has_credentials(self) -> bool:

@@ -6,8 +6,9 @@ import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -98,9 +99,35 @@ def split_url(text: str) -> SplitResult:
 
 
 def parse_url(text: str) -> str:
-    """An upstream's service index URL, unchanged; raises ValueError."""
-    split_url(text)
+    """An upstream's service index URL, or the place of a folder of packages, unchanged; raises ValueError."""
+    if folder_of(text) is None:
+        split_url(text)
     return text
+
+
+def place_or_url(text: str) -> str:
+    """What the command line says: an existing folder, also a relative one, as an absolute path, anything else as is.
+
+    Raises ValueError for what looks like the path of a folder that does not exist.
+    """
+    if ":" in text.partition("/")[0]:
+        return text
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise ValueError("neither an absolute URL, as https://host/v3/index.json, nor a folder that exists")
+    return str(folder.absolute())
+
+
+def folder_of(text: str) -> Path | None:
+    """The folder that an upstream's ``file:`` URL or absolute path names; None for other URLs; raises ValueError."""
+    if text.startswith(("/", "~/")):
+        return Path(text).expanduser()
+    if not text.lower().startswith("file:"):
+        return None
+    parts = urlsplit(text)
+    if parts.netloc.lower() not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
+        raise ValueError("the URL of a folder is written as file:///path/to/packages")
+    return Path(unquote(parts.path))
 
 
 def parse_public_url(text: str) -> str:
@@ -134,6 +161,9 @@ def parse_name(text: str) -> str:
 
 def safe_url(url: str) -> str:
     """``url`` without user information, query, fragment: fit to be printed."""
+    folder = folder_of(url)
+    if folder is not None:
+        return str(folder)
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
@@ -142,8 +172,12 @@ def derive_name(url: str) -> str:
     """A readable name for the upstream at ``url``, the same every time; different URLs get different names.
 
     "nuget.org" for nuget.org's own index; else the host, the port if unusual, and what is unusual in the path,
-    with a short digest wherever turning it into a name lost something.
+    with a short digest wherever turning it into a name lost something. A folder is called as its last part is, with
+    a digest of the whole path.
     """
+    folder = folder_of(url)
+    if folder is not None:
+        return _with_digest(re.sub(r"[^a-z0-9._-]+", "-", folder.name.lower()).strip("-._") or "folder", str(folder))
     parts = split_url(url)
     path = _USUAL_ENDING.sub("", parts.path)
     if parts.hostname == "api.nuget.org" and not path and parts.port is None and not parts.query:
@@ -154,4 +188,8 @@ def derive_name(url: str) -> str:
     faithful = plain == name and "-" not in path and not parts.query and "//" not in parts.path
     if faithful and name not in RESERVED_NAMES:
         return name
-    return f"{name[:55]}-{hashlib.blake2b(url.encode(), digest_size=4).hexdigest()}"
+    return _with_digest(name, url)
+
+
+def _with_digest(name: str, whole: str) -> str:
+    return f"{name[:55]}-{hashlib.blake2b(whole.encode(), digest_size=4).hexdigest()}"

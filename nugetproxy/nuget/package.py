@@ -116,6 +116,25 @@ def read_member(file: BinaryIO, path: str, limit: int) -> bytes | None:
         return read_entry(archive, found, limit)
 
 
+def check_entries(file: BinaryIO) -> None:
+    """Compare the checksum of every entry, reading all of them; raises InvalidPackage, as ``open_archive`` does.
+
+    Entries that are compressed in an unusual way, or more than ``MAX_RATIO`` times, are not looked into.
+    """
+    with open_archive(file) as archive:
+        for info in archive.infolist():
+            usual = info.compress_type in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+            small = info.file_size <= max(FREE_SIZE, MAX_RATIO * info.compress_size)
+            if not usual or not small or info.flag_bits & _ENCRYPTED:
+                continue
+            try:
+                with archive.open(info) as stream:
+                    while stream.read(2**18):
+                        pass
+            except _ZIP_ERRORS as error:
+                raise _broken(f"{info.filename[:100]!r} is damaged ({error})") from error
+
+
 def _comparable(path: str) -> str:
     return unquote(path).replace("\\", "/").removeprefix("./").lstrip("/").lower()
 

@@ -13,8 +13,7 @@ from aiohttp import hdrs, web
 
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError
 from nugetproxy.feeds.downloads import downloaded, is_download
-from nugetproxy.feeds.feed import Feed
-from nugetproxy.feeds.push import Push
+from nugetproxy.feeds.sides import ReadSide, WriteSide
 from nugetproxy.feeds.view import View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.routes import parse_route
@@ -36,8 +35,8 @@ _GZIP = re.compile(r"(?:^|,)\s*(?:gzip|x-gzip|\*)\s*(?:;\s*q=(?P<q>[0-9.]+))?\s*
 class Published:
     """One feed with both of its sides."""
 
-    feed: Feed
-    push: Push
+    feed: ReadSide
+    push: WriteSide
 
 
 class Edge:

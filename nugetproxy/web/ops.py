@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
-from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.sides import ReadSide
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.public import Network
@@ -25,7 +25,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Ops:
     """``/health/live``, ``/health/ready`` and ``/metrics``."""
 
-    def __init__(self, feeds: Mapping[str, Feed], metrics: Metrics, *, metrics_from: Iterable[Network]) -> None:
+    def __init__(self, feeds: Mapping[str, ReadSide], metrics: Metrics, *, metrics_from: Iterable[Network]) -> None:
         """``feeds`` by name; ``metrics_from`` are the networks that may read ``/metrics`` directly."""
         self._feeds = feeds
         self._metrics = metrics
@@ -51,7 +51,7 @@ class Ops:
         if self.draining:
             reasons.insert(0, "stopping")
         upstreams = {
-            name: {origin: state.phase for origin, state in feed.upstream.breakers().items()}
+            name: {origin: state.phase for origin, state in feed.breakers().items()}
             for name, feed in self._feeds.items()
         }
         body = {"ready": not reasons, "reasons": reasons, "breakers": upstreams}
@@ -73,7 +73,7 @@ class Ops:
         return any(peer in network for network in self._metrics_from)
 
 
-async def _unready(feed: Feed) -> str:
+async def _unready(feed: ReadSide) -> str:
     try:
         async with asyncio.timeout(READY_SECONDS):
             await feed.ready()

@@ -12,8 +12,7 @@ from multidict import CIMultiDict
 
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import BadRequest, ProxyError
-from nugetproxy.feeds.feed import Feed
-from nugetproxy.feeds.push import Push
+from nugetproxy.feeds.sides import ReadSide, WriteSide
 from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
@@ -35,7 +34,9 @@ class Writes:
         self._addresses = addresses
         self._body_timeout = body_timeout
 
-    async def respond(self, request: web.BaseRequest, feed: Feed, push: Push, route: Route) -> web.StreamResponse:
+    async def respond(
+        self, request: web.BaseRequest, feed: ReadSide, push: WriteSide, route: Route
+    ) -> web.StreamResponse:
         """Upstream's own answer, or an error that says whether the write may have happened.
 
         The client's body is read to its end (within bounds) before any answer: a client that is cut off while it
@@ -84,7 +85,7 @@ class Writes:
                     if left < 0:
                         return
 
-    def _audit(self, request: web.BaseRequest, feed: Feed, route: Route, result: str, status: int) -> None:
+    def _audit(self, request: web.BaseRequest, feed: ReadSide, route: Route, result: str, status: int) -> None:
         """Who wrote what, with which result; never the key."""
         wanted = operation(request.method, route)
         audit.info(
