@@ -15,6 +15,9 @@ from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Validators
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.checks import check
+from nugetproxy.nuget.exactjson import InvalidDocument
+from nugetproxy.nuget.policies import Kind
 from nugetproxy.upstream.answers import Download, Head, Sent
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
@@ -138,7 +141,8 @@ class UpstreamClient:
     async def probe(self, origin: str, *, seconds: float) -> None:
         """Find out, within ``seconds``, whether an origin whose breaker is open answers again.
 
-        The service index tells most; of other origins any answer will do. A probe that hangs counts as failed.
+        The service index tells most, if it is one (a login page is not); of other origins any answer will do. A probe
+        that hangs counts as failed.
         """
         if not self._wire.breakers.invite(origin):
             return
@@ -147,7 +151,18 @@ class UpstreamClient:
         request = Request(lane=Lane.DOCUMENTS, method="GET", headers={"Accept": "*/*", "Accept-Encoding": "gzip"})
         with suppress(UpstreamFailure):
             async with self._wire.read(request, self._wire.url(url), seconds) as response:
-                await response.drain()
+                if url == index and response.status == 200:
+                    await self._check_index(response)
+                else:
+                    await response.drain()
+
+    async def _check_index(self, response: Response) -> None:
+        """Raises UpstreamFailure (INVALID_CONTENT) where a service index should be but is none."""
+        most = self._settings.max_document
+        try:
+            check(Kind.INDEX, await self._decoded(response, await response.read(most), most))
+        except InvalidDocument as problem:
+            raise response.refuse(Reason.INVALID_CONTENT, str(problem)) from problem
 
     def breakers(self) -> Mapping[str, BreakerState]:
         """By origin, those that are not quietly closed."""

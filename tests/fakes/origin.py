@@ -101,6 +101,7 @@ class Origin:
     port: int = 0
     _server: asyncio.Server | None = None
     _reserved: socket.socket | None = None
+    _fillers: list[socket.socket] = field(default_factory=list)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -123,6 +124,7 @@ class Origin:
 
     async def __aexit__(self, *exc: object) -> None:
         await self.refuse()
+        self._unclog()
         if self._reserved is not None:
             self._reserved.close()
             self._reserved = None
@@ -131,12 +133,14 @@ class Origin:
         """Accept connections (again), on the same port as before."""
         if self._server is not None:
             return
+        self._unclog()
         bound, self._reserved = self._reserved or self._bind(), None
         self.port = bound.getsockname()[1]
         self._server = await asyncio.start_server(self._connected, sock=bound, ssl=self.ssl, backlog=1024)
 
     async def refuse(self) -> None:
         """Stop listening and drop every connection; the port stays ours, so connects are refused."""
+        self._unclog()
         if self._server is None:
             return
         self._server.close()
@@ -146,6 +150,24 @@ class Origin:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def clog(self) -> None:
+        """Drop every connection; new ones are never made, as the queue of those to be accepted is full."""
+        await self.refuse()
+        assert self._reserved is not None
+        self._reserved.listen(0)
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex((self.host, self.port))
+            self._fillers.append(filler)
+
+    def _unclog(self) -> None:
+        if self._fillers and self._reserved is not None:
+            self._reserved.close()  # with what is in its queue
+            self._reserved = self._bind()
+        while self._fillers:
+            self._fillers.pop().close()
 
     def drop(self, *, reset: bool = False) -> None:
         """End every open connection, by FIN or RST, without a word."""
