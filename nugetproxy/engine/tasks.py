@@ -22,6 +22,10 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
+    def running(self) -> tuple[asyncio.Task[Any], ...]:
+        """Those that have not ended."""
+        return tuple(self._running)
+
     def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Run ``work`` in the background; its result or exception stays with the task."""
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -37,7 +41,7 @@ class Tasks:
 
     async def stop(self) -> None:
         """Cancel whatever still runs and wait for its end."""
-        running = tuple(self._running)
+        running = self.running()
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -32,7 +32,7 @@ class Kind(StrEnum):
     CATALOG_LEAF = "catalog_leaf"
 
 
-_METADATA = Policy(fresh=5 * MINUTE, refresh=0.0, on_error=FOREVER, absent=30 * SECOND)
+_METADATA = Policy(fresh=5 * MINUTE, refresh=HOUR, on_error=FOREVER, absent=30 * SECOND)
 _IMMUTABLE = Policy(fresh=FOREVER, on_error=FOREVER, absent=30 * SECOND)
 
 POLICIES: Mapping[Kind, Policy] = MappingProxyType(
@@ -46,7 +46,7 @@ POLICIES: Mapping[Kind, Policy] = MappingProxyType(
         Kind.LICENSE: _IMMUTABLE,
         Kind.REGISTRATION: _METADATA,
         Kind.REGISTRATION_PAGE: _METADATA,
-        Kind.REGISTRATION_LEAF: Policy(fresh=HOUR, on_error=FOREVER, absent=30 * SECOND),
+        Kind.REGISTRATION_LEAF: Policy(fresh=HOUR, refresh=HOUR, on_error=FOREVER, absent=30 * SECOND),
         Kind.SEARCH: Policy(fresh=2 * MINUTE, on_error=7 * DAY),
         Kind.AUTOCOMPLETE: Policy(fresh=2 * MINUTE, on_error=7 * DAY),
         Kind.SIGNATURES: Policy(fresh=DAY, refresh=DAY, on_error=FOREVER),

@@ -20,6 +20,12 @@ QUICK = {"connect_timeout": "500ms", "read_timeout": "400ms", "document_deadline
 """Upstream times that let a test of a hanging upstream end soon."""
 
 
+FOREGROUND = {
+    kind: {"refresh": "0s"} for kind in ("versions", "registration", "registration_page", "registration_leaf")
+}
+"""Revalidation that clients wait for, as most tests of it want to see; ``policy={}`` gives a test the shipped table."""
+
+
 class Proxy:
     """Starts and stops as often as a test wants, on the same cache directory.
 
@@ -39,8 +45,9 @@ class Proxy:
     ) -> None:
         upstream = {"url": index_url, **QUICK, **tables.pop("upstream", {})}
         server = {"drain": "1s", **tables.pop("server", {})}
+        policy = tables.pop("policy", FOREGROUND)
         cache = {"directory": str(directory), **tables.pop("cache", {})}
-        self.config = Config(upstreams={"up": upstream}, cache=cache, server=server, **tables)
+        self.config = Config(upstreams={"up": upstream}, cache=cache, server=server, policy=policy, **tables)
         self.directory = directory
         self._clock = clock
         self._fs = fs
@@ -51,7 +58,7 @@ class Proxy:
 
     async def start(self) -> None:
         """Open the store and listen."""
-        self.app = build(self.config, clock=self._clock, fs=self._fs, resolver=self._resolver)
+        self.app = build(self.config, jitter=0.0, clock=self._clock, fs=self._fs, resolver=self._resolver)
         await self.app.__aenter__()
         self.client = TestClient(_Server(self.app), trace_configs=[canary.watch()])
         await self.client.start_server()

@@ -1,0 +1,76 @@
+"""Stale-while-revalidate with the shipped policies: a warm restore never waits for upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from nugetproxy.engine.target import Target
+from nugetproxy.nuget.policies import Kind
+from tests.conftest import StartProxy
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+VERSIONS = "/v3/content/acme.a/index.json"
+REGISTRATION = "/v3/registration/gz-semver2/acme.a/index.json"
+
+
+@pytest.fixture
+async def shipped(start_proxy: StartProxy, feed: FakeFeed) -> Proxy:
+    feed.add(make_nupkg("Acme.A", "1.0.0"))
+    return await start_proxy(feed.index_url, policy={})
+
+
+async def settled(proxy: Proxy) -> None:
+    """Wait for what goes on behind the clients' backs."""
+    while len(proxy.app.tasks):
+        await asyncio.gather(*proxy.app.tasks.running(), return_exceptions=True)
+
+
+@pytest.mark.parametrize("path", [VERSIONS, REGISTRATION])
+async def test_a_stale_list_is_served_at_once_while_upstream_hangs(
+    shipped: Proxy, feed: FakeFeed, clock: FakeClock, path: str
+) -> None:
+    first = await (await shipped.client.get(path)).read()
+    clock.advance(20 * 60)
+    await feed.set_mode("hang")
+    answer = await shipped.client.get(path)
+    assert await answer.read() == first
+    assert answer.headers["Cache-Status"] == "nugetproxy; hit; ttl=-900"
+    feed.release()
+
+
+async def test_the_next_client_gets_what_was_fetched_behind_the_first_ones_back(
+    shipped: Proxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    await shipped.client.get(VERSIONS)
+    feed.add(make_nupkg("Acme.A", "2.0.0"))
+    clock.advance(20 * 60)
+    assert (await (await shipped.client.get(VERSIONS)).json()) == {"versions": ["1.0.0"]}
+    await settled(shipped)
+    assert (await (await shipped.client.get(VERSIONS)).json()) == {"versions": ["1.0.0", "2.0.0"]}
+
+
+async def test_after_the_refresh_span_clients_wait_for_upstream(
+    shipped: Proxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    await shipped.client.get(VERSIONS)
+    feed.add(make_nupkg("Acme.A", "2.0.0"))
+    clock.advance(2 * 3600)
+    assert (await (await shipped.client.get(VERSIONS)).json()) == {"versions": ["1.0.0", "2.0.0"]}
+
+
+def test_jitter_is_drawn_from_the_key_over_the_whole_span() -> None:
+    def lot(number: int) -> float:
+        path = f"content/acme.{number}/index.json"
+        return Target(kind=Kind.VERSIONS, path=path, scope="http://feed/v3/index.json").lot
+
+    lots: list[Any] = [lot(number) for number in range(1000)]
+    assert lots == [lot(number) for number in range(1000)]
+    assert min(lots) >= 0
+    assert max(lots) < 1
+    assert 0.4 < sum(lots) / len(lots) < 0.6
