@@ -48,6 +48,7 @@ class Metrics:
         self.index_rebuilds = self._counter("index_rebuilds", "Times the document store was started afresh.")
         self.index_poisoned = self._counter("index_poisoned", "Rows of the document store that were refused.")
         self.index_write_timeouts = self._counter("index_write_timeouts", "Document writes dropped on a lock.")
+        self.logs_dropped = self._gauge("logs_dropped", "Log lines dropped because nobody took them.")
         self.orphans_removed = self._counter("orphans_removed", "Leftovers of a crash removed at start.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from types import MappingProxyType
 
 from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
@@ -22,13 +23,14 @@ from nugetproxy.upstream.answers import Download, Head, Sent
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
 from nugetproxy.upstream.response import Response
-from nugetproxy.upstream.retry import with_retries
+from nugetproxy.upstream.retry import RetryBudget, with_retries
 from nugetproxy.upstream.sessions import Lane
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.urls import UrlDenied, origin_of, parse_url
 from nugetproxy.upstream.wire import Request, Wire
 from nugetproxy.upstream.writes import send_once
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 OFF_LOOP = 64 * 1024
 """Compressed bodies beyond this are decoded in a thread."""
 
@@ -51,16 +53,24 @@ class UpstreamClient:
         self._clock = clock
         self._wire = Wire(settings, clock, metrics, resolver)
         self._retries = metrics.upstream_retries.labels(settings.name)
+        self._retry_budget = RetryBudget()
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
-    async def get(self, url: str, *, validators: Validators = NO_VALIDATORS, limit: int | None = None) -> Answer:
+    async def get(
+        self,
+        url: str,
+        *,
+        validators: Validators = NO_VALIDATORS,
+        limit: int | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Answer:
         """One document: 200 (body decoded, at most ``limit`` bytes), 304 (if ``validators`` were given) or any 4xx.
 
         408 and 429 are no answers. A body without a stated length may have been cut short unnoticed: parse it before
-        believing it.
+        believing it. ``headers`` go along, or instead of our own.
         """
-        headers = {"Accept": "application/json, */*;q=0.8", "Accept-Encoding": "gzip", **_conditions(validators)}
-        request = Request(lane=Lane.DOCUMENTS, method="GET", headers=headers)
+        asked = {"Accept": "application/json, */*;q=0.8", "Accept-Encoding": "gzip", **_conditions(validators)}
+        request = Request(lane=Lane.DOCUMENTS, method="GET", headers={**asked, **headers})
         most = self._settings.max_document if limit is None else limit
         target, seconds = self._wire.url(url), self._budget()
 
@@ -68,12 +78,12 @@ class UpstreamClient:
             async with self._wire.read(request, target, seconds()) as response:
                 return await self._answer(response, validators, most)
 
-        return await with_retries(attempt, self._settings, self._clock, self._retries.inc)
+        return await with_retries(attempt, self._settings, self._clock, self._retry_budget, self._retries.inc)
 
-    async def head(self, url: str) -> Head:
+    async def head(self, url: str, *, headers: Mapping[str, str] = NO_HEADERS) -> Head:
         """What a GET of ``url`` would say: 200 or any 4xx."""
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
-        request = Request(lane=Lane.DOCUMENTS, method="HEAD", headers=headers)
+        asked = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        request = Request(lane=Lane.DOCUMENTS, method="HEAD", headers=asked)
         target, seconds = self._wire.url(url), self._budget()
 
         async def attempt() -> Head:
@@ -88,28 +98,30 @@ class UpstreamClient:
                     url=response.url,
                 )
 
-        return await with_retries(attempt, self._settings, self._clock, self._retries.inc)
+        return await with_retries(attempt, self._settings, self._clock, self._retry_budget, self._retries.inc)
 
     @asynccontextmanager
-    async def download(self, url: str, *, start: int = 0, if_range: str | None = None) -> AsyncIterator[Download]:
+    async def download(
+        self, url: str, *, start: int = 0, if_range: str | None = None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> AsyncIterator[Download]:
         """A package, from byte ``start`` (``if_range``: a strong ETag or a date that must still hold).
 
         Only what happens before the body is tried again; a body that breaks raises, and may be asked for from where it
         broke. Other 4xx than 404 and 410 raise.
         """
-        headers = {"Accept": "*/*", "Accept-Encoding": "identity"}
+        asked = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
         if start:
-            headers["Range"] = f"bytes={start}-"
+            asked["Range"] = f"bytes={start}-"
             if if_range is not None:
-                headers["If-Range"] = if_range
-        request = Request(lane=Lane.PACKAGES, method="GET", headers=headers)
+                asked["If-Range"] = if_range
+        request = Request(lane=Lane.PACKAGES, method="GET", headers=asked)
         target, seconds = self._wire.url(url), self._budget()
 
         async def attempt() -> tuple[AsyncExitStack, Response]:
             stack = AsyncExitStack()
             return stack, await stack.enter_async_context(self._wire.read(request, target, seconds()))
 
-        stack, response = await with_retries(attempt, self._settings, self._clock, self._retries.inc)
+        stack, response = await with_retries(attempt, self._settings, self._clock, self._retry_budget, self._retries.inc)
         async with stack:
             yield self._download(response, start)
 

@@ -65,14 +65,43 @@ def delay(attempt: int, base: float, retry_after: float | None) -> float:
     return jittered if retry_after is None else retry_after + jittered
 
 
+class RetryBudget:
+    """Further tries as a share of first ones, so that retries cannot multiply the load on an upstream in trouble.
+
+    A reserve lets single requests be tried again at once; then one request in ten earns one further try.
+    """
+
+    RESERVE = 20.0
+    SHARE = 0.1
+
+    def __init__(self) -> None:
+        self._left = self.RESERVE
+
+    def earn(self) -> None:
+        """A request is made for the first time."""
+        self._left = min(self.RESERVE, self._left + self.SHARE)
+
+    def spend(self) -> bool:
+        """Whether one more try may be made; if so it is paid for."""
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        return True
+
+
 async def with_retries(
-    attempt: Callable[[], Awaitable[T]], settings: UpstreamSettings, clock: Clock, retried: Callable[[], None]
+    attempt: Callable[[], Awaitable[T]],
+    settings: UpstreamSettings,
+    clock: Clock,
+    budget: RetryBudget,
+    retried: Callable[[], None],
 ) -> T:
     """What ``attempt`` returns, tried up to ``settings.tries`` times within ``settings.document_deadline``.
 
-    ``retried`` is called before each further try. Raises the last try's exception.
+    ``retried`` is called before each further try, which ``budget`` must allow. Raises the last try's exception.
     """
     began = clock.monotonic()
+    budget.earn()
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -80,7 +109,8 @@ async def with_retries(
 
     def stop(state: RetryCallState) -> bool:
         spent = clock.monotonic() - began + state.upcoming_sleep
-        return state.attempt_number >= settings.tries or spent >= settings.document_deadline
+        ended = state.attempt_number >= settings.tries or spent >= settings.document_deadline
+        return ended or not budget.spend()
 
     return await AsyncRetrying(
         sleep=clock.sleep,

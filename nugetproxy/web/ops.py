@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import orjson
 from aiohttp import hdrs, web
 
+from nugetproxy import log as logs
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
 from nugetproxy.feeds.sides import ReadSide
@@ -60,6 +61,7 @@ class Ops:
     async def _exposition(self, request: web.BaseRequest) -> web.Response:
         if not self._may_read_metrics(request):
             raise NotFound("There is no such resource; the feed's service index is /v3/index.json.")
+        self._metrics.logs_dropped.set(logs.dropped())
         return _response(200, await asyncio.to_thread(self._metrics.exposition), METRICS_TYPE)
 
     def _may_read_metrics(self, request: web.BaseRequest) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
-from nugetproxy.upstream.retry import delay, is_retried, parse_retry_after, with_retries
+from nugetproxy.upstream.retry import RetryBudget, delay, is_retried, parse_retry_after, with_retries
 from nugetproxy.upstream.settings import UpstreamSettings
 from tests.fakes.clock import FakeClock
 
@@ -84,7 +84,7 @@ async def tried(clock: FakeClock, *failures: UpstreamFailure) -> tuple[int, Upst
             raise left.pop(0)
 
     try:
-        await with_retries(attempt, SETTINGS, clock, lambda: None)
+        await with_retries(attempt, SETTINGS, clock, RetryBudget(), lambda: None)
     except UpstreamFailure as error:
         return made, error
     return made, None
@@ -101,3 +101,23 @@ async def test_no_wait_beyond_the_deadline() -> None:
     clock, limited = FakeClock(), failure(Reason.RATE_LIMITED, 5.0)
     assert await tried(clock, limited, limited) == (2, limited)
     assert sum(clock.slept) < 10.0
+
+
+def test_a_budget_bounds_further_tries_to_a_tenth() -> None:
+    budget = RetryBudget()
+    reserve = 0
+    while budget.spend():
+        reserve += 1
+    assert reserve == 20
+    paid = 0
+    for _ in range(1000):
+        budget.earn()
+        paid += budget.spend()
+    assert 98 <= paid <= 100
+
+
+def test_unused_budget_does_not_pile_up() -> None:
+    budget = RetryBudget()
+    for _ in range(10_000):
+        budget.earn()
+    assert sum(budget.spend() for _ in range(100)) == 20
