@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import orjson
@@ -89,6 +94,18 @@ def routes_of(package_id: str) -> list[str]:
 
 COMMON = [INDEX, "/v3/query?q=acme&prerelease=true", "/v3/autocomplete?q=acme", "/v3/vulnerabilities/index.json"]
 CATALOG = "/v3/catalog/index.json"
+
+
+def lay_down(packages: Path, package_id: str, version: str, nupkg: bytes) -> None:
+    """Put a package into a folder as NuGet would: the proxy finds it there."""
+    folder = packages / package_id / version
+    folder.mkdir(parents=True)
+    name = f"{package_id}.{version}.nupkg"
+    with zipfile.ZipFile(io.BytesIO(nupkg)) as archive:
+        nuspec = next(entry for entry in archive.namelist() if entry.endswith(".nuspec"))
+        (folder / f"{package_id}.nuspec").write_bytes(archive.read(nuspec))
+    (folder / name).write_bytes(nupkg)
+    (folder / f"{name}.sha512").write_bytes(base64.b64encode(hashlib.sha512(nupkg).digest()))
 
 
 async def links_of(proxy: Proxy) -> list[str]:
