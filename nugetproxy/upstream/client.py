@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import TypeVar
 from types import MappingProxyType
 
 from aiohttp.abc import AbstractResolver
@@ -33,6 +34,8 @@ from nugetproxy.upstream.writes import send_once
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 OFF_LOOP = 64 * 1024
 """Compressed bodies beyond this are decoded in a thread."""
+
+T = TypeVar("T")
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
 
@@ -78,7 +81,7 @@ class UpstreamClient:
             async with self._wire.read(request, target, seconds()) as response:
                 return await self._answer(response, validators, most)
 
-        return await with_retries(attempt, self._settings, self._clock, self._retry_budget, self._retries.inc)
+        return await self._with_retries(attempt)
 
     async def head(self, url: str, *, headers: Mapping[str, str] = NO_HEADERS) -> Head:
         """What a GET of ``url`` would say: 200 or any 4xx."""
@@ -98,7 +101,7 @@ class UpstreamClient:
                     url=response.url,
                 )
 
-        return await with_retries(attempt, self._settings, self._clock, self._retry_budget, self._retries.inc)
+        return await self._with_retries(attempt)
 
     @asynccontextmanager
     async def download(
@@ -121,7 +124,7 @@ class UpstreamClient:
             stack = AsyncExitStack()
             return stack, await stack.enter_async_context(self._wire.read(request, target, seconds()))
 
-        stack, response = await with_retries(attempt, self._settings, self._clock, self._retry_budget, self._retries.inc)
+        stack, response = await self._with_retries(attempt)
         async with stack:
             yield self._download(response, start)
 
@@ -184,6 +187,9 @@ class UpstreamClient:
         """End every connection."""
         await self._wire.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _with_retries(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        return await with_retries(attempt, self._settings, self._clock, self._retry_budget, self._retries.inc)
 
     def _budget(self) -> Callable[[], float]:
         """What is left of the document deadline, in seconds, each time it is called."""
