@@ -69,7 +69,8 @@ def _loose(fs: FsOps, layout: Layout, identity: PackageIdentity) -> Nuspec | Non
     except MissingFile:
         return None
     try:
-        nuspec = parse_nuspec(fs.read(fd, MAX_NUSPEC, 0))
+        # Not just MAX_NUSPEC: to make room for 4 MiB takes longer than to parse what is read.
+        nuspec = parse_nuspec(fs.read(fd, min(fs.fstat(fd).st_size, MAX_NUSPEC), 0))
     except InvalidPackage:
         return None
     finally:
