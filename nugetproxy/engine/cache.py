@@ -151,9 +151,7 @@ class Cache:
         """
         self._leash.put_on(id)
 
-    def _look(
-        self, target: Target, stored: Stored | None, *, offline: bool = False, settled: bool = False
-    ) -> Lookup:
+    def _look(self, target: Target, stored: Stored | None, *, offline: bool = False, settled: bool = False) -> Lookup:
         entry = stored.entry if stored is not None else None
         policy = self._leash.policy(target, entry, self._policies[target.kind])
         if settled:
@@ -167,7 +165,7 @@ class Cache:
 
     def _fetch(self, target: Target, complete: Completion | None) -> tuple[asyncio.Task[Found], bool]:
         """The one fetch of this target that is under way, or a new one; True when it was joined."""
-        epoch = self._leash.epoch(target.id)
+        epoch = self._leash.epoch(target)
         slot = (target.key, epoch)
         task = self._fetches.get(slot)
         if task is not None:
@@ -218,7 +216,7 @@ class Cache:
 
     async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:
         """Store, unless a write came between the question and now: then the answer may be of before it."""
-        if epoch != self._leash.epoch(target.id):
+        if epoch != self._leash.epoch(target):
             return False
         await self._shelf.put(target, entry, body)
         return True

@@ -24,18 +24,23 @@ class Leash:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._epochs: dict[str, int] = {}
+        self._writes = 0
         self._leashed: TTLCache[str, bool] = TTLCache(10_000, LEASH_SECONDS, timer=clock.monotonic)
         self._queries_stale_before = 0.0
 
     def put_on(self, id: str) -> None:
         """``id`` was written to; an empty one means that it is not known which package was."""
         self._epochs[id] = self._epochs.get(id, 0) + 1
+        self._writes += 1
         self._leashed[id] = True
         self._queries_stale_before = self._clock.now()
 
-    def epoch(self, id: str) -> int:
-        """Rises with every write to ``id``: an answer to a question of an older epoch may be of before the write."""
-        return self._epochs.get(id, 0) + self._epochs.get("", 0)
+    def epoch(self, target: Target) -> int:
+        """Rises with every write that may change ``target``: an answer to a question of an older epoch may be of
+        before the write."""
+        if target.kind in QUERIES:
+            return self._writes
+        return self._epochs.get(target.id, 0) + self._epochs.get("", 0)
 
     def policy(self, target: Target, entry: Entry | None, policy: Policy) -> Policy:
         """``policy``, or one under which nothing counts as fresh; stored copies stay usable when upstream fails."""

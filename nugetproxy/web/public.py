@@ -15,7 +15,7 @@ from nugetproxy.errors import UnknownHost
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?")
-_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+_PREFIX = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -58,7 +58,7 @@ class PublicAddresses:
         prefix = headers.get("X-Forwarded-Prefix", "").split(",")[0].strip().rstrip("/")
         if not host:
             host = self._checked(request)
-        if scheme not in {"http", "https"} or _HOST.fullmatch(host) is None or _PREFIX.fullmatch(prefix) is None:
+        if scheme not in {"http", "https"} or not _name(host) or _PREFIX.fullmatch(prefix) is None:
             raise UnknownHost
         # yarl leaves out the default port, as clients do.
         return f"{URL(f'{scheme}://{host}').origin()}{prefix}"
@@ -83,7 +83,16 @@ class PublicAddresses:
 def _name(host: str) -> str:
     """The name in a ``Host`` field, lower case, without port or brackets; empty when it is malformed."""
     match = _HOST.fullmatch(host)
-    return match["name"].lower().strip("[]") if match is not None else ""
+    if match is None or int(match["port"] or 0) > 65535:
+        return ""
+    name = match["name"].lower()
+    if name.startswith("["):
+        name = name.strip("[]")
+        try:
+            ipaddress.IPv6Address(name)
+        except ValueError:
+            return ""
+    return name
 
 
 def _local_address(request: web.BaseRequest) -> str:
