@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -577,3 +578,63 @@ def test_the_connection_limit_leaves_descriptors_for_files(monkeypatch: pytest.M
         monkeypatch.setattr("resource.getrlimit", lambda _, soft=soft: (soft, soft))
         assert load(environ={}).server.connection_limit == expected
     assert load(environ={"NUGETPROXY_SERVER__MAX_CONNECTIONS": "7"}).server.connection_limit == 7
+
+
+class TestFolders:
+    """An upstream may be a folder of packages."""
+
+    def test_a_relative_folder_on_the_command_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "My Packages").mkdir()
+        monkeypatch.chdir(tmp_path)
+
+        config = load(upstreams=["My Packages"], cache_dir=str(tmp_path / "cache"), environ={})
+
+        ((name, upstream),) = config.upstreams.items()
+        assert upstream.folder == tmp_path / "My Packages"
+        assert re.fullmatch(r"my-packages-[0-9a-f]{8}", name)
+
+    @pytest.mark.parametrize("written", ["{}", "file://{}", "FILE://localhost{}"])
+    def test_in_a_file(self, tmp_path: Path, written: str) -> None:
+        folder = tmp_path / "a b"
+        folder.mkdir()
+        place = written.format(str(folder).replace(" ", "%20") if ":" in written else folder)
+        file = tmp_path / "config.toml"
+        file.write_text(f'[upstreams.shelf]\nurl = "{place}"\n')
+
+        config = load(file, cache_dir=str(tmp_path / "cache"), environ={})
+
+        assert config.upstreams["shelf"].folder == folder
+        assert safe_url(place) == str(folder)
+
+    def test_different_folders_have_different_names(self) -> None:
+        assert derive_name("/one/packages") != derive_name("/two/packages")
+        assert derive_name("/one/packages") == derive_name("file:///one/packages")
+
+    @pytest.mark.parametrize(
+        ("table", "problem"),
+        [
+            ({"url": "{root}/none"}, "upstreams.shelf.url: {root}/none is not a folder that can be read"),
+            ({"url": "file://host/share"}, "upstreams.shelf.url: the URL of a folder is written as file:///path"),
+            ({"url": "{root}", "hosts": "x.example"}, "upstreams.shelf.hosts: has no effect on a folder of packages"),
+            ({"url": "packages"}, "upstreams.shelf.url: not an absolute URL"),
+        ],
+    )
+    def test_what_is_wrong_with_one(self, tmp_path: Path, table: dict[str, str], problem: str) -> None:
+        root = tmp_path / "root"
+        root.mkdir()
+        lines = "".join(f'{key} = "{value.format(root=root)}"\n' for key, value in table.items())
+        file = tmp_path / "config.toml"
+        file.write_text(f"[upstreams.shelf]\n{lines}")
+
+        with pytest.raises(ConfigError) as caught:
+            load(file, cache_dir=str(tmp_path / "cache"), environ={})
+
+        assert problem.format(root=root) in str(caught.value)
+
+    def test_the_cache_does_not_lie_in_it(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="never written to"):
+            load(upstreams=[str(tmp_path)], cache_dir=str(tmp_path / "cache"), environ={})
+
+    def test_one_that_does_not_exist(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"--upstream: neither an absolute URL.* nor a folder that exists"):
+            load(upstreams=[str(tmp_path / "none")], environ={})

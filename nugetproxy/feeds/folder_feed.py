@@ -24,6 +24,7 @@ from nugetproxy.store.library import Library
 from nugetproxy.upstream.breaker import BreakerState
 
 WATCH_SECONDS: Final = 3.0
+MAX_WATCH_SECONDS: Final = 15.0
 """Between two looks into the folder; longer where one takes long, so that looking stays a twentieth of the time."""
 PATIENCE_SECONDS: Final = 10.0
 """How long a request waits for a folder that is read for the first time."""
@@ -91,7 +92,8 @@ class FolderFeed:
         while True:
             began = self._clock.monotonic()
             await self.library.look()
-            await self._clock.sleep(max(WATCH_SECONDS, 20 * (self._clock.monotonic() - began)))
+            took = self._clock.monotonic() - began
+            await self._clock.sleep(min(max(WATCH_SECONDS, 20 * took), MAX_WATCH_SECONDS))
 
     async def _wait(self, kind: Kind | None) -> None:
         """Until the folder was read as far as ``kind`` needs it; raises UpstreamFailure when that takes too long."""

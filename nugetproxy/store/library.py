@@ -37,7 +37,9 @@ BATCH: Final = 250
 YOUNG_SECONDS: Final = 300.0
 """How long a file that is no package is looked at again and again: it may be a copy that takes its time."""
 FULL_SECONDS: Final = 60.0
-"""Between two looks at every file; the ones between see what directories tell."""
+"""Between two looks at every file, at least; the ones between see what directories tell."""
+FULL_SHARE: Final = 40
+"""How many times longer than such a look the time to the next one is."""
 MISS_SECONDS: Final = 0.5
 """Between two looks that misses cause."""
 
@@ -75,7 +77,7 @@ class Library:
         self._bereft: set[PackageIdentity] = set()
         self._suspects: set[str] = set()
         self._looked: float | None = None
-        self._full = 0.0
+        self._next_full = 0.0
         self._ready = False
 
     @property
@@ -119,7 +121,7 @@ class Library:
 
     async def _look(self) -> None:
         began = self._clock.monotonic()
-        full = self._looked is None or began - self._full >= FULL_SECONDS
+        full = self._looked is None or began >= self._next_full
         unsettled = self._index.unsettled(time.time(), YOUNG_SECONDS)
         again = (*unsettled, *self._suspects)
         try:
@@ -142,7 +144,9 @@ class Library:
             return
         finally:
             self._looked = self._clock.monotonic()
-        self._full = began if full else self._full
+        if full:
+            took = self._clock.monotonic() - began
+            self._next_full = began + max(FULL_SECONDS, FULL_SHARE * took)
         self._metrics.folder_packages.labels(self.name).set(len(self._index))
         self._metrics.folder_skipped.labels(self.name).set(self._index.refused)
         if seen.changed or seen.gone:

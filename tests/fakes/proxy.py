@@ -29,8 +29,8 @@ FOREGROUND = {
 class Proxy:
     """Starts and stops as often as a test wants, on the same cache directory.
 
-    ``tables`` are configuration tables by name; ``upstream`` in them adds to the one upstream's table. ``fs`` and
-    ``resolver`` replace the file system and the name look-ups.
+    ``tables`` are configuration tables by name; ``upstream`` in them adds to the first upstream's table, ``upstreams``
+    are further ones. ``fs`` and ``resolver`` replace the file system and the name look-ups.
     """
 
     def __init__(
@@ -44,10 +44,12 @@ class Proxy:
         **tables: Any,
     ) -> None:
         upstream = {"url": index_url, **QUICK, **tables.pop("upstream", {})}
+        tables = {"symbols": {"urls": []}, "tools": {"url": ""}, **tables}
         server = {"drain": "1s", **tables.pop("server", {})}
         policy = tables.pop("policy", FOREGROUND)
         cache = {"directory": str(directory), **tables.pop("cache", {})}
-        self.config = Config(upstreams={"up": upstream}, cache=cache, server=server, policy=policy, **tables)
+        upstreams = {"up": upstream, **tables.pop("upstreams", {})}
+        self.config = Config(upstreams=upstreams, cache=cache, server=server, policy=policy, **tables)
         self.directory = directory
         self._clock = clock
         self._fs = fs
