@@ -183,7 +183,8 @@ class Packages:
             facts = PackageFacts.of(nuspec, published=held.modified, size=held.size)
             self._tasks.start(self.catalog.add(facts), name=f"catalog {identity.nupkg_name}")
             if pinned is None:
-                await self._pins.put(identity, held.sha512)
+                # Not waited for: where the documents are locked by someone else, the package is held all the same.
+                self._tasks.start(self._pins.put(identity, held.sha512), name=f"pin {identity.nupkg_name}")
         finally:
             held.release()
         return held

@@ -104,6 +104,8 @@ def open_writer(path: Path) -> sqlite3.Connection:
 
     Raises UnsoundCatalog for a file that is not ours, sqlite3.Error, OSError.
     """
+    if path.is_dir():  # to SQLite this would look like trouble with the disk
+        raise UnsoundCatalog("a directory lies in its place")
     with contextlib.suppress(FileExistsError):  # SQLite would let others of the machine read it
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)
