@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 import structlog
 from aiohttp.abc import AbstractResolver
@@ -18,15 +19,17 @@ from nugetproxy.engine.housekeeping import Housekeeping
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.prober import Prober
-from nugetproxy.engine.pulse import Pulse
 from nugetproxy.engine.scrub import Scrub
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.files import Files, Site
 from nugetproxy.feeds.folder_feed import FolderFeed
 from nugetproxy.feeds.push import Push, PushSettings
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.sides import NoWrites
+from nugetproxy.feeds.symbols import Symbols, SymbolSource
 from nugetproxy.feeds.synthesis import Synthesis
+from nugetproxy.feeds.tools import Tools
 from nugetproxy.log import register_secret
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.catalog import Catalog
@@ -44,6 +47,9 @@ from nugetproxy.web.sending import Sender
 from nugetproxy.web.writes import Writes
 
 log = structlog.get_logger(__name__)
+
+SITE_MEMORY = 4 * 2**20
+"""Of what a site answered last, so many bytes are kept in memory."""
 
 NO_WRITES = NoWrites("This feed is a folder of packages; copy packages into it, or remove them there, instead.")
 
@@ -69,8 +75,9 @@ class App:
     tasks: Tasks
     housekeeping: Housekeeping
     prober: Prober
+    sites: Mapping[str, Site]
+    """What is published beside the feeds, by the first word of its path."""
     scrub: Scrub
-    pulse: Pulse
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.lock.acquire)
@@ -87,7 +94,6 @@ class App:
         self.tasks.start(self.housekeeping.run(), name="housekeeping")
         self.tasks.start(self.prober.run(), name="prober")
         self.tasks.start(self.scrub.run(), name="scrub")
-        self.tasks.start(self.pulse.run(), name="pulse")
         for feed in self.feeds.values():
             secure = self.config.server.public_url.startswith("https:")
             self.tasks.start(feed.begin(secure=secure), name=f"service index of {feed.name}")
@@ -105,6 +111,8 @@ class App:
             await feed.packages.catalog.close()
         for folder in self.folders.values():
             await folder.library.close()
+        for site in set(self.sites.values()):
+            await site.close()
         await self.entries.close()
         await asyncio.to_thread(self.lock.release)
 
@@ -140,29 +148,21 @@ def build(
         name: _folder_feed(name, one.folder, shared) for name, one in config.upstreams.items() if one.folder is not None
     }
     built = {name: remote.get(name) or Published(folders[name], NO_WRITES) for name in config.upstreams}
-    addresses = _addresses(config)
     ops = Ops({name: one.feed for name, one in built.items()}, metrics, metrics_from=config.server.metrics_from)
-    edge = Edge(
-        {"/": next(iter(built.values())), **{f"/{name}/": one for name, one in built.items()}},
-        addresses=addresses,
-        sender=Sender(metrics, write_timeout=config.server.write_timeout),
-        writes=Writes(addresses, body_timeout=config.server.body_timeout),
-        ops=ops,
-        metrics=metrics,
-    )
+    sites = _sites(shared)
     return App(
         config=config,
-        edge=edge,
+        edge=_edge(built, sites, ops, shared),
         ops=ops,
         metrics=metrics,
         feeds=feeds,
+        sites=sites,
         folders=folders,
         entries=shared.entries,
         lock=DirectoryLock(config.cache.path, forced=config.cache.force_network_filesystem),
         tasks=shared.tasks,
         housekeeping=_housekeeping(feeds, shared),
         prober=Prober(tuple(feed.upstream for feed in feeds.values()), shared.clock),
-        pulse=Pulse(shared.clock, metrics),
         scrub=Scrub(
             tuple(feed.packages for feed in feeds.values()),
             shared.entries,
@@ -171,6 +171,54 @@ def build(
             metrics=metrics,
         ),
     )
+
+
+def _edge(built: Mapping[str, Published], sites: Mapping[str, Site], ops: Ops, shared: _Shared) -> Edge:
+    """The server side; the first feed is published at the root too."""
+    config, addresses = shared.config, _addresses(shared.config)
+    return Edge(
+        {"/": next(iter(built.values())), **{f"/{name}/": one for name, one in built.items()}},
+        addresses=addresses,
+        sender=Sender(shared.metrics, write_timeout=config.server.write_timeout),
+        writes=Writes(addresses, body_timeout=config.server.body_timeout),
+        ops=ops,
+        metrics=shared.metrics,
+        sites=sites,
+    )
+
+
+def _sites(shared: _Shared) -> Mapping[str, Site]:
+    """The symbol server and the tools, where they are configured."""
+    config = shared.config
+    sites: dict[str, Site] = {}
+    sources = [SymbolSource(url, _files(url, shared)) for url in config.symbols.urls]
+    if sources:
+        sites["symbols"] = Symbols(sources)
+    if config.tools.url:
+        sites["tools"] = sites["tools.json"] = Tools(config.tools.url, _files(config.tools.url, shared), shared.clock)
+    return sites
+
+
+def _files(url: str, shared: _Shared) -> Files:
+    """The files of an upstream that is no feed; it is called as its host."""
+    config = shared.config
+    settings = UpstreamSettings(
+        name=urlsplit(url).netloc,
+        index_url=url,
+        max_document=config.limits.document,
+        max_package=config.limits.package,
+    )
+    client = UpstreamClient(settings, clock=shared.clock, metrics=shared.metrics, resolver=shared.resolver)
+    cache = Cache(
+        client,
+        shared.entries,
+        policies=config.policies(),
+        clock=shared.clock,
+        metrics=shared.metrics,
+        tasks=shared.tasks,
+        hot_bytes=SITE_MEMORY,
+    )
+    return Files(client, cache, shared.clock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from nugetproxy.config.checks import contradictions, warnings
 from nugetproxy.config.layers import Layer, environment_layer, file_layer, flags_layer
-from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Upstream
+from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Symbols, Tools, Upstream
 from nugetproxy.config.places import Address, derive_name, safe_url
 from nugetproxy.config.problems import problem_lines
 from nugetproxy.config.secrets import Secret
@@ -25,6 +25,8 @@ __all__ = [
     "Log",
     "Secret",
     "Server",
+    "Symbols",
+    "Tools",
     "Upstream",
     "derive_name",
     "load",

@@ -88,6 +88,11 @@ def warnings(config: Config) -> tuple[str, ...]:
         for name, upstream in config.upstreams.items()
         if upstream.url.startswith("http://") and not _is_loopback(upstream.url)
     ]
+    found += [
+        f"{key}: {safe_url(url)} is plain http; whoever is on the way can change what is downloaded"
+        for key, url in (*(("symbols.urls", url) for url in config.symbols.urls), ("tools.url", config.tools.url))
+        if url.startswith("http://") and not _is_loopback(url)
+    ]
     if not server.listen.is_loopback:
         if not server.public_url.startswith("https://"):
             found.append(

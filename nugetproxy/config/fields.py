@@ -17,6 +17,7 @@ from nugetproxy.config.places import (
     parse_network,
     parse_origin,
     parse_public_url,
+    parse_site_url,
     parse_url,
 )
 from nugetproxy.config.secrets import Secret
@@ -87,6 +88,8 @@ Rate: TypeAlias = Annotated[int, _text(_rate, example=' with a unit, such as "20
 """Bytes per second; zero for "off"."""
 Listen: TypeAlias = Annotated[Address, _text(parse_address, Address, ', such as "127.0.0.1:5555"')]
 PublicUrl: TypeAlias = Annotated[str, _text(parse_public_url)]
+SiteUrl: TypeAlias = Annotated[str, _text(parse_site_url)]
+SiteUrls: TypeAlias = Annotated[tuple[str, ...], _texts(parse_site_url)]
 UpstreamUrl: TypeAlias = Annotated[str, _text(parse_url)]
 UpstreamName: TypeAlias = Annotated[str, _text(parse_name)]
 SecretText: TypeAlias = Annotated[Secret | None, _text(_secret, Secret)]

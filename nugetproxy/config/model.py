@@ -25,6 +25,8 @@ from nugetproxy.config.fields import (
     PublicUrl,
     Rate,
     SecretText,
+    SiteUrl,
+    SiteUrls,
     Size,
     Span,
     UpstreamName,
@@ -37,6 +39,8 @@ from nugetproxy.config.units import GIB, MIB
 from nugetproxy.nuget.policies import POLICIES, Kind
 
 NUGET_ORG = "https://api.nuget.org/v3/index.json"
+NUGET_SYMBOLS = "https://symbols.nuget.org/download/symbols"
+NUGET_TOOLS = "https://dist.nuget.org/tools.json"
 MOST_CONNECTIONS = 4000
 DESCRIPTORS_FOR_CLIENTS = 0.6
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -194,6 +198,18 @@ def _header(name: str, value: str) -> str | Secret:
         raise ValueError(f"{name}: {error}") from None
 
 
+class Symbols(Section):
+    """The symbol server for debuggers."""
+
+    urls: SiteUrls = (NUGET_SYMBOLS,)
+
+
+class Tools(Section):
+    """The downloads of nuget.exe."""
+
+    url: SiteUrl = NUGET_TOOLS
+
+
 class PolicyCells(Section):
     """The cells of one policy that the operator replaces, in seconds; None leaves the built-in value."""
 
@@ -218,6 +234,8 @@ class Config(BaseSettings):
     upstreams: Mapping[UpstreamName, Upstream] = Field(
         default_factory=lambda: {"nuget.org": Upstream(url=NUGET_ORG)}, min_length=1
     )
+    symbols: Symbols = Symbols()
+    tools: Tools = Tools()
     policy: Mapping[Kind, PolicyCells] = Field(default_factory=dict)
 
     @classmethod

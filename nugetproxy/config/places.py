@@ -12,7 +12,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-RESERVED_NAMES = frozenset({"v3", "health", "metrics", "entries", "format", "lock", "run", "catalog.db"})
+RESERVED_NAMES = frozenset(
+    {"v3", "health", "metrics", "symbols", "tools", "tools.json", "entries", "format", "lock", "run", "catalog.db"}
+)
 """First path segments of ours, then what else lies (or is to lie) in the cache directory."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -128,6 +130,13 @@ def folder_of(text: str) -> Path | None:
     if parts.netloc.lower() not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
         raise ValueError("the URL of a folder is written as file:///path/to/packages")
     return Path(unquote(parts.path))
+
+
+def parse_site_url(text: str) -> str:
+    """The URL of something that is no feed, without a slash at its end; empty for none; raises ValueError."""
+    if text and split_url(text).query:
+        raise ValueError("the URL must not hold a query")
+    return text.rstrip("/")
 
 
 def parse_public_url(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from nugetproxy.config.layers import Key, Layer, contains
-from nugetproxy.config.model import Cache, Config, Limits, Log, PolicyCells, Server, Upstream
+from nugetproxy.config.model import Cache, Config, Limits, Log, PolicyCells, Server, Symbols, Tools, Upstream
 from nugetproxy.nuget.policies import Kind
 
 ANY = "*"
@@ -22,6 +22,8 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("log",): Log,
     ("limits",): Limits,
     ("upstreams", ANY): Upstream,
+    ("symbols",): Symbols,
+    ("tools",): Tools,
     ("policy", ANY): PolicyCells,
 }
 """Every table of the configuration file; ``ANY`` stands for a name that is the operator's or a kind."""

@@ -47,7 +47,10 @@ class Inquiry:
         for url in target.urls:
             try:
                 answer = await self._upstream.get(
-                    url, validators=stored.entry.validators if stored is not None else NO_VALIDATORS
+                    url,
+                    validators=stored.entry.validators if stored is not None else NO_VALIDATORS,
+                    limit=target.limit,
+                    headers=dict(target.headers),
                 )
             except UpstreamFailure as failure:
                 failed = Failure(failure.reason, failure.detail, failure.retry_after)

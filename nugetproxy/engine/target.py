@@ -28,6 +28,10 @@ class Target:
     """Lower-case package id where the document is about one package."""
     scope: str
     """The upstream's service index URL."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Sent along; what the answer depends on must be in ``query`` too."""
+    limit: int | None = None
+    """Most bytes of it, where that is less than of other documents."""
     key: str = field(init=False)
     """The cache key: different for every distinct (scope, kind, path, query)."""
     lot: float = field(init=False)

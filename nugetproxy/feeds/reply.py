@@ -91,6 +91,30 @@ class FlightBody:
         self.flight.leave()
 
 
+@dataclass(frozen=True, slots=True)
+class RelayedBody:
+    """A file that is too large to be stored, straight from upstream."""
+
+    size: int | None
+    """Bytes in all; None where upstream did not say it."""
+    start_from: Callable[[int], AsyncIterator[bytes]]
+    """The bytes from an offset on."""
+
+    async def chunks(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` up to ``stop``; raises UpstreamFailure."""
+        left = None if stop is None else stop - start
+        async for chunk in self.start_from(start):
+            wanted = chunk if left is None else chunk[:left]
+            left = None if left is None else left - len(wanted)
+            if wanted:
+                yield wanted
+            if left == 0:
+                return
+
+    def close(self) -> None:
+        """Nothing is held before the body is read."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A selected representation with what HTTP needs to know of it (RFC 9110 section 3.2)."""
@@ -99,7 +123,7 @@ class Reply:
     cache: CacheStatus
     status: int = 200
     content_type: str = JSON_TYPE
-    body: bytes | HeldBody | FlightBody = b""
+    body: bytes | HeldBody | FlightBody | RelayedBody = b""
     relayed: bool = False
     """True when the body is not here: a HEAD was relayed to upstream."""
     length: int | None = None

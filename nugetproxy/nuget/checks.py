@@ -11,6 +11,7 @@ from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.policies import Kind
 from nugetproxy.nuget.registration import leaves
 from nugetproxy.nuget.services import check_service_index
+from nugetproxy.nuget.tools import check_tools
 from nugetproxy.nuget.versionlist import check_versions
 
 
@@ -149,6 +150,7 @@ _JSON: Mapping[Kind, Callable[[Any, str], None]] = MappingProxyType(
         Kind.CATALOG: _catalog,
         Kind.CATALOG_PAGE: _catalog_page,
         Kind.CATALOG_LEAF: _catalog_leaf,
+        Kind.TOOLS: lambda document, _: check_tools(document),
     }
 )
 
@@ -171,6 +173,12 @@ def _not_html(body: bytes) -> None:
         raise InvalidDocument("an HTML page")
 
 
+def _file(body: bytes) -> None:
+    if not body:
+        raise InvalidDocument("an empty file")
+    _not_html(body)
+
+
 _RAW: Mapping[Kind, Callable[[bytes], None]] = MappingProxyType(
     {
         Kind.PACKAGE: _package,
@@ -178,6 +186,9 @@ _RAW: Mapping[Kind, Callable[[bytes], None]] = MappingProxyType(
         Kind.README: _not_html,
         Kind.ICON: _not_html,
         Kind.LICENSE: _not_html,
+        Kind.SYMBOL: _file,
+        Kind.TOOL: _file,
+        Kind.TOOL_LATEST: _file,
     }
 )
 

@@ -30,6 +30,10 @@ class Kind(StrEnum):
     CATALOG = "catalog"
     CATALOG_PAGE = "catalog_page"
     CATALOG_LEAF = "catalog_leaf"
+    SYMBOL = "symbol"
+    TOOLS = "tools"
+    TOOL = "tool"
+    TOOL_LATEST = "tool_latest"
 
 
 _METADATA = Policy(fresh=5 * MINUTE, refresh=HOUR, on_error=FOREVER, absent=30 * SECOND)
@@ -55,6 +59,11 @@ POLICIES: Mapping[Kind, Policy] = MappingProxyType(
         Kind.CATALOG: Policy(fresh=2 * MINUTE, on_error=FOREVER),
         Kind.CATALOG_PAGE: Policy(fresh=2 * MINUTE, on_error=FOREVER, absent=30 * SECOND),
         Kind.CATALOG_LEAF: _IMMUTABLE,
+        # Debuggers ask for thousands of files that do not exist; what was pushed is indexed within minutes.
+        Kind.SYMBOL: Policy(fresh=FOREVER, on_error=FOREVER, absent=15 * MINUTE),
+        Kind.TOOLS: Policy(fresh=HOUR, refresh=DAY, on_error=FOREVER),
+        Kind.TOOL: _IMMUTABLE,
+        Kind.TOOL_LATEST: Policy(fresh=HOUR, on_error=FOREVER, absent=30 * SECOND),
     }
 )
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
-from typing import TypeVar
 from types import MappingProxyType
+from typing import TypeVar
 
 from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict

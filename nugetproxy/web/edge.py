@@ -7,12 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from time import perf_counter
+from types import MappingProxyType
 
 import structlog
 from aiohttp import hdrs, web
 
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError
 from nugetproxy.feeds.downloads import downloaded, is_download
+from nugetproxy.feeds.files import Site
 from nugetproxy.feeds.sides import ReadSide, WriteSide
 from nugetproxy.feeds.view import View
 from nugetproxy.metrics import Metrics
@@ -51,9 +53,13 @@ class Edge:
         writes: Writes,
         ops: Ops,
         metrics: Metrics,
+        sites: Mapping[str, Site] = MappingProxyType({}),
     ) -> None:
-        """``feeds`` by the path in front of ``v3/``: ``/`` for the first one, ``/name/`` for each."""
+        """``feeds`` by the path in front of ``v3/``: ``/`` for the first one, ``/name/`` for each. ``sites`` by the
+        first word of the path.
+        """
         self._feeds = feeds
+        self._sites = sites
         self._addresses = addresses
         self._sender = sender
         self._writes = writes
@@ -93,6 +99,11 @@ class Edge:
         path, _, query = request.raw_path.partition("?")
         if not path.startswith("/") or len(query) > MAX_QUERY:
             raise BadRequest("The request target must be a path, with a query of at most 4096 characters.")
+        site = self._sites.get(path[1:].partition("/")[0])
+        if site is not None:
+            reply = await site.read(path[1:], request.headers, self._view(request, "/"))
+            event.answered(reply)
+            return await self._sender.send(request, reply)
         found = self._find(path)
         if found is None:
             return await self._ops.respond(request, path, event)

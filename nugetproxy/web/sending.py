@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from nugetproxy.caching.conditions import Selection, select
 from nugetproxy.errors import ProxyError
-from nugetproxy.feeds.reply import FlightBody, HeldBody, Reply
+from nugetproxy.feeds.reply import FlightBody, HeldBody, RelayedBody, Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.held import HeldPackage
@@ -114,7 +114,7 @@ class Sender:
             await asyncio.get_running_loop().sendfile(transport, file, start, stop - start, fallback=False)
 
     async def _flying(
-        self, request: web.BaseRequest, body: FlightBody, selection: Selection, headers: CIMultiDict[str]
+        self, request: web.BaseRequest, body: FlightBody | RelayedBody, selection: Selection, headers: CIMultiDict[str]
     ) -> web.StreamResponse:
         size = body.size
         response = web.StreamResponse(status=selection.status, headers=headers)
@@ -127,7 +127,9 @@ class Sender:
         await self._or_cut(request, self._stream(response, body, start, stop))
         return response
 
-    async def _stream(self, response: web.StreamResponse, body: FlightBody, start: int, stop: int | None) -> None:
+    async def _stream(
+        self, response: web.StreamResponse, body: FlightBody | RelayedBody, start: int, stop: int | None
+    ) -> None:
         at = start
         async for chunk in body.chunks(start, stop):
             async with asyncio.timeout(self._write_timeout):

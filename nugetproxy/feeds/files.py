@@ -1,0 +1,122 @@
+"""Files are single files of one upstream: stored up to a size, passed through beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from cachetools import LRUCache
+from multidict import CIMultiDictProxy
+
+from nugetproxy.clock import Clock
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.outcome import CacheStatus, Outcome
+from nugetproxy.engine.target import Target
+from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
+from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, PACKAGE_TYPE, RelayedBody, Reply, absent_reply
+from nugetproxy.feeds.view import View
+from nugetproxy.nuget.policies import Kind
+from nugetproxy.upstream.client import UpstreamClient
+
+STORED_BYTES = 32 * 2**20
+"""The largest file that is stored, in bytes; it is in memory while it is fetched."""
+AS_THEY_ARE = (("Accept", "*/*"), ("Accept-Encoding", "identity"))
+"""What a file is asked for with: its bytes are what its readers compare."""
+ABSENT = frozenset({404, 410})
+REFUSED = frozenset({Reason.AUTH, Reason.STATUS})
+"""A 4xx to a request without credentials of ours: to this client, there is no such file."""
+CHANGING = frozenset({Kind.TOOL_LATEST})
+
+
+class Site(Protocol):
+    """What is published beside the feeds, below a word of its own."""
+
+    async def read(self, path: str, headers: CIMultiDictProxy[str], view: View) -> Reply:
+        """The reply to one GET or HEAD of ``path`` (raw, from the site's word on); raises ProxyError."""
+
+    async def close(self) -> None:
+        """End its connections."""
+
+
+class Files:
+    """Reads the files of one upstream."""
+
+    def __init__(self, upstream: UpstreamClient, cache: Cache, clock: Clock) -> None:
+        self.upstream = upstream
+        self.cache = cache
+        self._clock = clock
+        self._large: LRUCache[str, bool] = LRUCache(1024)
+
+    async def read(self, target: Target, view: View) -> Reply:
+        """The reply for the one URL of ``target``; raises UpstreamFailure where upstream gives no usable answer."""
+        if target.key in self._large:
+            return await self._relay(target, view)
+        if view.head and await self.cache.stored(target) is None:
+            return await self._relay(target, view)
+        try:
+            found = await self.cache.get(target)
+        except UpstreamFailure as failure:
+            if failure.reason in REFUSED:
+                return await self._refused(target)
+            if failure.reason is not Reason.TOO_LARGE:
+                raise
+            self._large[target.key] = True
+            return await self._relay(target, view)
+        if found.entry.absent:
+            return absent_reply(target.kind, found, self._clock.now())
+        return Reply(
+            kind=target.kind,
+            cache=found.status,
+            content_type=PACKAGE_TYPE,
+            body=found.body,
+            etag=f'"{found.entry.digest[:32]}"',
+            age=self._clock.now() - found.entry.stored_at,
+            cache_control=_cache_control(target),
+        )
+
+    async def _refused(self, target: Target) -> Reply:
+        await self.cache.put_absent(target)
+        return _no_file(target)
+
+    async def _relay(self, target: Target, view: View) -> Reply:
+        """What upstream says to a HEAD; for a GET, with the body behind it."""
+        head = await self.upstream.head(target.urls[0], headers=dict(target.headers))
+        if head.status in ABSENT or 400 <= head.status < 500:
+            return _no_file(target)
+        etag = head.validators.etag
+        strong = etag if etag is not None and not etag.startswith("W/") else None
+        body = RelayedBody(head.length, lambda start: self._from_upstream(target, start, strong))
+        return Reply(
+            kind=target.kind,
+            cache=CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200),
+            content_type=PACKAGE_TYPE,
+            body=b"" if view.head else body,
+            relayed=view.head,
+            length=head.length,
+            etag=strong,
+            cache_control=_cache_control(target),
+        )
+
+    async def _from_upstream(self, target: Target, start: int, etag: str | None) -> AsyncIterator[bytes]:
+        download = self.upstream.download(target.urls[0], start=start, if_range=etag, headers=dict(target.headers))
+        async with download as file:
+            if file.status not in {200, 206} or (etag is not None and file.validators.etag != etag):
+                raise upstream_failure(self.upstream.name, Reason.PIN, "the file changed while it was read")
+            skip = start if file.status == 200 else 0
+            async for chunk in file.chunks():
+                if skip < len(chunk):
+                    yield chunk[skip:]
+                skip = max(0, skip - len(chunk))
+
+
+def _cache_control(target: Target) -> str:
+    return NO_CACHE if target.kind in CHANGING else IMMUTABLE
+
+
+def _no_file(target: Target) -> Reply:
+    return Reply(
+        kind=target.kind,
+        cache=CacheStatus(outcome=Outcome.ABSENT, forwarded="uri-miss", forward_status=404),
+        status=404,
+        body=b'{"error":"The upstream has no such file."}',
+    )
