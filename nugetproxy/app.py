@@ -19,6 +19,7 @@ from nugetproxy.engine.housekeeping import Housekeeping
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.prober import Prober
+from nugetproxy.engine.pulse import Pulse
 from nugetproxy.engine.scrub import Scrub
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.feed import Feed
@@ -78,6 +79,7 @@ class App:
     sites: Mapping[str, Site]
     """What is published beside the feeds, by the first word of its path."""
     scrub: Scrub
+    pulse: Pulse
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.lock.acquire)
@@ -94,6 +96,7 @@ class App:
         self.tasks.start(self.housekeeping.run(), name="housekeeping")
         self.tasks.start(self.prober.run(), name="prober")
         self.tasks.start(self.scrub.run(), name="scrub")
+        self.tasks.start(self.pulse.run(), name="pulse")
         for feed in self.feeds.values():
             secure = self.config.server.public_url.startswith("https:")
             self.tasks.start(feed.begin(secure=secure), name=f"service index of {feed.name}")
@@ -163,6 +166,7 @@ def build(
         tasks=shared.tasks,
         housekeeping=_housekeeping(feeds, shared),
         prober=Prober(tuple(feed.upstream for feed in feeds.values()), shared.clock),
+        pulse=Pulse(shared.clock, metrics),
         scrub=Scrub(
             tuple(feed.packages for feed in feeds.values()),
             shared.entries,
