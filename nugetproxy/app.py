@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -49,6 +50,9 @@ from nugetproxy.web.writes import Writes
 
 log = structlog.get_logger(__name__)
 
+FIRST_SYNC = 2.0
+"""Seconds that the start waits for a catalog to know all that is held; a large one is completed in the background."""
+
 SITE_MEMORY = 4 * 2**20
 """Of what a site answered last, so many bytes are kept in memory."""
 
@@ -87,6 +91,9 @@ class App:
         for feed in self.feeds.values():
             await feed.packages.folder.prepare()
             await feed.packages.catalog.open(self.config.cache.path / feed.name / "catalog.db")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_SYNC):
+                    await feed.packages.sync_catalog()
         for folder in self.folders.values():
             await folder.library.open(self.config.cache.path / folder.name)
         return self

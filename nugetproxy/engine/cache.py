@@ -70,6 +70,8 @@ class Cache:
         self._leash = Leash(clock)
         self._inquiry = Inquiry(upstream, clock, metrics)
         self._fetches: dict[tuple[str, int], asyncio.Task[Found]] = {}
+        self._overdue: set[asyncio.Task[Found]] = set()
+        """Fetches that have outlived the soft deadline while upstream answered nothing else."""
 
     async def get(self, target: Target, *, complete: Completion | None = None, settled: bool = False) -> Found:
         """The stored document, asked for upstream where the policy wants it.
@@ -160,7 +162,12 @@ class Cache:
         return decide_lookup(entry, policy, self._clock.now(), offline=offline, spread=spread)
 
     async def _within_soft_deadline(self, task: asyncio.Task[Found]) -> bool:
+        if self._overdue:  # one has waited in vain already: a restore must not wait once for every document
+            return task.done()
         done, _ = await asyncio.wait({task}, timeout=self._soft_deadline)
+        if not done:
+            self._overdue.add(task)
+            task.add_done_callback(self._overdue.discard)
         return bool(done)
 
     def _fetch(self, target: Target, complete: Completion | None) -> tuple[asyncio.Task[Found], bool]:
@@ -184,6 +191,7 @@ class Cache:
         stale = looked if isinstance(looked, Stale) else None
         answer = await self._inquiry.ask(target, stored if stale is not None else None)
         if isinstance(answer, Answer):
+            self._overdue.clear()
             answer = await self._inquiry.examine(target, stored, answer, complete)
         return await self._conclude(target, epoch, stored, stale, answer)
 

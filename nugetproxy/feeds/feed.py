@@ -95,14 +95,16 @@ class Feed:
         publish, or what an offline feed does not hold; UpstreamFailure where nothing can be said.
         """
         if route.kind in self._held_lists:
-            reply = await self.synthesis.reply(route, query, view, Reason.OFFLINE)
+            reply = await self.synthesis.make(route, query, view, Reason.OFFLINE)
             if reply is not None:
                 return reply
             raise NotFound(self._not_held())
         try:
             return await self._read(route, query, view)
         except UpstreamFailure as failure:
-            reply = await self.synthesis.reply(route, query, view, failure.reason)
+            # Offline, "not held" is an answer, so it must be certain.
+            make = self.synthesis.make if self._offline else self.synthesis.reply
+            reply = await make(route, query, view, failure.reason)
             if reply is not None:
                 return reply
             if self._offline:

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 class CatalogUnavailable(ProxyError):
     """The catalog cannot say what is held, so nobody may conclude that something is not.
 
-    ``why`` is one word: rebuilding, timeout, closed, or what the database called its trouble.
+    ``why`` is one word: incomplete, rebuilding, timeout, closed, or what the database called its trouble.
     """
 
     def __init__(self, why: str, trouble: Trouble = Trouble.DISK) -> None:

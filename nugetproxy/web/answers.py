@@ -23,6 +23,8 @@ from nugetproxy.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from nugetproxy.store.catalog import CatalogUnavailable
+from nugetproxy.store.fs import DiskFailure
 
 STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
     {
@@ -34,6 +36,8 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
         UpstreamRefused: 502,
         UpstreamUnavailable: 503,
         Overloaded: 503,
+        DiskFailure: 503,
+        CatalogUnavailable: 503,
         ProxyError: 500,
     }
 )
