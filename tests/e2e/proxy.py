@@ -12,6 +12,7 @@ from typing import Self
 
 import aiohttp
 
+ROOT = Path(__file__).parents[2]
 START_LIMIT = 30.0
 STOP_LIMIT = 30.0
 LISTENING = re.compile(r"(http://[\w.:\[\]]+)/v3/index\.json")
@@ -21,14 +22,17 @@ class Proxy:
     """``python -m nugetproxy serve`` on a free port, ready to answer.
 
     With ``config``, the text of a configuration file, that names the upstream; without, the command line does.
+    ``program`` is a module that does as ``nugetproxy`` does, with the arguments that come before ``serve``.
     """
 
-    def __init__(self, cache: Path, *, upstream: str = "", config: str = "") -> None:
+    def __init__(
+        self, cache: Path, *, upstream: str = "", config: str = "", program: tuple[str, ...] = ("nugetproxy",)
+    ) -> None:
         self.cache = cache
         self.url = ""
         self.output = ""
         """Everything that it has said so far."""
-        self._command = ["serve", "--cache-dir", str(cache), "--listen", "127.0.0.1:0"]
+        self._command = [*program, "serve", "--cache-dir", str(cache), "--listen", "127.0.0.1:0"]
         if upstream:
             self._command += ["--upstream", upstream]
         if config:
@@ -65,8 +69,8 @@ class Proxy:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "nugetproxy",
             *self._command,
+            cwd=ROOT,
             env=environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

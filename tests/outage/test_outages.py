@@ -13,6 +13,7 @@ from tests.conftest import StartProxy
 from tests.fakes.asking import Got, ask, failures, held, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.origin import Script
+from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.outage.kit import (
     COMMON,
@@ -144,8 +145,33 @@ async def test_the_first_stale_answer_takes_half_a_second_the_next_ones_nothing(
     assert (await ask(proxy, INDEX)).status == 200
     assert loop.time() - began < 0.25, "what needs no upstream waits for none"
     began = loop.time()
-    assert (await ask(proxy, other)).body == before[other]
-    assert loop.time() - began < 0.75
+    for _ in range(3):
+        second = await ask(proxy, other)
+        assert second.body == before[other]
+        assert second.cache == "hit; ttl=-1; detail=slow_upstream"
+    assert loop.time() - began < 0.25, "one client has waited, that is enough"
+
+
+async def test_a_slow_answer_does_not_make_the_others_stale(
+    start_proxy: StartProxy, named: NamedFeed, clock: FakeClock
+) -> None:
+    """One document hangs, the upstream does not: what it answers meanwhile is waited for."""
+    proxy = await start_proxy(named.index_url, upstream=upstream(read_timeout="20s"), resolver=named.names)
+    slow, other = "/v3/content/acme.a/index.json", "/v3/content/many/index.json"
+    for path in (slow, other):
+        await ask(proxy, path)
+    clock.advance(301)
+    gate = asyncio.Event()
+    named.origin.routes["/v3-flatcontainer/acme.a/index.json"] = Script(body=b'{"versions":["1.0.0"]}', gate=gate)
+    assert (await ask(proxy, slow)).cache == "hit; ttl=-1; detail=slow_upstream"
+    await ask(proxy, other)
+    await until(lambda: named.count("/v3-flatcontainer/many/index.json") == 2)
+    await until(lambda: len(proxy.app.tasks) == 1)
+    clock.advance(301)
+    named.add(make_nupkg("Many", "2.0.0"))
+    got = await ask(proxy, other)
+    assert b"2.0.0" in got.body
+    gate.set()
 
 
 @pytest.mark.parametrize("how", ["hang", "clogged", "refused", "5xx"])
