@@ -12,6 +12,8 @@ from nugetproxy import __version__
 from nugetproxy.config import Config, load, safe_url, warnings
 from nugetproxy.errors import AddressUnusable, ConfigError, StoreUnusable
 
+EX_USAGE = 64
+"""sysexits.h: the command was used wrongly."""
 EX_TEMPFAIL = 75
 """sysexits.h: try again later; here: the cache directory or the address is in use, or not usable."""
 EX_CONFIG = 78
@@ -80,16 +82,32 @@ def serve(
     raise typer.Exit(code)
 
 
-@app.command("check-config")
-def check_config(file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")]) -> None:
-    """Say what is wrong in a configuration file, together with the environment variables that override it."""
-    settings = _load_or_exit(file)
-    for warning in warnings(settings):
-        typer.echo(f"warning: {warning}", err=True)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{file} is valid.", style="green", markup=False)
-    for line in _summary(settings):
-        console.print(line, markup=False)
+@app.command()
+def doctor(
+    leaks: Annotated[
+        bool, typer.Option("--leaks", help="List every published URL that leads elsewhere, and why.")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A TOML file; its upstreams are examined.")
+    ] = None,
+    upstream: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="A service index to examine instead; may be repeated.")
+    ] = None,
+    proxy: Annotated[
+        str, typer.Option(metavar="URL", help="The service index of a running proxy to examine instead.")
+    ] = "",
+    package: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="A package to look at; else some that a search finds.")
+    ] = None,
+) -> None:
+    """Examine what the proxy publishes; exit code 1 when something is wrong with it."""
+    if not leaks:
+        _fail(["nothing to examine; say --leaks"], EX_USAGE)
+    settings = _load_or_exit(config, upstreams=upstream or [])
+    from nugetproxy.doctor import find_leaks  # the whole server
+
+    found = find_leaks(settings, proxy=proxy, packages=package or [], console=Console(highlight=False))
+    raise typer.Exit(1 if found else 0)
 
 
 def _summary(config: Config) -> list[str]:

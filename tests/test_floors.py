@@ -21,10 +21,10 @@ FLOORS = (
     "web jobs",
     "config",
     "app",
-    "cli serve __main__ banner",
+    "cli serve doctor demo __main__ banner",
 )
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts.split()}
-BESIDE = {("serve", "banner"), ("cli", "serve"), ("__main__", "cli")}
+BESIDE = {("serve", "banner"), ("cli", "serve"), ("cli", "doctor"), ("cli", "demo"), ("demo", "banner"), ("__main__", "cli")}
 """Who may import whom on the top floor."""
 
 SERVER = "aiohttp.web"
@@ -38,7 +38,7 @@ HOMES = {
     "pydantic_settings": {"config"},
     "platformdirs": {"config"},
     "typer": {"cli"},
-    "rich": {"cli"},
+    "rich": {"cli", "doctor", "demo"},
     "tenacity": {"upstream"},
     "defusedxml": {"nuget"},
     "aiofiles": {"store", "engine", "web"},

@@ -1,0 +1,1 @@
+"""Jobs are the second customer of feeds, beside the server."""

@@ -1,0 +1,221 @@
+"""``nugetproxy doctor --leaks``: every published URL that leads elsewhere, and why."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from nugetproxy.cli import app
+from nugetproxy.errors import NotFound
+from nugetproxy.jobs.leaks import Fetched, LeakWalk, Report
+from nugetproxy.nuget.leaks import Verdict, document_sightings, index_sightings
+from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Origin, Script
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+ROOT = "https://us.example/"
+BASE = f"{ROOT}v3/"
+AWAY = "https://away.example/x"
+
+
+# --- what is thought of a URL ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("document", "field", "verdict"),
+    [
+        ({"@id": AWAY}, "@id", Verdict.LEAK),
+        ({"items": [{"@id": AWAY}]}, "items.@id", Verdict.LEAK),
+        ({"data": [{"registration": AWAY}]}, "data.registration", Verdict.LEAK),
+        ({"packageContent": AWAY}, "packageContent", Verdict.LEAK),
+        ({"catalogEntry": AWAY}, "catalogEntry", Verdict.LEAK),
+        ({"@context": {"@base": AWAY}}, "@context.@base", Verdict.LEAK),
+        ({"futureUrl": AWAY}, "futureUrl", Verdict.LEAK),
+        ([AWAY], "", Verdict.LEAK),
+        ({"@id": "http://us.example/v3/x"}, "@id", Verdict.LEAK),
+        ({"@id": "file:///etc/passwd"}, "@id", Verdict.LEAK),
+        ({"catalogEntry": {"@id": AWAY}}, "catalogEntry.@id", Verdict.INFORMATION),
+        ({"catalogEntry": {"packageContent": AWAY}}, "catalogEntry.packageContent", Verdict.LEAK),
+        ({"dependencies": [{"registration": AWAY}]}, "dependencies.registration", Verdict.LEAK),
+        ({"@context": {"@vocab": AWAY}}, "@context.@vocab", Verdict.INFORMATION),
+        ({"@context": {"xsd": {"@id": AWAY}}}, "@context.xsd.@id", Verdict.INFORMATION),
+        ({"signingCertificates": [{"contentUrl": AWAY}]}, "signingCertificates.contentUrl", Verdict.INFORMATION),
+        ({"iconUrl": AWAY}, "iconUrl", Verdict.INFORMATION),
+        ({"description": AWAY}, "description", Verdict.INFORMATION),
+        ({"projectUrl": AWAY}, "projectUrl", Verdict.WEB),
+        ({"acme.a": [{"url": AWAY}]}, "acme.a.url", Verdict.WEB),
+        ({"@id": f"{BASE}x"}, "@id", Verdict.OURS),
+    ],
+)
+def test_a_url_is_judged_by_the_field_it_is_in(document: Any, field: str, verdict: Verdict) -> None:
+    (sighting,) = document_sightings(document, ROOT)
+    assert (sighting.field, sighting.verdict) == (field, verdict)
+    assert sighting.why or verdict is Verdict.OURS
+
+
+def test_text_with_a_url_in_it_is_text() -> None:
+    assert list(document_sightings({"summary": f"See {AWAY} for more", "id": "Acme.A", "n": 1}, ROOT)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "verdict"),
+    [
+        ("PackageBaseAddress/3.0.0", f"{BASE}content/", Verdict.OURS),
+        ("PackageBaseAddress/3.0.0", AWAY, Verdict.LEAK),
+        ("PackagePublish/2.0.0", "http://us.example/v3/package", Verdict.LEAK),
+        ("LegacyGallery/2.0.0", AWAY, Verdict.LEAK),
+        ("Unknown/1.0.0", AWAY, Verdict.LEAK),
+        ("PackageDetailsUriTemplate/5.1.0", AWAY, Verdict.WEB),
+        ("ReadmeUriTemplate/6.13.0", AWAY, Verdict.LEAK),
+    ],
+)
+def test_a_resource_is_judged_by_what_clients_do_with_it(name: str, url: str, verdict: Verdict) -> None:
+    for stated in (name, [name]):
+        (sighting,) = index_sightings({"resources": [{"@type": stated, "@id": url}]}, BASE)
+        assert sighting.verdict is verdict
+
+
+# --- the walk --------------------------------------------------------------------------------------------------------
+
+
+async def walk(documents: dict[str, Any], *packages: str) -> Report:
+    """Walk through documents by path below ``ROOT``."""
+
+    async def fetch(url: str, headers_only: bool) -> Fetched:
+        found = documents.get(url.removeprefix(ROOT).partition("?")[0])
+        return Fetched(404) if found is None else Fetched(200, "application/json", json.dumps(found).encode())
+
+    return await LeakWalk(fetch, root=ROOT, base=BASE).run(packages)
+
+
+def index(**resources: str) -> dict[str, Any]:
+    return {"version": "3.0.0", "resources": [{"@type": name, "@id": url} for name, url in resources.items()]}
+
+
+async def test_a_leak_deep_in_a_sample_is_found() -> None:
+    hive = f"{BASE}registration/"
+    report = await walk(
+        {
+            "v3/index.json": index(RegistrationsBaseUrl=hive, SearchQueryService=f"{BASE}query"),
+            "v3/query": {"data": [{"id": "Acme.A", "@id": f"{hive}acme.a/index.json"}]},
+            "v3/registration/acme.a/index.json": {"items": [{"@id": f"{hive}acme.a/page.json"}]},
+            "v3/registration/acme.a/page.json": {"items": [{"packageContent": AWAY}]},
+        }
+    )
+    assert report.packages == ("Acme.A",)
+    assert report.leaks
+    assert [(one.field, where) for one, (_, where) in report.found.items()] == [
+        ("items.packageContent", "registration/acme.a/page.json")
+    ]
+
+
+async def test_a_link_to_us_that_does_not_answer_is_found() -> None:
+    report = await walk({"v3/index.json": index(**{"Catalog/3.0.0": f"{BASE}catalog/index.json"})})
+    assert [(one.verdict, one.url) for one in report.found] == [(Verdict.BROKEN, f"{BASE}catalog/index.json")]
+    assert report.leaks
+
+
+async def test_a_circle_of_documents_ends() -> None:
+    at = f"{BASE}catalog/index.json"
+    report = await walk({"v3/index.json": index(**{"Catalog/3.0.0": at}), "v3/catalog/index.json": {"@id": at}})
+    assert not report.leaks
+
+
+async def test_without_a_service_index_there_is_nothing_to_walk() -> None:
+    with pytest.raises(NotFound, match="status 404"):
+        await walk({})
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(feed: FakeFeed) -> FakeFeed:
+    for version in ("1.0.0", "2.0.0"):
+        feed.add(make_nupkg("Acme.A", version, readme="read me", dependencies=[("Acme.B", "1.0.0")]))
+    feed.add(make_nupkg("Acme.B", "1.0.0"))
+    feed.vulnerabilities = {
+        "base": {"acme.a": [{"severity": 1, "url": "https://advisories.example/1", "versions": "[1.0.0]"}]}
+    }
+    return feed
+
+
+async def doctor(*arguments: str) -> Result:
+    """The command in a thread of its own, as it runs a loop."""
+    return await asyncio.to_thread(CliRunner().invoke, app, ["doctor", *arguments])
+
+
+def config(tmp_path: Path, url: str, **tables: str) -> str:
+    lines = {"upstreams.up": f'url = "{url}"', "tools": 'url = ""', **tables}
+    file = tmp_path / "doctor.toml"
+    file.write_text("\n".join(f"[{name}]\n{line}" for name, line in lines.items()))
+    return str(file)
+
+
+async def test_a_whole_feed_leads_nobody_away(full: FakeFeed, tmp_path: Path) -> None:
+    ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url))
+    assert ran.exit_code == 0, ran.output
+    assert "No link leads a client away." in ran.output
+    assert "0 leak, 0 broken" in ran.output
+    assert "https://advisories.example/1" in ran.output
+    assert "https://gallery.example/packages/{id}/{version}?_src=template" in ran.output
+    assert full.url not in ran.output
+    read = {seen.path.split("/")[2] for seen in full.requests}
+    assert {"repository-signatures", "catalog0", "vulnerabilities", "registration5-gz-semver2"} <= read
+    assert "Acme.A, Acme.B" in ran.output
+
+
+async def test_packages_may_be_named(full: FakeFeed, tmp_path: Path) -> None:
+    ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url), "--package", "Acme.B")
+    assert ran.exit_code == 0, ran.output
+    assert "sample packages: Acme.B;" in ran.output
+
+
+async def test_the_tools_are_looked_at_too(full: FakeFeed, origin: Origin, tmp_path: Path) -> None:
+    entry = {"version": "6.8.0", "url": f"{origin.url}/v6.8.0/nuget.exe"}
+    origin.routes["/tools.json"] = Script(body=json.dumps({"nuget.exe": [entry]}).encode())
+    origin.routes["/v6.8.0/nuget.exe"] = Script(body=b"MZ")
+    ran = await doctor(
+        "--leaks", "--config", config(tmp_path, full.index_url, tools=f'url = "{origin.url}/tools.json"')
+    )
+    assert ran.exit_code == 0, ran.output
+    assert origin.count("/v6.8.0/nuget.exe") == 1
+
+
+async def test_what_leads_to_us_but_is_not_there_fails(full: FakeFeed, tmp_path: Path) -> None:
+    full.origin.routes["/v3/catalog0/page0.json"] = Script(status=404)
+    ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url))
+    assert ran.exit_code == 1
+    assert "BROKEN: status 404" in ran.output
+    assert "Some links lead clients away." in ran.output
+
+
+async def test_a_feed_that_is_not_a_proxy_is_full_of_leaks(full: FakeFeed) -> None:
+    ran = await doctor("--leaks", "--proxy", full.index_url, "--package", "Acme.A")
+    assert ran.exit_code == 1
+    assert "LEAK: clients ask what this resource names" in ran.output
+    assert f"{full.url}/v3-flatcontainer/" in ran.output
+
+
+async def test_a_running_proxy_is_read_over_http(full: FakeFeed, proxy: Proxy) -> None:
+    for path in ("v3/index.json", "up/v3/index.json"):
+        ran = await doctor("--leaks", "--proxy", f"{proxy.url}/{path}", "--package", "Acme.A")
+        assert ran.exit_code == 0, ran.output
+
+
+async def test_an_upstream_that_is_down_is_said_so(full: FakeFeed, tmp_path: Path) -> None:
+    await full.set_mode("refused")
+    ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url))
+    assert ran.exit_code == 1
+    assert "up: https://nugetproxy.invalid/v3/index.json answers with status 503" in ran.output.replace("\n", " ")
+
+
+async def test_it_wants_to_know_what_to_examine() -> None:
+    assert (await doctor()).exit_code == 64
