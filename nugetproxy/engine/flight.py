@@ -98,6 +98,13 @@ class Flight:
         if self.error is not None and self.ready == 0:
             raise self.error
 
+    async def landing(self) -> None:
+        """Wait until the package is committed; raises the flight's error when it fails."""
+        while not self.over:
+            await self._grew.wait()
+        if self.error is not None:
+            raise self.error
+
     async def read(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
         """The bytes from ``start`` up to ``stop`` (default: the end) as they become ready; only between
         :meth:`join` and :meth:`leave`.

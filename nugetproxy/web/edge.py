@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 MAX_QUERY = 4096
-_GZIP = re.compile(r"(?:^|,)\s*(?:gzip|x-gzip|\*)\s*(?:;\s*q=(?P<q>[0-9.]+))?\s*(?:,|$)", re.IGNORECASE)
+_NOT_AT_ALL = re.compile(r"\s*q\s*=\s*0(?:\.0*)?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Edge:
         """How the client of a GET or HEAD sees what is published ``below`` our root; raises for other methods."""
         if request.method not in READS:
             raise MethodNotAllowed(request.method, ("GET", "HEAD"))
-        if not request.content.is_eof():
+        if request.body_exists:  # even where all of it is here already
             raise BadRequest("A GET or HEAD must not have a body.")
         return View(
             base=f"{self._addresses.base(request)}{below}",
@@ -149,5 +149,10 @@ def accepts_gzip(accept_encoding: str) -> bool:
     """Whether a client that sent this ``Accept-Encoding`` takes gzip (RFC 9110 section 12.5.3)."""
     if accept_encoding in {"gzip, deflate", "gzip"}:  # what nearly everybody sends
         return True
-    match = _GZIP.search(accept_encoding)
-    return match is not None and (match["q"] is None or match["q"].strip("0.") != "")
+    weights = {}
+    for part in accept_encoding.split(","):
+        coding, _, weight = part.partition(";")
+        weights[coding.strip().lower()] = weight
+    # What is named counts before the asterisk, wherever it stands.
+    said = next((weights[name] for name in ("gzip", "x-gzip", "*") if name in weights), "q=0")
+    return _NOT_AT_ALL.fullmatch(said) is None

@@ -10,7 +10,7 @@ from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from nugetproxy.caching.conditions import Selection, select
@@ -49,6 +49,9 @@ class Sender:
         Raises ConnectionError after cutting off a response whose body failed or whose client stalled.
         """
         try:
+            if isinstance(reply.body, FlightBody) and reply.size is None and request.version < HttpVersion11:
+                # Without chunks or length a cut body looks whole (RFC 9112 section 6.3): send it when all is here.
+                await reply.body.flight.landing()
             selection = _selection(request, reply)
             headers = _headers(reply, selection)
             bodiless = request.method == hdrs.METH_HEAD or selection.status in {304, 412, 416}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,8 @@ WORDS = [
     "..", ".", "../..", "../../../../etc/passwd", "..%2f..%2fetc%2fpasswd", "..%2F..%2Fetc", "%2e%2e", "%2E%2E%2F",
     "%2e%2e/%2e%2e", ".%2e", "%252e%252e%252f", "%252fetc", "..%5c..%5cetc", "%5c", "..\\..\\etc", "%00", "a%00b",
     "a%00.json", "%0d%0aX: y", "%0a", "%20", "a%20b", "a;x=y", "..;/", ";a.css", "a//b", "/", "//", "/etc/passwd",
-    "./a", "a/.", "a/..", "%c0%ae%c0%ae%c0%af", "%c0%af", "%e0%80%ae", "%u002e%u002e", "%uff0e%uff0e", "%ef%bc%8e%ef%bc%8e",
+    "./a", "a/.", "a/..", "%c0%ae%c0%ae%c0%af", "%c0%af", "%e0%80%ae", "%u002e%u002e", "%uff0e%uff0e",
+    "%ef%bc%8e%ef%bc%8e",
     "%ff", "%fe", "%", "%2", "%zz", "%%35%63", "a%25b", "$HOME", "`id`", "$(id)", "a'b", 'a"b', "<script>",
     "{id}", "[a]", "a|b", "a^b", "a*", "a:b", "a@b", "a,b", "a=b", "a&b", "a!b", "a" * 1100, ".a",
     "con%2f", "a\u202eb",
@@ -57,10 +59,8 @@ async def raw(proxy: Proxy, target: str, method: str = "GET", head: str = "", bo
     request = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{head}\r\n"
     writer.write(request.encode("utf-8", "surrogateescape") + body)
     received = b""
-    try:
+    with contextlib.suppress(ConnectionResetError):
         received = await reader.read()
-    except ConnectionResetError:
-        pass
     writer.close()
     return received.split(b" ", 2)[1:2]
 
@@ -130,10 +130,8 @@ async def test_a_read_with_a_body_is_refused_and_its_connection_closed(
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.client.port)
     writer.write(f"{method} {VERSIONS} HTTP/1.1\r\nHost: localhost\r\n{head}\r\n".encode() + body + smuggled)
     received = b""
-    try:
+    with contextlib.suppress(ConnectionResetError):
         received = await reader.read()
-    except ConnectionResetError:
-        pass
     writer.close()
     assert received.startswith(b"HTTP/1.1 400 ")
     assert b"alive" not in received
@@ -156,7 +154,7 @@ async def test_a_query_on_anything_but_a_search_is_left_out(proxy: Proxy, feed: 
 
 MALFORMED = [
     b"GET /v3/index.json HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-    b"GET /v3/index.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /v3/index.json HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"GET /v3/index.json HTTP/1.1\r\nHost: localhost\r\nContent-Length: +4\r\n\r\nabcd",
     b"GET /v3/index.json HTTP/1.1\r\nHost : localhost\r\n\r\n",
     b"GET /v3/index.json HTTP/1.1\r\nHost: localhost\r\nX: a\x00b\r\n\r\n",
@@ -176,10 +174,8 @@ async def test_what_is_not_http_is_refused(proxy: Proxy, feed: FakeFeed, request
     writer.write(request_bytes)
     writer.write_eof()
     received = b""
-    try:
+    with contextlib.suppress(ConnectionResetError):
         received = await reader.read()
-    except ConnectionResetError:
-        pass
     writer.close()
     assert not received or 400 <= int(received.split(b" ")[1]) < 500
     assert feed.requests == []

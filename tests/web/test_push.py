@@ -313,7 +313,8 @@ class TestExpect:
         return received
 
     async def test_a_welcome_body_is_asked_for(self, proxy: Proxy, feed: FakeFeed) -> None:
-        head = f"PUT {PUSH} HTTP/1.1\r\nExpect: 100-continue\r\nX-NuGet-ApiKey: {KEY}\r\nContent-Type: multipart/form-data; boundary=b0undary"
+        kind = "Content-Type: multipart/form-data; boundary=b0undary"
+        head = f"PUT {PUSH} HTTP/1.1\r\nExpect: 100-continue\r\nX-NuGet-ApiKey: {KEY}\r\n{kind}"
         received = await self.exchange(proxy, head, form())
         assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 ")
         assert "Expect" not in feed.requests[-1].headers
@@ -414,7 +415,7 @@ async def test_the_key_is_nowhere_but_upstream(proxy: Proxy, feed: FakeFeed, wri
 
 async def test_a_client_that_leaves_within_the_body_completes_nothing(proxy: Proxy, feed: FakeFeed) -> None:
     await ask(proxy, "/v3/index.json")
-    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.client.port)
+    _, writer = await asyncio.open_connection("127.0.0.1", proxy.client.port)
     head = f"PUT {PUSH} HTTP/1.1\r\nHost: localhost\r\nX-NuGet-ApiKey: {KEY}\r\nContent-Length: 500000\r\n\r\n"
     writer.write(head.encode() + b"x" * 300_000)
     await until(lambda: bool(writes(feed)))
