@@ -102,7 +102,9 @@ async def test_a_secret_in_an_exception_is_not_logged(
 # --- the rule itself -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("secret", [canary.API_KEY, canary.PASSWORD, canary.TOKEN, canary.BASIC], ids=["key", "password", "token", "basic"])
+@pytest.mark.parametrize(
+    "secret", [canary.API_KEY, canary.PASSWORD, canary.TOKEN, canary.BASIC], ids=["key", "password", "token", "basic"]
+)
 def test_a_canary_is_recognised_in_every_form(secret: str, tmp_path: Path) -> None:
     (tmp_path / "clean").write_bytes(b"nothing of the kind")
     assert canary.search(tmp_path) == []
