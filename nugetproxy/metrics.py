@@ -2,9 +2,64 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+import math
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 PREFIX = "nugetproxy"
+
+
+BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, math.inf)
+
+
+class Requests(Collector):
+    """Counts of answered requests, for one event loop: plain numbers, made into samples when somebody reads them.
+
+    Three instruments of the library, each with its lock, would cost a hit a twentieth of its time.
+    """
+
+    def __init__(self) -> None:
+        self._requests: dict[tuple[str, str, int], int] = {}
+        self._kinds: dict[str, _Kind] = {}
+
+    def count(self, kind: str, outcome: str, status: int, *, seconds: float, size: int) -> None:
+        """One more; ``seconds`` since its request line, ``size`` of its body in bytes."""
+        key = (kind, outcome, status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        totals = self._kinds.get(kind)
+        if totals is None:
+            totals = self._kinds[kind] = _Kind()
+        totals.sent += size
+        totals.seconds += seconds
+        totals.within[bisect_left(BUCKETS, seconds)] += 1
+
+    def collect(self) -> Iterator[Metric]:
+        """The library's hook: everything as samples."""
+        requests = CounterMetricFamily(f"{PREFIX}_requests", "Requests answered.", labels=("kind", "outcome", "status"))
+        for (kind, outcome, status), count in tuple(self._requests.items()):
+            requests.add_metric((kind, outcome, str(status)), count)
+        sent = CounterMetricFamily(f"{PREFIX}_sent_bytes", "Body bytes sent to clients.", labels=("kind",))
+        what = "Time from request line to last body byte."
+        latency = HistogramMetricFamily(f"{PREFIX}_request_seconds", what, labels=("kind",))
+        for kind, totals in tuple(self._kinds.items()):
+            sent.add_metric((kind,), totals.sent)
+            upper = zip(map(floatToGoString, BUCKETS), accumulate(totals.within), strict=True)
+            latency.add_metric((kind,), list(upper), totals.seconds)
+        return iter((requests, sent, latency))
+
+
+@dataclass(slots=True)
+class _Kind:
+    sent: int = 0
+    seconds: float = 0.0
+    within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
 
 
 class Metrics:
@@ -15,16 +70,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = self._counter("requests", "Requests answered.", "kind", "outcome", "status")
-        self.request_seconds = Histogram(
-            "request_seconds",
-            "Time from request line to last body byte.",
-            ("kind",),
-            namespace=PREFIX,
-            registry=self.registry,
-            buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60),
-        )
-        self.sent_bytes = self._counter("sent_bytes", "Body bytes sent to clients.", "kind")
+        self.requests = Requests()
+        self.registry.register(self.requests)
         self.received_bytes = self._counter("received_bytes", "Body bytes received from upstreams.", "upstream")
         self.upstream_requests = self._counter("upstream_requests", "Requests sent to upstreams.", "upstream", "method")
         self.upstream_retries = self._counter("upstream_retries", "Upstream requests tried again.", "upstream")

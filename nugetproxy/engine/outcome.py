@@ -56,3 +56,7 @@ class CacheStatus:
         if self.detail:
             parts.append(f"detail={self.detail}" if self.detail.isidentifier() else f'detail="{self.detail}"')
         return "; ".join(parts)
+
+
+HIT = CacheStatus(outcome=Outcome.HIT, hit=True)
+"""Of what is held and never grows old."""

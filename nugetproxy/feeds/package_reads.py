@@ -9,7 +9,7 @@ import orjson
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
-from nugetproxy.engine.outcome import CacheStatus, Outcome
+from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.target import Target
 from nugetproxy.errors import NotFound, Reason, upstream_failure
@@ -76,8 +76,7 @@ class PackageReads:
         identity = PackageIdentity(route.id, route.version)
         held = await self._packages.open(identity)
         if held is not None:
-            status = CacheStatus(outcome=Outcome.HIT, hit=True)
-            return self._held_reply(HeldBody(held.acquire()), status)
+            return self._held_reply(HeldBody(held.acquire()), HIT)
         target = Target(kind=Kind.PACKAGE, path=f"content/{route.rest}", id=route.id, scope=self._scope)
         known = await self._cache.known_absent(target)
         if known is not None:
@@ -192,8 +191,7 @@ class PackageReads:
             if content is not None:
                 page = self._rendering.keep(key, page_of(content))
         if page is not None:
-            status = CacheStatus(outcome=Outcome.HIT, hit=True)
-            return self._member_reply(kind, status, page)
+            return self._member_reply(kind, HIT, page)
         services = await self._services.map()
         found = await self._cache.get(self._groups.target(route, "", services))
         if found.entry.absent:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import Counter, Histogram
 
 from nugetproxy import log as logs
 from nugetproxy.engine.outcome import Outcome
@@ -30,7 +29,6 @@ class AccessEvent:
     kind: str = "other"
     outcome: str = Outcome.BYPASS.value
     status: int = 0
-    cache: str = ""
     reason: str = ""
     error: str = ""
 
@@ -39,13 +37,11 @@ class AccessEvent:
         self.kind = reply.kind.value
         self.outcome = reply.cache.outcome.value
         self.reason = reply.cache.detail
-        self.cache = reply.cache.header()
 
-    def failed(self, error: ProxyError, cache: str) -> None:
+    def failed(self, error: ProxyError) -> None:
         """The request ends with an error response."""
         self.status = status_of(error)
         self.outcome = (Outcome.FAILED if self.status >= 500 else Outcome.REJECTED).value
-        self.cache = cache
         self.error = str(error)[:MAX_TEXT]
         self.reason = error.reason.value if isinstance(error, UpstreamFailure) else type(error).__name__
 
@@ -60,8 +56,7 @@ class Access:
     """Begins and ends access events."""
 
     def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
-        self._counts: dict[tuple[str, str, int], tuple[Counter, Histogram, Counter]] = {}
+        self._counts = metrics.requests
 
     def begin(self, request: web.BaseRequest) -> AccessEvent:
         """A request has come in."""
@@ -77,18 +72,7 @@ class Access:
         """The response is ready or sent; ``None``: it was cut off. ``seconds`` since the request came in."""
         event.status = response.status if response is not None else event.status
         size = _size(response)
-        key = (event.kind, event.outcome, event.status)
-        instruments = self._counts.get(key)
-        if instruments is None:
-            instruments = self._counts[key] = (
-                self._metrics.requests.labels(*key),
-                self._metrics.request_seconds.labels(event.kind),
-                self._metrics.sent_bytes.labels(event.kind),
-            )
-        requests, latency, sent = instruments
-        requests.inc()
-        latency.observe(seconds)
-        sent.inc(size)
+        self._counts.count(event.kind, event.outcome, event.status, seconds=seconds, size=size)
         fields: dict[str, object] = {
             "method": event.method,
             "path": event.path,

@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter
 from types import MappingProxyType
 
@@ -20,7 +21,7 @@ from nugetproxy.feeds.view import View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.web.access import Access, AccessEvent
-from nugetproxy.web.answers import answer, cache_status_of
+from nugetproxy.web.answers import answer
 from nugetproxy.web.ops import Ops
 from nugetproxy.web.public import PublicAddresses
 from nugetproxy.web.sending import ResponseCut, Sender
@@ -73,7 +74,7 @@ class Edge:
         try:
             response = await self._respond(request, event)
         except ProxyError as error:
-            event.failed(error, cache_status_of(error))
+            event.failed(error)
             response = answer(
                 error, head=request.method == hdrs.METH_HEAD, aloud=request.method not in {*READS, hdrs.METH_OPTIONS}
             )
@@ -89,7 +90,7 @@ class Edge:
             raise
         except Exception:
             log.exception("request.crashed", path=event.path)
-            event.failed(ProxyError("unexpected"), "")
+            event.failed(ProxyError("unexpected"))
             response = answer(ProxyError("The proxy failed unexpectedly; its log says more."))
             response.force_close()
         self._access.end(event, response, perf_counter() - began)
@@ -130,11 +131,8 @@ class Edge:
             raise MethodNotAllowed(request.method, ("GET", "HEAD"))
         if request.body_exists:  # even where all of it is here already
             raise BadRequest("A GET or HEAD must not have a body.")
-        return View(
-            base=f"{self._addresses.base(request)}{below}",
-            gzip=accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")),
-            head=request.method == hdrs.METH_HEAD,
-        )
+        coding = request.headers.get(hdrs.ACCEPT_ENCODING, "")
+        return view_of(f"{self._addresses.base(request)}{below}", coding, request.method == hdrs.METH_HEAD)
 
     def _find(self, path: str) -> tuple[Published, str, str] | None:
         """The feed that ``path`` belongs to, the path in front of it, the path below ``v3/``."""
@@ -143,6 +141,12 @@ class Edge:
             return None
         known = self._feeds.get(head + "/")
         return (known, head, below) if known is not None else None
+
+
+@lru_cache(maxsize=1024)
+def view_of(base: str, accept_encoding: str, head: bool) -> View:
+    """The view of a client; most clients have one of very few."""
+    return View(base=base, gzip=accepts_gzip(accept_encoding), head=head)
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

@@ -181,8 +181,13 @@ def _selection(request: web.BaseRequest, reply: Reply) -> Selection:
     headers = request.headers
     conditional = {name.lower(): ",".join(headers.getall(name)) for name in CONDITIONAL if name in headers}
     if not conditional:
-        return Selection(200, 0, reply.size or 0)
+        return _whole_of(reply.size or 0)
     return select(request.method, conditional, reply.etag, reply.modified, reply.size)
+
+
+@lru_cache(maxsize=1024)
+def _whole_of(size: int) -> Selection:
+    return Selection(200, 0, size)
 
 
 def _span(selection: Selection, size: int) -> tuple[int, int]:

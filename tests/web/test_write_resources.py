@@ -68,7 +68,7 @@ async def test_a_push_reaches_upstream_once_with_the_callers_key(proxy: Proxy, f
     answer = await push(proxy, feed, path=path + slash)
 
     assert answer.status == 201
-    assert told(feed) == [("PUT", f"{UP_PUSH}/")]
+    assert told(feed) == [("PUT", UP_PUSH)]
     assert feed.requests[-1].headers["X-NuGet-ApiKey"] == feed.api_key
     assert feed.shelf.find("Acme.A", "1.0.0").content == NUPKG
 
@@ -236,7 +236,7 @@ async def test_a_missing_key_is_challenged_as_upstream_does(proxy: Proxy, feed: 
 
 async def test_a_hostile_reason_phrase_becomes_one_plain_line(proxy: Proxy, feed: FakeFeed) -> None:
     raw = "HTTP/1.1 400 Schön\twrong \x1b[31m" + "x" * 2000 + "\r\nContent-Length: 0\r\n\r\n"
-    feed.origin.routes[f"{UP_PUSH}/"] = Script(raw=raw.encode("latin-1"))
+    feed.origin.routes[UP_PUSH] = Script(raw=raw.encode("latin-1"))
     answer = await push(proxy, feed)
     assert answer.status in {400, 502}
     assert answer.reason.isascii() and answer.reason.isprintable()
@@ -299,12 +299,12 @@ async def test_a_body_with_a_content_coding_is_not_taken(proxy: Proxy, feed: Fak
 async def test_a_redirect_of_a_push_is_refused_and_the_key_stays(proxy: Proxy, feed: FakeFeed, status: int) -> None:
     async with Origin() as elsewhere:
         location = [("Location", f"{elsewhere.url}/stolen")]
-        feed.origin.routes[f"{UP_PUSH}/"] = Script(status=status, headers=location)
+        feed.origin.routes[UP_PUSH] = Script(status=status, headers=location)
         answer = await push(proxy, feed)
         assert answer.status == 502
         assert "Location" not in answer.headers
         assert elsewhere.requests == []
-    assert told(feed) == [("PUT", f"{UP_PUSH}/")]
+    assert told(feed) == [("PUT", UP_PUSH)]
 
 
 @pytest.fixture
@@ -407,10 +407,10 @@ async def test_an_early_refusal_reaches_a_client_that_is_still_sending(
     proxy: Proxy, feed: FakeFeed, status: int
 ) -> None:
     early = Script(status=status, reason="Not like this.", body=b"no", read_body=1000)
-    feed.origin.routes[f"{UP_PUSH}/"] = early
+    feed.origin.routes[UP_PUSH] = early
     answer = await write(proxy, "PUT", "/v3/package", key=feed.api_key, data=pieces(20 * MIB))
     assert (answer.status, answer.reason, answer.body) == (status, "Not like this.", b"no")
-    assert told(feed) == [("PUT", f"{UP_PUSH}/")]
+    assert told(feed) == [("PUT", UP_PUSH)]
 
 
 async def raw(proxy: Proxy, text: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -466,11 +466,11 @@ async def test_an_upstream_that_dies_once_it_has_something_leaves_the_outcome_un
     proxy: Proxy, feed: FakeFeed, half: bool
 ) -> None:
     dying = Script(raw=b"", end="rst", read_body=100_000 if half else True)
-    feed.origin.routes[f"{UP_PUSH}/"] = dying
+    feed.origin.routes[UP_PUSH] = dying
     answer = await push(proxy, feed, make_nupkg("Acme.A", "1.0.0", size=4 * MIB if half else 0))
     assert answer.status == 502
     assert "is unknown" in answer.reason
-    assert told(feed) == [("PUT", f"{UP_PUSH}/")]
+    assert told(feed) == [("PUT", UP_PUSH)]
 
 
 # --- what is stored afterwards ---------------------------------------------------------------------------------------
@@ -561,7 +561,7 @@ async def test_a_push_that_may_have_happened_outdates_what_is_stored(
         feed.add(NEWER)
         return answer
 
-    feed.origin.routes[f"{UP_PUSH}/"] = accept
+    feed.origin.routes[UP_PUSH] = accept
     assert (await push(proxy, feed, NEWER)).status in {502, 504, 409}
     assert b"2.0.0" in (await ask(proxy, VERSIONS)).body
 
