@@ -83,6 +83,28 @@ def serve(
 
 
 @app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Go on serving afterwards, to play with it.")] = False,
+) -> None:
+    """Show in some seconds what the proxy is for: an upstream, a proxy and restores on this machine, no network."""
+    from nugetproxy.demo.play import run
+
+    raise typer.Exit(run(Console(highlight=False), keep=keep))
+
+
+@app.command("check-config")
+def check_config(file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")]) -> None:
+    """Say what is wrong in a configuration file, together with the environment variables that override it."""
+    settings = _load_or_exit(file)
+    for warning in warnings(settings):
+        typer.echo(f"warning: {warning}", err=True)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{file} is valid.", style="green", markup=False)
+    for line in _summary(settings):
+        console.print(line, markup=False)
+
+
+@app.command()
 def doctor(
     leaks: Annotated[
         bool, typer.Option("--leaks", help="List every published URL that leads elsewhere, and why.")

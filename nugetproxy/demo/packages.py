@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final
 
 PARTS: Final = ("Core", "Data", "Net", "Text", "Web")
-LEAVES: Final = 5
-"""Packages that each part stands on."""
-LARGEST: Final = 512 * 1024
+LEAVES: Final = 12
+"""Packages that each part stands on, named by letters."""
+LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LARGEST: Final = 400 * 1024
 """Bytes; sizes are spread evenly below."""
 OLD: Final = ("0.8.0", "0.9.0")
 """Versions that nobody uses, so that version lists are lists."""
@@ -27,15 +28,12 @@ class Shelf:
     folder: Path
     digests: dict[str, str] = field(default_factory=dict)
 
-    def fill(self, application: str) -> int:
-        """Write the packages of an application; how many of them one restore takes."""
-        needed = 0
+    def fill(self, application: str) -> None:
+        """Write the packages of an application."""
         for id, dependencies, size in _application(application):
             for version in OLD:
                 self._put(id, version, (), 0)
             self._put(id, "1.0.0", dependencies, size)
-            needed += 1
-        return needed
 
     def _put(self, id: str, version: str, dependencies: Sequence[str], size: int) -> None:
         content = nupkg(id, version, dependencies, size)
@@ -72,7 +70,7 @@ def _application(name: str) -> Iterator[tuple[str, Sequence[str], int]]:
     """(id, dependencies, bytes) of the application itself, its parts, and what they stand on."""
     yield name, [f"{name}.{part}" for part in PARTS], 1000
     for number, part in enumerate(PARTS):
-        leaves = [f"{name}.{part}.{leaf}" for leaf in "ABCDE"[:LEAVES]]
+        leaves = [f"{name}.{part}.{leaf}" for leaf in LETTERS[:LEAVES]]
         # Every part shares one package with the next one, as real ones do.
         yield f"{name}.{part}", [*leaves, f"{name}.{PARTS[(number + 1) % len(PARTS)]}.A"], 20_000
         for leaf, id in enumerate(leaves):

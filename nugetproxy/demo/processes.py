@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 from urllib.request import urlopen
@@ -81,12 +82,10 @@ class Server:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
             process.send_signal(number)
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
                     await process.wait()
-                return
-            except TimeoutError:
-                continue
+                    return
 
     async def kill(self) -> None:
         """End it as a crash does."""
