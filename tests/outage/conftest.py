@@ -12,6 +12,8 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.outage.kit import CATALOG, COLD, COMMON, MANY, RICH, NamedFeed, links_of, routes_of, upstream
 
+OF_MANY = [make_nupkg("Many", f"1.0.{patch}") for patch in range(MANY)]
+
 
 @pytest.fixture
 async def named() -> AsyncIterator[NamedFeed]:
@@ -22,8 +24,8 @@ async def named() -> AsyncIterator[NamedFeed]:
         }
         feed.add(RICH)
         feed.add(COLD)
-        for patch in range(MANY):
-            feed.add(make_nupkg("Many", f"1.0.{patch}"))
+        for nupkg in OF_MANY:
+            feed.add(nupkg)
         yield feed
 
 

@@ -71,7 +71,7 @@ class NamedFeed(FakeFeed):
 
 def upstream(**more: Any) -> dict[str, Any]:
     """The settings of a proxy of ``NamedFeed`` that does not wait for long."""
-    quick = {"read_timeout": "60ms", "connect_timeout": "60ms", "internal": True, "hosts": [HOST, "127.0.0.1"]}
+    quick = {"read_timeout": "150ms", "connect_timeout": "150ms", "internal": True, "hosts": [HOST, "127.0.0.1"]}
     return quick | more
 
 

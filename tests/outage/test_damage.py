@@ -109,8 +109,14 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return packages
 
 
-@pytest.mark.parametrize("victims", [("entries",), ("catalog",), ("entries", "catalog")], ids="+".join)
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+@pytest.mark.parametrize(
+    ("victims", "damage"),
+    [
+        *((("entries", "catalog"), damage) for damage in DAMAGES),
+        *(((victim,), damage) for victim in ("entries", "catalog") for damage in (lost, garbage)),
+    ],
+    ids=lambda value: "+".join(value) if isinstance(value, tuple) else value.__name__,
+)
 async def test_derived_files_may_be_anything(
     start_proxy: StartProxy, feed: FakeFeed, shelf: Path, victims: tuple[str, ...], damage: Callable[[Path], None]
 ) -> None:

@@ -55,6 +55,10 @@ async def test_what_was_served_once_is_served_again(warm: Warm, named: NamedFeed
         assert (got.status, got.body.replace(proxy.url.encode(), b"")) == (200, before[path]), (path, got.cache)
         assert "synthesized" not in got.cache, "what is stored is better than what could be made"
     assert failures(proxy, REASONS[how]) >= 1
+    await proxy.restart()
+    assert (await ask(proxy, "/health/ready")).status == 200, "a cold process with a warm directory"
+    for path in paths:
+        assert (await ask(proxy, path)).status == 200, path
 
 
 @every_outage
@@ -98,27 +102,34 @@ async def test_a_proxy_that_has_nothing_says_so(
 
 
 @every_outage
-@pytest.mark.parametrize("at_once", [1, 100], ids=["one by one", "at once"])
 async def test_an_outage_costs_hardly_more_attempts_than_requests(
-    warm: Warm, named: NamedFeed, clock: FakeClock, how: Down, at_once: int
+    start_proxy: StartProxy, named: NamedFeed, clock: FakeClock, how: Down
 ) -> None:
-    """100 requests, half of them for what has run out, half for what is missing."""
-    proxy, _ = warm
-    clock.advance(LONG)
-    await named.fail(how, proxy)
-    before = attempts(proxy)
+    """100 requests one by one, then 100 at once; half of them for what has run out, half for what is missing."""
+    proxy = await start_proxy(named.index_url, upstream=upstream(), resolver=named.names)
     stale = ["/v3/content/acme.a/index.json", "/v3/registration/gz-semver2/acme.a/index.json"]
+    for path in stale:
+        assert (await ask(proxy, path)).status == 200
     paths = [path for n in range(50) for path in (stale[n % 2], f"/v3/content/missing{n}/index.json")]
-    turns = asyncio.Semaphore(at_once)
+    clock.advance(LONG)
+    for at_once in (1, 100):
+        await named.fail(how, proxy)
+        before = attempts(proxy)
+        turns = asyncio.Semaphore(at_once)
 
-    async def one(path: str) -> int:
-        async with turns:
-            return (await ask(proxy, path)).status
+        async def one(path: str, turns: asyncio.Semaphore = turns) -> int:
+            async with turns:
+                return (await ask(proxy, path)).status
 
-    statuses = await asyncio.gather(*map(one, paths))
-    assert set(statuses[::2]) == {200}
-    assert set(statuses[1::2]) <= {502, 503}
-    assert attempts(proxy) - before <= 110
+        statuses = await asyncio.gather(*map(one, paths))
+        assert set(statuses[::2]) == {200}
+        assert set(statuses[1::2]) <= {502, 503}
+        assert attempts(proxy) - before <= 110, at_once
+        await named.recover()
+        clock.advance(61)
+        await ask(proxy, "/v3/content/missing0/index.json")
+        assert proxy.metric("breaker_open", upstream="up", origin=named.url) == 0
+        clock.advance(LONG)
 
 
 def attempts(proxy: Proxy) -> float:
@@ -174,7 +185,7 @@ async def test_a_slow_answer_does_not_make_the_others_stale(
     gate.set()
 
 
-@pytest.mark.parametrize("how", ["hang", "clogged", "refused", "5xx"])
+@pytest.mark.parametrize("how", ["hang", "refused"])
 async def test_once_the_breaker_is_open_nothing_waits(
     warm: Warm, named: NamedFeed, clock: FakeClock, how: Down
 ) -> None:
@@ -197,18 +208,7 @@ async def test_once_the_breaker_is_open_nothing_waits(
     assert (await ask(proxy, "/v3/content/acme.a/index.json")).cache == "fwd=stale; detail=breaker_open"
 
 
-@every_outage
-async def test_a_cold_process_with_a_warm_directory(warm: Warm, named: NamedFeed, clock: FakeClock, how: Down) -> None:
-    proxy, paths = warm
-    clock.advance(5 * 86400)
-    await named.fail(how, proxy)
-    await proxy.restart()
-    assert (await ask(proxy, "/health/ready")).status == 200
-    for path in paths:
-        assert (await ask(proxy, path)).status == 200, path
-
-
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("status", [500, 504])
 async def test_a_server_error_is_never_passed_on(warm: Warm, named: NamedFeed, clock: FakeClock, status: int) -> None:
     proxy, _ = warm
     clock.advance(301)
