@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Final
 
+import structlog
+
 from nugetproxy.clock import Clock
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
@@ -22,6 +24,8 @@ from nugetproxy.store.catalog import CatalogUnavailable
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.library import Library
 from nugetproxy.upstream.breaker import BreakerState
+
+log = structlog.get_logger(__name__)
 
 WATCH_SECONDS: Final = 3.0
 MAX_WATCH_SECONDS: Final = 15.0
@@ -91,7 +95,10 @@ class FolderFeed:
         """Look into the folder again and again; runs until it is cancelled."""
         while True:
             began = self._clock.monotonic()
-            await self.library.look()
+            try:
+                await self.library.look()
+            except Exception:  # the top of a background task: the folder must not go unwatched
+                log.exception("library.crashed", feed=self.name)
             took = self._clock.monotonic() - began
             await self._clock.sleep(min(max(WATCH_SECONDS, 20 * took), MAX_WATCH_SECONDS))
 

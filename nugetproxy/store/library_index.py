@@ -86,7 +86,7 @@ class LibraryIndex:
         return [
             path
             for path, refused in self._refused.items()
-            if not refused.told or now - refused.stamp.mtime_ns / 1e9 < young
+            if not refused.told or abs(now - refused.stamp.mtime_ns / 1e9) < young
         ]
 
     def tell(self, since: set[str]) -> None:

@@ -247,6 +247,26 @@ class TestChanges:
             await asyncio.wait({watch})
         assert set(clock.slept) == {folder_feed.WATCH_SECONDS}
 
+    async def test_the_watch_outlives_a_look_that_crashes(
+        self, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+    ) -> None:
+        looks = 0
+
+        async def crash() -> None:
+            nonlocal looks
+            looks += 1
+            raise RuntimeError("unforeseen")
+
+        folder = proxy.app.folders["up"]
+        monkeypatch.setattr(folder.library, "look", crash)
+        watch = asyncio.create_task(folder.watch())
+        async with asyncio.timeout(10):
+            while looks < 3:
+                await asyncio.sleep(0)
+        watch.cancel()
+        await asyncio.wait({watch})
+        assert watch.cancelled()
+
     async def test_a_replaced_package_is_served_at_once(self, proxy: Proxy, root: Path) -> None:
         before = await ask(proxy, PACKAGE)
         other = make_nupkg("Acme.A", "1.0.0", description="another one", size=300_000)

@@ -19,7 +19,7 @@ import structlog
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.search_query import SearchQuery
-from nugetproxy.store.catalog import Catalog
+from nugetproxy.store.catalog import Catalog, CatalogUnavailable
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.library import FULL_SECONDS, Library
 from tests.fakes.clock import FakeClock
@@ -564,11 +564,14 @@ class TestRestarts:
         assert total == 1
 
     async def test_packages_are_served_though_the_catalog_cannot_be(
-        self, make_library: MakeLibrary, root: Path, tmp_path: Path
+        self, library: Library, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        async def fail(*_: object) -> None:
+            raise CatalogUnavailable("disk")
+
         put(root, "Acme.A.1.0.0.nupkg", NUPKG)
-        (tmp_path / "cache" / "catalog.db").mkdir(parents=True)
-        library = await make_library()
+        monkeypatch.setattr(library._catalog._file, "read", fail)
+        monkeypatch.setattr(library._catalog._file, "write", fail)
 
         await library.look()
 
