@@ -44,8 +44,7 @@ def whole_or_nothing(proxy: Proxy) -> bool:
     return f"{NAME}.sha512" not in names or names == WHOLE
 
 
-@pytest.mark.parametrize("nupkg", [SMALL, LARGE], ids=["small", "large"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize(("code", "nupkg"), [(errno.ENOSPC, SMALL), (errno.EIO, LARGE)], ids=["ENOSPC", "EIO"])
 async def test_one_failure_at_every_operation_of_a_cold_fetch(
     proxy: Proxy, feed: FakeFeed, fs: FailingFs, code: int, nupkg: bytes
 ) -> None:
@@ -85,6 +84,7 @@ async def test_a_full_disk_does_not_keep_a_package_from_its_clients(
     fs.disarm()
     assert (await ask(proxy, PACKAGE)).body == nupkg
     assert (await ask(proxy, PACKAGE)).cache == "hit", "it recovers by itself"
+    await until(lambda: proxy.metric("flights") == 0)
     assert staged(proxy) == []
 
 

@@ -56,7 +56,7 @@ async def test_two_hundred_cold_requests_are_one_download(
     assert proxy.metric("collapsed_total") == 199
     leaders = [status for _, status in answers if "collapsed" not in status]
     assert leaders == ["nugetproxy; fwd=uri-miss; fwd-status=200; stored"]
-    assert proxy.metric("flights") == 0
+    await until(lambda: proxy.metric("flights") == 0)
     assert staged(proxy) == []
 
 
@@ -161,6 +161,7 @@ async def test_a_failed_download_fails_all_its_readers_once(proxy: Proxy, feed: 
         with pytest.raises(aiohttp.ClientPayloadError):
             await reader.content.read()
     assert proxy.metric("upstream_failures_total", upstream="up", reason="pin") == 1
+    await until(lambda: proxy.metric("flights") == 0)
     assert (held(proxy), staged(proxy)) == (set(), [])
     await until(lambda: proxy.metric("responses_aborted_total", reason="upstream") == 20)
     assert (await ask(proxy, PACKAGE)).body == LARGE

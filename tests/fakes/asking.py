@@ -20,8 +20,7 @@ UP_INDEX = "/v3/index.json"
 UP_PACKAGE = "/v3-flatcontainer/acme.a/1.0.0/acme.a.1.0.0.nupkg"
 UP_VERSIONS = "/v3-flatcontainer/acme.a/index.json"
 UP_REGISTRATION = "/v3/registration5-gz-semver2/acme.a/index.json"
-UP_PUSH = "/api/v2/package/"
-"""With the slash that the official client puts there, too."""
+UP_PUSH = "/api/v2/package"
 
 SMALL = make_nupkg("Acme.A", "1.0.0")
 """Smaller than what a flight holds back: a failure becomes a proper status."""

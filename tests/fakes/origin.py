@@ -177,7 +177,8 @@ class Origin:
             writer.transport.abort()
 
     def _bind(self) -> socket.socket:
-        bound = socket.socket()
+        # The protocol is spelled out, or asyncio would not switch Nagle's algorithm off: 40 ms for each small answer.
+        bound = socket.socket(proto=socket.IPPROTO_TCP)
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((self.host, self.port))
         return bound

@@ -37,6 +37,8 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
 PUSH = "/v3/package"
+UP = f"{UP_PUSH}/"
+"""With the slash that the official client puts there, too."""
 KEY = canary.API_KEY
 CANARY = "canary-key-5c1e9a"
 
@@ -68,7 +70,7 @@ async def test_a_push_arrives_as_it_was_sent(proxy: Proxy, feed: FakeFeed, path:
     assert got.status == 201
     assert got.cache == "fwd=method; fwd-status=201"
     seen = feed.requests[-1]
-    assert (seen.method, seen.path, seen.body) == ("PUT", UP_PUSH, form())
+    assert (seen.method, seen.path, seen.body) == ("PUT", UP, form())
     wanted = {
         "X-NuGet-ApiKey": KEY,
         "X-NuGet-Client-Version": "6.12.1",
@@ -126,7 +128,7 @@ async def test_status_reason_body_and_warnings_are_upstreams(
         ("Location", "http://elsewhere/"),
         ("X-Powered-By", "y"),
     ]
-    feed.origin.routes[UP_PUSH] = Script(status=status, reason=reason, headers=headers, body=b"what upstream said")
+    feed.origin.routes[UP] = Script(status=status, reason=reason, headers=headers, body=b"what upstream said")
     got = await push(proxy)
     assert (got.status, got.reason, got.body) == (status, reason, b"what upstream said")
     assert got.headers.getall("X-NuGet-Warning") == ["first", "second"]
@@ -139,7 +141,7 @@ async def test_a_reason_with_other_letters_is_made_plain(proxy: Proxy, feed: Fak
     raw = "HTTP/1.1 409 Schon da: \u00fcber\r\nX-NuGet-Warning: caf\u00e9 \r\nContent-Length: 0\r\n\r\n".encode(
         "latin-1"
     )
-    feed.origin.routes[UP_PUSH] = Script(raw=raw)
+    feed.origin.routes[UP] = Script(raw=raw)
     got = await push(proxy)
     assert got.status == 409
     assert got.reason.startswith("Schon da:") and got.reason.isascii()
@@ -148,7 +150,7 @@ async def test_a_reason_with_other_letters_is_made_plain(proxy: Proxy, feed: Fak
 
 async def test_an_answer_before_the_body_reaches_the_client(proxy: Proxy, feed: FakeFeed) -> None:
     refusal = Script(status=401, reason="No key", headers=[("WWW-Authenticate", "ApiKey")], read_body=False)
-    feed.origin.routes[UP_PUSH] = refusal
+    feed.origin.routes[UP] = refusal
     big = form(make_nupkg("Acme.A", "1.0.0", size=5_000_000))
     got = await push(proxy, io.BytesIO(big), key=None)
     assert (got.status, got.reason) == (401, "No key")
@@ -161,7 +163,7 @@ class TestUpstreamDies:
     async def test_after_bytes_were_sent_the_outcome_is_unknown(
         self, proxy: Proxy, feed: FakeFeed, end: str, read: bool | int
     ) -> None:
-        feed.origin.routes[UP_PUSH] = Script(raw=b"", end=end, read_body=read)  # type: ignore[arg-type]
+        feed.origin.routes[UP] = Script(raw=b"", end=end, read_body=read)  # type: ignore[arg-type]
         got = await push(proxy, form(make_nupkg("Acme.A", "1.0.0", size=1_000_000)))
         assert got.status == 502
         assert b"unknown" in got.body
@@ -179,7 +181,7 @@ class TestUpstreamDies:
         """Nobody knows whether it was carried out."""
         feed.add(make_nupkg("Acme.A", "0.9.0"))
         await ask(proxy, VERSIONS)
-        feed.origin.routes[UP_PUSH] = Script(raw=b"", end="rst")
+        feed.origin.routes[UP] = Script(raw=b"", end="rst")
         assert (await push(proxy)).status == 502
         feed.add(SMALL)
         assert json.loads((await ask(proxy, VERSIONS)).body) == {"versions": ["0.9.0", "1.0.0"]}
@@ -218,7 +220,7 @@ class TestInvalidation:
         await ask(proxy, REGISTRATION)
         got = await ask(proxy, f"{PUSH}/Acme.A/1.0.0", method, headers={"X-NuGet-ApiKey": KEY})
         assert got.status == 200
-        assert writes(feed) == [f"{method} {UP_PUSH}Acme.A/1.0.0"], "in the caller's spelling"
+        assert writes(feed) == [f"{method} {UP}Acme.A/1.0.0"], "in the caller's spelling"
         assert (await ask(proxy, REGISTRATION)).cache.startswith("fwd=stale; fwd-status=")
 
     async def test_a_package_that_upstream_lists_late_is_found_when_it_does(
@@ -237,7 +239,7 @@ class TestInvalidation:
     ) -> None:
         feed.add(make_nupkg("Acme.A", "0.9.0"))
         await ask(proxy, VERSIONS)
-        feed.origin.routes[UP_PUSH] = Script(status=201)
+        feed.origin.routes[UP] = Script(status=201)
         feed.add(SMALL)
         await push(proxy, form(b"not a package"))
         assert (await ask(proxy, VERSIONS)).cache == "fwd=stale; fwd-status=200; stored"
@@ -356,7 +358,7 @@ async def test_other_methods_are_not_for_the_push_resource(proxy: Proxy, feed: F
 
 
 async def test_a_write_is_never_redirected(proxy: Proxy, feed: FakeFeed) -> None:
-    feed.origin.routes[UP_PUSH] = Script(status=307, headers=[("Location", f"{feed.url}/elsewhere")])
+    feed.origin.routes[UP] = Script(status=307, headers=[("Location", f"{feed.url}/elsewhere")])
     got = await push(proxy)
     assert (got.status, failures(proxy, "redirect_denied")) == (502, 1)
     assert feed.count("/elsewhere") == 0
@@ -395,7 +397,7 @@ async def test_the_key_is_nowhere_but_upstream(proxy: Proxy, feed: FakeFeed, wri
         Script(raw=b"nonsense\r\n\r\n", end="fin"),
         Script(status=302, headers=[("Location", "http://elsewhere/")]),
     ):
-        feed.origin.routes[UP_PUSH] = script
+        feed.origin.routes[UP] = script
         answers.append(await push(proxy, key=CANARY))
         answers.append(await ask(proxy, VERSIONS, headers={"X-NuGet-ApiKey": CANARY, "Authorization": CANARY}))
     assert [seen for seen in feed.requests if seen.headers.get("X-NuGet-ApiKey") == CANARY]
