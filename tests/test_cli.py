@@ -77,6 +77,14 @@ def test_several_upstreams_can_be_given(started: list[Config]) -> None:
     assert list(started[0].upstreams) == ["feed.example.com", "other.example"]
 
 
+def test_all_upstreams_can_be_taken_offline(started: list[Config]) -> None:
+    assert (
+        run("serve", "--offline", "--upstream", FEED, "--upstream", "https://other.example/v3/index.json").exit_code
+        == 0
+    )
+    assert [upstream.offline for upstream in started[0].upstreams.values()] == [True, True]
+
+
 def test_the_exit_code_is_the_servers(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules["nugetproxy.serve"], "run", lambda _: 143)
     assert run("serve").exit_code == 143
