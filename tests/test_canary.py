@@ -14,10 +14,11 @@ import structlog
 from nugetproxy import log as logs
 from tests.conftest import StartProxy, pytest_runtest_makereport
 from tests.fakes import canary
-from tests.fakes.asking import SMALL, UP_PUSH, ask, until
+from tests.fakes.asking import SMALL, ask, until
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Origin, Script
 
+UP_PUSH = "/api/v2/package/"
 READS = (
     "/v3/index.json",
     "/v3/content/acme.a/index.json",
@@ -66,11 +67,11 @@ async def test_secrets_reach_their_upstream_and_nobody_else(
             await feed.set_mode(mode)
             for path in READS:
                 await ask(proxy, path)
-            for scripts in ({}, {f"{UP_PUSH}/": moved}, {f"{UP_PUSH}/": Script(raw=b"", end="rst")}):
+            for scripts in ({}, {UP_PUSH: moved}, {UP_PUSH: Script(raw=b"", end="rst")}):
                 feed.origin.routes |= scripts
                 for method, path in (("PUT", "/v3/package/"), ("DELETE", "/v3/package/Acme.A/1.0.0")):
                     await ask(proxy, path, method, headers={"X-NuGet-ApiKey": canary.API_KEY}, data=b"body")
-            feed.origin.routes.pop(f"{UP_PUSH}/")
+            feed.origin.routes.pop(UP_PUSH)
         assert elsewhere.requests == []
 
     assert {seen.headers.get("Authorization") for seen in feed.requests} == {AUTHORIZATION}

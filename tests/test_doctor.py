@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from nugetproxy.cli import app
@@ -147,7 +146,7 @@ def full(feed: FakeFeed) -> FakeFeed:
     return feed
 
 
-async def doctor(*arguments: str) -> Result:
+async def doctor(*arguments: str) -> Any:
     """The command in a thread of its own, as it runs a loop."""
     return await asyncio.to_thread(CliRunner().invoke, app, ["doctor", *arguments])
 

@@ -165,6 +165,8 @@ def base(rewriter: Rewriter, _: dict[str, Any], url: str) -> str:
 
 def content(rewriter: Rewriter, node: dict[str, Any], url: str) -> str:
     """The rule for ``packageContent``; comes before the rule for ``@id``, which it may have to read."""
+    if not url:  # an address that is not there is not invented
+        return url
     identity = stated_identity(node) or content_identity(url)
     leaf = node.get("@id")
     if identity is None and isinstance(leaf, str):

@@ -17,7 +17,7 @@ from aiohttp import FormData
 from structlog.testing import capture_logs
 
 from tests.conftest import StartProxy
-from tests.fakes.asking import UP_PUSH, VERSIONS, Got, ask, until
+from tests.fakes.asking import VERSIONS, Got, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Origin, Script, Seen
@@ -27,6 +27,7 @@ from tests.fakes.proxy import Proxy
 NUPKG = make_nupkg("Acme.A", "1.0.0")
 SNUPKG = make_nupkg("Acme.A", "1.0.0", package_types=["SymbolsPackage"])
 MIB = 2**20
+UP_PUSH = "/api/v2/package/"
 
 
 def form(content: bytes, name: str = "package") -> FormData:
