@@ -172,16 +172,13 @@ async def test_a_package_that_upstream_keeps_under_another_path(proxy: Proxy, fe
     assert feed.count("/cdn/Acme.A.1.0.0.NUPKG") == 1
 
 
-@pytest.mark.parametrize("spelling", ["acme.a", "Acme.A", "ACME.A"])
-@pytest.mark.parametrize("version", ["1.0.0", "1.0", "1.0.0.0", "1.00.0", "1.0.0+meta", "1.0.0%2Bmeta"])
-async def test_any_spelling_is_one_package(proxy: Proxy, feed: FakeFeed, spelling: str, version: str) -> None:
+async def test_any_spelling_is_one_package(proxy: Proxy, feed: FakeFeed) -> None:
     feed.add(SMALL)
-    for path in (
-        f"/v3/content/{spelling}/{version}/{spelling}.{version}.nupkg",
-        "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg",
-    ):
-        async with proxy.client.session.get(URL(proxy.url + path, encoded=True)) as response:
-            assert (response.status, await response.read()) == (200, SMALL)
+    for spelling in ("ACME.A", "Acme.A", "acme.a"):
+        for version in ("1.0.0+meta", "1.0.0%2Bmeta", "1.00.0", "1.0.0.0", "1.0", "1.0.0"):
+            path = f"/v3/content/{spelling}/{version}/{spelling}.{version}.nupkg"
+            async with proxy.client.session.get(URL(proxy.url + path, encoded=True)) as response:
+                assert (response.status, await response.read()) == (200, SMALL), path
     assert feed.count("/v3-flatcontainer/acme.a/1.0.0/acme.a.1.0.0.nupkg") == 1
 
 
