@@ -165,7 +165,7 @@ def base(rewriter: Rewriter, _: dict[str, Any], url: str) -> str:
 
 def content(rewriter: Rewriter, node: dict[str, Any], url: str) -> str:
     """The rule for ``packageContent``; comes before the rule for ``@id``, which it may have to read."""
-    if not url:  # an address that is not there is not invented
+    if absolute(url, rewriter.view.url) is None:  # what is no address is not made into one
         return url
     identity = stated_identity(node) or content_identity(url)
     leaf = node.get("@id")
