@@ -272,7 +272,7 @@ async def test_many_packages_and_a_cold_start(start_proxy: StartProxy, feed: Fak
     first = await start_proxy(feed.index_url)
     await first.stop()
     for number in range(MANY):
-        lay_down(first.packages, f"bulk.n{number}", "1.0.0", SMALL if number else make_nupkg("Bulk.N0", "1.0.0"))
+        lay_down(first.packages, f"bulk.n{number}", "1.0.0", make_nupkg(f"Bulk.N{number}", "1.0.0"))
     await feed.set_mode("refused")
     began = time.monotonic()
     await first.start()
@@ -281,8 +281,9 @@ async def test_many_packages_and_a_cold_start(start_proxy: StartProxy, feed: Fak
     assert (await ask(first, package_url("bulk.n0"))).cache == "hit"
     assert time.monotonic() - began < START_SECONDS
     catalog = first.app.feeds["up"].packages.catalog
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(45):
         while not catalog.synced:
             assert (await ask(first, package_url("bulk.n0"))).cache == "hit"
             await asyncio.sleep(0.02)
     assert json.loads((await ask(first, "/v3/content/bulk.n0/index.json")).body) == {"versions": ["1.0.0"]}
+    assert (await read(first, "/v3/query?q=&take=1"))["totalHits"] == MANY
