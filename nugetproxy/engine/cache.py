@@ -155,7 +155,7 @@ class Cache:
 
     def _look(self, target: Target, stored: Stored | None, *, offline: bool = False, settled: bool = False) -> Lookup:
         entry = stored.entry if stored is not None else None
-        policy = self._leash.policy(target, entry, self._policies[target.kind])
+        policy = self._leash.policy(target, self._policies[target.kind])
         if settled:
             policy = replace(policy, fresh=FOREVER)
         spread = 1.0 - self._jitter * target.lot

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from cachetools import TTLCache
 
-from nugetproxy.caching.entry import Entry
 from nugetproxy.caching.policy import MINUTE, Policy
 from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Target
@@ -22,18 +21,15 @@ class Leash:
     """Which packages were written to through us, and how often."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
         self._epochs: dict[str, int] = {}
         self._writes = 0
         self._leashed: TTLCache[str, bool] = TTLCache(10_000, LEASH_SECONDS, timer=clock.monotonic)
-        self._queries_stale_before = 0.0
 
     def put_on(self, id: str) -> None:
         """``id`` was written to; an empty one means that it is not known which package was."""
         self._epochs[id] = self._epochs.get(id, 0) + 1
         self._writes += 1
         self._leashed[id] = True
-        self._queries_stale_before = self._clock.now()
 
     def epoch(self, target: Target) -> int:
         """Rises with every write that may change ``target``: an answer to a question of an older epoch may be of
@@ -42,8 +38,9 @@ class Leash:
             return self._writes
         return self._epochs.get(target.id, 0) + self._epochs.get("", 0)
 
-    def policy(self, target: Target, entry: Entry | None, policy: Policy) -> Policy:
+    def policy(self, target: Target, policy: Policy) -> Policy:
         """``policy``, or one under which nothing counts as fresh; stored copies stay usable when upstream fails."""
-        outdated = entry is not None and target.kind in QUERIES and entry.stored_at <= self._queries_stale_before
-        leashed = bool(self._leashed) and (target.id in self._leashed or "" in self._leashed)
-        return replace(policy, fresh=0.0, refresh=0.0, absent=0.0) if leashed or outdated else policy
+        if not self._leashed:
+            return policy
+        leashed = target.kind in QUERIES or target.id in self._leashed or "" in self._leashed
+        return replace(policy, fresh=0.0, refresh=0.0, absent=0.0) if leashed else policy
