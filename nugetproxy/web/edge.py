@@ -117,6 +117,7 @@ class Edge:
         download = is_download(request.method, route)
         if route.write and not download:
             event.kind = route.resource
+            self._addresses.base(request)  # raises UnknownHost
             return await self._writes.respond(request, feed, published.push, route)
         view = self._view(request, f"{prefix}/v3/")
         if download:
