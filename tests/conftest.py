@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from aiohttp.test_utils import TestClient
 
-from tests.fakes import canary
+from tests.fakes import canary, logs
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Origin
 from tests.fakes.proxy import Proxy
+
+logs.plain()
 
 StartProxy = Callable[..., Awaitable[Proxy]]
 

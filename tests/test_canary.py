@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
-from nugetproxy import log as logs
 from tests.conftest import StartProxy, pytest_runtest_makereport
 from tests.fakes import canary
+from tests.fakes import logs as fake_logs
 from tests.fakes.asking import SMALL, ask, until
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Origin, Script
@@ -37,12 +36,8 @@ AUTHORIZATION = f"Basic {base64.b64encode(canary.BASIC.encode()).decode()}"
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
     """The log as a running proxy writes it, everything included."""
-    stream = io.StringIO()
-    before = structlog.get_config()
-    logs.setup("debug", "json", stream)
-    yield stream
-    logs.shutdown()
-    structlog.configure(**before)
+    with fake_logs.written() as stream:
+        yield stream
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,14 @@ FLOORS = (
     "cli serve doctor demo __main__ banner",
 )
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts.split()}
-BESIDE = {("serve", "banner"), ("cli", "serve"), ("cli", "doctor"), ("cli", "demo"), ("demo", "banner"), ("__main__", "cli")}
+BESIDE = {
+    ("serve", "banner"),
+    ("cli", "serve"),
+    ("cli", "doctor"),
+    ("cli", "demo"),
+    ("demo", "banner"),
+    ("__main__", "cli"),
+}
 """Who may import whom on the top floor."""
 
 SERVER = "aiohttp.web"

@@ -75,8 +75,10 @@ def emit(event: str, fields: EventDict) -> None:
 
 def shutdown(timeout: float = 1.0) -> None:
     """Write out what is queued, for at most ``timeout`` seconds."""
+    global _writer  # noqa: PLW0603 - the process has one log
     if _writer is not None:
         _writer.close(timeout)
+        _writer = None
 
 
 def say(text: str) -> None:
@@ -167,6 +169,8 @@ class _Libraries(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ConnectionError) and record.name == "aiohttp.server":
+            return  # the client has left, or was cut off: its access event says so
         malformed = error is not None and type(error).__module__.startswith("aiohttp.http")
         rate_limited(
             "library.warned",

@@ -42,9 +42,7 @@ _ID = r"[^/]+"
 _PACKAGE = rf"{_ID}/{_ID}"
 
 
-def _row(
-    name: str, resource: str, method: str, path: str, leave: Leave, *, changes: bool = True
-) -> Operation:
+def _row(name: str, resource: str, method: str, path: str, leave: Leave, *, changes: bool = True) -> Operation:
     return Operation(
         name=name,
         resource=resource,

@@ -20,8 +20,7 @@ MOST = 3.0
 """How many times the warm restore an outage may take here. It is hardly 1.2 (``python -m tests.bench.outage``), but
 the machine that runs the tests does other things as well."""
 STALE = "".join(
-    f'[policy.{kind}]\nfresh = "0s"\n'
-    for kind in ("index", "versions", "registration", "search", "vulnerabilities")
+    f'[policy.{kind}]\nfresh = "0s"\n' for kind in ("index", "versions", "registration", "search", "vulnerabilities")
 )
 
 

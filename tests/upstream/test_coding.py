@@ -22,7 +22,9 @@ def test_several_members_and_padding_are_one_body() -> None:
     assert gunzip(gzip.compress(b"one ") + gzip.compress(b"two") + b"\0" * 100, 100) == b"one two"
 
 
-@pytest.mark.parametrize("data", [b"<html>", b"\x1f\x8b\x08garbage!!!!!!!!!!!!", gzip.compress(b"x", mtime=0) + b"trailer"])
+@pytest.mark.parametrize(
+    "data", [b"<html>", b"\x1f\x8b\x08garbage!!!!!!!!!!!!", gzip.compress(b"x", mtime=0) + b"trailer"]
+)
 def test_what_is_not_gzip_is_refused(data: bytes) -> None:
     with pytest.raises(Undecodable):
         gunzip(data, 100)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import structlog
 from structlog.testing import capture_logs
 
 from nugetproxy import log
 from tests.conftest import StartProxy
 from tests.fakes import canary
+from tests.fakes import logs as fake_logs
 from tests.fakes.asking import (
     PACKAGE,
     REGISTRATION,
@@ -377,15 +376,8 @@ async def test_one_line_says_who_wrote_what(proxy: Proxy, feed: FakeFeed) -> Non
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
     """Everything that is logged, as it would be written."""
-    before, handlers = structlog.get_config(), list(logging.getLogger().handlers)
-    access = logging.getLogger("aiohttp.access").disabled
-    stream = io.StringIO()
-    log.setup("debug", "json", stream)
-    yield stream
-    log.shutdown()
-    structlog.configure(**before)
-    logging.getLogger().handlers[:] = handlers
-    logging.getLogger("aiohttp.access").disabled = access
+    with fake_logs.written() as stream:
+        yield stream
 
 
 async def test_the_key_is_nowhere_but_upstream(proxy: Proxy, feed: FakeFeed, written: io.StringIO) -> None:

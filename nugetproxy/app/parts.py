@@ -1,0 +1,166 @@
+"""Parts builds what one upstream needs, out of what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp.abc import AbstractResolver
+
+from nugetproxy.clock import Clock
+from nugetproxy.config import Config, Upstream
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.packages import Packages
+from nugetproxy.engine.pins import Pins
+from nugetproxy.engine.tasks import Tasks
+from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.files import Files, Site
+from nugetproxy.feeds.folder_feed import FolderFeed
+from nugetproxy.feeds.push import Push, PushSettings
+from nugetproxy.feeds.rendering import HotPages
+from nugetproxy.feeds.symbols import Symbols, SymbolSource
+from nugetproxy.feeds.synthesis import Synthesis
+from nugetproxy.feeds.tools import Tools
+from nugetproxy.log import register_secret
+from nugetproxy.metrics import Metrics
+from nugetproxy.store.catalog import Catalog
+from nugetproxy.store.entries import DiskEntries
+from nugetproxy.store.folder import PackageFolder
+from nugetproxy.store.fs import FsOps
+from nugetproxy.store.library import Library
+from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.settings import UpstreamSettings
+from nugetproxy.web.edge import Published
+
+SITE_MEMORY = 4 * 2**20
+"""Of what a site answered last, so many bytes are kept in memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """What all upstreams have in common."""
+
+    config: Config
+    clock: Clock
+    fs: FsOps
+    resolver: AbstractResolver | None
+    jitter: float
+    metrics: Metrics
+    tasks: Tasks
+    entries: DiskEntries
+    pages: HotPages
+
+
+@dataclass(frozen=True, slots=True)
+class Remote(Published):
+    """The feed of a remote upstream, with its write side."""
+
+    feed: Feed
+    push: Push
+
+
+def folder_feed(name: str, root: Path, shared: Shared) -> FolderFeed:
+    """The feed of a folder of packages."""
+    clock = shared.clock
+    catalog = Catalog(fs=shared.fs, clock=clock)
+    library = Library(name, root, catalog, fs=shared.fs, metrics=shared.metrics, clock=clock)
+    return FolderFeed(name, library=library, synthesis=Synthesis(name, catalog), clock=clock)
+
+
+def remote(name: str, upstream: Upstream, shared: Shared) -> Remote:
+    """The feed of one remote upstream, with its write side."""
+    config, clock, metrics, tasks = shared.config, shared.clock, shared.metrics, shared.tasks
+    root = config.cache.path / name
+    client = UpstreamClient(_settings(name, upstream, config), clock=clock, metrics=metrics, resolver=shared.resolver)
+    cache = Cache(
+        client,
+        shared.entries,
+        policies=config.policies(),
+        clock=clock,
+        metrics=metrics,
+        tasks=tasks,
+        offline=upstream.offline,
+        jitter=shared.jitter,
+        hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
+    )
+    folder = PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name)
+    pins = Pins(shared.entries, name, clock)
+    catalog = Catalog(fs=shared.fs, clock=clock)
+    feed = Feed(
+        name,
+        upstream=client,
+        index_url=upstream.url,
+        cache=cache,
+        packages=Packages(client, folder, pins, catalog, clock=clock, metrics=metrics, tasks=tasks),
+        entries=shared.entries,
+        pages=shared.pages,
+        synthesis=Synthesis(name, catalog),
+        clock=clock,
+        offline=upstream.offline,
+        held_only=upstream.offline_versions == "held",
+    )
+    settings = PushSettings(
+        push=upstream.push, delete=upstream.delete, offline=upstream.offline, max_bytes=config.limits.push
+    )
+    return Remote(feed, Push(client, cache, feed.services, settings=settings, spool=root / "staging"))
+
+
+def sites(shared: Shared) -> Mapping[str, Site]:
+    """The symbol server and the tools, where they are configured."""
+    config = shared.config
+    sites: dict[str, Site] = {}
+    sources = [SymbolSource(url, _files(url, shared)) for url in config.symbols.urls]
+    if sources:
+        sites["symbols"] = Symbols(sources)
+    if config.tools.url:
+        sites["tools"] = sites["tools.json"] = Tools(config.tools.url, _files(config.tools.url, shared), shared.clock)
+    return sites
+
+
+def _files(url: str, shared: Shared) -> Files:
+    """The files of an upstream that is no feed; it is called as its host."""
+    config = shared.config
+    settings = UpstreamSettings(
+        name=urlsplit(url).netloc,
+        index_url=url,
+        max_document=config.limits.document,
+        max_package=config.limits.package,
+    )
+    client = UpstreamClient(settings, clock=shared.clock, metrics=shared.metrics, resolver=shared.resolver)
+    cache = Cache(
+        client,
+        shared.entries,
+        policies=config.policies(),
+        clock=shared.clock,
+        metrics=shared.metrics,
+        tasks=shared.tasks,
+        hot_bytes=SITE_MEMORY,
+    )
+    return Files(client, cache, shared.clock)
+
+
+def _settings(name: str, upstream: Upstream, config: Config) -> UpstreamSettings:
+    for secret in upstream.secret_values():
+        register_secret(secret)
+    return UpstreamSettings(
+        name=name,
+        index_url=upstream.url,
+        headers=upstream.request_headers(),
+        hosts=frozenset(upstream.hosts),
+        credential_origins=frozenset(upstream.credential_origins),
+        internal=upstream.internal,
+        offline=upstream.offline,
+        tries=upstream.tries,
+        connect_timeout=upstream.connect_timeout,
+        read_timeout=upstream.read_timeout,
+        document_deadline=upstream.document_deadline,
+        max_document=config.limits.document,
+        max_package=config.limits.package,
+        connections=upstream.connections,
+        breaker_failures=upstream.breaker_failures,
+        breaker_open=upstream.breaker_open,
+        breaker_max=upstream.breaker_max,
+        ca_file=str(Path(upstream.ca_file).expanduser()) if upstream.ca_file else None,
+    )
