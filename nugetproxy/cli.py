@@ -11,6 +11,7 @@ from rich.console import Console
 from nugetproxy import __version__
 from nugetproxy.config import Config, load, safe_url, warnings
 from nugetproxy.errors import AddressUnusable, ConfigError, StoreUnusable
+from nugetproxy.nuget.identity import PackageIdentity
 
 EX_USAGE = 64
 """sysexits.h: the command was used wrongly."""
@@ -80,6 +81,29 @@ def serve(
     except (StoreUnusable, AddressUnusable) as error:
         _fail([str(error)], EX_TEMPFAIL)
     raise typer.Exit(code)
+
+
+@app.command()
+def purge(
+    package: Annotated[str, typer.Argument(metavar="ID", help="The package.")],
+    version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="One version; else all held ones.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="The TOML file that the proxy runs with.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="The cache directory.")] = None,
+) -> None:
+    """Remove a package from the cache, with its documents and its pinned hash; only while the proxy is stopped."""
+    settings = _load_or_exit(config, cache_dir=cache_dir)
+    identity = PackageIdentity.parse(package, version or "1.0.0")
+    if identity is None:
+        _fail([f"{package} {version or ''}".rstrip() + " is not a package id with a version."], EX_USAGE)
+    from nugetproxy.purge import run
+
+    try:
+        done, documents = run(settings, identity.id, identity.version if version else None)
+    except StoreUnusable as error:
+        _fail([str(error)], EX_TEMPFAIL)
+    for one in done:
+        typer.echo(f"{one.feed}: {len(one.packages)} packages, {one.size} bytes {' '.join(one.packages)}".rstrip())
+    typer.echo(f"{documents} documents")
 
 
 @app.command()

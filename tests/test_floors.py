@@ -21,7 +21,7 @@ FLOORS = (
     "web jobs",
     "config",
     "app",
-    "cli serve doctor demo __main__ banner",
+    "cli serve doctor demo purge __main__ banner",
 )
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts.split()}
 BESIDE = {
@@ -29,6 +29,7 @@ BESIDE = {
     ("cli", "serve"),
     ("cli", "doctor"),
     ("cli", "demo"),
+    ("cli", "purge"),
     ("demo", "banner"),
     ("__main__", "cli"),
 }

@@ -41,7 +41,10 @@ class Inquiry:
         self._doubts: TTLCache[str, float] = TTLCache(10_000, HOUR, timer=clock.monotonic)
 
     async def ask(self, target: Target, stored: Stored | None) -> Answer | Failure:
-        """The first useful answer of the target's URLs; a 404 counts only when no other URL failed."""
+        """The first useful answer of the target's URLs; a 404 counts only when no other URL failed.
+
+        Asked once where something is ``stored`` that can be served instead, else again and again for a while.
+        """
         said: Answer | None = None
         failed: Failure | None = None
         for url in target.urls:
@@ -51,6 +54,7 @@ class Inquiry:
                     validators=stored.entry.validators if stored is not None else NO_VALIDATORS,
                     limit=target.limit,
                     headers=dict(target.headers),
+                    patient=stored is None,
                 )
             except UpstreamFailure as failure:
                 failed = Failure(failure.reason, failure.detail, failure.retry_after)

@@ -88,6 +88,13 @@ class Packages:
         flight.join()
         return flight, collapsed
 
+    async def purge(self, identity: PackageIdentity) -> int:
+        """Forget a package with what it was pinned to; its size in bytes, 0 if it was not held."""
+        size = await self.folder.delete(identity)
+        await self.catalog.remove(identity)
+        await self._pins.forget(identity)
+        return size
+
     async def keep_catalog(self) -> None:
         """Bring the catalog up to what the folder holds, now and whenever it was lost; runs until cancelled."""
         await self.catalog.keep_synced(self.folder.walk, self.folder.facts_reader())
@@ -173,7 +180,7 @@ class Packages:
             raise self._refused(Reason.HASH, "its SHA-512 is not the one that upstream's metadata states")
         pinned = await self._pins.get(identity)
         if pinned is not None and pinned != staged.sha512:
-            raise self._refused(Reason.PIN, "this version had other bytes before; purge it if that is intended")
+            raise self._refused(Reason.PIN, "this version had other bytes before; 'nugetproxy purge' forgets them")
         try:
             held = await staged.commit(nuspec)
         except PinnedPackage as conflict:

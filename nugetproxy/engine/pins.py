@@ -29,5 +29,9 @@ class Pins:
         entry = Entry.of(200, body, stored_at=self._clock.now())
         await self._entries.put(self._key(identity), entry, body, tag=TAG)
 
+    async def forget(self, identity: PackageIdentity) -> None:
+        """Let the next bytes of this package be its first."""
+        await self._entries.delete(self._key(identity))
+
     def _key(self, identity: PackageIdentity) -> str:
         return f"pin:{self._upstream}:{identity.id}/{identity.version}"

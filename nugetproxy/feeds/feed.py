@@ -107,7 +107,7 @@ class Feed:
             reply = await make(route, query, view, failure.reason)
             if reply is not None:
                 return reply
-            if self._offline:
+            if self._offline and not (route.kind is Kind.PACKAGE and await self.synthesis.names(route)):
                 raise NotFound(self._not_held()) from failure
             raise
 

@@ -85,6 +85,13 @@ class Synthesis:
             return False
         return total > 0
 
+    async def names(self, route: Route) -> bool:
+        """True when lists name the version that ``route`` is about, so that its absence is damage, not an answer."""
+        try:
+            return any(facts.identity.version == route.version for facts in await self._catalog.facts(route.id))
+        except CatalogUnavailable:
+            return True
+
     async def _index(self, _route: Route, _query: str, view: View) -> bytes | None:
         if not await self.holds_anything():
             return None

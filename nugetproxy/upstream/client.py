@@ -66,11 +66,12 @@ class UpstreamClient:
         validators: Validators = NO_VALIDATORS,
         limit: int | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
+        patient: bool = True,
     ) -> Answer:
         """One document: 200 (body decoded, at most ``limit`` bytes), 304 (if ``validators`` were given) or any 4xx.
 
         408 and 429 are no answers. A body without a stated length may have been cut short unnoticed: parse it before
-        believing it. ``headers`` go along, or instead of our own.
+        believing it. ``headers`` go along, or instead of our own. Without ``patient`` there is one try only.
         """
         asked = {"Accept": "application/json, */*;q=0.8", "Accept-Encoding": "gzip", **_conditions(validators)}
         request = Request(lane=Lane.DOCUMENTS, method="GET", headers={**asked, **headers})
@@ -81,7 +82,7 @@ class UpstreamClient:
             async with self._wire.read(request, target, seconds()) as response:
                 return await self._answer(response, validators, most)
 
-        return await self._with_retries(attempt)
+        return await (self._with_retries(attempt) if patient else attempt())
 
     async def head(self, url: str, *, headers: Mapping[str, str] = NO_HEADERS) -> Head:
         """What a GET of ``url`` would say: 200 or any 4xx."""

@@ -1,0 +1,78 @@
+"""``nugetproxy purge``: a package is forgotten, so that other bytes of it are taken."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from nugetproxy.cli import app
+from tests.conftest import StartProxy
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+PACKAGE = "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg"
+FIRST, SECOND = (make_nupkg("Acme.A", "1.0.0", description=text) for text in ("the first bytes", "other bytes"))
+
+
+@pytest.fixture
+async def stopped(start_proxy: StartProxy, feed: FakeFeed) -> Proxy:
+    """A proxy that holds two packages, stopped."""
+    feed.add(FIRST)
+    feed.add(make_nupkg("Acme.B", "1.0.0"))
+    proxy = await start_proxy(feed.index_url)
+    for path in (PACKAGE, "/v3/content/acme.a/index.json", "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg"):
+        assert (await proxy.client.get(path)).status == 200
+    while proxy.app.tasks.running():
+        await asyncio.gather(*proxy.app.tasks.running(), return_exceptions=True)
+    await proxy.stop()
+    return proxy
+
+
+async def purge(proxy: Proxy, tmp_path: Path, *words: str) -> tuple[int, str]:
+    """Run the command on the proxy's cache directory."""
+    file = tmp_path / "proxy.toml"
+    upstream = proxy.config.upstreams["up"].url
+    file.write_text(f'[cache]\ndirectory = "{proxy.directory}"\n[upstreams.up]\nurl = "{upstream}"\n')
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["purge", *words, "--config", str(file)])
+    return done.exit_code, done.output
+
+
+@pytest.mark.parametrize("words", [("Acme.A", "1.0.0.0"), ("acme.a",)])
+async def test_other_bytes_are_taken_after_it(
+    stopped: Proxy, feed: FakeFeed, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    code, output = await purge(stopped, tmp_path, *words)
+    assert code == 0
+    assert f"up: 1 packages, {len(FIRST)} bytes acme.a.1.0.0.nupkg\n1 documents\n" in output
+    assert not (stopped.packages / "acme.a").exists()
+    assert (stopped.packages / "acme.b").exists()
+    feed.add(SECOND)
+    await stopped.start()
+    assert await (await stopped.client.get(PACKAGE)).read() == SECOND
+
+
+async def test_without_it_they_are_refused(stopped: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
+    feed.add(SECOND)
+    await stopped.start()
+    await stopped.app.feeds["up"].packages.folder.evict(0, lambda _: False)
+    assert (await stopped.client.get(PACKAGE)).status == 502
+
+
+async def test_a_running_proxy_is_left_alone(stopped: Proxy, tmp_path: Path) -> None:
+    await stopped.start()
+    code, output = await purge(stopped, tmp_path, "acme.a")
+    assert code == 75
+    assert "has used it since" in output
+    assert (stopped.packages / "acme.a").exists()
+
+
+@pytest.mark.parametrize("words", [("../etc",), ("acme.a", "1.x")])
+async def test_what_is_no_package_is_said(stopped: Proxy, tmp_path: Path, words: tuple[str, ...]) -> None:
+    code, output = await purge(stopped, tmp_path, *words)
+    assert code == 64
+    assert "is not a package id with a version" in output
