@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.examine import read_marker
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.layout import Layout
 
@@ -91,17 +90,3 @@ def held_after(fs: FsOps, layout: Layout, last: PackageIdentity | None, count: i
         if len(found) >= count:
             break
     return found[:count]
-
-
-def complete_versions(fs: FsOps, layout: Layout, id: str) -> tuple[str, ...]:
-    """The versions of an id that have package and hash file, sorted as text. Blocks."""
-    names = sorted(fs.names(layout.packages / id))
-    parsed = ((name, PackageIdentity.parse(id, name)) for name in names)
-    return tuple(name for name, found in parsed if found and found.version == name and _is_complete(fs, layout, found))
-
-
-def _is_complete(fs: FsOps, layout: Layout, identity: PackageIdentity) -> bool:
-    try:
-        return fs.stat(layout.nupkg(identity)).st_size > 0 and bool(read_marker(fs, layout, identity))
-    except DiskFailure:
-        return False

@@ -20,7 +20,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
 from nugetproxy.store.catalog_sync import ReadFacts, facts_reader
-from nugetproxy.store.census import Census, complete_versions, held_after, survey, walk, write_uses
+from nugetproxy.store.census import Census, held_after, survey, walk, write_uses
 from nugetproxy.store.contents import MemberKind, manifest, member
 from nugetproxy.store.examine import Damaged, Known, Sound, examine
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
@@ -182,10 +182,6 @@ class PackageFolder:
             self._log.info("package.adopted", package=str(identity))
         return HeldPackage(identity, self._descriptor(finding.fd), finding.state, finding.sha512)
 
-    async def read(self, fd: int, size: int, offset: int) -> bytes:
-        """Up to ``size`` bytes of a held or staged package; the caller holds it."""
-        return await self._calls.run(self._threads.read, self._fs.read, fd, size, offset)
-
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec, taken out of the verified package; None if that is not held."""
         return await self._look(identity, lambda held: manifest(self._fs, held).xml)
@@ -249,11 +245,6 @@ class PackageFolder:
 
     # --- removal ---
 
-    async def quarantine(self, identity: PackageIdentity, reason: str) -> None:
-        """Set a package aside that was found damaged while it was read; ``reason`` is a short word (io, hash ...)."""
-        async with self._lock(identity):
-            await self._set_aside(identity, reason)
-
     async def _set_aside(self, identity: PackageIdentity, reason: str) -> None:
         self._forget(identity)
         self._metrics.quarantined.labels(reason).inc()
@@ -297,10 +288,6 @@ class PackageFolder:
         return removed
 
     # --- what is held ---
-
-    async def held_versions(self, id: str) -> tuple[str, ...]:
-        """The versions held of an id (lower case), as in the flat container, sorted as text."""
-        return await self._calls.run(self._threads.read, complete_versions, self._fs, self.layout, id)
 
     def walk(self) -> Iterator[tuple[PackageIdentity, int, float]]:
         """(identity, bytes, last use) of every package; blocks: for a thread."""

@@ -82,3 +82,9 @@ def package_files(identity: PackageIdentity) -> set[str]:
 def count(metric: Any, *labels: str) -> float:
     """The value of a counter or gauge."""
     return float((metric.labels(*labels) if labels else metric)._value.get())
+
+
+def held_versions(folder: PackageFolder, id: str) -> tuple[str, ...]:
+    """The versions of ``id`` with all three files, sorted as text."""
+    found = (identity for identity, _, _ in folder.walk() if identity.id == id)
+    return tuple(sorted(identity.version for identity in found if folder.layout.marker(identity).exists()))
