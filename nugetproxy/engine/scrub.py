@@ -90,11 +90,11 @@ class Scrub:
 
     async def finish(self) -> None:
         """Write down how far it is."""
-        for name, position in self._unsaved.items():
+        unsaved, self._unsaved = self._unsaved, {}  # more may be noted while these are written
+        for name, position in unsaved.items():
             body = position.to_json()
             entry = Entry.of(200, body, stored_at=self._clock.now())
             await self._entries.put(f"scrub:{name}", entry, body, tag=TAG)
-        self._unsaved.clear()
         self._saved_at = self._clock.monotonic()
 
     async def _position(self, name: str) -> Position:
