@@ -149,10 +149,11 @@ class Catalog:
         return done
 
     async def keep_synced(self, walk: Walk, read_facts: ReadFacts) -> None:
-        """``sync`` now, and whenever that is needed again; runs until it is cancelled."""
+        """``sync`` now unless that is done, and whenever it is needed again; runs until it is cancelled."""
         while True:
             try:
-                await self.sync(walk, read_facts)
+                if not self.synced:
+                    await self.sync(walk, read_facts)
             except (CatalogUnavailable, DiskFailure) as error:
                 log.warning("catalog.sync_failed", detail=str(error))
                 await self._clock.sleep(AGAIN_SECONDS)
