@@ -120,11 +120,13 @@ def sites(shared: Shared) -> Mapping[str, Site]:
 
 
 def _files(url: str, shared: Shared) -> Files:
-    """The files of an upstream that is no feed; it is called as its host."""
+    """The files of an upstream that is no feed; it is called as its host, and offline where all feeds are."""
     config = shared.config
+    offline = all(upstream.offline for upstream in config.upstreams.values() if upstream.folder is None)
     settings = UpstreamSettings(
         name=urlsplit(url).netloc,
         index_url=url,
+        offline=offline,
         max_document=config.limits.document,
         max_package=config.limits.package,
     )
@@ -136,6 +138,7 @@ def _files(url: str, shared: Shared) -> Files:
         clock=shared.clock,
         metrics=shared.metrics,
         tasks=shared.tasks,
+        offline=offline,
         hot_bytes=SITE_MEMORY,
     )
     return Files(client, cache, shared.clock)

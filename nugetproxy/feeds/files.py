@@ -12,7 +12,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.target import Target
-from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
+from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, PACKAGE_TYPE, RelayedBody, Reply, absent_reply
 from nugetproxy.feeds.view import View
 from nugetproxy.nuget.policies import Kind
@@ -51,11 +51,13 @@ class Files:
         """The reply for the one URL of ``target``; raises UpstreamFailure where upstream gives no usable answer."""
         if target.key in self._large:
             return await self._relay(target, view)
-        if view.head and await self.cache.stored(target) is None:
-            return await self._relay(target, view)
         try:
+            if view.head and await self.cache.stored(target) is None:
+                return await self._relay(target, view)
             found = await self.cache.get(target)
         except UpstreamFailure as failure:
+            if failure.reason is Reason.OFFLINE:
+                raise NotFound("The proxy is offline, and this file is not in its cache.") from failure
             if failure.reason in REFUSED:
                 return await self._refused(target)
             if failure.reason is not Reason.TOO_LARGE:

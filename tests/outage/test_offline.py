@@ -92,6 +92,10 @@ async def test_upstream_is_never_contacted(
         got = await ask(proxy, path, method, data=b"x", headers={"X-NuGet-ApiKey": "key"})
         assert got.status == 405
         assert b"is offline; nothing can be written to it" in got.body
+    key = "5d1c2b3a4f5e6d7c8b9a0f1e2d3c4b5a1"
+    for path in ("/tools.json", f"/symbols/acme.pdb/{key}/acme.pdb"):
+        for method in ("GET", "HEAD"):
+            assert (await ask(proxy, path, method)).status in {404, 503}, path
     await proxy.app.prober.round()
     await proxy.app.scrub.round()
     await proxy.app.housekeeping.round()
