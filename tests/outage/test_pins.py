@@ -110,6 +110,7 @@ class TestStated:
         with capture_logs() as logs:
             got = await ask(proxy, PACKAGE)
         assert (got.status, got.cache) == (502, 'fwd=uri-miss; detail="hash"')
+        await until(lambda: proxy.metric("flights") == 0)
         assert (held(proxy), staged(proxy)) == (set(), [])
         assert proxy.metric("integrity_failures_total", reason="hash") == 1
         assert [entry["reason"] for entry in logs if entry["event"] == "download.failed"] == ["hash"]
