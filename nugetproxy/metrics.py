@@ -79,7 +79,7 @@ class Metrics:
         self.upstream_failures = self._counter("upstream_failures", "Upstream failures.", "upstream", "reason")
         self.breaker_open = self._gauge("breaker_open", "1 while the circuit breaker is open.", "upstream", "origin")
         self.flights = self._gauge("flights", "Downloads in progress.")
-        self.collapsed = self._counter("collapsed", "Requests that joined a download in progress.")
+        self.collapsed = self._counter("collapsed", "Requests that joined a download or a fetch in progress.")
         self.integrity_failures = self._counter("integrity_failures", "Content that was refused.", "reason")
         self.responses_aborted = self._counter("responses_aborted", "Responses cut off on purpose.", "reason")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last beat.")

@@ -92,15 +92,16 @@ class Cache:
                 status = CacheStatus(outcome=Outcome.STALE, hit=True, ttl=ttl)
                 if refreshable:
                     return Found(entry=entry, body=_body(stored), status=status)
+                self._metrics.collapsed.inc(collapsed)
                 if usable and not await self._within_soft_deadline(task):
                     return Found(entry=entry, body=_body(stored), status=replace(status, detail="slow_upstream"))
             case Miss():
                 if self._offline:
                     raise upstream_failure(self._upstream.name, Reason.OFFLINE, "it is not in this cache")
                 task, collapsed = self._fetch(target, complete)
+                self._metrics.collapsed.inc(collapsed)
         found = await asyncio.shield(task)
         if collapsed:
-            self._metrics.collapsed.inc()
             status = replace(found.status, collapsed=True, outcome=Outcome.COLLAPSED, stored=False)
             return replace(found, status=status)
         return found

@@ -33,7 +33,7 @@ def fs() -> FailingFs:
 @pytest.fixture
 async def proxy(start_proxy: StartProxy, feed: FakeFeed, fs: FailingFs) -> Proxy:
     """A proxy over that file system, its service index known."""
-    proxy = await start_proxy(feed.index_url, fs=fs, upstream={"read_timeout": "10s"})
+    proxy = await start_proxy(feed.index_url, fs=fs)
     await ask(proxy, "/v3/index.json")
     return proxy
 

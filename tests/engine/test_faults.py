@@ -343,7 +343,7 @@ async def test_hanging_downloads_do_not_hold_up_documents(start_proxy: StartProx
     await until(lambda: proxy.metric("flights") == 4)
     assert (await ask(proxy, VERSIONS)).status == 200
     gate.set()
-    assert {(await one).status for one in hanging} == {502}
+    assert {(await one).status for one in hanging} <= {502, 503}, "503 once their empty answers have opened the breaker"
 
 
 async def test_errors_do_not_reflect_what_was_asked(proxy: Proxy, feed: FakeFeed) -> None:

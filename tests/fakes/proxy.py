@@ -16,8 +16,8 @@ from nugetproxy.store.fs import FsOps
 from nugetproxy.web.server import LimitedServer
 from tests.fakes import canary
 
-QUICK = {"connect_timeout": "500ms", "read_timeout": "400ms", "document_deadline": "5s"}
-"""Upstream times that let a test of a hanging upstream end soon."""
+PATIENT = {"connect_timeout": "10s", "read_timeout": "10s", "document_deadline": "20s"}
+"""Upstream times that no test comes near on a busy machine; tests of a hanging upstream set short ones."""
 
 
 FOREGROUND = {
@@ -43,7 +43,7 @@ class Proxy:
         resolver: AbstractResolver | None = None,
         **tables: Any,
     ) -> None:
-        upstream = {"url": index_url, **QUICK, **tables.pop("upstream", {})}
+        upstream = {"url": index_url, **PATIENT, **tables.pop("upstream", {})}
         tables = {"symbols": {"urls": []}, "tools": {"url": ""}, **tables}
         server = {"drain": "1s", **tables.pop("server", {})}
         policy = tables.pop("policy", FOREGROUND)

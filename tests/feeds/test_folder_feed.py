@@ -325,11 +325,12 @@ class TestTrouble:
     async def test_while_it_is_read_for_the_first_time_nothing_is_denied(
         self, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(folder_feed, "PATIENCE_SECONDS", 0.05)
         async with proxy.app.folders["up"].library._looking:
+            monkeypatch.setattr(folder_feed, "PATIENCE_SECONDS", 0.05)
             for path in (PACKAGE, VERSIONS, "/v3/query?q=acme"):
                 got = await ask(proxy, path)
                 assert (got.status, "still being read" in got.body.decode()) == (503, True)
+            monkeypatch.undo()
 
         assert (await ask(proxy, PACKAGE)).body == A1
 
