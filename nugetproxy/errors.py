@@ -175,6 +175,19 @@ class UpstreamRefused(UpstreamFailure):
     """Upstream answered, but with something that must not be passed on."""
 
 
+class Abandoned(ProxyError):
+    """A download that nobody waited for was given up."""
+
+    def __init__(self, what: str, size: int, total: int) -> None:
+        super().__init__(what, size, total)
+        self.what = what
+        self.size = size
+        self.total = total
+
+    def __str__(self) -> str:
+        return f"The download of {self.what} was given up at {self.size} of {self.total} bytes: nobody waited for it."
+
+
 class StoreUnusable(ProxyError):
     """The cache directory cannot be used."""
 

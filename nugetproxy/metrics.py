@@ -79,6 +79,7 @@ class Metrics:
         self.upstream_failures = self._counter("upstream_failures", "Upstream failures.", "upstream", "reason")
         self.breaker_open = self._gauge("breaker_open", "1 while the circuit breaker is open.", "upstream", "origin")
         self.flights = self._gauge("flights", "Downloads in progress.")
+        self.fills_abandoned = self._counter("fills_abandoned", "Downloads given up as every client had left.")
         self.collapsed = self._counter("collapsed", "Requests that joined a download or a fetch in progress.")
         self.integrity_failures = self._counter("integrity_failures", "Content that was refused.", "reason")
         self.responses_aborted = self._counter("responses_aborted", "Responses cut off on purpose.", "reason")

@@ -97,6 +97,7 @@ class Cache(Section):
     max_size: Size = 50 * GIB
     max_documents: Size = 2 * GIB
     hot_memory: Size = 32 * MIB
+    abandon_above: Size = 10 * MIB
     scrub_rate: Rate = 20 * MIB
     force_network_filesystem: bool = False
 

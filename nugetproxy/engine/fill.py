@@ -10,7 +10,7 @@ import structlog
 from nugetproxy.caching.entry import NO_VALIDATORS
 from nugetproxy.clock import Clock
 from nugetproxy.engine.flight import Flight
-from nugetproxy.errors import NotFound, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
+from nugetproxy.errors import Abandoned, NotFound, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.staging import Staged
 from nugetproxy.upstream.answers import Download
@@ -42,7 +42,7 @@ class Fill:
         """Return when the whole body is written.
 
         ``urls`` are asked in order until one does not say 404. Raises NotFound when all do, UpstreamFailure when
-        none gives the package, DiskFailure when the disk cannot take it.
+        none gives the package, DiskFailure when the disk cannot take it, Abandoned when nobody wants it any more.
         """
         left = RESUMES_WITHOUT_PROGRESS
         while True:
@@ -117,10 +117,17 @@ class Fill:
                 await self._staged.write(chunk)
                 at += len(chunk)
                 self._flight.grow(self._staged.size)
+                self._check_readers()
         if head or at == 0:
             raise self._refused(Reason.INVALID_CONTENT, "the answer is empty or shorter than a zip signature")
         if self._flight.total is not None and at < self._flight.total:
             raise upstream_failure(self._upstream.name, Reason.TRUNCATED, f"{at} of {self._flight.total} bytes")
+
+    def _check_readers(self) -> None:
+        if self._flight.deserted and self._flight.total is not None:
+            gone = Abandoned(self._flight.identity.nupkg_name, self._staged.size, self._flight.total)
+            self._flight.fail(gone)  # now, so that nobody joins it while it is cleared away
+            raise gone
 
     def _changed(self) -> UpstreamFailure:
         return self._refused(Reason.PIN, "the package changed while it was downloaded")

@@ -27,15 +27,17 @@ class Flight:
     """The growing file of one download, with its end: landed or failed.
 
     Readers may join at any time and at any offset. The writer never waits for a reader, and a reader that leaves
-    never stops the writer.
+    stops the writer only when it was the last one, of a flight far from its end.
     """
 
-    def __init__(self, identity: PackageIdentity) -> None:
+    def __init__(self, identity: PackageIdentity, *, abandon_above: int) -> None:
+        """``abandon_above``: bytes, see :attr:`deserted`."""
         self.identity = identity
         self.total: int | None = None
         """Size of the whole package in bytes, as soon as upstream has said it."""
         self.landed: HeldPackage | None = None
         self.error: ProxyError | None = None
+        self._abandon_above = abandon_above
         self._readers = 0
         self._staged: Staged | None = None
         self._size = 0
@@ -60,6 +62,13 @@ class Flight:
     def over(self) -> bool:
         """True when no more bytes will come."""
         return self.landed is not None or self.error is not None
+
+    @property
+    def deserted(self) -> bool:
+        """True when no reader is left and it is not worth finishing: large, with less than half of it written."""
+        if self._readers > 0 or self.total is None:
+            return False
+        return self.total > self._abandon_above and self._size * 2 < self.total
 
     def board(self, staged: Staged, total: int | None) -> None:
         """The upstream answered 200 and its body goes to ``staged``."""
@@ -166,9 +175,11 @@ class Flight:
 class Flights:
     """The downloads in progress: at most one for each package, each owned by this table."""
 
-    def __init__(self, tasks: Tasks, metrics: Metrics) -> None:
+    def __init__(self, tasks: Tasks, metrics: Metrics, *, abandon_above: int) -> None:
+        """``abandon_above``: bytes; a package up to this size is downloaded to its end, whoever leaves."""
         self._tasks = tasks
         self._metrics = metrics
+        self._abandon_above = abandon_above
         self._aloft: dict[PackageIdentity, Flight] = {}
 
     def __contains__(self, identity: PackageIdentity) -> bool:
@@ -181,7 +192,7 @@ class Flights:
 
     def launch(self, identity: PackageIdentity, fly: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
         """Start a flight; ``fly`` must land or fail it, and it leaves the table only after that."""
-        flight = Flight(identity)
+        flight = Flight(identity, abandon_above=self._abandon_above)
         self._aloft[identity] = flight
         self._metrics.flights.inc()
         self._tasks.start(self._fly(flight, fly), name=f"flight {identity.nupkg_name}")

@@ -13,7 +13,7 @@ from nugetproxy.engine.fill import ZIP_MAGIC, Fill
 from nugetproxy.engine.flight import Flight, Flights
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.tasks import Tasks
-from nugetproxy.errors import NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
+from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
@@ -44,7 +44,9 @@ class Packages:
         clock: Clock,
         metrics: Metrics,
         tasks: Tasks,
+        abandon_above: int,
     ) -> None:
+        """``abandon_above``: bytes; a package up to this size is downloaded to its end, whoever leaves."""
         self.folder = folder
         self.catalog = catalog
         self._pins = pins
@@ -52,7 +54,7 @@ class Packages:
         self._clock = clock
         self._metrics = metrics
         self._tasks = tasks
-        self._flights = Flights(tasks, metrics)
+        self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
 
     @property
     def name(self) -> str:
@@ -147,6 +149,9 @@ class Packages:
         except asyncio.CancelledError:
             flight.fail(upstream_failure(self._upstream.name, Reason.STOPPING, "the proxy is stopping"))
             raise
+        except Abandoned as error:
+            self._metrics.fills_abandoned.inc()
+            log.info("download.abandoned", upstream=self.name, package=error.what, size=error.size, total=error.total)
         except ProxyError as error:
             flight.fail(error)
             if not isinstance(error, NotFound):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from tests.conftest import StartProxy
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, UP_REGISTRATION, ask, held, staged, until
@@ -134,6 +136,54 @@ async def test_the_download_goes_on_when_everybody_has_left(
     again = await ask(proxy, PACKAGE)
     assert (again.body, again.cache) == (LARGE, "hit")
     assert feed.count(UP_PACKAGE) == 1
+
+
+class TestAbandoned:
+    """A large download that every client has left is given up, unless half of it is there."""
+
+    async def leave_at(self, proxy: Proxy, feed: FakeFeed, at: int) -> None:
+        """One client takes ``at`` bytes of the package and leaves; upstream goes on with it, byte by byte at first."""
+        gone = asyncio.Event()
+
+        async def stream() -> AsyncIterator[bytes]:
+            yield LARGE[:at]
+            await gone.wait()
+            sent = at
+            while proxy.metric("responses_aborted_total", reason="client_left") == 0:
+                yield LARGE[sent : sent + 1]
+                sent += 1
+                await asyncio.sleep(0.001)
+            yield LARGE[sent : sent + 1]
+            await until(lambda: at >= HALF or proxy.metric("flights") == 0)
+            yield LARGE[sent + 1 :]
+
+        feed.origin.routes[UP_PACKAGE] = [Script(stream=stream, length=len(LARGE)), Script(body=LARGE)]
+        leaving = await proxy.client.get(PACKAGE)
+        await leaving.content.readexactly(at)
+        leaving.close()
+        gone.set()
+        await until(lambda: proxy.metric("flights") == 0)
+
+    @pytest.fixture
+    async def small_limit(self, start_proxy: StartProxy, feed: FakeFeed) -> Proxy:
+        return await start_proxy(feed.index_url, cache={"abandon_above": "100 KB"})
+
+    async def test_early_on(self, small_limit: Proxy, feed: FakeFeed) -> None:
+        with capture_logs() as logs:
+            await self.leave_at(small_limit, feed, 1000)
+        assert (held(small_limit), staged(small_limit)) == (set(), [])
+        assert small_limit.metric("fills_abandoned_total") == 1
+        assert [entry["total"] for entry in logs if entry["event"] == "download.abandoned"] == [len(LARGE)]
+        assert not [entry for entry in logs if entry["event"] == "download.failed"]
+        assert small_limit.metric("breaker_open", upstream="up", origin=feed.url) == 0
+        assert (await ask(small_limit, PACKAGE)).body == LARGE
+        assert feed.count(UP_PACKAGE) == 2
+
+    async def test_not_when_half_of_it_is_there(self, small_limit: Proxy, feed: FakeFeed) -> None:
+        await self.leave_at(small_limit, feed, len(LARGE) // 2 + 1)
+        assert small_limit.metric("fills_abandoned_total") == 0
+        assert (await ask(small_limit, PACKAGE)).cache == "hit"
+        assert feed.count(UP_PACKAGE) == 1
 
 
 async def test_a_client_that_leaves_before_the_first_byte_stops_nothing(
