@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Coroutine
-from email.utils import formatdate
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
-from multidict import CIMultiDict
 
 from nugetproxy.caching.conditions import Selection, select
 from nugetproxy.errors import ProxyError
@@ -21,6 +19,7 @@ from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.held import HeldPackage
 from nugetproxy.store.reading import read_at
 from nugetproxy.web.kernelcopy import send_file
+from nugetproxy.web.whole import Whole, http_date
 
 SERVER = "nugetproxy"
 INLINE_BYTES = 16 * 1024
@@ -53,43 +52,24 @@ class Sender:
                 # Without chunks or length a cut body looks whole (RFC 9112 section 6.3): send it when all is here.
                 await reply.body.flight.landing()
             selection = _selection(request, reply)
-            headers = _headers(reply, selection)
+            fields = _fields(reply, selection)
             bodiless = request.method == hdrs.METH_HEAD or selection.status in {304, 412, 416}
             if bodiless or isinstance(reply.body, bytes):
-                return await self._whole(request, reply, selection, headers, bodiless=bodiless)
+                return _whole(reply, selection, fields, bodiless=bodiless)
             if isinstance(reply.body, HeldBody):
-                return await self._held(request, reply.body, selection, headers)
-            return await self._flying(request, reply.body, selection, headers)
+                return await self._held(request, reply.body, selection, fields)
+            return await self._flying(request, reply.body, selection, fields)
         finally:
             reply.close()
 
-    async def _whole(
-        self,
-        request: web.BaseRequest,
-        reply: Reply,
-        selection: Selection,
-        headers: CIMultiDict[str],
-        *,
-        bodiless: bool,
-    ) -> web.StreamResponse:
-        status = selection.status if reply.status == 200 else reply.status
-        if bodiless:
-            if selection.status == 200 and reply.size is not None:
-                headers[hdrs.CONTENT_LENGTH] = str(reply.size)
-            return web.Response(status=status, headers=headers)
-        body = reply.body if isinstance(reply.body, bytes) else b""
-        if selection.status == 206:
-            body = body[selection.start : selection.stop]
-        return web.Response(status=status, headers=headers, body=body)
-
     async def _held(
-        self, request: web.BaseRequest, body: HeldBody, selection: Selection, headers: CIMultiDict[str]
+        self, request: web.BaseRequest, body: HeldBody, selection: Selection, fields: dict[str, str]
     ) -> web.StreamResponse:
         start, stop = _span(selection, body.size)
         if body.size <= INLINE_BYTES:
             content = await self._small(body.held)
-            return web.Response(status=selection.status, headers=headers, body=content[start:stop])
-        response = web.StreamResponse(status=selection.status, headers=headers)
+            return Whole(selection.status, fields, content[start:stop], length=stop - start)
+        response = web.StreamResponse(status=selection.status, headers=fields)
         response.content_length = stop - start
         await response.prepare(request)
         await self._or_cut(request, self._copy(request, body, start, stop))
@@ -117,10 +97,10 @@ class Sender:
             await asyncio.get_running_loop().sendfile(transport, file, start, stop - start, fallback=False)
 
     async def _flying(
-        self, request: web.BaseRequest, body: FlightBody | RelayedBody, selection: Selection, headers: CIMultiDict[str]
+        self, request: web.BaseRequest, body: FlightBody | RelayedBody, selection: Selection, fields: dict[str, str]
     ) -> web.StreamResponse:
         size = body.size
-        response = web.StreamResponse(status=selection.status, headers=headers)
+        response = web.StreamResponse(status=selection.status, headers=fields)
         start, stop = (0, None) if size is None else _span(selection, size)
         if stop is None:
             response.enable_chunked_encoding()
@@ -194,36 +174,41 @@ def _span(selection: Selection, size: int) -> tuple[int, int]:
     return (selection.start, selection.stop) if selection.status == 206 else (0, size)
 
 
-@lru_cache(maxsize=4096)
-def _http_date(seconds: int) -> str:
-    return formatdate(seconds, usegmt=True)
-
-
-def _headers(reply: Reply, selection: Selection) -> CIMultiDict[str]:
-    headers: CIMultiDict[str] = CIMultiDict(
-        {
-            hdrs.SERVER: SERVER,
-            hdrs.CACHE_CONTROL: reply.cache_control,
-            "Cache-Status": reply.cache.header(),
-            "X-Content-Type-Options": "nosniff",
-        }
-    )
-    if reply.etag is not None:
-        headers[hdrs.ETAG] = reply.etag
-    if reply.modified is not None:
-        headers[hdrs.LAST_MODIFIED] = _http_date(int(reply.modified))
-    if reply.age is not None:
-        headers[hdrs.AGE] = str(max(0, int(reply.age)))
-    if reply.negotiated:
-        headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
-    if reply.gzipped:
-        headers[hdrs.CONTENT_ENCODING] = "gzip"
+def _whole(reply: Reply, selection: Selection, fields: dict[str, str], *, bodiless: bool) -> Whole:
+    status = selection.status if reply.status == 200 else reply.status
+    if bodiless:
+        unstated = None if selection.status == 304 else 0
+        return Whole(status, fields, length=reply.size if selection.status == 200 else unstated)
+    body = reply.body if isinstance(reply.body, bytes) else b""
     if selection.status == 206:
-        headers[hdrs.CONTENT_RANGE] = f"bytes {selection.start}-{selection.stop - 1}/{reply.size}"
+        body = body[selection.start : selection.stop]
+    return Whole(status, fields, body, length=len(body))
+
+
+def _fields(reply: Reply, selection: Selection) -> dict[str, str]:
+    """The header section, without what depends on the connection."""
+    fields: dict[str, str] = {
+        hdrs.SERVER: SERVER,
+        hdrs.CACHE_CONTROL: reply.cache_control,
+        "Cache-Status": reply.cache.header(),
+        "X-Content-Type-Options": "nosniff",
+    }
+    if reply.etag is not None:
+        fields[hdrs.ETAG] = reply.etag
+    if reply.modified is not None:
+        fields[hdrs.LAST_MODIFIED] = http_date(int(reply.modified))
+    if reply.age is not None:
+        fields[hdrs.AGE] = str(max(0, int(reply.age)))
+    if reply.negotiated:
+        fields[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+    if reply.gzipped:
+        fields[hdrs.CONTENT_ENCODING] = "gzip"
+    if selection.status == 206:
+        fields[hdrs.CONTENT_RANGE] = f"bytes {selection.start}-{selection.stop - 1}/{reply.size}"
     elif selection.status == 416:
-        headers[hdrs.CONTENT_RANGE] = f"bytes */{reply.size}"
+        fields[hdrs.CONTENT_RANGE] = f"bytes */{reply.size}"
     if selection.status not in {304, 412, 416}:
-        headers[hdrs.CONTENT_TYPE] = reply.content_type
+        fields[hdrs.CONTENT_TYPE] = reply.content_type
     if reply.status == 200 and not isinstance(reply.body, bytes):
-        headers[hdrs.ACCEPT_RANGES] = "bytes"
-    return headers
+        fields[hdrs.ACCEPT_RANGES] = "bytes"
+    return fields
