@@ -51,6 +51,11 @@ class Flight:
         return self._size
 
     @property
+    def written(self) -> tuple[int, str]:
+        """How many bytes the file got, with their SHA-512 (base64)."""
+        return (self._staged.size, self._staged.sha512) if self._staged is not None else (0, "")
+
+    @property
     def ready(self) -> int:
         """Bytes that readers may have now: everything but the last block, until the commit."""
         if self.landed is not None:

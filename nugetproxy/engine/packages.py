@@ -9,8 +9,9 @@ from contextlib import suppress
 import structlog
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.fill import ZIP_MAGIC, Fill
+from nugetproxy.engine.fill import Fill
 from nugetproxy.engine.flight import Flight, Flights
+from nugetproxy.engine.passage import Passage
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
@@ -73,9 +74,7 @@ class Packages:
         """True while a download of this package is under way."""
         return identity in self._flights
 
-    def fly(
-        self, identity: PackageIdentity, urls: tuple[str, ...], stated: Stated | None = None
-    ) -> tuple[Flight, bool]:
+    def fly(self, identity: PackageIdentity, urls: tuple[str, ...], stated: Stated) -> tuple[Flight, bool]:
         """The one download of this package, joined by the caller; True when it was already under way.
 
         ``stated`` is asked once, before the commit, for the SHA-512 (base64) that upstream's metadata says, if it
@@ -107,35 +106,29 @@ class Packages:
             await self.catalog.sync(self.folder.walk, self.folder.facts_reader())
 
     async def pass_through(
-        self, identity: PackageIdentity, urls: tuple[str, ...], start: int
+        self, flight: Flight, urls: tuple[str, ...], start: int, stated: Stated
     ) -> AsyncGenerator[bytes, None]:
-        """The package's bytes from ``start`` on straight from upstream, for when the disk cannot take them.
+        """The bytes from ``start`` on of a package that the disk could not take, straight from upstream, checked.
 
         Raises NotFound or UpstreamFailure, before the first byte where upstream answers with something else.
         """
+        identity = flight.identity
         for url in urls:
             async with self._upstream.download(url) as download:
                 if download.status != 200:
                     continue
-                skip = start
-                head: bytes | None = b""
-                async for received in download.chunks():
-                    chunk = head + received if head is not None else received
-                    if head is not None and len(chunk) < len(ZIP_MAGIC):
-                        head = chunk
-                        continue
-                    if head is not None and not chunk.startswith(ZIP_MAGIC):
-                        break
-                    head = None
-                    if skip < len(chunk):
-                        yield chunk[skip:]
-                    skip = max(0, skip - len(chunk))
-                if head is not None:
-                    raise self._refused(Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)")
+                passage = Passage(start, flight.written if start else (0, ""))
+                try:
+                    async for received in download.chunks():
+                        if ready := passage.take(received):
+                            yield ready
+                    yield passage.finish(await stated(), await self._pins.get(identity))
+                except InvalidPackage as problem:
+                    raise self._refused(problem.reason, problem.detail) from problem
                 return
         raise NotFound(f"The upstream {self._upstream.name!r} has no {identity.nupkg_name}.")
 
-    async def _download(self, flight: Flight, urls: tuple[str, ...], stated: Stated | None) -> None:
+    async def _download(self, flight: Flight, urls: tuple[str, ...], stated: Stated) -> None:
         """Land ``flight`` or fail it, whatever happens."""
         staged: Staged | None = None
         try:
@@ -144,7 +137,7 @@ class Packages:
             if held is None:
                 staged = await self.folder.stage(flight.identity)
                 await Fill(self._upstream, flight, staged, clock=self._clock, metrics=self._metrics).run(urls)
-                held = await self._commit(flight.identity, staged, await stated() if stated is not None else None)
+                held = await self._commit(flight.identity, staged, await stated())
             flight.land(held)
         except asyncio.CancelledError:
             flight.fail(upstream_failure(self._upstream.name, Reason.STOPPING, "the proxy is stopping"))

@@ -97,8 +97,12 @@ class PackageReads:
 
     async def _fly(self, identity: PackageIdentity, urls: tuple[str, ...], services: ServiceMap) -> Reply:
         """The reply of the one download of this package; raises NotFound when upstream has it nowhere."""
-        flight, collapsed = self._packages.fly(identity, urls, lambda: self._stated.sha512(identity, services))
-        body = FlightBody(flight, lambda start: self._packages.pass_through(identity, urls, start))
+
+        async def stated() -> str | None:
+            return await self._stated.sha512(identity, services)
+
+        flight, collapsed = self._packages.fly(identity, urls, stated)
+        body = FlightBody(flight, lambda start: self._packages.pass_through(flight, urls, start, stated))
         stored, detail = not collapsed, ""
         try:
             try:
