@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, inspect_package
+from nugetproxy.nuget.package import check_entries
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.held import Stamp, stamp
 from nugetproxy.store.layout import Layout
@@ -112,8 +113,9 @@ def _judge(fs: FsOps, layout: Layout, identity: PackageIdentity, fd: int, known:
 
 
 def _adopt(fs: FsOps, layout: Layout, identity: PackageIdentity, fd: int, state: os.stat_result) -> Sound:
-    """Take over a package without hash file: it is whole if it is a package and the one that its name says."""
+    """Take over a package without hash file, if it is the one that its name says, with every checksum inside right."""
     nuspec = inspect_package(reader(fs, fd, state.st_size), identity)
+    check_entries(reader(fs, fd, state.st_size))
     sha = sha512_of(fs, fd, state.st_size)
     with contextlib.suppress(DiskFailure):  # a disk that is full or read-only still has a package to serve
         fs.fsync(fd)

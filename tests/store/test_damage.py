@@ -185,6 +185,12 @@ async def test_damage_that_cannot_be_moved_is_still_not_served(
 # --- without a hash file ---
 
 
+def damaged_inside() -> bytes:
+    """The package with one bit changed in the data of an entry: only checksums tell."""
+    at = NUPKG.index(b"\x89PNG")
+    return NUPKG[:at] + b"\x88" + NUPKG[at + 1 :]
+
+
 def leave(folder: PackageFolder, nupkg: bytes = NUPKG, identity: PackageIdentity = IDENTITY) -> None:
     """What a crash right after the rename leaves."""
     folder.layout.directory(identity).mkdir(parents=True)
@@ -215,8 +221,9 @@ async def test_a_package_without_hash_file_is_adopted(
         (b"", "size"),
         (b"PK\x03\x04 not really", "zip"),
         (make_nupkg("Newtonsoft.Json", "13.0.2"), "identity"),
+        (damaged_inside(), "zip"),
     ],
-    ids=["cut", "half", "empty", "garbage", "other"],
+    ids=["cut", "half", "empty", "garbage", "other", "inside"],
 )
 async def test_what_is_no_whole_package_is_not_adopted(
     folder: PackageFolder, metrics: Metrics, nupkg: bytes, reason: str
