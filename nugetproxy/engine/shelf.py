@@ -68,7 +68,7 @@ class Shelf:
         )
 
     def _remember(self, key: str, stored: Stored) -> None:
-        if len(stored.body) < self._hot.maxsize // 4:
+        if _weight(stored) < self._hot.maxsize // 4:
             self._hot[key] = stored
 
 

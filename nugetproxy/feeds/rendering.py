@@ -38,7 +38,7 @@ class HotPages:
     """Rendered and compressed bytes, keyed by the content they were made from, bounded in bytes."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._pages: LRUCache[Hashable, Page] = LRUCache(max_bytes, lambda page: len(page.body) + OVERHEAD_BYTES)
+        self._pages: LRUCache[Hashable, Page] = LRUCache(max_bytes, _weight)
 
     def get(self, key: Hashable) -> Page | None:
         """The page made under ``key``, while it is still hot."""
@@ -46,9 +46,13 @@ class HotPages:
 
     def put(self, key: Hashable, page: Page) -> Page:
         """Keep ``page`` unless it alone would push out most of the others."""
-        if len(page.body) < self._pages.maxsize // 4:
+        if _weight(page) < self._pages.maxsize // 4:
             self._pages[key] = page
         return page
+
+
+def _weight(page: Page) -> int:
+    return len(page.body) + OVERHEAD_BYTES
 
 
 def page_of(body: bytes) -> Page:

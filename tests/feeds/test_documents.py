@@ -252,3 +252,13 @@ async def test_the_semver1_hive_is_not_mixed_with_the_other(start_proxy: StartPr
     assert (await ask(proxy, REGISTRATION)).status == 200
     assert (await ask(proxy, "/v3/registration/gz-semver1/acme.a/index.json")).status == 404
     assert (await ask(proxy, "/v3/registration/semver1/acme.a/index.json")).status == 404
+
+
+@pytest.mark.parametrize("memory", ["1 B", "16 B", "1 KiB", "2 KiB"])
+async def test_what_does_not_fit_into_memory_is_served_all_the_same(
+    start_proxy: StartProxy, feed: FakeFeed, memory: str
+) -> None:
+    feed.add(SMALL)
+    proxy = await start_proxy(feed.index_url, cache={"hot_memory": memory})
+    for path, status in ((UP_INDEX, 200), (VERSIONS, 200), ("/v3/content/acme.none/index.json", 404)):
+        assert [(await ask(proxy, path)).status for _ in range(2)] == [status, status]
