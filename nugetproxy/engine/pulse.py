@@ -25,6 +25,9 @@ class Pulse:
     def __init__(self, clock: Clock, metrics: Metrics) -> None:
         self._clock = clock
         self._metrics = metrics
+        self._last: tuple[float, float] | None = None
+        """What both clocks said at the end of the last beat: the next one begins there, so that nothing happens in
+        between unseen."""
 
     async def run(self) -> None:
         """Beat after beat until cancelled."""
@@ -33,14 +36,18 @@ class Pulse:
 
     async def beat(self) -> None:
         """Sleep for one beat and look at both clocks."""
-        began, wall = self._clock.monotonic(), self._clock.now()
+        began, wall = self._last or self._look()
         await self._clock.sleep(BEAT)
-        passed = self._clock.monotonic() - began
+        ended, wall_then = self._last = self._look()
+        passed = ended - began
         late = max(0.0, passed - BEAT)
-        jumped = self._clock.now() - wall - passed
+        jumped = wall_then - wall - passed
         self._metrics.loop_lag.set(late)
         if late >= LATE:
             self._metrics.loop_stalls.inc()
             log.warning("loop.late", seconds=round(late, 3))
         if abs(jumped) >= JUMP:
             log.warning("clock.jumped", seconds=round(jumped, 3))
+
+    def _look(self) -> tuple[float, float]:
+        return self._clock.monotonic(), self._clock.now()

@@ -73,7 +73,10 @@ async def test_a_clock_that_is_set_is_logged(clock: SetClock) -> None:
         await asyncio.sleep(0)
         clock.offset = -3 * HOUR
         await beat
-    assert [(entry["event"], entry["seconds"]) for entry in logs] == [("clock.jumped", -3 * HOUR)]
+        clock.offset = 0  # between two beats
+        await pulse.beat()
+    told = [(entry["event"], entry["seconds"]) for entry in logs]
+    assert told == [("clock.jumped", -3 * HOUR), ("clock.jumped", 3 * HOUR)]
 
 
 async def test_an_event_loop_that_was_held_up_goes_on(
