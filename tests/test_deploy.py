@@ -131,7 +131,7 @@ def test_the_nuget_config_names_the_default_address(text: str) -> None:
     ("heading", "pins", "end"),
     [
         ("Run", "config/constraints.txt", ".venv/bin/python -m nugetproxy serve"),
-        ("Test", "config/constraints-test.txt", ".venv/bin/python -m pytest"),
+        ("Test", "config/constraints-test.txt", ".venv/bin/python -m pytest -n 2"),
     ],
 )
 def test_one_line_sets_up_an_environment_and_does_the_job(heading: str, pins: str, end: str) -> None:

@@ -10,7 +10,7 @@ import os
 import random
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -148,10 +148,9 @@ class Inspection:
 @pytest.mark.kill
 @pytest.mark.timeout(60 + SECONDS_PER_KILL * KILLS)
 async def test_kill_9_under_load_costs_nothing(
-    feed: FakeFeed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    feed: FakeFeed, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    with capsys.disabled():
-        print(f"\nkill loop: {KILLS} kills, NUGETPROXY_TEST_SEED={SEED}")
+    record_property("kill loop", f"{KILLS} kills, NUGETPROXY_TEST_SEED={SEED}")
     chance = random.Random(SEED)
     cache = tmp_path / "cache"
     library = Library(feed, chance)
@@ -172,11 +171,11 @@ async def test_kill_9_under_load_costs_nothing(
             assert load.wrong == []
             assert list(inspection.faults()) == []
             assert mishaps(proxy) == []
-        with capsys.disabled():
-            print(
-                f"kill loop: {load.good} good, {load.cut} cut in the middle, {len(library.complete)} packages whole; "
-                f"ready after {statistics.median(starts):.2f} s (median), {max(starts):.2f} s (most)"
-            )
+        record_property(
+            "kill loop",
+            f"{load.good} good, {load.cut} cut in the middle, {len(library.complete)} packages whole; "
+            f"ready after {statistics.median(starts):.2f} s (median), {max(starts):.2f} s (most)",
+        )
         assert load.good > KILLS
         assert load.cut > 0
 
