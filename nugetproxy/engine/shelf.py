@@ -35,8 +35,9 @@ class Shelf:
 
     async def get(self, target: Target) -> Stored | None:
         """What is stored for ``target``, however old."""
-        stored = self._hot.get(target.key)
-        if stored is None:
+        try:
+            stored: Stored | None = self._hot[target.key]
+        except KeyError:
             read = await self._entries.get(target.key)
             # Something newer may have been stored while we read.
             stored = self._hot.get(target.key) or read

@@ -42,7 +42,10 @@ class HotPages:
 
     def get(self, key: Hashable) -> Page | None:
         """The page made under ``key``, while it is still hot."""
-        return self._pages.get(key)
+        try:
+            return self._pages[key]
+        except KeyError:
+            return None
 
     def put(self, key: Hashable, page: Page) -> Page:
         """Keep ``page`` unless it alone would push out most of the others."""

@@ -12,6 +12,7 @@ from nugetproxy.errors import ProxyError, UpstreamFailure
 from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.answers import status_of
+from nugetproxy.web.whole import Whole
 
 SESSION_ID = "X-NuGet-Session-Id"
 MAX_TEXT = 300
@@ -97,6 +98,8 @@ class Access:
 def _size(response: web.StreamResponse | None) -> int:
     if response is None:
         return 0
+    if isinstance(response, Whole):
+        return response.body_length
     if isinstance(response, web.Response):
         return len(response.body) if isinstance(response.body, bytes) else 0
     return response.content_length or response.body_length

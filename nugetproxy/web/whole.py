@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -14,7 +13,6 @@ from aiohttp.abc import AbstractStreamWriter
 
 ONE_WRITE_BYTES = 64 * 1024
 """Up to this size a body is copied behind its header section, for one system call less."""
-_UNSAFE = re.compile(r"[\0\r\n]")
 
 
 class Whole(web.StreamResponse):
@@ -24,13 +22,8 @@ class Whole(web.StreamResponse):
     """
 
     def __init__(self, status: int, fields: Mapping[str, str], body: bytes = b"", *, length: int | None) -> None:
-        """``fields`` lack ``Date``, ``Connection`` and ``Content-Length``, which is ``length`` where that is known.
-
-        Raises ValueError for a field that would end early.
-        """
+        """``fields`` lack ``Date``, ``Connection`` and ``Content-Length``, which is ``length`` where that is known."""
         super().__init__(status=status)
-        if _UNSAFE.search("".join(fields.values())):
-            raise ValueError("a header field holds a line break or a NUL")
         self._fields = fields
         self._whole = body
         self._length = length
@@ -41,7 +34,10 @@ class Whole(web.StreamResponse):
         return len(self._whole)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send everything; aiohttp's hook. Waits while the client has too much to read already."""
+        """Send everything; aiohttp's hook. Waits while the client has too much to read already.
+
+        Raises ValueError for a field with a line break or a NUL in it.
+        """
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ClientConnectionResetError("the client has left")
@@ -68,7 +64,10 @@ class Whole(web.StreamResponse):
         elif request.version < HttpVersion11:
             lines.append("Connection: keep-alive")
         lines.append("\r\n")
-        return "\r\n".join(lines).encode()
+        text = "\r\n".join(lines)
+        if not text.count("\r") == text.count("\n") == len(lines) or "\0" in text:
+            raise ValueError("a header field holds a line break or a NUL")
+        return text.encode()
 
 
 @lru_cache(maxsize=4096)
