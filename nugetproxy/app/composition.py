@@ -23,6 +23,7 @@ from nugetproxy.feeds.files import Site
 from nugetproxy.feeds.folder_feed import FolderFeed
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.sides import NoWrites
+from nugetproxy.feeds.symbols import Symbols
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.entries import DiskEntries
 from nugetproxy.store.fs import FsOps
@@ -132,14 +133,18 @@ def build(
         entries=DiskEntries(metrics=metrics, fs=fs),
         pages=HotPages(config.cache.hot_memory // 2),
     )
-    remotes = {name: remote(name, one, shared) for name, one in config.upstreams.items() if one.folder is None}
+    published_sites = sites(shared)
+    symbols = published_sites.get("symbols")
+    on_symbols = symbols.expect_new if isinstance(symbols, Symbols) else lambda: None
+    remotes = {
+        name: remote(name, one, shared, on_symbols) for name, one in config.upstreams.items() if one.folder is None
+    }
     feeds = {name: one.feed for name, one in remotes.items()}
     folders = {
         name: folder_feed(name, one.folder, shared) for name, one in config.upstreams.items() if one.folder is not None
     }
     built = {name: remotes.get(name) or Published(folders[name], NO_WRITES) for name in config.upstreams}
     ops = Ops({name: one.feed for name, one in built.items()}, metrics, metrics_from=config.server.metrics_from)
-    published_sites = sites(shared)
     return App(
         config=config,
         edge=_edge(built, published_sites, ops, shared),

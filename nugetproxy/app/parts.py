@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -69,7 +69,7 @@ def folder_feed(name: str, root: Path, shared: Shared) -> FolderFeed:
     return FolderFeed(name, library=library, synthesis=Synthesis(name, catalog), clock=clock)
 
 
-def remote(name: str, upstream: Upstream, shared: Shared) -> Remote:
+def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[], None]) -> Remote:
     """The feed of one remote upstream, with its write side."""
     config, clock, metrics, tasks = shared.config, shared.clock, shared.metrics, shared.tasks
     root = config.cache.path / name
@@ -113,7 +113,8 @@ def remote(name: str, upstream: Upstream, shared: Shared) -> Remote:
     settings = PushSettings(
         push=upstream.push, delete=upstream.delete, offline=upstream.offline, max_bytes=config.limits.push
     )
-    return Remote(feed, Push(client, cache, feed.services, settings=settings, spool=root / "staging"))
+    push = Push(client, cache, feed.services, settings=settings, spool=root / "staging", on_symbols=on_symbols)
+    return Remote(feed, push)
 
 
 def sites(shared: Shared) -> Mapping[str, Site]:

@@ -66,12 +66,15 @@ class Push:
         *,
         settings: PushSettings,
         spool: Path,
+        on_symbols: Callable[[], None],
     ) -> None:
+        """``on_symbols`` is called when symbols may have come to the upstream."""
         self._upstream = upstream
         self._cache = cache
         self._services = services
         self._settings = settings
         self._spool = spool
+        self._on_symbols = on_symbols
 
     async def check(self, method: str, route: Route, length: int | None) -> str:
         """The upstream URL for a write, before any of its body is read.
@@ -119,6 +122,8 @@ class Push:
                 status = sent.status
                 return sent
         finally:
+            if wanted.brings_symbols and _is_success(status):
+                self._on_symbols()
             # Also where the outcome is unknown: half a body is never carried out, a whole one may have been.
             whole = passing is None or passing.whole
             if wanted.changes and (_is_success(status) or (whole and status in _PERHAPS)):

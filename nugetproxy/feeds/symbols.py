@@ -60,6 +60,11 @@ class Symbols:
             raise NotFound("No symbol server is configured.")
         return absent
 
+    def expect_new(self) -> None:
+        """Symbols were pushed: for a while upstream is asked again for what it did not have."""
+        for source in self._sources:
+            source.files.cache.invalidate("")
+
     async def close(self) -> None:
         """End the connections to all upstreams."""
         for source in self._sources:

@@ -33,6 +33,11 @@ class Operation:
     """Whether what is stored of the package may be outdated by it."""
 
     @property
+    def brings_symbols(self) -> bool:
+        """Whether a symbol server may have files afterwards that it did not have before."""
+        return self.name in {"push_symbols", "stage_symbols"}
+
+    @property
     def about_package(self) -> bool:
         """Whether its path names a package."""
         return self.resource in {"package", VERIFY_KEY} and self.path.pattern != ""

@@ -275,3 +275,26 @@ async def test_there_is_nothing_to_write(proxy: Proxy, method: str) -> None:
 async def test_turned_off_it_is_not_there(start_proxy: StartProxy, feed: FakeFeed) -> None:
     proxy = await start_proxy(feed.index_url, symbols={"urls": []})
     assert (await symbol(proxy)).status == 404
+
+
+# --- new symbols -----------------------------------------------------------------------------------------------------
+
+
+async def test_after_symbols_were_pushed_misses_are_asked_for_again(
+    proxy: Proxy, feed: FakeFeed, origin: Origin, clock: FakeClock
+) -> None:
+    """For a quarter of an hour, as symbol servers too take their time to show what is new."""
+    feed.origin.routes["/api/v2/package/"] = Script(status=201)
+    feed.origin.routes["/api/v2/symbolpackage/"] = [Script(status=403), Script(status=201)]
+    origin.routes[UP] = [Script(status=404), Script(status=404), Script(body=PDB)]
+    assert (await ask(proxy, FILE)).status == 404
+    for resource, status, asked in (("package", 201, 1), ("symbolpackage", 403, 1), ("symbolpackage", 201, 2)):
+        got = await ask(proxy, f"/v3/{resource}", "PUT", data=b"a package", headers={"X-NuGet-ApiKey": feed.api_key})
+        assert got.status == status
+        assert (await ask(proxy, FILE)).status == 404
+        assert origin.count(UP) == asked
+    clock.advance(600)
+    assert (await ask(proxy, FILE)).body == PDB
+    clock.advance(301)
+    assert (await ask(proxy, FILE)).cache == "hit"
+    assert origin.count(UP) == 3
