@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from tests.fakes.proxy import Proxy
 logs.plain()
 
 StartProxy = Callable[..., Awaitable[Proxy]]
+
+
+def pytest_configure() -> None:
+    """Shells start what runs in the background deaf to Ctrl-C; what tests interrupt must not inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
