@@ -25,7 +25,6 @@ SEED = int(os.environ.get("NUGETPROXY_TEST_SEED", "0")) or time.time_ns() % 2**3
 CLIENTS = 8
 SMALLEST, LARGEST = 3_000, 1_500_000
 READY_SECONDS = 2.0
-"""What a quarter of all starts must stay below: other tests run beside this one, and slow the rest down."""
 SECONDS_PER_KILL = 10
 """Far more than one takes, for slow machines."""
 
@@ -191,7 +190,7 @@ async def test_kill_9_under_load_costs_nothing(
         assert list(cache.glob("*/quarantine/*")) == []
     finally:
         await proxy.kill()
-    assert statistics.quantiles(starts[1:], n=4)[0] < READY_SECONDS
+    assert statistics.median(starts[1:]) < READY_SECONDS
 
 
 def mishaps(proxy: ProxyProcess) -> list[object]:

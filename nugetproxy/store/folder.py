@@ -8,7 +8,6 @@ import errno
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -18,10 +17,10 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
+from nugetproxy.nuget.nuspec import Nuspec
 from nugetproxy.store.catalog_sync import ReadFacts, facts_reader
 from nugetproxy.store.census import Census, held_after, survey, walk, write_uses
-from nugetproxy.store.contents import MemberKind, manifest, member
+from nugetproxy.store.contents import Contents, MemberKind
 from nugetproxy.store.examine import Damaged, Known, Sound, examine
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.held import Descriptor, HeldPackage
@@ -38,8 +37,6 @@ KNOWN_SOUND = 50_000
 """Packages of which it is remembered that their hash was checked since the start."""
 LOW_WATER = 0.95
 """Eviction goes down to this part of the limit, so that the next package does not need another one."""
-
-_T = TypeVar("_T")
 
 
 class PackageFolder:
@@ -67,6 +64,7 @@ class PackageFolder:
         self._threads = threads or StoreThreads()
         self._own_threads = threads is None
         self._calls = DiskCalls(fs, self._threads, metrics)
+        self._contents = Contents(self._calls, self._log)
         self._kept = KeptOpen(fs)
         self._known: LRUCache[PackageIdentity, Known] = LRUCache(KNOWN_SOUND)
         self._census = Census(metrics)
@@ -184,22 +182,11 @@ class PackageFolder:
 
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec, taken out of the verified package; None if that is not held."""
-        return await self._look(identity, lambda held: manifest(self._fs, held).xml)
+        return await self._contents.nuspec(await self.open(identity))
 
     async def member(self, identity: PackageIdentity, kind: MemberKind) -> tuple[bytes, str] | None:
         """A file that the nuspec names with its path in the package; None if there is none."""
-        return await self._look(identity, lambda held: member(self._fs, held, kind))
-
-    async def _look(self, identity: PackageIdentity, look: Callable[[HeldPackage], _T]) -> _T | None:
-        held = await self.open(identity)
-        if held is None:
-            return None
-        with held:
-            try:
-                return await self._calls.run(self._threads.read, look, held)
-            except InvalidPackage as error:
-                self._log.warning("package.unreadable", package=str(identity), detail=error.detail)
-                return None
+        return await self._contents.member(await self.open(identity), kind)
 
     # --- scrub ---
 

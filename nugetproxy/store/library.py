@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 import structlog
 from cachetools import LRUCache
@@ -19,7 +19,7 @@ from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
 from nugetproxy.store.catalog import Catalog, CatalogUnavailable
-from nugetproxy.store.contents import MemberKind, manifest, member
+from nugetproxy.store.contents import Contents, MemberKind
 from nugetproxy.store.examine import Known
 from nugetproxy.store.folder import KNOWN_SOUND
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
@@ -46,8 +46,6 @@ MISS_SECONDS: Final = 0.5
 Recorded: TypeAlias = dict[PackageIdentity, tuple[int, float]]
 """What a catalog has: sizes in bytes, and when each package was published (here: its file's last change)."""
 
-_T = TypeVar("_T")
-
 
 class Library:
     """The packages below ``root`` with the catalog of them; for one event loop.
@@ -67,6 +65,7 @@ class Library:
         self._metrics = metrics
         self._threads = StoreThreads()
         self._calls = DiskCalls(fs, self._threads, metrics)
+        self._contents = Contents(self._calls, log.bind(feed=name))
         self._listing = Listing(root, fs)
         self._index = LibraryIndex(name)
         self._kept = KeptOpen(fs)
@@ -288,20 +287,9 @@ class Library:
 
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec of a package; None if it is not there."""
-        return await self._within(identity, lambda held: manifest(self._fs, held).xml)
+        return await self._contents.nuspec(await self.package(identity))
 
     async def member(self, identity: PackageIdentity, kind: MemberKind) -> bytes | None:
         """A file that the nuspec names; None if there is none."""
-        found = await self._within(identity, lambda held: member(self._fs, held, kind))
+        found = await self._contents.member(await self.package(identity), kind)
         return None if found is None else found[0]
-
-    async def _within(self, identity: PackageIdentity, look: Callable[[HeldPackage], _T]) -> _T | None:
-        held = await self.package(identity)
-        if held is None:
-            return None
-        with held:
-            try:
-                return await self._calls.run(self._threads.read, look, held)
-            except InvalidPackage as error:
-                log.warning("package.unreadable", feed=self.name, package=str(identity), detail=error.detail)
-                return None

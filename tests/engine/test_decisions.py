@@ -235,7 +235,7 @@ class TestSlowUpstream:
         loop = asyncio.get_running_loop()
         began = loop.time()
         got = await ask(proxy, VERSIONS)
-        assert 0.4 < loop.time() - began < 3, "half a second, on a machine that is busy too"
+        assert 0.4 < loop.time() - began < 0.75
         assert (got.body, got.cache) == (ONE, "hit; ttl=-1; detail=slow_upstream")
         gate.set()
         await until(lambda: len(proxy.app.tasks) == 0)

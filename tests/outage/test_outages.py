@@ -149,7 +149,7 @@ async def test_the_first_stale_answer_takes_half_a_second_the_next_ones_nothing(
     loop = asyncio.get_running_loop()
     began = loop.time()
     first = await ask(proxy, versions)
-    assert 0.4 < loop.time() - began < 3, "half a second, on a machine that is busy too"
+    assert 0.4 < loop.time() - began < 0.75
     assert (first.body, first.cache) == (before[versions], "hit; ttl=-1; detail=slow_upstream")
     began = loop.time()
     assert (await ask(proxy, package_url("acme.a"))).body == RICH
@@ -236,6 +236,9 @@ async def test_a_hanging_upstream_and_a_stopping_proxy(warm: Warm, named: NamedF
 async def test_documents_made_for_clients_are_acceptable_upstream_documents(warm: Warm) -> None:
     """What is served could be the upstream of another proxy."""
     proxy, paths = warm
-    for path in paths:
-        if "/x/" not in path and "catalog" not in path:
-            is_acceptable(path, await ask(proxy, path))
+    documents = [path for path in paths if "/x/" not in path and "catalog" not in path]
+    assert len(documents) > 10
+    for path in documents:
+        got = await ask(proxy, path)
+        assert got.status == 200
+        is_acceptable(path, got)

@@ -428,8 +428,10 @@ def test_any_text_can_be_searched_for(q: str) -> None:
     make_tables(connection)
     change(connection, add=SHELF[:3])
     asked = query(q.encode(errors="replace").decode())
-    search(connection, asked)
-    autocomplete(connection, asked)
+    total, hits = search(connection, asked)
+    assert total == len(hits) <= 3
+    total, ids = autocomplete(connection, asked)
+    assert total == len(ids) <= 3
     connection.close()
 
 

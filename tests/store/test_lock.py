@@ -94,13 +94,17 @@ def test_a_holder_that_left_no_name_still_holds(tmp_path: Path, words: bytes) ->
 
 
 def test_acquiring_and_releasing_twice_is_harmless(tmp_path: Path) -> None:
-    lock = DirectoryLock(tmp_path)
+    lock, other = DirectoryLock(tmp_path), DirectoryLock(tmp_path)
     lock.acquire()
     lock.acquire()
+    with pytest.raises(DirectoryLocked):
+        other.acquire()
     lock.release()
     lock.release()
-    with DirectoryLock(tmp_path):
-        pass
+    other.acquire()
+    with pytest.raises(DirectoryLocked):
+        lock.acquire()
+    other.release()
 
 
 @pytest.mark.timeout(120)
