@@ -302,8 +302,6 @@ class PackageFolder:
         """(bytes, packages) held, as far as counted."""
         return self._census.bytes, self._census.packages
 
-    # --- parts ---
-
     def _lock(self, identity: PackageIdentity) -> asyncio.Lock:
         return self._locks.setdefault(identity, asyncio.Lock())
 
