@@ -17,9 +17,8 @@ from nugetproxy.app import App, build
 from nugetproxy.clock import Clock
 from nugetproxy.config import Cache, Config
 from nugetproxy.errors import ProxyError, UpstreamFailure
-from nugetproxy.feeds.reply import JSON_TYPE
-from nugetproxy.feeds.sides import ReadSide
-from nugetproxy.feeds.view import View
+from nugetproxy.feeds.published import ReadSide
+from nugetproxy.feeds.reply import JSON_TYPE, View
 from nugetproxy.jobs.leaks import Fetch, Fetched, LeakWalk, Report
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.leaks import Verdict

@@ -33,7 +33,7 @@ async def _purge(config: Config, id: str, version: str | None) -> tuple[tuple[Pu
     async with build(config) as app:
         done = []
         for feed in app.feeds.values():
-            held = {facts.identity for facts in await feed.packages.catalog.facts(id)}
+            held = {facts.identity for facts in await feed.packages.holdings.facts(id)}
             wanted = held if version is None else {PackageIdentity(id, version)}
             size = sum([await feed.packages.purge(identity) for identity in sorted(wanted)])
             names = tuple(identity.nupkg_name for identity in sorted(wanted & held))

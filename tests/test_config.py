@@ -16,7 +16,7 @@ from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin
 from nugetproxy.config.problems import TABLES
 from nugetproxy.config.units import parse_size, parse_span, size_text, span_text
 from nugetproxy.errors import ConfigError
-from nugetproxy.nuget.policies import POLICIES, Kind
+from nugetproxy.nuget.kinds import POLICIES, Kind
 
 ROOT = Path(__file__).parent.parent
 FEED = "https://feed.example.com/v3/index.json"

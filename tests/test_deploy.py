@@ -20,7 +20,7 @@ from nugetproxy.config import load
 from nugetproxy.config.problems import known_keys
 from nugetproxy.config.units import parse_size, parse_span, span_text
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.policies import POLICIES, Kind
+from nugetproxy.nuget.kinds import POLICIES, Kind
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"

@@ -17,6 +17,7 @@ FLOORS = (
     "nuget",
     "upstream store",
     "engine",
+    "sources",
     "feeds",
     "web jobs",
     "config",

@@ -14,28 +14,28 @@ from nugetproxy.app.parts import Shared, folder_feed, remote, sites
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.engine.housekeeping import Housekeeping
+from nugetproxy.engine.loop_watch import LoopWatch
 from nugetproxy.engine.prober import Prober
-from nugetproxy.engine.pulse import Pulse
 from nugetproxy.engine.scrub import Scrub
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.files import Site
 from nugetproxy.feeds.folder_feed import FolderFeed
+from nugetproxy.feeds.published import NoWrites
 from nugetproxy.feeds.rendering import HotPages
-from nugetproxy.feeds.sides import NoWrites
 from nugetproxy.feeds.symbols import Symbols
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.entries import DiskEntries
+from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.lock import DirectoryLock
 from nugetproxy.web.edge import Edge, Published
+from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.ops import Ops
-from nugetproxy.web.public import PublicAddresses
 from nugetproxy.web.sending import Sender
 from nugetproxy.web.writes import Writes
 
 FIRST_SYNC = 2.0
-"""Seconds that the start waits for a catalog to know all that is held; a large one is completed in the background."""
+"""Seconds that the start waits for a holdings to know all that is held; a large one is completed in the background."""
 
 NO_WRITES = NoWrites("This feed is a folder of packages; copy packages into it, or remove them there, instead.")
 
@@ -56,7 +56,7 @@ class App:
     """Those with a remote upstream, by name."""
     folders: Mapping[str, FolderFeed]
     """Those that are a folder of packages, by name."""
-    entries: DiskEntries
+    entries: Documents
     lock: DirectoryLock
     tasks: Tasks
     housekeeping: Housekeeping
@@ -64,17 +64,17 @@ class App:
     sites: Mapping[str, Site]
     """What is published beside the feeds, by the first word of its path."""
     scrub: Scrub
-    pulse: Pulse
+    pulse: LoopWatch
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self.lock.acquire)
         await self.entries.open(self.config.cache.path / "entries")
         for feed in self.feeds.values():
             await feed.packages.folder.prepare()
-            await feed.packages.catalog.open(self.config.cache.path / feed.name / "catalog.db")
+            await feed.packages.holdings.open(self.config.cache.path / feed.name / "holdings.db")
             with suppress(TimeoutError):
                 async with asyncio.timeout(FIRST_SYNC):
-                    await feed.packages.sync_catalog()
+                    await feed.packages.sync_holdings()
         for folder in self.folders.values():
             await folder.library.open(self.config.cache.path / folder.name)
         return self
@@ -88,7 +88,7 @@ class App:
         for feed in self.feeds.values():
             secure = self.config.server.public_url.startswith("https:")
             self.tasks.start(feed.begin(secure=secure), name=f"service index of {feed.name}")
-            self.tasks.start(feed.packages.keep_catalog(), name=f"catalog of {feed.name}")
+            self.tasks.start(feed.packages.keep_holdings(), name=f"holdings of {feed.name}")
         for folder in self.folders.values():
             self.tasks.start(folder.watch(), name=f"folder {folder.name}")
 
@@ -99,7 +99,7 @@ class App:
         for feed in self.feeds.values():
             await feed.upstream.close()
             await feed.packages.folder.close()
-            await feed.packages.catalog.close()
+            await feed.packages.holdings.close()
         for folder in self.folders.values():
             await folder.library.close()
         for site in set(self.sites.values()):
@@ -130,7 +130,7 @@ def build(
         jitter=jitter,
         metrics=metrics,
         tasks=Tasks(),
-        entries=DiskEntries(metrics=metrics, fs=fs),
+        entries=Documents(metrics=metrics, fs=fs),
         pages=HotPages(config.cache.hot_memory // 2),
     )
     published_sites = sites(shared)
@@ -158,7 +158,7 @@ def build(
         tasks=shared.tasks,
         housekeeping=_housekeeping(feeds, shared),
         prober=Prober(tuple(feed.upstream for feed in feeds.values()), shared.clock),
-        pulse=Pulse(shared.clock, metrics),
+        pulse=LoopWatch(shared.clock, metrics),
         scrub=Scrub(
             tuple(feed.packages for feed in feeds.values()),
             shared.entries,

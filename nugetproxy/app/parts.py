@@ -25,11 +25,11 @@ from nugetproxy.feeds.synthesis import Synthesis
 from nugetproxy.feeds.tools import Tools
 from nugetproxy.log import register_secret
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.catalog import Catalog
-from nugetproxy.store.entries import DiskEntries
-from nugetproxy.store.folder import PackageFolder
+from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import FsOps
-from nugetproxy.store.library import Library
+from nugetproxy.store.holdings.holdings import Holdings
+from nugetproxy.store.library.library import Library
+from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.web.edge import Published
@@ -49,7 +49,7 @@ class Shared:
     jitter: float
     metrics: Metrics
     tasks: Tasks
-    entries: DiskEntries
+    entries: Documents
     pages: HotPages
 
 
@@ -64,9 +64,9 @@ class Remote(Published):
 def folder_feed(name: str, root: Path, shared: Shared) -> FolderFeed:
     """The feed of a folder of packages."""
     clock = shared.clock
-    catalog = Catalog(fs=shared.fs, clock=clock)
-    library = Library(name, root, catalog, fs=shared.fs, metrics=shared.metrics, clock=clock)
-    return FolderFeed(name, library=library, synthesis=Synthesis(name, catalog), clock=clock)
+    holdings = Holdings(fs=shared.fs, clock=clock)
+    library = Library(name, root, holdings, fs=shared.fs, metrics=shared.metrics, clock=clock)
+    return FolderFeed(name, library=library, synthesis=Synthesis(name, holdings), clock=clock)
 
 
 def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[], None]) -> Remote:
@@ -87,7 +87,7 @@ def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[
     )
     folder = PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name)
     pins = Pins(shared.entries, name, clock)
-    catalog = Catalog(fs=shared.fs, clock=clock)
+    holdings = Holdings(fs=shared.fs, clock=clock)
     feed = Feed(
         name,
         upstream=client,
@@ -97,7 +97,7 @@ def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[
             client,
             folder,
             pins,
-            catalog,
+            holdings,
             clock=clock,
             metrics=metrics,
             tasks=tasks,
@@ -105,7 +105,7 @@ def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[
         ),
         entries=shared.entries,
         pages=shared.pages,
-        synthesis=Synthesis(name, catalog),
+        synthesis=Synthesis(name, holdings),
         clock=clock,
         offline=upstream.offline,
         held_only=upstream.offline_versions == "held",

@@ -36,7 +36,7 @@ from nugetproxy.config.fields import (
 from nugetproxy.config.places import Address, folder_of, parse_network
 from nugetproxy.config.secrets import Secret, parse_header_value
 from nugetproxy.config.units import GIB, MIB
-from nugetproxy.nuget.policies import POLICIES, Kind
+from nugetproxy.nuget.kinds import POLICIES, Kind
 
 NUGET_ORG = "https://api.nuget.org/v3/index.json"
 NUGET_SYMBOLS = "https://symbols.nuget.org/download/symbols"

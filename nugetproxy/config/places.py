@@ -13,7 +13,20 @@ from urllib.parse import SplitResult, unquote, urlsplit
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 RESERVED_NAMES = frozenset(
-    {"v3", "health", "metrics", "symbols", "tools", "tools.json", "entries", "format", "lock", "run", "catalog.db"}
+    {
+        "v3",
+        "health",
+        "metrics",
+        "symbols",
+        "tools",
+        "tools.json",
+        "entries",
+        "format",
+        "lock",
+        "run",
+        "catalog.db",
+        "holdings.db",
+    }
 )
 """First path segments of ours, then what else lies (or is to lie) in the cache directory."""
 

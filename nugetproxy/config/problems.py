@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from nugetproxy.config.layers import Key, Layer, contains
 from nugetproxy.config.model import Cache, Config, Limits, Log, PolicyCells, Server, Symbols, Tools, Upstream
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 
 ANY = "*"
 TABLES: dict[Key, type[BaseModel]] = {

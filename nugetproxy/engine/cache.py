@@ -23,16 +23,16 @@ from nugetproxy.caching.decide import (
 from nugetproxy.caching.entry import Answer, Entry, Failure
 from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.clock import Clock
-from nugetproxy.engine.inquiry import Inquiry
-from nugetproxy.engine.leash import Leash
+from nugetproxy.engine.fetch import Fetcher
+from nugetproxy.engine.hot_documents import HotDocuments
+from nugetproxy.engine.invalidation import Invalidation
 from nugetproxy.engine.outcome import CacheStatus, Outcome
-from nugetproxy.engine.shelf import Shelf
 from nugetproxy.engine.target import Completion, Found, Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Reason, upstream_failure
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.policies import Kind
-from nugetproxy.store.entries import DiskEntries, Stored
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.documents.documents import Documents, Stored
 from nugetproxy.upstream.client import UpstreamClient
 
 log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class Cache:
     def __init__(
         self,
         upstream: UpstreamClient,
-        entries: DiskEntries,
+        entries: Documents,
         *,
         policies: Mapping[Kind, Policy],
         clock: Clock,
@@ -66,9 +66,9 @@ class Cache:
         self._offline = offline
         self._soft_deadline = soft_deadline
         self._jitter = jitter
-        self._shelf = Shelf(entries, policies=policies, clock=clock, hot_bytes=hot_bytes)
-        self._leash = Leash(clock)
-        self._inquiry = Inquiry(upstream, clock, metrics)
+        self._shelf = HotDocuments(entries, policies=policies, clock=clock, hot_bytes=hot_bytes)
+        self._leash = Invalidation(clock)
+        self._inquiry = Fetcher(upstream, clock, metrics)
         self._fetches: dict[tuple[str, int], asyncio.Task[Found]] = {}
         self._overdue: set[asyncio.Task[Found]] = set()
         """Fetches that have outlived the soft deadline while upstream answered nothing else."""

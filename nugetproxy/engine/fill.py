@@ -12,7 +12,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.flight import Flight
 from nugetproxy.errors import Abandoned, NotFound, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.staging import Staged
+from nugetproxy.store.packages.staging import Staged
 from nugetproxy.upstream.answers import Download
 from nugetproxy.upstream.client import UpstreamClient
 

@@ -10,9 +10,9 @@ from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import ProxyError
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.held import HeldPackage
-from nugetproxy.store.reading import read_at
-from nugetproxy.store.staging import Staged
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.store.packages.reading import read_at
+from nugetproxy.store.packages.staging import Staged
 
 HOLD = 64 * 1024
 """The last bytes of a package, kept back until it is verified and committed: a bad download ends as a cut

@@ -8,7 +8,7 @@ import structlog
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.packages import Packages
-from nugetproxy.store.entries import DiskEntries
+from nugetproxy.store.documents.documents import Documents
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ class Housekeeping:
     def __init__(
         self,
         packages: Sequence[Packages],
-        entries: DiskEntries,
+        entries: Documents,
         *,
         max_packages: int,
         max_documents: int,
@@ -63,5 +63,5 @@ class Housekeeping:
         for packages, size in zip(self._packages, sizes, strict=True):
             share = self._max_packages * size // total
             removed = await packages.folder.evict(share, packages.in_flight)
-            await packages.sync_catalog()
+            await packages.sync_holdings()
             log.info("packages.evicted", upstream=packages.name, bytes=removed, share=share)

@@ -11,7 +11,7 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.fill import Fill
 from nugetproxy.engine.flight import Flight, Flights
-from nugetproxy.engine.passage import Passage
+from nugetproxy.engine.pass_through import PassThrough
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
@@ -19,11 +19,11 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
-from nugetproxy.store.catalog import Catalog, CatalogUnavailable
-from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import DiskFailure
-from nugetproxy.store.held import HeldPackage
-from nugetproxy.store.staging import PinnedPackage, Staged
+from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
+from nugetproxy.store.packages.folder import PackageFolder
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.store.packages.staging import PinnedPackage, Staged
 from nugetproxy.upstream.client import UpstreamClient
 
 log = structlog.get_logger(__name__)
@@ -33,14 +33,14 @@ Stated = Callable[[], Awaitable[str | None]]
 
 
 class Packages:
-    """Open, fly and pass through the packages of one upstream; ``catalog`` knows what the folder holds."""
+    """Open, fly and pass through the packages of one upstream; ``holdings`` knows what the folder holds."""
 
     def __init__(
         self,
         upstream: UpstreamClient,
         folder: PackageFolder,
         pins: Pins,
-        catalog: Catalog,
+        holdings: Holdings,
         *,
         clock: Clock,
         metrics: Metrics,
@@ -49,7 +49,7 @@ class Packages:
     ) -> None:
         """``abandon_above``: bytes; a package up to this size is downloaded to its end, whoever leaves."""
         self.folder = folder
-        self.catalog = catalog
+        self.holdings = holdings
         self._pins = pins
         self._upstream = upstream
         self._clock = clock
@@ -92,18 +92,18 @@ class Packages:
     async def purge(self, identity: PackageIdentity) -> int:
         """Forget a package with what it was pinned to; its size in bytes, 0 if it was not held."""
         size = await self.folder.delete(identity)
-        await self.catalog.remove(identity)
+        await self.holdings.remove(identity)
         await self._pins.forget(identity)
         return size
 
-    async def keep_catalog(self) -> None:
-        """Bring the catalog up to what the folder holds, now and whenever it was lost; runs until cancelled."""
-        await self.catalog.keep_synced(self.folder.walk, self.folder.facts_reader())
+    async def keep_holdings(self) -> None:
+        """Bring the holdings up to what the folder holds, now and whenever it was lost; runs until cancelled."""
+        await self.holdings.keep_synced(self.folder.walk, self.folder.facts_reader())
 
-    async def sync_catalog(self) -> None:
-        """Bring the catalog up to what the folder holds, once."""
-        with suppress(CatalogUnavailable, DiskFailure):
-            await self.catalog.sync(self.folder.walk, self.folder.facts_reader())
+    async def sync_holdings(self) -> None:
+        """Bring the holdings up to what the folder holds, once."""
+        with suppress(HoldingsUnavailable, DiskFailure):
+            await self.holdings.sync(self.folder.walk, self.folder.facts_reader())
 
     async def pass_through(
         self, flight: Flight, urls: tuple[str, ...], start: int, stated: Stated
@@ -117,7 +117,7 @@ class Packages:
             async with self._upstream.download(url) as download:
                 if download.status != 200:
                     continue
-                passage = Passage(start, flight.written if start else (0, ""))
+                passage = PassThrough(start, flight.written if start else (0, ""))
                 try:
                     async for received in download.chunks():
                         if ready := passage.take(received):
@@ -186,7 +186,7 @@ class Packages:
         held.acquire()
         try:
             facts = PackageFacts.of(nuspec, published=held.modified, size=held.size)
-            self._tasks.start(self.catalog.add(facts), name=f"catalog {identity.nupkg_name}")
+            self._tasks.start(self.holdings.add(facts), name=f"holdings {identity.nupkg_name}")
             if pinned is None:
                 # Not waited for: where the documents are locked by someone else, the package is held all the same.
                 self._tasks.start(self._pins.put(identity, held.sha512), name=f"pin {identity.nupkg_name}")

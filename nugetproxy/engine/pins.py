@@ -5,7 +5,7 @@ from __future__ import annotations
 from nugetproxy.caching.entry import Entry
 from nugetproxy.clock import Clock
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.entries import DiskEntries
+from nugetproxy.store.documents.documents import Documents
 
 TAG = "pin"
 
@@ -13,7 +13,7 @@ TAG = "pin"
 class Pins:
     """SHA-512 by package, kept when the package itself was evicted: other bytes later are not let in silently."""
 
-    def __init__(self, entries: DiskEntries, upstream: str, clock: Clock) -> None:
+    def __init__(self, entries: Documents, upstream: str, clock: Clock) -> None:
         self._entries = entries
         self._upstream = upstream
         self._clock = clock

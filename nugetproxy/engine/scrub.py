@@ -15,7 +15,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.packages import Packages
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.entries import DiskEntries
+from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import DiskFailure
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,7 @@ class Scrub:
     """
 
     def __init__(
-        self, packages: Sequence[Packages], entries: DiskEntries, *, rate: int, clock: Clock, metrics: Metrics
+        self, packages: Sequence[Packages], entries: Documents, *, rate: int, clock: Clock, metrics: Metrics
     ) -> None:
         self._packages = packages
         self._entries = entries
@@ -138,7 +138,7 @@ class Scrub:
         if not sound:
             self._metrics.scrub_damaged.inc()
             log.error("scrub.damaged", upstream=packages.name, package=identity.nupkg_name)
-            await packages.catalog.remove(identity)
+            await packages.holdings.remove(identity)
         return sound
 
     async def _pace(self, size: int) -> None:

@@ -10,7 +10,7 @@ import orjson
 
 from nugetproxy.caching.entry import Answer, Entry
 from nugetproxy.engine.outcome import CacheStatus
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

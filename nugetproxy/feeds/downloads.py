@@ -7,10 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from nugetproxy.errors import NotFound
-from nugetproxy.feeds.reply import Reply
-from nugetproxy.feeds.sides import ReadSide
-from nugetproxy.feeds.view import View
-from nugetproxy.nuget.documents import newest_version, registration_pages
+from nugetproxy.feeds.published import ReadSide
+from nugetproxy.feeds.reply import Reply, View
+from nugetproxy.nuget.documents.render import newest_version, registration_pages
 from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.resources import HIVES
 from nugetproxy.nuget.routes import Route, parse_route

@@ -9,19 +9,18 @@ from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure
-from nugetproxy.feeds.catalog_pages import CatalogPages
-from nugetproxy.feeds.groups import Groups
 from nugetproxy.feeds.package_reads import PackageReads
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering
-from nugetproxy.feeds.reply import JSON_TYPE, PACKAGE_TYPE, Reply, absent_reply
-from nugetproxy.feeds.services import Services
+from nugetproxy.feeds.reply import JSON_TYPE, PACKAGE_TYPE, Reply, View, absent_reply
 from nugetproxy.feeds.synthesis import Synthesis
-from nugetproxy.feeds.view import View
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import RESOURCES
 from nugetproxy.nuget.routes import LINK, Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
-from nugetproxy.store.entries import DiskEntries
+from nugetproxy.sources.catalog_pages import CatalogPages
+from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.services import Services
+from nugetproxy.store.documents.documents import Documents
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.client import UpstreamClient
 
@@ -45,7 +44,7 @@ class Feed:
         index_url: str,
         cache: Cache,
         packages: Packages,
-        entries: DiskEntries,
+        entries: Documents,
         pages: HotPages,
         synthesis: Synthesis,
         clock: Clock,
@@ -64,7 +63,7 @@ class Feed:
         self._held_lists = LISTS if offline and held_only else frozenset[Kind]()
         self._services = Services(name, index_url, cache, clock)
         self._rendering = Rendering(name, pages, entries)
-        self._groups = Groups(cache, upstream, index_url)
+        self._groups = DocumentGroups(cache, upstream, index_url)
         self._catalog = CatalogPages(cache)
         self._prefetched_until = 0.0
         reads = PackageReads(

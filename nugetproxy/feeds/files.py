@@ -13,9 +13,8 @@ from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.target import Target
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
-from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, PACKAGE_TYPE, RelayedBody, Reply, absent_reply
-from nugetproxy.feeds.view import View
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, PACKAGE_TYPE, RelayedBody, Reply, View, absent_reply
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.upstream.client import UpstreamClient
 
 STORED_BYTES = 32 * 2**20

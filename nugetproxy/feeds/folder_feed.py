@@ -13,16 +13,15 @@ from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.feeds.package_reads import MEMBERS, media_type
 from nugetproxy.feeds.rendering import page_of
-from nugetproxy.feeds.reply import PACKAGE_TYPE, HeldBody, Reply
+from nugetproxy.feeds.reply import PACKAGE_TYPE, HeldBody, Reply, View
 from nugetproxy.feeds.synthesis import Synthesis, synthesized
-from nugetproxy.feeds.view import View
-from nugetproxy.nuget import synthesize
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
-from nugetproxy.store.catalog import CatalogUnavailable
+from nugetproxy.nuget.synthesis import synthesize
 from nugetproxy.store.fs import DiskFailure
-from nugetproxy.store.library import Library
+from nugetproxy.store.holdings.holdings import HoldingsUnavailable
+from nugetproxy.store.library.library import Library
 from nugetproxy.upstream.breaker import BreakerState
 
 log = structlog.get_logger(__name__)
@@ -42,7 +41,7 @@ LISTED: Final = frozenset(
         Kind.AUTOCOMPLETE,
     }
 )
-"""The documents that are made from the catalog of the folder."""
+"""The documents that are made from the holdings of the folder."""
 
 
 class FolderFeed:
@@ -125,7 +124,7 @@ class FolderFeed:
             return await self._synthesis.make(route, query, view, None)
         except DiskFailure as failure:
             raise self._failure(Reason.DISK, str(failure)) from failure
-        except CatalogUnavailable as error:
+        except HoldingsUnavailable as error:
             raise self._failure(Reason.DISK, str(error)) from error
 
     async def _package(self, identity: PackageIdentity) -> Reply | None:

@@ -13,21 +13,20 @@ from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.target import Target
 from nugetproxy.errors import NotFound, Reason, upstream_failure
-from nugetproxy.feeds.groups import Groups
 from nugetproxy.feeds.rendering import Page, Rendering, page_of
-from nugetproxy.feeds.reply import IMMUTABLE, PACKAGE_TYPE, FlightBody, HeldBody, Reply, absent_reply
-from nugetproxy.feeds.services import Services
-from nugetproxy.feeds.stated import StatedHashes
-from nugetproxy.feeds.view import View
-from nugetproxy.nuget.documents import stated_content
+from nugetproxy.feeds.reply import IMMUTABLE, PACKAGE_TYPE, FlightBody, HeldBody, Reply, View, absent_reply
+from nugetproxy.nuget.documents.render import stated_content
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import HIVES
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.version import Version
-from nugetproxy.store.contents import MemberKind
+from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.services import Services
+from nugetproxy.sources.stated_hashes import StatedHashes
 from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.packages.contents import MemberKind
 from nugetproxy.upstream.client import UpstreamClient
 
 MEMBER_TYPES: Mapping[Kind, str] = MappingProxyType(
@@ -57,7 +56,7 @@ class PackageReads:
         services: Services,
         cache: Cache,
         packages: Packages,
-        groups: Groups,
+        groups: DocumentGroups,
         rendering: Rendering,
         clock: Clock,
     ) -> None:

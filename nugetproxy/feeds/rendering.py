@@ -12,10 +12,10 @@ import structlog
 from cachetools import LRUCache
 
 from nugetproxy.engine.target import Found
-from nugetproxy.nuget.documents import View, render, render_index
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.documents.render import View, render, render_index
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.services import ServiceMap
-from nugetproxy.store.entries import DiskEntries
+from nugetproxy.store.documents.documents import Documents
 
 log = structlog.get_logger(__name__)
 
@@ -71,7 +71,7 @@ def compress(page: Page) -> Page:
 class Rendering:
     """One feed's documents as its clients get them, kept hot under the digest of what they were made from."""
 
-    def __init__(self, feed: str, pages: HotPages, entries: DiskEntries) -> None:
+    def __init__(self, feed: str, pages: HotPages, entries: Documents) -> None:
         self._feed = feed
         self._pages = pages
         self._entries = entries

@@ -9,14 +9,29 @@ from dataclasses import dataclass
 from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.target import Found
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.fs import DiskFailure
-from nugetproxy.store.held import HeldPackage
+from nugetproxy.store.packages.held import HeldPackage
 
 NO_CACHE = "no-cache"
 PACKAGE_TYPE = "application/octet-stream"
 JSON_TYPE = "application/json; charset=utf-8"
 IMMUTABLE = "public, max-age=31536000, immutable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How one client sees the feed."""
+
+    base: str
+    """The URL below which it finds us, as in ``http://host:5555/v3/``."""
+    gzip: bool = False
+    head: bool = False
+
+    @property
+    def secure(self) -> bool:
+        """True when the client came over https."""
+        return self.base.startswith("https:")
 
 
 @dataclass(frozen=True, slots=True)

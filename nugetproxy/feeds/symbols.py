@@ -10,9 +10,8 @@ from multidict import CIMultiDictProxy
 from nugetproxy.engine.target import Target
 from nugetproxy.errors import BadRequest, NotFound, UpstreamFailure
 from nugetproxy.feeds.files import AS_THEY_ARE, STORED_BYTES, Files
-from nugetproxy.feeds.reply import Reply
-from nugetproxy.feeds.view import View
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.feeds.reply import Reply, View
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.symbols import CHECKSUM_HEADER, SymbolFile, parse_checksums
 
 

@@ -9,14 +9,13 @@ import structlog
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.errors import Reason
 from nugetproxy.feeds.rendering import compress, page_of
-from nugetproxy.feeds.reply import Reply
-from nugetproxy.feeds.view import View
-from nugetproxy.nuget import synthesize
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.feeds.reply import Reply, View
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2
 from nugetproxy.nuget.routes import Route
-from nugetproxy.nuget.search_query import SearchQuery
-from nugetproxy.store.catalog import Catalog, CatalogUnavailable
+from nugetproxy.nuget.synthesis import synthesize
+from nugetproxy.nuget.synthesis.search_query import SearchQuery
+from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -36,9 +35,9 @@ EMPTY: Mapping[Kind, bytes] = {
 class Synthesis:
     """The documents of one feed as far as its held packages tell them; marked ``detail=synthesized``."""
 
-    def __init__(self, feed: str, catalog: Catalog) -> None:
+    def __init__(self, feed: str, holdings: Holdings) -> None:
         self._feed = feed
-        self._catalog = catalog
+        self._holdings = holdings
         self._makers: Mapping[Kind, Callable[[Route, str, View], Awaitable[bytes | None]]] = {
             Kind.INDEX: self._index,
             Kind.VERSIONS: self._versions,
@@ -56,18 +55,18 @@ class Synthesis:
         """
         try:
             return await self.make(route, query, view, why)
-        except CatalogUnavailable as error:
+        except HoldingsUnavailable as error:
             log.warning("synthesis.failed", feed=self._feed, kind=route.kind, problem=str(error))
             return None
 
     async def make(self, route: Route, query: str, view: View, why: Reason | None) -> Reply | None:
-        """As ``reply``; raises CatalogUnavailable where it cannot be told what is held."""
+        """As ``reply``; raises HoldingsUnavailable where it cannot be told what is held."""
         maker = self._makers.get(route.kind) if route.kind is not None else None
         if maker is None or route.kind is None:
             return None
-        if route.kind in LISTS and not self._catalog.synced:
+        if route.kind in LISTS and not self._holdings.synced:
             # A list that is short would silently change which version is restored.
-            raise CatalogUnavailable("incomplete")
+            raise HoldingsUnavailable("incomplete")
         body = await maker(route, query, view)
         if body is None and route.kind in EMPTY and why in CERTAIN:
             body = EMPTY[route.kind]
@@ -80,16 +79,16 @@ class Synthesis:
     async def holds_anything(self) -> bool:
         """True when at least one package is held."""
         try:
-            total, _ = await self._catalog.search(SearchQuery.parse("prerelease=true&semVerLevel=2.0.0&take=1"))
-        except CatalogUnavailable:
+            total, _ = await self._holdings.search(SearchQuery.parse("prerelease=true&semVerLevel=2.0.0&take=1"))
+        except HoldingsUnavailable:
             return False
         return total > 0
 
     async def names(self, route: Route) -> bool:
         """True when lists name the version that ``route`` is about, so that its absence is damage, not an answer."""
         try:
-            return any(facts.identity.version == route.version for facts in await self._catalog.facts(route.id))
-        except CatalogUnavailable:
+            return any(facts.identity.version == route.version for facts in await self._holdings.facts(route.id))
+        except HoldingsUnavailable:
             return True
 
     async def _index(self, _route: Route, _query: str, view: View) -> bytes | None:
@@ -98,27 +97,27 @@ class Synthesis:
         return synthesize.service_index(view.base, secure=view.secure)
 
     async def _versions(self, route: Route, _query: str, _view: View) -> bytes | None:
-        facts = await self._catalog.facts(route.id)
+        facts = await self._holdings.facts(route.id)
         return synthesize.version_list(facts) if facts else None
 
     async def _registration(self, route: Route, _query: str, view: View) -> bytes | None:
-        return synthesize.registration_index(await self._catalog.facts(route.id), view.base, route.resource)
+        return synthesize.registration_index(await self._holdings.facts(route.id), view.base, route.resource)
 
     async def _page(self, route: Route, _query: str, view: View) -> bytes | None:
         """Pages are named ``{id}/page/{lower}/{upper}.json``, by us as by nuget.org."""
         words = route.rest.removesuffix(".json").split("/")
         if len(words) != 4 or words[1] != "page":
             return None
-        facts = await self._catalog.facts(route.id)
+        facts = await self._holdings.facts(route.id)
         return synthesize.registration_page(facts, view.base, route.resource, words[2], words[3])
 
     async def _leaf(self, route: Route, _query: str, view: View) -> bytes | None:
-        facts = await self._catalog.facts(route.id)
+        facts = await self._holdings.facts(route.id)
         return synthesize.registration_leaf(facts, view.base, route.resource, route.version)
 
     async def _search(self, _route: Route, query: str, view: View) -> bytes | None:
         asked = SearchQuery.parse(query)
-        total, hits = await self._catalog.search(asked)
+        total, hits = await self._holdings.search(asked)
         hive = GZ_SEMVER2 if asked.semver2 else GZ_SEMVER1
         if total == 0:
             return None
@@ -126,7 +125,7 @@ class Synthesis:
 
     async def _autocomplete(self, _route: Route, query: str, _view: View) -> bytes | None:
         asked = SearchQuery.parse(query)
-        total, found = await self._catalog.autocomplete(asked)
+        total, found = await self._holdings.autocomplete(asked)
         if total == 0:
             return None
         if asked.id is not None:

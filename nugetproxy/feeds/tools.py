@@ -11,10 +11,9 @@ from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import NotFound, Reason, upstream_failure
 from nugetproxy.feeds.files import AS_THEY_ARE, STORED_BYTES, Files
 from nugetproxy.feeds.rendering import page_of
-from nugetproxy.feeds.reply import Reply
-from nugetproxy.feeds.view import View
-from nugetproxy.nuget.policies import Kind
-from nugetproxy.nuget.tools import Tool, listed_tools, render_tools
+from nugetproxy.feeds.reply import Reply, View
+from nugetproxy.nuget.documents.tools import Tool, listed_tools, render_tools
+from nugetproxy.nuget.kinds import Kind
 
 INDEX = "tools.json"
 

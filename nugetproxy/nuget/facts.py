@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import orjson
 
-from nugetproxy.nuget.exactjson import InvalidDocument, loads
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency, DependencyGroup, Nuspec
 from nugetproxy.nuget.version import Version

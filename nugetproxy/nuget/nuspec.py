@@ -158,7 +158,7 @@ def _package_types(metadata: Element) -> tuple[tuple[str, str], ...]:
 
 
 def _dependency_groups(metadata: Element) -> tuple[DependencyGroup, ...]:
-    """Groups as written; dependencies outside any group (the older schema) make one for all frameworks."""
+    """DocumentGroups as written; dependencies outside any group (the older schema) make one for all frameworks."""
     groups: list[DependencyGroup] = []
     for parent in _children(metadata, "dependencies"):
         if loose := _dependencies(parent):

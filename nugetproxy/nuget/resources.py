@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 
 
 class Shape(StrEnum):

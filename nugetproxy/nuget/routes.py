@@ -10,7 +10,7 @@ from types import MappingProxyType
 from urllib.parse import quote, unquote
 
 from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import RESOURCES, VERIFY_KEY, Resource, Shape
 
 MAX_PATH = 1024

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from nugetproxy.nuget.exactjson import InvalidDocument, loads, loads_exact
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads, loads_exact
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import BY_NAME, BY_TYPE, DROPPED_TYPES, HIVES, VERIFY_KEY, Shape
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.nuget.urls import absolute, join_url, split_url, with_query, without_fragment

@@ -17,9 +17,9 @@ from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Validators
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.checks import check
-from nugetproxy.nuget.exactjson import InvalidDocument
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.documents.check import check
+from nugetproxy.nuget.documents.exact_json import InvalidDocument
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.upstream.answers import Download, Head, Sent
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip

@@ -23,8 +23,8 @@ from nugetproxy.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
-from nugetproxy.store.catalog import CatalogUnavailable
 from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.holdings.holdings import HoldingsUnavailable
 
 STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
     {
@@ -37,7 +37,7 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
         UpstreamUnavailable: 503,
         Overloaded: 503,
         DiskFailure: 503,
-        CatalogUnavailable: 503,
+        HoldingsUnavailable: 503,
         ProxyError: 500,
     }
 )

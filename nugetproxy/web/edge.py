@@ -16,14 +16,14 @@ from aiohttp import hdrs, web
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError
 from nugetproxy.feeds.downloads import downloaded, is_download
 from nugetproxy.feeds.files import Site
-from nugetproxy.feeds.sides import ReadSide, WriteSide
-from nugetproxy.feeds.view import View
+from nugetproxy.feeds.published import ReadSide, WriteSide
+from nugetproxy.feeds.reply import View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.web.access import Access, AccessEvent
 from nugetproxy.web.answers import answer
+from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.ops import Ops
-from nugetproxy.web.public import PublicAddresses
 from nugetproxy.web.sending import ResponseCut, Sender
 from nugetproxy.web.writes import Writes
 

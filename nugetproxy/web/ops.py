@@ -12,10 +12,10 @@ from aiohttp import hdrs, web
 from nugetproxy import log as logs
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
-from nugetproxy.feeds.sides import ReadSide
+from nugetproxy.feeds.published import ReadSide
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.access import AccessEvent
-from nugetproxy.web.public import Network
+from nugetproxy.web.hosts import Network
 
 READY_SECONDS = 2.0
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")

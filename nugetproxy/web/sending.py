@@ -16,8 +16,8 @@ from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.reply import FlightBody, HeldBody, RelayedBody, Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.fs import DiskFailure
-from nugetproxy.store.held import HeldPackage
-from nugetproxy.store.reading import read_at
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.store.packages.reading import read_at
 from nugetproxy.web.kernelcopy import send_file
 from nugetproxy.web.whole import Whole, http_date
 

@@ -12,12 +12,12 @@ from multidict import CIMultiDict
 
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import BadRequest, ProxyError
-from nugetproxy.feeds.sides import ReadSide, WriteSide
+from nugetproxy.feeds.published import ReadSide, WriteSide
 from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.web.answers import header_text, reason_phrase
-from nugetproxy.web.public import PublicAddresses
+from nugetproxy.web.hosts import PublicAddresses
 
 audit = structlog.get_logger("nugetproxy.audit")
 

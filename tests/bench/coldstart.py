@@ -1,4 +1,4 @@
-"""Measures a cold start over many packages, whose catalog was lost, with the upstream down.
+"""Measures a cold start over many packages, whose holdings was lost, with the upstream down.
 
 ``python -m tests.bench.coldstart [--packages 100000]``; making so many packages takes some minutes.
 """
@@ -23,7 +23,7 @@ READY_SECONDS, SYNCED_SECONDS = 5.0, 60.0
 
 
 async def run(count: int, folder: Path) -> None:
-    """Lay the packages down, start, ask while the catalog is rebuilt."""
+    """Lay the packages down, start, ask while the holdings is rebuilt."""
     config = f'[upstreams.feed]\nurl = "{NOBODY}"\n'
     for number in range(count):
         lay_down(
@@ -49,7 +49,7 @@ async def run(count: int, folder: Path) -> None:
                         break
             await asyncio.sleep(0.005)
         seconds = time.monotonic() - began
-        print(f"catalog complete after {seconds:.1f} s (goal {SYNCED_SECONDS:g} s for 100,000)")
+        print(f"holdings complete after {seconds:.1f} s (goal {SYNCED_SECONDS:g} s for 100,000)")
         print(f"packages served meanwhile: {len(hits)}, p99 {quantiles(hits, n=100)[98]:.1f} ms, first use of each")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nugetproxy.engine.target import Target
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from tests.conftest import StartProxy
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed

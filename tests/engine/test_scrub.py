@@ -218,7 +218,7 @@ async def test_the_first_request_after_it_need_not_hash_the_package(
 ) -> None:
     await proxy.restart()
     await proxy.app.scrub.round()
-    monkeypatch.setattr("nugetproxy.store.examine.sha512_of", None)
+    monkeypatch.setattr("nugetproxy.store.packages.verify.sha512_of", None)
     assert (await ask(proxy, PACKAGE)).cache == "hit"
 
 

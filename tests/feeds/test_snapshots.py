@@ -11,9 +11,9 @@ from multidict import CIMultiDict
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.policies import Kind
-from nugetproxy.store import entries as entries_module
-from nugetproxy.store.entries import DiskEntries
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.documents import documents as entries_module
+from nugetproxy.store.documents.documents import Documents
 from tests.conftest import StartProxy
 from tests.fakes.asking import Got, ask, until
 from tests.fakes.clock import FakeClock
@@ -109,7 +109,7 @@ async def test_trimming_spares_the_pages_of_the_last_day(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entries_module, "TRIM_ROWS", 1)
-    entries = DiskEntries(metrics=Metrics())
+    entries = Documents(metrics=Metrics())
     await entries.open(tmp_path_factory.mktemp("store") / "entries")
     entry, body = Entry(status=200, stored_at=time.time(), digest="0" * 64, url="https://x/"), b"x" * 50_000
     await entries.put("page", entry, body, tag=Kind.VULNERABILITY_PAGE)

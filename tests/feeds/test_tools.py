@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nugetproxy.nuget.exactjson import InvalidDocument
-from nugetproxy.nuget.tools import check_tools, listed_tools, render_tools
+from nugetproxy.nuget.documents.exact_json import InvalidDocument
+from nugetproxy.nuget.documents.tools import check_tools, listed_tools, render_tools
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask
 from tests.fakes.clock import FakeClock

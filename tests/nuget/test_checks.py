@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nugetproxy.nuget.checks import check
-from nugetproxy.nuget.exactjson import InvalidDocument
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.documents.check import check
+from nugetproxy.nuget.documents.exact_json import InvalidDocument
+from nugetproxy.nuget.kinds import Kind
 
 HTML = b"\r\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>"
 LEAF = {"@id": "https://h/reg/foo/1.0.0.json", "catalogEntry": {"id": "Foo", "version": "1.0.0"}}

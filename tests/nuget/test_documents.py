@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 import pytest
 
-from nugetproxy.nuget.documents import (
+from nugetproxy.nuget.documents.render import (
     InvalidDocument,
     Link,
     PageRef,
@@ -25,7 +25,7 @@ from nugetproxy.nuget.documents import (
     vulnerability_pages,
 )
 from nugetproxy.nuget.identity import Version
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import GZ_SEMVER2, HIVES, SEMVER1
 from nugetproxy.nuget.routes import LINK, parse_route
 from tests.nuget.indexes import (

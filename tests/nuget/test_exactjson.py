@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nugetproxy.nuget.exactjson import InvalidDocument, dumps, loads, loads_exact
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
 
 
 @pytest.mark.parametrize(

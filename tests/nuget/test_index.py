@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nugetproxy.nuget.index import render_index
+from nugetproxy.nuget.documents.service_index import render_index
 from nugetproxy.nuget.resources import BY_TYPE, GZ_SEMVER2, SEMVER1, Shape
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.nuget.services import ServiceMap, parse_service_index

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import BY_NAME, BY_TYPE, DROPPED_TYPES, RESOURCES, Resource, Shape
 from nugetproxy.nuget.routes import WORDS, parse_route
 

@@ -9,9 +9,9 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nugetproxy.nuget.documents import Link, View, render
+from nugetproxy.nuget.documents.render import Link, View, render
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from tests.nuget.indexes import nuget_org
 
 SERVICES = nuget_org()

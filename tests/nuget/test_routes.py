@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2, SEMVER1
 from nugetproxy.nuget.routes import LINK, MAX_PATH, Route, parse_route
 

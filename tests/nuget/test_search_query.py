@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nugetproxy.errors import BadRequest
-from nugetproxy.nuget.search_query import (
+from nugetproxy.nuget.synthesis.search_query import (
     DEFAULT_TAKE,
     MAX_TERMS,
     MAX_WORDS,
@@ -19,8 +19,10 @@ from nugetproxy.nuget.search_query import (
     SearchQuery,
     Term,
     Word,
+    camel_parts,
+    id_parts,
+    split_words,
 )
-from nugetproxy.nuget.search_words import camel_parts, id_parts, split_words
 
 
 def parse(q: str, **parameters: str) -> SearchQuery:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nugetproxy.nuget.exactjson import InvalidDocument
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.documents.exact_json import InvalidDocument
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2, SEMVER1
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.nuget.services import parse_service_index

@@ -8,12 +8,12 @@ from typing import Any
 import orjson
 import pytest
 
-from nugetproxy.nuget.documents import InvalidDocument, check, listed_versions, parse_service_index
+from nugetproxy.nuget.documents.render import InvalidDocument, check, listed_versions, parse_service_index
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import Dependency, DependencyGroup, inspect_package
-from nugetproxy.nuget.policies import Kind
 from nugetproxy.nuget.resources import BY_NAME, GZ_SEMVER1, GZ_SEMVER2, HIVES
 from nugetproxy.nuget.routes import parse_route
-from nugetproxy.nuget.synthesize import (
+from nugetproxy.nuget.synthesis.synthesize import (
     Hit,
     PackageFacts,
     autocomplete_ids,

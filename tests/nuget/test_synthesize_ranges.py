@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nugetproxy.nuget.ranges import normalized_range
+from nugetproxy.nuget.synthesis.ranges import normalized_range
 
 
 @pytest.mark.parametrize(

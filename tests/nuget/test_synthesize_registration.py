@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nugetproxy.nuget.documents import check, page_commit, registration_pages, stated_content
+from nugetproxy.nuget.documents.render import check, page_commit, registration_pages, stated_content
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import Dependency, DependencyGroup
-from nugetproxy.nuget.policies import Kind
 from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2, HIVES, SEMVER1
 from nugetproxy.nuget.routes import Route, parse_route
-from nugetproxy.nuget.synthesize import PackageFacts, registration_index, registration_leaf, registration_page
+from nugetproxy.nuget.synthesis.synthesize import PackageFacts, registration_index, registration_leaf, registration_page
 from tests.nuget.held import BASE, facts
 
 ID = "Newtonsoft.Json"

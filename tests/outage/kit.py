@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import orjson
 
-from nugetproxy.nuget.documents import check
-from nugetproxy.nuget.policies import Kind
+from nugetproxy.nuget.documents.render import check
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import LINK, parse_route
 from tests.fakes.asking import Got, ask
 from tests.fakes.feed import FakeFeed

@@ -112,8 +112,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("victims", "damage"),
     [
-        *((("entries", "catalog"), damage) for damage in DAMAGES),
-        *(((victim,), damage) for victim in ("entries", "catalog") for damage in (lost, garbage)),
+        *((("entries", "holdings"), damage) for damage in DAMAGES),
+        *(((victim,), damage) for victim in ("entries", "holdings") for damage in (lost, garbage)),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, tuple) else value.__name__,
 )
@@ -123,10 +123,10 @@ async def test_derived_files_may_be_anything(
     proxy = await start_proxy(feed.index_url)
     assert (await ask(proxy, INDEX)).status == 200
     shutil.copytree(shelf, proxy.packages, dirs_exist_ok=True)
-    await proxy.app.feeds["up"].packages.sync_catalog()
+    await proxy.app.feeds["up"].packages.sync_holdings()
     await proxy.stop()
     await feed.set_mode("refused")
-    files = {"entries": proxy.directory / "entries" / "cache.db", "catalog": proxy.directory / "up" / "catalog.db"}
+    files = {"entries": proxy.directory / "entries" / "cache.db", "holdings": proxy.directory / "up" / "holdings.db"}
     for victim in victims:
         damage(files[victim])
 
@@ -138,7 +138,7 @@ async def test_derived_files_may_be_anything(
         got = await ask(proxy, package_url(f"acme.n{number}"))
         assert (got.status, got.body, got.cache) == (200, nupkg(number), "hit")
 
-    await proxy.app.feeds["up"].packages.sync_catalog()
+    await proxy.app.feeds["up"].packages.sync_holdings()
     assert (await ask(proxy, INDEX)).status == 200
     assert (await ask(proxy, "/health/ready")).status == 200
     assert await read(proxy, "/v3/content/acme.n7/index.json") == {"versions": ["1.0.0"]}
@@ -152,10 +152,10 @@ async def test_a_catalog_damaged_while_running_heals_unasked(proxy: Proxy, feed:
     await ask(proxy, PACKAGE)
     await feed.set_mode("refused")
     proxy.app.start_background()
-    catalog = proxy.app.feeds["up"].packages.catalog
-    await until(lambda: catalog.synced)
-    middle(proxy.directory / "up" / "catalog.db")
-    lost(proxy.directory / "up" / "catalog.db")
+    holdings = proxy.app.feeds["up"].packages.holdings
+    await until(lambda: holdings.synced)
+    middle(proxy.directory / "up" / "holdings.db")
+    lost(proxy.directory / "up" / "holdings.db")
     async with asyncio.timeout(10):
         while (await ask(proxy, VERSIONS)).status != 200:
             await asyncio.sleep(0.01)
@@ -183,7 +183,7 @@ async def test_a_row_without_its_file_is_not_listed(proxy: Proxy, feed: FakeFeed
     shutil.rmtree(proxy.packages / "acme.a")
     await feed.set_mode("refused")
     await proxy.start()
-    await proxy.app.feeds["up"].packages.sync_catalog()
+    await proxy.app.feeds["up"].packages.sync_holdings()
     assert (await ask(proxy, VERSIONS)).status == 503
     assert (await ask(proxy, PACKAGE)).status == 503
 
@@ -193,7 +193,7 @@ async def test_a_file_without_its_row_is_found(proxy: Proxy, feed: FakeFeed) -> 
     lay_down(proxy.packages, "acme.a", "1.0.0", SMALL)
     await feed.set_mode("refused")
     assert (await ask(proxy, PACKAGE)).cache == "hit"
-    await proxy.app.feeds["up"].packages.sync_catalog()
+    await proxy.app.feeds["up"].packages.sync_holdings()
     assert await read(proxy, VERSIONS) == {"versions": ["1.0.0"]}
     assert len(held(proxy)) == 3, "one copy"
 
@@ -280,9 +280,9 @@ async def test_many_packages_and_a_cold_start(start_proxy: StartProxy, feed: Fak
     assert (await ask(first, "/health/live")).status == 200
     assert (await ask(first, package_url("bulk.n0"))).cache == "hit"
     assert time.monotonic() - began < START_SECONDS
-    catalog = first.app.feeds["up"].packages.catalog
+    holdings = first.app.feeds["up"].packages.holdings
     async with asyncio.timeout(45):
-        while not catalog.synced:
+        while not holdings.synced:
             assert (await ask(first, package_url("bulk.n0"))).cache == "hit"
             await asyncio.sleep(0.02)
     assert json.loads((await ask(first, "/v3/content/bulk.n0/index.json")).body) == {"versions": ["1.0.0"]}

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.pulse import Pulse
+from nugetproxy.engine.loop_watch import LoopWatch
 from nugetproxy.metrics import Metrics
 from tests.fakes.asking import PACKAGE, REGISTRATION, SEARCH, SMALL, UP_PACKAGE, VERSIONS, ask, held
 from tests.fakes.clock import FakeClock
@@ -66,7 +66,7 @@ async def test_a_clock_that_is_set(proxy: Proxy, feed: FakeFeed, clock: SetClock
 
 
 async def test_a_clock_that_is_set_is_logged(clock: SetClock) -> None:
-    pulse = Pulse(clock, Metrics())
+    pulse = LoopWatch(clock, Metrics())
     with capture_logs() as logs:
         await pulse.beat()
         beat = asyncio.create_task(pulse.beat())
@@ -82,8 +82,8 @@ async def test_a_clock_that_is_set_is_logged(clock: SetClock) -> None:
 async def test_an_event_loop_that_was_held_up_goes_on(
     proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nugetproxy.engine.pulse.BEAT", 0.05)
-    monkeypatch.setattr("nugetproxy.engine.pulse.LATE", 0.1)
+    monkeypatch.setattr("nugetproxy.engine.loop_watch.BEAT", 0.05)
+    monkeypatch.setattr("nugetproxy.engine.loop_watch.LATE", 0.1)
     feed.add(SMALL)
     await ask(proxy, PACKAGE)
     pulse = proxy.app.pulse

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.packages.folder import PackageFolder
 from tests.fakes.clock import FakeClock
 from tests.store.kit import FailingFs
 

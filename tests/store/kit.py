@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import FsOps
-from nugetproxy.store.held import HeldPackage
+from nugetproxy.store.packages.folder import PackageFolder
+from nugetproxy.store.packages.held import HeldPackage
 from tests.fakes.packages import make_nupkg
 
 IDENTITY = PackageIdentity("newtonsoft.json", "13.0.3")

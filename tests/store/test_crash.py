@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nugetproxy.store.examine import Sound, examine, read_marker
-from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import FsOps
-from nugetproxy.store.layout import Layout
-from nugetproxy.store.publish import remove_package, set_aside
+from nugetproxy.store.packages.commit import remove_package, set_aside
+from nugetproxy.store.packages.folder import PackageFolder
+from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.packages.verify import Sound, examine, read_marker
 from tests.store.conftest import Maker
 from tests.store.crash import Effect, RecordingFs, materialise
 from tests.store.kit import IDENTITY, NUPKG, content, files, package_files, store

@@ -13,10 +13,10 @@ import pytest
 
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store import examine as examine_module
-from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import DiskFailure
-from nugetproxy.store.publish import QUARANTINE_KEPT
+from nugetproxy.store.packages import verify as examine_module
+from nugetproxy.store.packages.commit import QUARANTINE_KEPT
+from nugetproxy.store.packages.folder import PackageFolder
 from tests.fakes.packages import make_nupkg
 from tests.store.conftest import Maker
 from tests.store.kit import IDENTITY, NUPKG, FailingFs, content, count, files, held_versions, package_files, store

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
+from nugetproxy.store.packages.folder import PackageFolder
 from tests.store.conftest import Maker
 from tests.store.kit import IDENTITY, NUPKG, FailingFs, content, count, files, package_files, store
 

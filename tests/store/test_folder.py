@@ -15,10 +15,10 @@ from nugetproxy.errors import Reason, StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
-from nugetproxy.store.folder import PackageFolder
 from nugetproxy.store.fs import DiskFailure
-from nugetproxy.store.held import HeldPackage
-from nugetproxy.store.staging import PinnedPackage
+from nugetproxy.store.packages.folder import PackageFolder
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.store.packages.staging import PinnedPackage
 from tests.fakes.clock import FakeClock
 from tests.fakes.packages import ICON, LICENSE, README, make_nupkg
 from tests.store.conftest import Maker

@@ -18,10 +18,10 @@ import structlog
 
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.search_query import SearchQuery
-from nugetproxy.store.catalog import Catalog, CatalogUnavailable
+from nugetproxy.nuget.synthesis.search_query import SearchQuery
 from nugetproxy.store.fs import FsOps
-from nugetproxy.store.library import FULL_SECONDS, Library
+from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
+from nugetproxy.store.library.library import FULL_SECONDS, Library
 from tests.fakes.clock import FakeClock
 from tests.fakes.packages import make_nupkg
 from tests.store.kit import FailingFs
@@ -43,7 +43,7 @@ MakeLibrary = Callable[..., Awaitable[Library]]
 
 @pytest.fixture
 async def make_library(tmp_path: Path, root: Path, clock: FakeClock) -> AsyncIterator[MakeLibrary]:
-    """Opens libraries over the same folder and the same catalog, as restarts do."""
+    """Opens libraries over the same folder and the same holdings, as restarts do."""
     opened: list[Library] = []
 
     async def make(fs: FsOps | None = None) -> Library:
@@ -51,8 +51,8 @@ async def make_library(tmp_path: Path, root: Path, clock: FakeClock) -> AsyncIte
             await library.close()
         opened.clear()
         fs = fs or FsOps()
-        catalog = Catalog(fs=fs, clock=clock)
-        library = Library("shelf", root, catalog, fs=fs, metrics=Metrics(), clock=clock)
+        holdings = Holdings(fs=fs, clock=clock)
+        library = Library("shelf", root, holdings, fs=fs, metrics=Metrics(), clock=clock)
         await library.open(tmp_path / "cache")
         opened.append(library)
         return library
@@ -100,7 +100,7 @@ async def content(library: Library, identity: PackageIdentity) -> bytes | None:
 
 
 async def versions(library: Library, id: str) -> list[str]:
-    return [facts.identity.version for facts in await library._catalog.facts(id)]
+    return [facts.identity.version for facts in await library._holdings.facts(id)]
 
 
 def lines(logged: list[structlog.typing.EventDict], event: str) -> list[structlog.typing.EventDict]:
@@ -243,7 +243,7 @@ class TestChanges:
         assert second.etag != tag
         assert await content(library, A1) == OTHER
         assert await library.member(A1, "readme") == b"# other"
-        assert (await library._catalog.facts("acme.a"))[0].size == len(OTHER)
+        assert (await library._holdings.facts("acme.a"))[0].size == len(OTHER)
 
     async def test_a_package_written_over_in_its_place_is_not_served_half(self, library: Library, root: Path) -> None:
         """Its directory does not change; the open file tells."""
@@ -271,11 +271,11 @@ class TestChanges:
 
         file.write_bytes(OTHER)
         await library.look()
-        assert (await library._catalog.facts("acme.a"))[0].size == len(NUPKG)
+        assert (await library._holdings.facts("acme.a"))[0].size == len(NUPKG)
         clock.advance(FULL_SECONDS)
         await library.look()
 
-        assert (await library._catalog.facts("acme.a"))[0].size == len(OTHER)
+        assert (await library._holdings.facts("acme.a"))[0].size == len(OTHER)
 
     async def test_an_id_with_all_its_versions_is_removed(self, library: Library, root: Path) -> None:
         for version in ("1.0.0", "2.0.0"):
@@ -420,7 +420,7 @@ class TestTwoFilesForOnePackage:
             await library.look()
 
         assert await content(library, A1) == bodies[0]
-        assert [facts.size for facts in await library._catalog.facts("acme.a")] == [len(bodies[0])]
+        assert [facts.size for facts in await library._holdings.facts("acme.a")] == [len(bodies[0])]
 
     async def test_one_line_says_which(self, library: Library, root: Path) -> None:
         put(root, self.FILES[1], NUPKG)
@@ -443,7 +443,7 @@ class TestTwoFilesForOnePackage:
         await library.look()
 
         assert await content(library, A1) == OTHER
-        assert [facts.size for facts in await library._catalog.facts("acme.a")] == [len(OTHER)]
+        assert [facts.size for facts in await library._holdings.facts("acme.a")] == [len(OTHER)]
 
 
 class TestTheFolderItself:
@@ -517,7 +517,7 @@ class TestTheFolderItself:
 
 
 class TestRestarts:
-    async def test_what_the_catalog_knows_is_not_read_again(self, make_library: MakeLibrary, root: Path) -> None:
+    async def test_what_the_holdings_knows_is_not_read_again(self, make_library: MakeLibrary, root: Path) -> None:
         library = await make_library()
         put(root, "Acme.A.1.0.0.nupkg", NUPKG)
         put(root, "acme.b/1.2.3/acme.b.1.2.3.nupkg", make_nupkg("Acme.B", "1.2.3"))
@@ -545,33 +545,33 @@ class TestRestarts:
         library = await make_library()
         await library.look()
 
-        assert [facts.description for facts in await library._catalog.facts("acme.a")] == ["other"]
+        assert [facts.description for facts in await library._holdings.facts("acme.a")] == ["other"]
         assert (await versions(library, "acme.b"), await versions(library, "acme.c")) == ([], ["1.0.0"])
 
-    async def test_a_lost_catalog_is_made_again(self, make_library: MakeLibrary, root: Path, tmp_path: Path) -> None:
+    async def test_a_lost_holdings_is_made_again(self, make_library: MakeLibrary, root: Path, tmp_path: Path) -> None:
         library = await make_library()
         put(root, "Acme.A.1.0.0.nupkg", NUPKG)
         await library.look()
         await library.close()
-        (tmp_path / "cache" / "catalog.db").write_bytes(b"garbage" * 1000)
+        (tmp_path / "cache" / "holdings.db").write_bytes(b"garbage" * 1000)
 
         library = await make_library()
         await library.look()
         await library.look()
 
         assert library.complete
-        total, _ = await library._catalog.search(SearchQuery.parse("q=acme"))
+        total, _ = await library._holdings.search(SearchQuery.parse("q=acme"))
         assert total == 1
 
-    async def test_packages_are_served_though_the_catalog_cannot_be(
+    async def test_packages_are_served_though_the_holdings_cannot_be(
         self, library: Library, root: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def fail(*_: object) -> None:
-            raise CatalogUnavailable("disk")
+            raise HoldingsUnavailable("disk")
 
         put(root, "Acme.A.1.0.0.nupkg", NUPKG)
-        monkeypatch.setattr(library._catalog._file, "read", fail)
-        monkeypatch.setattr(library._catalog._file, "write", fail)
+        monkeypatch.setattr(library._holdings._file, "read", fail)
+        monkeypatch.setattr(library._holdings._file, "write", fail)
 
         await library.look()
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nugetproxy.caching.entry import Entry, Validators
-from nugetproxy.nuget.policies import Kind
-from nugetproxy.store.record import (
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.documents.record import (
     DamagedRecord,
     Stored,
     pack,

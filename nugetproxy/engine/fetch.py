@@ -1,0 +1,119 @@
+"""Fetcher asks upstream for documents, believing only what can be true."""
+
+from __future__ import annotations
+
+import asyncio
+
+import orjson
+import structlog
+from cachetools import TTLCache
+
+from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Failure
+from nugetproxy.caching.policy import HOUR, MINUTE
+from nugetproxy.clock import Clock
+from nugetproxy.engine.hot_documents import OFF_LOOP_BYTES
+from nugetproxy.engine.invalidation import QUERIES
+from nugetproxy.engine.target import Completion, Target
+from nugetproxy.errors import BadRequest, Reason, UpstreamFailure
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.documents.render import InvalidDocument, check
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.documents.documents import Stored
+from nugetproxy.upstream.client import UpstreamClient
+
+log = structlog.get_logger(__name__)
+
+CONFIRM_SECONDS = MINUTE
+"""A list that vanished or became empty is believed when upstream still says so after this long."""
+
+KEPT_WHEN_GONE = frozenset({Kind.INDEX, Kind.REGISTRATION_PAGE, Kind.VULNERABILITY_PAGE})
+"""A 404 never takes them away: without the service index nothing that is stored could be served, and pages may still
+be named by a stored index."""
+
+
+class Fetcher:
+    """Questions to one upstream; a failure is a value here, for the decision that follows."""
+
+    def __init__(self, upstream: UpstreamClient, clock: Clock, metrics: Metrics) -> None:
+        self._upstream = upstream
+        self._clock = clock
+        self._metrics = metrics
+        self._doubts: TTLCache[str, float] = TTLCache(10_000, HOUR, timer=clock.monotonic)
+
+    async def ask(self, target: Target, stored: Stored | None) -> Answer | Failure:
+        """The first useful answer of the target's URLs; a 404 counts only when no other URL failed.
+
+        Asked once where something is ``stored`` that can be served instead, else again and again for a while.
+        """
+        said: Answer | None = None
+        failed: Failure | None = None
+        for url in target.urls:
+            try:
+                answer = await self._upstream.get(
+                    url,
+                    validators=stored.entry.validators if stored is not None else NO_VALIDATORS,
+                    limit=target.limit,
+                    headers=dict(target.headers),
+                    patient=stored is None,
+                )
+            except UpstreamFailure as failure:
+                failed = Failure(failure.reason, failure.detail, failure.retry_after)
+                continue
+            if answer.status not in {404, 410}:
+                return answer
+            said = answer
+        if failed is not None:
+            return failed
+        return said or Failure(Reason.ID_DENIED, f"the upstream's service index has no usable {target.path}")
+
+    async def examine(
+        self, target: Target, stored: Stored | None, answer: Answer, complete: Completion | None
+    ) -> Answer | Failure:
+        """Refuse what must not replace a good copy."""
+        if answer.status == 400 and target.kind in QUERIES:
+            raise BadRequest(f"The upstream {self._upstream.name!r} refused this query as malformed (status 400).")
+        try:
+            if answer.status == 200:
+                await self._check(target, answer)
+                if complete is not None:
+                    await complete(target, answer)
+        except InvalidDocument as problem:
+            self._metrics.integrity_failures.labels(Reason.INVALID_CONTENT).inc()
+            self._upstream.report_invalid(answer.url)
+            log.warning(
+                "document.refused",
+                upstream=self._upstream.name,
+                path=target.path,
+                reason=Reason.INVALID_CONTENT,
+                problem=str(problem),
+            )
+            return Failure(Reason.INVALID_CONTENT, str(problem))
+        except UpstreamFailure as failure:
+            return Failure(failure.reason, failure.detail, failure.retry_after)
+        return self._doubt(target, stored, answer)
+
+    async def _check(self, target: Target, answer: Answer) -> None:
+        if len(answer.body) > OFF_LOOP_BYTES:
+            await asyncio.to_thread(check, target.kind, answer.body, id=target.id)
+        else:
+            check(target.kind, answer.body, id=target.id)
+
+    def _doubt(self, target: Target, stored: Stored | None, answer: Answer) -> Answer | Failure:
+        """Believe only on confirmation that something stored is gone or has become empty."""
+        if stored is None or stored.entry.absent:
+            return answer
+        gone = answer.status in {404, 410}
+        empty = target.kind is Kind.VERSIONS and answer.status == 200 and _is_empty(answer.body)
+        if not (gone or (empty and not _is_empty(stored.body))):
+            self._doubts.pop(target.key, None)
+            return answer
+        reason = Reason.GONE if gone else Reason.SHRUNK_INDEX
+        since = self._doubts.setdefault(target.key, self._clock.monotonic())
+        if target.kind in KEPT_WHEN_GONE or self._clock.monotonic() - since < CONFIRM_SECONDS:
+            self._metrics.upstream_failures.labels(self._upstream.name, reason).inc()
+            return Failure(reason, "upstream no longer has what is stored here")
+        return answer
+
+
+def _is_empty(versions: bytes) -> bool:
+    return not orjson.loads(versions).get("versions")

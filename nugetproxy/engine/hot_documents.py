@@ -1,0 +1,77 @@
+"""HotDocuments is where one upstream's documents are stored: on disk, with what was used last in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+
+from cachetools import TTLCache
+
+from nugetproxy.caching.entry import Answer, Entry
+from nugetproxy.caching.policy import FOREVER, Policy
+from nugetproxy.clock import Clock
+from nugetproxy.engine.target import Target
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.documents.documents import Documents, Stored
+
+HOT_SECONDS = 2.0
+"""How long what is stored is remembered in memory; also bounds what one worker can miss of another's write."""
+
+OFF_LOOP_BYTES = 64 * 1024
+"""Documents from this size on are hashed in a thread."""
+
+OVERHEAD_BYTES = 512
+
+
+class HotDocuments:
+    """Reads and writes stored documents; whether they may be served is not decided here."""
+
+    def __init__(self, entries: Documents, *, policies: Mapping[Kind, Policy], clock: Clock, hot_bytes: int) -> None:
+        self._entries = entries
+        self._policies = policies
+        self._clock = clock
+        self._hot: TTLCache[str, Stored] = TTLCache(hot_bytes, HOT_SECONDS, clock.monotonic, _weight)
+
+    async def get(self, target: Target) -> Stored | None:
+        """What is stored for ``target``, however old."""
+        try:
+            stored: Stored | None = self._hot[target.key]
+        except KeyError:
+            read = await self._entries.get(target.key)
+            # Something newer may have been stored while we read.
+            stored = self._hot.get(target.key) or read
+            if stored is read and read is not None:
+                self._remember(target.key, read)
+        return stored
+
+    async def put(self, target: Target, entry: Entry, body: bytes) -> None:
+        """Store ``body`` (nothing, for an absent entry) for as long as the policy has a use for it."""
+        policy = self._policies[target.kind]
+        body = b"" if entry.absent else body
+        self._remember(target.key, Stored(entry, body))
+        keep = policy.absent if entry.absent else policy.fresh + max(policy.refresh, policy.on_error)
+        expire = None if keep == FOREVER else max(keep, 1.0)
+        await self._entries.put(target.key, entry, body, tag=target.id or str(target.kind), expire=expire)
+
+    async def entry(self, answer: Answer) -> Entry:
+        """The record of what upstream says now."""
+        absent = answer.status != 200
+        body = b"" if absent else answer.body
+        digest = hashlib.sha256(body) if len(body) < OFF_LOOP_BYTES else await asyncio.to_thread(hashlib.sha256, body)
+        return Entry(
+            status=404 if absent else 200,
+            stored_at=self._clock.now(),
+            digest=digest.hexdigest(),
+            validators=answer.validators,
+            content_type=answer.content_type,
+            url=answer.url,
+        )
+
+    def _remember(self, key: str, stored: Stored) -> None:
+        if _weight(stored) < self._hot.maxsize // 4:
+            self._hot[key] = stored
+
+
+def _weight(stored: Stored) -> int:
+    return len(stored.body) + OVERHEAD_BYTES

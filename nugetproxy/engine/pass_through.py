@@ -1,0 +1,65 @@
+"""PassThrough checks the bytes of a package that the disk cannot take, on their way to a client."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+from nugetproxy.engine.fill import ZIP_MAGIC
+from nugetproxy.engine.flight import HOLD
+from nugetproxy.errors import Reason
+from nugetproxy.nuget.nuspec import InvalidPackage
+
+ZIP_END = b"PK\x05\x06"
+"""The end of central directory record; with its comment it fits into the block that is kept back."""
+
+
+class PassThrough:
+    """Takes all bytes of a package and gives those from ``start`` on, the last block only when everything checks out.
+
+    ``before`` is what the client may have had of an earlier download: so many bytes with this SHA-512 (base64).
+    """
+
+    def __init__(self, start: int, before: tuple[int, str] = (0, "")) -> None:
+        self._skip = start
+        self._before = before
+        self._taken = 0
+        self._kept = b""
+        self._digest = hashlib.sha512()
+
+    def take(self, chunk: bytes) -> bytes:
+        """What may be sent now; raises InvalidPackage."""
+        self._kept += chunk
+        if self._taken < len(ZIP_MAGIC) <= len(self._kept) and not self._kept.startswith(ZIP_MAGIC):
+            raise InvalidPackage(Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)")
+        boundary = self._before[0] - self._taken
+        if 0 < boundary <= len(chunk):
+            self._digest.update(chunk[:boundary])
+            if self._sha512() != self._before[1]:
+                raise InvalidPackage(Reason.PIN, "the package changed while it was downloaded")
+            chunk = chunk[boundary:]
+            self._taken += boundary
+        self._digest.update(chunk)
+        self._taken += len(chunk)
+        ready = max(0, len(self._kept) - HOLD)
+        sent, self._kept = self._kept[:ready], self._kept[ready:]
+        return self._from_start(sent)
+
+    def finish(self, *expected: str | None) -> bytes:
+        """The last block; raises InvalidPackage unless it is a zip file to its end with every SHA-512 that is known."""
+        if self._taken < len(ZIP_MAGIC) or ZIP_END not in self._kept:
+            raise InvalidPackage(Reason.ZIP, "the answer is not a whole zip file")
+        if self._taken < self._before[0]:
+            raise InvalidPackage(Reason.PIN, "the package changed while it was downloaded")
+        known = {sha512 for sha512 in expected if sha512 is not None}
+        if known - {self._sha512()}:
+            raise InvalidPackage(Reason.HASH, "its SHA-512 is not the one that is known of this version")
+        return self._from_start(self._kept)
+
+    def _sha512(self) -> str:
+        return base64.b64encode(self._digest.digest()).decode()
+
+    def _from_start(self, chunk: bytes) -> bytes:
+        skipped = min(self._skip, len(chunk))
+        self._skip -= skipped
+        return chunk[skipped:]

@@ -1,0 +1,1 @@
+"""The documents of the NuGet V3 protocol: read, checked, rewritten."""

@@ -1,0 +1,196 @@
+"""Checks that a body is the document which it was asked for as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, without_bom
+from nugetproxy.nuget.documents.registration import leaves
+from nugetproxy.nuget.documents.tools import check_tools
+from nugetproxy.nuget.documents.version_list import check_versions
+from nugetproxy.nuget.identity import invariant_lower
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.services import check_service_index
+
+
+def check(kind: Kind, body: bytes, *, id: str = "") -> None:
+    """Raises InvalidDocument unless ``body`` may replace a good copy of ``kind`` (about package ``id``, if given)."""
+    raw = _RAW.get(kind)
+    if raw is not None:
+        raw(body)
+        return
+    document = loads(body)
+    _JSON[kind](document, id)
+    dumps(document)  # what is nested too deeply to be written again must not be kept either
+
+
+def _object(document: Any, what: str) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise InvalidDocument(f"{what} is not a JSON object")
+    return document
+
+
+def _list(document: Any, name: str, what: str, of: type = dict) -> list[Any]:
+    found = _object(document, what).get(name)
+    if not isinstance(found, list):
+        raise InvalidDocument(f"{what} has no list called {name}")
+    if not all(isinstance(item, of) for item in found):
+        raise InvalidDocument(f"{what} has something else than {_JSON_WORD[of]} in {name}")
+    return found
+
+
+_JSON_WORD: Mapping[type, str] = {dict: "objects", str: "strings", list: "arrays"}
+
+
+def _same_id(document: dict[str, Any], id_: str) -> None:
+    """A registration about another package is a mix-up on the way (a cache's, a CDN's)."""
+    if not id_:
+        return
+    wanted = invariant_lower(id_)
+    for leaf in leaves(document):
+        entry = leaf.get("catalogEntry")
+        stated = entry.get("id") if isinstance(entry, dict) else None
+        if isinstance(stated, str) and stated != wanted and invariant_lower(stated) != wanted:
+            raise InvalidDocument(f"the registration is about {stated!r}, not {id_!r}")
+
+
+def _index(document: Any, _: str) -> None:
+    check_service_index(document)
+
+
+def _versions(document: Any, _: str) -> None:
+    check_versions(document)
+
+
+def _registration(document: Any, id_: str) -> None:
+    for page in _list(document, "items", "the registration index"):
+        if "items" in page and page["items"] is not None:
+            _list(page, "items", "a registration page")
+        elif not isinstance(page.get("@id"), str):
+            raise InvalidDocument("a registration page has neither items nor @id")
+    _same_id(document, id_)
+
+
+def _registration_page(document: Any, id_: str) -> None:
+    _list(document, "items", "the registration page")
+    _same_id(document, id_)
+
+
+def _registration_leaf(document: Any, id_: str) -> None:
+    leaf = _object(document, "the registration leaf")
+    if not any(isinstance(leaf.get(name), str | dict) for name in ("packageContent", "catalogEntry")):
+        raise InvalidDocument("the registration leaf has neither packageContent nor catalogEntry")
+    _same_id(leaf, id_)
+
+
+def _search(document: Any, _: str) -> None:
+    _list(document, "data", "the search result")
+    total = document.get("totalHits")
+    if not isinstance(total, int) or isinstance(total, bool):
+        raise InvalidDocument("the search result has no integer called totalHits")
+
+
+def _autocomplete(document: Any, _: str) -> None:
+    _list(document, "data", "the autocomplete result", str)
+
+
+def _signatures(document: Any, _: str) -> None:
+    _list(document, "signingCertificates", "the repository signatures document")
+    if not isinstance(document.get("allRepositorySigned"), bool):
+        raise InvalidDocument("the repository signatures document has no boolean called allRepositorySigned")
+
+
+def _vulnerabilities(document: Any, _: str) -> None:
+    if not isinstance(document, list) or not document:
+        raise InvalidDocument("the vulnerability index is not a JSON array with something in it")
+    for page in document:
+        if not isinstance(page, dict) or not all(isinstance(page.get(name), str) for name in ("@name", "@id")):
+            raise InvalidDocument("a page of the vulnerability index has no @name or no @id")
+
+
+def _vulnerability_page(document: Any, _: str) -> None:
+    if document == []:  # as NuGet's documentation writes an empty page
+        return
+    page = _object(document, "the vulnerability page")
+    _list({"values": list(page.values())}, "values", "the vulnerability page", list)
+
+
+def _catalog(document: Any, _: str) -> None:
+    _list(document, "items", "the catalog index")
+
+
+def _catalog_page(document: Any, _: str) -> None:
+    # Only the path tells a page from a leaf before it is read, and not every catalog has nuget.org's paths.
+    if "items" in _object(document, "the catalog page"):
+        _list(document, "items", "the catalog page")
+    else:
+        _catalog_leaf(document, "")
+
+
+def _catalog_leaf(document: Any, _: str) -> None:
+    leaf = _object(document, "the catalog leaf")
+    if not any(isinstance(leaf.get(name), str) for name in ("id", "nuget:id")):
+        raise InvalidDocument("the catalog leaf names no package")
+
+
+_JSON: Mapping[Kind, Callable[[Any, str], None]] = MappingProxyType(
+    {
+        Kind.INDEX: _index,
+        Kind.VERSIONS: _versions,
+        Kind.REGISTRATION: _registration,
+        Kind.REGISTRATION_PAGE: _registration_page,
+        Kind.REGISTRATION_LEAF: _registration_leaf,
+        Kind.SEARCH: _search,
+        Kind.AUTOCOMPLETE: _autocomplete,
+        Kind.SIGNATURES: _signatures,
+        Kind.VULNERABILITIES: _vulnerabilities,
+        Kind.VULNERABILITY_PAGE: _vulnerability_page,
+        Kind.CATALOG: _catalog,
+        Kind.CATALOG_PAGE: _catalog_page,
+        Kind.CATALOG_LEAF: _catalog_leaf,
+        Kind.TOOLS: lambda document, _: check_tools(document),
+    }
+)
+
+
+def _package(body: bytes) -> None:
+    if not body.startswith(b"PK\x03\x04"):
+        raise InvalidDocument("the package is no zip archive")
+
+
+def _nuspec(body: bytes) -> None:
+    head = without_bom(body)[:4096]
+    wide = body.startswith((b"\xff\xfe", b"\xfe\xff"))  # UTF-16, which XML allows
+    if not wide and (not head.lstrip().startswith(b"<") or b"<package" not in head):
+        raise InvalidDocument("the nuspec has no package element")
+
+
+def _not_html(body: bytes) -> None:
+    head = without_bom(body)[:256].lstrip().lower()
+    if head.startswith((b"<!doctype html", b"<html")):
+        raise InvalidDocument("an HTML page")
+
+
+def _file(body: bytes) -> None:
+    if not body:
+        raise InvalidDocument("an empty file")
+    _not_html(body)
+
+
+_RAW: Mapping[Kind, Callable[[bytes], None]] = MappingProxyType(
+    {
+        Kind.PACKAGE: _package,
+        Kind.NUSPEC: _nuspec,
+        Kind.README: _not_html,
+        Kind.ICON: _not_html,
+        Kind.LICENSE: _not_html,
+        Kind.SYMBOL: _file,
+        Kind.TOOL: _file,
+        Kind.TOOL_LATEST: _file,
+    }
+)
+
+if _JSON.keys() | _RAW.keys() != set(Kind):  # pragma: no cover - a programming error, found at import
+    raise AssertionError("every Kind needs a check")

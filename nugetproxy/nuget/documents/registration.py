@@ -1,0 +1,176 @@
+"""Registrations: where their URLs are, which pages they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
+from nugetproxy.nuget.documents.rewrite import Field, Fields, base, content, content_identity, follows, shown
+from nugetproxy.nuget.identity import Version
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.urls import absolute, without_fragment
+
+_INDEX = Field(follows(Kind.REGISTRATION))
+_SHOWN = Field(shown)
+
+CONTEXT = Field(inner={"@base": Field(base)})
+DEPENDENCY_GROUPS = Field(inner={"@id": _SHOWN, "dependencies": Field(inner={"@id": _SHOWN, "registration": _INDEX})})
+DEPRECATION = Field(inner={"@id": _SHOWN, "alternatePackage": Field(inner={"@id": _SHOWN})})
+
+_ENTRY: Fields = {
+    "packageContent": Field(content),
+    "@id": _SHOWN,
+    "iconUrl": _SHOWN,
+    "licenseUrl": _SHOWN,
+    "readmeUrl": _SHOWN,
+    "dependencyGroups": DEPENDENCY_GROUPS,
+    "deprecation": DEPRECATION,
+    "vulnerabilities": Field(inner={"@id": _SHOWN}),
+}
+LEAF: Fields = {
+    "packageContent": Field(content),
+    "@context": CONTEXT,
+    "@id": Field(follows(Kind.REGISTRATION_LEAF)),
+    "registration": _INDEX,
+    # An object in pages; in a leaf document the URL of the catalog's leaf, which PSResourceGet fetches.
+    "catalogEntry": Field(follows(Kind.CATALOG_LEAF), _ENTRY),
+}
+PAGE: Fields = {
+    "@context": CONTEXT,
+    "@id": Field(follows(Kind.REGISTRATION_PAGE)),
+    "parent": _INDEX,
+    "items": Field(inner=LEAF),
+}
+INDEX: Fields = {"@context": CONTEXT, "@id": _INDEX, "items": Field(inner=PAGE)}
+
+
+@dataclass(frozen=True, slots=True)
+class PageRef:
+    """A page that a document names without holding it."""
+
+    url: str
+    """Absolute, without fragment."""
+    commit: str
+    """What identifies the state that the page should be in; empty if that is not said."""
+
+
+def registration_pages(body: bytes, url: str) -> tuple[PageRef, ...]:
+    """The pages of the registration index ``body`` (which came from ``url``) that it does not hold itself.
+
+    Raises InvalidDocument.
+    """
+    here = without_fragment(url)
+    found: dict[str, PageRef] = {}
+    for page in _objects(_index(body).get("items")):
+        stated = page.get("@id")
+        target = absolute(stated, url) if isinstance(stated, str) and not isinstance(page.get("items"), list) else None
+        if target is not None and (target := without_fragment(target)) != here:
+            found.setdefault(target, PageRef(target, _commit(page)))
+    return tuple(found.values())
+
+
+def page_commit(body: bytes) -> str:
+    """What identifies the state of the registration page ``body``, as in ``PageRef.commit``. Raises InvalidDocument."""
+    return _commit(_index(body))
+
+
+def stated_content(body: bytes, version: Version, url: str) -> str | None:
+    """The absolute ``packageContent`` URL that a registration index, page or leaf states for ``version``.
+
+    ``url`` is where the document came from. Raises InvalidDocument.
+    """
+    document = _index(body)
+    for leaf in leaves(document):
+        entry = leaf.get("catalogEntry")
+        entry = entry if isinstance(entry, dict) else {}
+        stated = leaf.get("packageContent") or entry.get("packageContent")
+        target = absolute(stated, url) if isinstance(stated, str) else None
+        if target is None:
+            continue
+        target = without_fragment(target)
+        named = _version(entry.get("version") or leaf.get("version"), target)
+        # A leaf document need not name its version: whoever asked for it knows.
+        if named == version or (named is None and leaf is document):
+            return target
+    return None
+
+
+def stated_sha512(body: bytes, version: Version) -> str | None:
+    """The base64 SHA-512 (``packageHash``) that a registration index, page or leaf states for ``version``.
+
+    nuget.org states it in catalog leaves only, other feeds in the registration. Raises InvalidDocument.
+    """
+    for leaf in leaves(_index(body)):
+        entry = leaf.get("catalogEntry")
+        entry = entry if isinstance(entry, dict) else leaf
+        stated, algorithm = entry.get("packageHash"), entry.get("packageHashAlgorithm", "SHA512")
+        if isinstance(stated, str) and algorithm == "SHA512" and _version(entry.get("version"), "") == version:
+            return stated
+    return None
+
+
+def stated_catalog_leaf(body: bytes, version: Version, url: str) -> str | None:
+    """The absolute URL of the catalog leaf that the registration leaf ``body`` (of ``version``) names.
+
+    ``url`` is where the document came from. Raises InvalidDocument.
+    """
+    for leaf in leaves(_index(body)):
+        entry = leaf.get("catalogEntry")
+        stated = entry.get("@id") if isinstance(entry, dict) else entry
+        named = _version(entry.get("version"), "") if isinstance(entry, dict) else version
+        if isinstance(stated, str) and named == version:
+            return absolute(stated, url)
+    return None
+
+
+def newest_version(documents: Iterable[bytes]) -> str:
+    """The newest version in registration indexes and pages, in URL form; empty where they have none.
+
+    A listed one wins over an unlisted, then a release over a prerelease, as in the gallery's download by id. Raises
+    InvalidDocument.
+    """
+    found: list[tuple[bool, bool, Version]] = []
+    for leaf in (leaf for body in documents for leaf in leaves(_index(body))):
+        entry = leaf.get("catalogEntry")
+        entry = entry if isinstance(entry, dict) else leaf
+        version = _version(entry.get("version"), str(leaf.get("packageContent", "")))
+        if version is not None:
+            found.append((entry.get("listed", True) is not False, not version.is_prerelease, version))
+    return max(found)[2].url if found else ""
+
+
+def leaves(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The leaves in an index (of its inlined pages) or in a page; a leaf document is its own only leaf."""
+    if not isinstance(document.get("items"), list):
+        yield document
+        return
+    for item in _objects(document["items"]):
+        if isinstance(item.get("items"), list):
+            yield from _objects(item["items"])
+        elif "catalogEntry" in item or "packageContent" in item:
+            yield item
+
+
+def _version(stated: object, content_url: str) -> Version | None:
+    if isinstance(stated, str):
+        return Version.parse(stated)
+    identity = content_identity(content_url)
+    return Version.parse(identity.version) if identity is not None else None
+
+
+def _index(body: bytes) -> dict[str, Any]:
+    document = loads(body)
+    if not isinstance(document, dict):
+        raise InvalidDocument("the registration is not a JSON object")
+    return document
+
+
+def _objects(value: object) -> Iterator[dict[str, Any]]:
+    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
+
+
+def _commit(document: dict[str, Any]) -> str:
+    words = (document.get("commitTimeStamp"), document.get("commitId"))
+    return "".join(word for word in words if isinstance(word, str))

@@ -1,0 +1,179 @@
+"""Documents of the NuGet V3 protocol: one import for whoever reads, checks or renders them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from nugetproxy.nuget.documents.check import check
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact, without_bom
+from nugetproxy.nuget.documents.registration import (
+    CONTEXT,
+    DEPENDENCY_GROUPS,
+    DEPRECATION,
+    INDEX,
+    LEAF,
+    PAGE,
+    PageRef,
+    newest_version,
+    page_commit,
+    registration_pages,
+    stated_catalog_leaf,
+    stated_content,
+    stated_sha512,
+)
+from nugetproxy.nuget.documents.rewrite import (
+    Field,
+    Fields,
+    Link,
+    Rewriter,
+    View,
+    content,
+    follows,
+    locate,
+    rewrite,
+    shown,
+)
+from nugetproxy.nuget.documents.service_index import render_index
+from nugetproxy.nuget.documents.version_list import listed_versions, render_versions
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.services import ServiceMap, parse_service_index
+from nugetproxy.nuget.urls import absolute, without_fragment
+
+__all__ = [
+    "InvalidDocument",
+    "Link",
+    "PageRef",
+    "Rendered",
+    "ServiceMap",
+    "View",
+    "check",
+    "listed_versions",
+    "locate",
+    "newest_version",
+    "page_commit",
+    "parse_service_index",
+    "registration_pages",
+    "render",
+    "render_index",
+    "stated_catalog_leaf",
+    "stated_content",
+    "stated_sha512",
+    "vulnerability_pages",
+]
+
+_SHOWN = Field(shown)
+
+_SEARCH: Fields = {
+    "@context": CONTEXT,
+    "data": Field(
+        inner={
+            "packageContent": Field(content),
+            "@id": Field(follows(Kind.REGISTRATION)),
+            "registration": Field(follows(Kind.REGISTRATION)),
+            "iconUrl": _SHOWN,
+            "licenseUrl": _SHOWN,
+            "readmeUrl": _SHOWN,
+            "versions": Field(inner={"@id": Field(follows(Kind.REGISTRATION_LEAF))}),
+            "deprecation": DEPRECATION,
+        }
+    ),
+}
+_VULNERABILITIES: Fields = {"@id": Field(follows(Kind.VULNERABILITY_PAGE))}
+_CATALOG: Fields = {
+    "@context": CONTEXT,
+    "@id": Field(follows(Kind.CATALOG)),
+    "items": Field(inner={"@id": Field(follows(Kind.CATALOG_PAGE)), "parent": Field(follows(Kind.CATALOG))}),
+}
+_CATALOG_PAGE: Fields = {
+    "@context": CONTEXT,
+    "@id": Field(follows(Kind.CATALOG_PAGE)),
+    "parent": Field(follows(Kind.CATALOG)),
+    "items": Field(inner={"@id": Field(follows(Kind.CATALOG_LEAF)), "parent": Field(follows(Kind.CATALOG_PAGE))}),
+}
+_CATALOG_LEAF: Fields = {
+    "packageContent": Field(content),
+    "@context": CONTEXT,
+    "@id": Field(follows(Kind.CATALOG_LEAF)),
+    "parent": Field(follows(Kind.CATALOG_PAGE)),
+    "iconUrl": _SHOWN,
+    "licenseUrl": _SHOWN,
+    "readmeUrl": _SHOWN,
+    "dependencyGroups": DEPENDENCY_GROUPS,
+    "packageEntries": Field(inner={"@id": _SHOWN}),
+    "packageTypes": Field(inner={"@id": _SHOWN}),
+    "deprecation": DEPRECATION,
+    "vulnerabilities": Field(inner={"@id": _SHOWN}),
+}
+
+_FIELDS: Mapping[Kind, Fields] = MappingProxyType(
+    {
+        Kind.REGISTRATION: INDEX,
+        Kind.REGISTRATION_PAGE: PAGE,
+        Kind.REGISTRATION_LEAF: LEAF,
+        Kind.SEARCH: _SEARCH,
+        Kind.VULNERABILITIES: _VULNERABILITIES,
+        Kind.CATALOG: _CATALOG,
+        Kind.CATALOG_PAGE: _CATALOG_PAGE,
+        Kind.CATALOG_LEAF: _CATALOG_LEAF,
+    }
+)
+"""Where the URLs are, in the kinds of documents that have any."""
+
+_AS_THEY_ARE = frozenset({Kind.AUTOCOMPLETE, Kind.SIGNATURES, Kind.VULNERABILITY_PAGE})
+"""JSON without a URL that leads to us: only a byte order mark goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A document as one client sees it."""
+
+    body: bytes
+    links: tuple[Link, ...] = ()
+    """Opaque links in ``body``; they must be kept before it is sent."""
+    dropped: tuple[str, ...] = ()
+    """Elements of a version list that are no versions, for the log."""
+
+
+def render(kind: Kind, body: bytes, view: View) -> Rendered:
+    """``body`` (which passed ``check``) as clients of ``view.base`` see it. Raises InvalidDocument.
+
+    Only URL fields change; the types of all values, their order and unknown fields stay.
+    """
+    if kind is Kind.INDEX:
+        return Rendered(render_index(view.services, view.base, secure=view.base[:6].lower() == "https:"))
+    if kind is Kind.VERSIONS:
+        listed, dropped = render_versions(body)
+        return Rendered(listed, dropped=dropped)
+    fields = _FIELDS.get(kind)
+    if fields is None:
+        return Rendered(without_bom(body) if kind in _AS_THEY_ARE else body)
+    document = loads_exact(body)
+    rewriter = Rewriter(view)
+    rewrite(_shape(kind, fields, document), document, rewriter)
+    return Rendered(dumps(document), tuple(rewriter.links.values()))
+
+
+def _shape(kind: Kind, fields: Fields, document: Any) -> Fields:
+    """A leaf of a catalog whose paths are not nuget.org's is routed as a page, but it has no items."""
+    if kind is Kind.CATALOG_PAGE and isinstance(document, dict) and "items" not in document:
+        return _CATALOG_LEAF
+    return fields
+
+
+def vulnerability_pages(body: bytes, url: str) -> tuple[PageRef, ...]:
+    """The pages of the vulnerability index ``body`` (which came from ``url``), in its order; commit is ``@updated``.
+
+    Raises InvalidDocument.
+    """
+    check(Kind.VULNERABILITIES, body)
+    found: dict[str, PageRef] = {}
+    for page in loads(body):
+        target = absolute(page["@id"], url)
+        updated = page.get("@updated")
+        if target is not None:
+            target = without_fragment(target)
+            found.setdefault(target, PageRef(target, updated if isinstance(updated, str) else ""))
+    return tuple(found.values())

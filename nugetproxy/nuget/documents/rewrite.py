@@ -1,0 +1,203 @@
+"""Rewriting turns upstream's URLs in a document into ours."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote
+
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.nuget.urls import absolute, split_url, without_fragment
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Who looks at which copy of a document."""
+
+    services: ServiceMap
+    """Of the upstream that the document came from."""
+    base: str
+    """Our public URL as this client knows it, up to and with ``/v3/``."""
+    url: str
+    """Where the document came from: the base of relative URLs in it."""
+    resource: str = ""
+    """The registry row asked for: where upstream has one base for several (hives), links stay below this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """An opaque link ``x/{token}``; it must be kept for longer than any document that names it."""
+
+    token: str
+    kind: Kind
+    url: str
+    """Absolute, without fragment."""
+
+    @staticmethod
+    def to(kind: Kind, url: str) -> Link:
+        """The link to ``url``, the same on every call."""
+        text = f"{kind}\n{url}".encode(errors="surrogatepass")
+        return Link(hashlib.blake2b(text, digest_size=16).hexdigest(), kind, url)
+
+
+_CONTENT = frozenset({Kind.VERSIONS, Kind.PACKAGE, Kind.NUSPEC, Kind.README, Kind.ICON, Kind.LICENSE})
+_FAMILIES = (
+    _CONTENT,
+    frozenset({Kind.REGISTRATION, Kind.REGISTRATION_PAGE, Kind.REGISTRATION_LEAF}),
+    frozenset({Kind.VULNERABILITIES, Kind.VULNERABILITY_PAGE}),
+    frozenset({Kind.CATALOG, Kind.CATALOG_PAGE, Kind.CATALOG_LEAF}),
+)
+_FAMILY: Mapping[Kind, frozenset[Kind]] = MappingProxyType({kind: group for group in _FAMILIES for kind in group})
+"""What a field that names one kind may turn out to name: a base alone does not tell an index from a page."""
+_SHOWN = _CONTENT | _FAMILY[Kind.REGISTRATION] | _FAMILY[Kind.CATALOG]
+
+
+def locate(kind: Kind, url: str, services: ServiceMap, resource: str = "") -> Route | Link:
+    """What a rendered link to ``url`` (absolute, clients fetch it as ``kind``) leads to: a route of ours, or opaque.
+
+    ``resource`` is the registry row that the document with the link was asked for under, as in ``View``.
+    """
+    url = without_fragment(url)
+    local = services.to_local(url, prefer=resource, kinds=_FAMILY[kind])
+    route = parse_route(local) if local is not None else None
+    return Link.to(kind, url) if route is None else route
+
+
+@dataclass(slots=True)
+class Rewriter:
+    """Rewrites the URLs of one document for one view, and collects the opaque links that this needs."""
+
+    view: View
+    links: dict[str, Link] = field(default_factory=dict)
+    _followed: dict[tuple[str, Kind], str] = field(default_factory=dict)
+
+    def follow(self, kind: Kind, url: str) -> str:
+        """Ours for a ``url`` that clients fetch; one under no mapped base becomes an opaque link."""
+        known = self._followed.get((url, kind))
+        if known is None:
+            known = self._followed[url, kind] = self._follow(kind, url)
+        return known
+
+    def show(self, url: str) -> str:
+        """Ours for a ``url`` that is only shown, if it is under a mapped base; else as it is."""
+        local = self._local(url, _SHOWN)
+        return url if local is None else self.view.base + local
+
+    def context(self, url: str) -> str:
+        """Ours for the ``@base`` of a JSON-LD context, if it is under a mapped base; else as it is."""
+        local = self.view.services.base_to_local(url, prefer=self.view.resource)
+        return url if local is None else self.view.base + local
+
+    def content(self, identity: PackageIdentity | None, url: str) -> str:
+        """Ours for the ``packageContent`` of ``identity``, wherever upstream keeps it."""
+        if identity is None:
+            return self.follow(Kind.PACKAGE, url)
+        id_ = quote(identity.id)
+        return f"{self.view.base}content/{id_}/{identity.version}/{id_}.{identity.version}.nupkg"
+
+    def leaf_identity(self, url: str) -> PackageIdentity | None:
+        """What the ``url`` of a registration leaf says about the package, if it is under a mapped base."""
+        local = self._local(url, frozenset({Kind.REGISTRATION_LEAF}))
+        route = parse_route(without_fragment(local)) if local is not None else None
+        return PackageIdentity(route.id, route.version) if route is not None else None
+
+    def _follow(self, kind: Kind, url: str) -> str:
+        local = self._local(url, _FAMILY[kind])
+        if local is not None:
+            return self.view.base + local
+        target = absolute(url, self.view.url)
+        if target is None:
+            return url
+        target, hash_, fragment = target.partition("#")
+        link = Link.to(kind, target)
+        self.links[link.token] = link
+        return f"{self.view.base}x/{link.token}{hash_}{fragment}"
+
+    def _local(self, url: str, kinds: frozenset[Kind]) -> str | None:
+        target = absolute(url, self.view.url)
+        if target is None:
+            return None
+        return self.view.services.to_local(target, prefer=self.view.resource, kinds=kinds)
+
+
+def content_identity(url: str) -> PackageIdentity | None:
+    """The identity in ``.../{id}/{version}/{id}.{version}.nupkg``, None for a URL of another form."""
+    parts = split_url(url)
+    route = parse_route("content/" + "/".join(parts.path.split("/")[-3:])) if parts is not None else None
+    return PackageIdentity(route.id, route.version) if route is not None and route.kind is Kind.PACKAGE else None
+
+
+Rule = Callable[[Rewriter, dict[str, Any], str], str]
+"""(rewriter, the object that has the field, the field's value) -> the new value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What to do with one field: ``rule`` if it is a string, ``inner`` if it is an object or an array of them."""
+
+    rule: Rule | None = None
+    inner: Mapping[str, Field] | None = None
+
+
+Fields = Mapping[str, Field]
+
+
+def follows(kind: Kind) -> Rule:
+    """The rule for URLs that clients fetch as ``kind``."""
+    return lambda rewriter, _, url: rewriter.follow(kind, url)
+
+
+def shown(rewriter: Rewriter, _: dict[str, Any], url: str) -> str:
+    """The rule for URLs that are there to be read."""
+    return rewriter.show(url)
+
+
+def base(rewriter: Rewriter, _: dict[str, Any], url: str) -> str:
+    """The rule for ``@base``."""
+    return rewriter.context(url)
+
+
+def content(rewriter: Rewriter, node: dict[str, Any], url: str) -> str:
+    """The rule for ``packageContent``; comes before the rule for ``@id``, which it may have to read."""
+    if absolute(url, rewriter.view.url) is None:  # what is no address is not made into one
+        return url
+    identity = stated_identity(node) or content_identity(url)
+    leaf = node.get("@id")
+    if identity is None and isinstance(leaf, str):
+        identity = rewriter.leaf_identity(leaf)
+    return rewriter.content(identity, url)
+
+
+def stated_identity(node: dict[str, Any]) -> PackageIdentity | None:
+    """The identity in the ``id`` and ``version`` of ``node`` or of its ``catalogEntry``."""
+    entry = node.get("catalogEntry")
+    words = entry if isinstance(entry, dict) else node
+    id_, version = words.get("id"), words.get("version")
+    return PackageIdentity.parse(id_, version) if isinstance(id_, str) and isinstance(version, str) else None
+
+
+def rewrite(fields: Fields, value: Any, rewriter: Rewriter) -> None:
+    """Apply ``fields`` to ``value`` (an object, or an array of them) in place; whatever else is there stays."""
+    if isinstance(value, list):
+        # Arrays in arrays are nothing that NuGet has, so the tables bound the recursion.
+        for item in value:
+            if isinstance(item, dict):
+                rewrite(fields, item, rewriter)
+        return
+    if not isinstance(value, dict):
+        return
+    for name, rules in fields.items():
+        found = value.get(name)
+        if found is None:
+            continue
+        if isinstance(found, str):
+            if rules.rule is not None:
+                value[name] = rules.rule(rewriter, value, found)
+        elif rules.inner is not None:
+            rewrite(rules.inner, found, rewriter)

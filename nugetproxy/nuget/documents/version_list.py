@@ -1,0 +1,51 @@
+"""The version list of a package, in the one form that every client can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
+from nugetproxy.nuget.identity import Version
+
+
+def listed_versions(body: bytes) -> tuple[tuple[str, Version], ...]:
+    """(upstream's spelling, version) of the version list ``body``: ascending, each version once, no garbage.
+
+    Of several spellings of one version the first counts. Raises InvalidDocument.
+    """
+    return _sorted(_strings(loads(body)))
+
+
+def render_versions(body: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """The list normalised, lower case, ascending, each once; beside it what was dropped because nobody can parse it.
+
+    One bad element makes the official client refuse the whole list. Raises InvalidDocument.
+    """
+    document = loads_exact(body)
+    listed = _strings(document)
+    versions = [version.url for _, version in _sorted(listed)]
+    dropped = tuple(text for text in listed if Version.parse(text) is None)
+    return dumps({**document, "versions": versions}), dropped
+
+
+def check_versions(document: Any) -> None:
+    """Raises InvalidDocument unless ``document`` is a version list of which something can be used, or empty."""
+    listed = _strings(document)
+    if listed and not any(Version.parse(text) is not None for text in listed):
+        raise InvalidDocument("nothing in the version list is a version")
+
+
+def _strings(document: Any) -> list[str]:
+    listed = document.get("versions") if isinstance(document, dict) else None
+    if not isinstance(listed, list) or not all(isinstance(text, str) for text in listed):
+        raise InvalidDocument("not an object with a list of strings called versions")
+    return listed
+
+
+def _sorted(listed: list[str]) -> tuple[tuple[str, Version], ...]:
+    found: dict[Version, str] = {}
+    for text in listed:
+        version = Version.parse(text)
+        if version is not None:
+            found.setdefault(version, text)
+    return tuple((found[version], version) for version in sorted(found))

@@ -1,0 +1,1 @@
+"""Documents made of held packages, for when nobody else can say."""

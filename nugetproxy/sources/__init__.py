@@ -1,0 +1,1 @@
+"""Everything of one upstream, in terms of NuGet."""

@@ -1,0 +1,102 @@
+"""DocumentGroups keeps documents that name each other together: an index is stored only with the pages it names."""
+
+from __future__ import annotations
+
+import asyncio
+
+from cachetools import LRUCache
+
+from nugetproxy.caching.entry import Answer
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.target import Completion, Target
+from nugetproxy.errors import NotFound
+from nugetproxy.nuget.documents.render import (
+    Link,
+    PageRef,
+    locate,
+    page_commit,
+    registration_pages,
+    vulnerability_pages,
+)
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.routes import Route
+from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.upstream.client import UpstreamClient
+
+PAGES_AT_ONCE = 8
+PAGE_KIND = {Kind.REGISTRATION: Kind.REGISTRATION_PAGE, Kind.VULNERABILITIES: Kind.VULNERABILITY_PAGE}
+PAGES_OF = {Kind.REGISTRATION: registration_pages, Kind.VULNERABILITIES: vulnerability_pages}
+
+
+class DocumentGroups:
+    """Targets of one upstream's documents, with what must be fetched together."""
+
+    def __init__(self, cache: Cache, upstream: UpstreamClient, scope: str) -> None:
+        """``scope`` is the upstream's service index URL."""
+        self._cache = cache
+        self._upstream = upstream
+        self._scope = scope
+        self._known: LRUCache[tuple[str, str, str], Target] = LRUCache(8192)
+
+    def target(self, route: Route, query: str, services: ServiceMap) -> Target:
+        """The upstream document behind ``route``; raises NotFound where upstream offers no such resource."""
+        place = (services.digest, route.resource, route.rest)
+        known = self._known.get(place)
+        if known is not None and not query and not route.alternatives:
+            return known
+        if route.kind is None or not services.has(route.resource):
+            raise NotFound(f"The upstream {self._upstream.name!r} does not offer this resource.")
+        urls = services.upstream_urls(route.resource, route.rest, query)
+        for other in route.alternatives:
+            urls += services.upstream_urls(route.resource, other, query)
+        canonical = "&".join(sorted(query.split("&"))) if query else ""
+        path = f"{route.resource}/{route.rest}"
+        target = Target(kind=route.kind, path=path, urls=urls, query=canonical, id=route.id, scope=self._scope)
+        if not query and not route.alternatives:
+            self._known[place] = target
+        return target
+
+    def link_target(self, token: str, kind: Kind, url: str, id: str = "") -> Target:
+        """The upstream document behind an opaque link."""
+        return Target(kind=kind, path=f"x/{token}", urls=(url,), id=id, scope=self._scope)
+
+    def completion(self, services: ServiceMap, kind: Kind) -> Completion | None:
+        """What to fetch before a document of ``kind`` may replace an older one."""
+        if kind not in PAGES_OF:
+            return None
+
+        async def complete(target: Target, answer: Answer) -> None:
+            pages = PAGES_OF[target.kind](answer.body, answer.url)
+            turns = asyncio.Semaphore(PAGES_AT_ONCE)
+
+            async def fetch(page: PageRef) -> None:
+                async with turns:
+                    await self._fetch_page(target, page, services)
+
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for page in pages:
+                        group.create_task(fetch(page), name=f"page of {target.path}")
+            except BaseExceptionGroup as failed:
+                raise failed.exceptions[0] from failed
+
+        return complete
+
+    async def _fetch_page(self, index: Target, page: PageRef, services: ServiceMap) -> None:
+        target = self._page_target(index, page, services)
+        stored = await self._cache.stored(target)
+        unchanged = stored is not None and page.commit and page_commit(stored.body) == page.commit
+        if not unchanged:
+            await self._cache.refresh(target)
+
+    def _page_target(self, index: Target, page: PageRef, services: ServiceMap) -> Target:
+        """The same target that a client's request for the rewritten link will have."""
+        resource = index.path.rpartition(index.id)[0].strip("/") if index.id else ""
+        return self.located(PAGE_KIND[index.kind], page.url, services, resource, index.id)
+
+    def located(self, kind: Kind, url: str, services: ServiceMap, resource: str, id: str) -> Target:
+        """The document that a link to ``url`` leads to, once rendered; arguments as for ``locate``."""
+        found = locate(kind, url, services, resource)
+        if isinstance(found, Link):
+            return self.link_target(found.token, found.kind, found.url, id)
+        return self.target(found, "", services)

@@ -1,0 +1,48 @@
+"""Services knows where one upstream keeps its resources."""
+
+from __future__ import annotations
+
+import structlog
+
+from nugetproxy.clock import Clock
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.hot_documents import HOT_SECONDS
+from nugetproxy.engine.target import Found, Target
+from nugetproxy.errors import Reason, upstream_failure
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.services import ServiceMap, parse_service_index
+
+log = structlog.get_logger(__name__)
+
+
+class Services:
+    """The upstream's service index, fetched and cached as any document, parsed once per content."""
+
+    def __init__(self, upstream: str, index_url: str, cache: Cache, clock: Clock) -> None:
+        self._upstream = upstream
+        self._cache = cache
+        self._clock = clock
+        self._target = Target(kind=Kind.INDEX, path="index.json", urls=(index_url,), scope=index_url)
+        self._parsed: tuple[str, ServiceMap] | None = None
+        self._until = 0.0
+
+    async def map(self) -> ServiceMap:
+        """Where to find what; remembered as long as what is stored. Raises UpstreamFailure where it is unknown."""
+        if self._parsed is not None and self._clock.monotonic() < self._until:
+            return self._parsed[1]
+        return (await self.index())[1]
+
+    async def index(self) -> tuple[Found, ServiceMap]:
+        """The stored index with what it says; raises UpstreamFailure."""
+        found = await self._cache.get(self._target)
+        if found.entry.absent:
+            raise upstream_failure(self._upstream, Reason.GONE, "it has no service index at the configured URL")
+        if self._parsed is None or self._parsed[0] != found.entry.digest:
+            services = parse_service_index(found.body, found.entry.url)
+            for name in services.unknown:
+                log.info("resource.unknown", upstream=self._upstream, type=name)
+            for name in services.denied:
+                log.warning("resource.denied", upstream=self._upstream, type=name, reason=Reason.ID_DENIED)
+            self._parsed = (found.entry.digest, services)
+        self._until = self._clock.monotonic() + HOT_SECONDS
+        return found, self._parsed[1]

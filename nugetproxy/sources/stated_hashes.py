@@ -1,0 +1,116 @@
+"""StatedHashes finds what stored metadata says that a package must hash to."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+from collections.abc import AsyncIterator
+
+from nugetproxy.engine.cache import Cache
+from nugetproxy.nuget.documents.render import InvalidDocument, registration_pages, stated_catalog_leaf, stated_sha512
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.resources import HIVES
+from nugetproxy.nuget.routes import parse_route
+from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.nuget.version import Version
+from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.store.documents.documents import Stored
+
+NAMED = b'"packageHash"'
+"""nuget.org's registrations do not have it: then they need not be parsed."""
+
+SHA512_BYTES = 64
+OFF_LOOP_BYTES = 64 * 1024
+
+
+class StatedHashes:
+    """Looks into documents that are stored anyway; upstream is never asked."""
+
+    def __init__(self, cache: Cache, groups: DocumentGroups) -> None:
+        self._cache = cache
+        self._groups = groups
+
+    async def sha512(self, identity: PackageIdentity, services: ServiceMap) -> str | None:
+        """The base64 SHA-512 of a package as a stored registration or catalog leaf states it; None where none does."""
+        version = Version.parse(identity.version)
+        if version is None:
+            return None
+        async for stored in self._documents(identity, version, services):
+            if NAMED not in stored.body:
+                continue
+            try:
+                if len(stored.body) < OFF_LOOP_BYTES:
+                    stated = stated_sha512(stored.body, version)
+                else:
+                    stated = await asyncio.to_thread(stated_sha512, stored.body, version)
+            except InvalidDocument:
+                continue
+            if stated is not None and (known := normal_sha512(stated)) is not None:
+                return known
+        return None
+
+    async def _documents(
+        self, identity: PackageIdentity, version: Version, services: ServiceMap
+    ) -> AsyncIterator[Stored]:
+        """What is stored about the package, the smallest documents first."""
+        for hive in HIVES:
+            if not services.has(hive):
+                continue
+            leaf = await self._stored(hive, f"{identity.id}/{identity.version}.json", services)
+            if leaf is not None:
+                yield leaf
+                async for catalog_leaf in self._catalog_leaf(leaf, identity, version, services):
+                    yield catalog_leaf
+            index = await self._stored(hive, f"{identity.id}/index.json", services)
+            if index is not None:
+                yield index
+                async for page in self._pages(index, hive, identity, services):
+                    yield page
+
+    async def _stored(self, hive: str, rest: str, services: ServiceMap) -> Stored | None:
+        route = parse_route(f"{hive}/{rest}")
+        if route is None:
+            return None
+        return _present(await self._cache.stored(self._groups.target(route, "", services)))
+
+    async def _catalog_leaf(
+        self, leaf: Stored, identity: PackageIdentity, version: Version, services: ServiceMap
+    ) -> AsyncIterator[Stored]:
+        try:
+            url = stated_catalog_leaf(leaf.body, version, leaf.entry.url)
+        except InvalidDocument:
+            return
+        if url is not None:
+            target = self._groups.located(Kind.CATALOG_LEAF, url, services, "", identity.id)
+            if (stored := _present(await self._cache.stored(target))) is not None:
+                yield stored
+
+    async def _pages(
+        self, index: Stored, hive: str, identity: PackageIdentity, services: ServiceMap
+    ) -> AsyncIterator[Stored]:
+        try:
+            pages = registration_pages(index.body, index.entry.url)
+        except InvalidDocument:
+            return
+        for page in pages:
+            target = self._groups.located(Kind.REGISTRATION_PAGE, page.url, services, hive, identity.id)
+            if (stored := _present(await self._cache.stored(target))) is not None:
+                yield stored
+
+
+def normal_sha512(stated: str) -> str | None:
+    """Base64 or hexadecimal, as feeds write it, in base64; None where it is no SHA-512."""
+    for decode in (base64.b64decode, bytes.fromhex):
+        try:
+            digest = decode(stated.strip())
+        except (ValueError, binascii.Error):
+            continue
+        if len(digest) == SHA512_BYTES:
+            return base64.b64encode(digest).decode()
+    return None
+
+
+def _present(stored: Stored | None) -> Stored | None:
+    return stored if stored is not None and not stored.entry.absent else None

@@ -1,0 +1,1 @@
+"""Upstream's documents, in diskcache: a pure cache."""

@@ -1,0 +1,164 @@
+"""Documents keeps documents with their entries in diskcache."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from cachetools import LRUCache
+from diskcache import Cache
+
+from nugetproxy.caching.entry import Entry
+from nugetproxy.errors import StoreUnusable
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.documents.database import LOCK_SECONDS
+from nugetproxy.store.documents.index import Index
+from nugetproxy.store.documents.record import Stored, pack_entry, pack_link, unpack_entry, unpack_link
+from nugetproxy.store.fs import FsOps
+
+__all__ = ["Documents", "Stored"]
+
+_T = TypeVar("_T")
+
+OPEN_SECONDS = 10.0
+"""How long the start waits for the check of what is there; after that, documents are missed until it is done."""
+TRIM_ROWS = 200
+"""Rows removed at once: few enough that a write waits only some 10 ms for it."""
+LOW_WATER = 0.95
+SPARED, SPARED_SECONDS = Kind.VULNERABILITY_PAGE.value, 24 * 3600.0
+"""Pages that a client's index may still name after upstream has replaced them, where upstream no longer has them."""
+KNOWN_LINKS = 20_000
+"""Links of which it is remembered that they are stored."""
+
+
+class Documents:
+    """Documents by key; a cache of what upstream said, rebuildable, so no trouble with it ever reaches a caller.
+
+    A failed ``get`` is a miss, a failed change is dropped, a damaged database is set aside and begun afresh. One
+    thread writes, two read, each with a connection of its own; a call ends within ``LOCK_SECONDS``.
+    """
+
+    def __init__(self, *, metrics: Metrics, fs: FsOps | None = None) -> None:
+        self._metrics = metrics
+        self._index = Index(metrics, fs or FsOps(), defer=self._defer, in_readers=self._in_readers)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="index-write")
+        self._readers = tuple(ThreadPoolExecutor(1, thread_name_prefix=f"index-read-{n}") for n in range(2))
+        self._turns = itertools.cycle(self._readers)
+        self._links: LRUCache[tuple[int, str], bool] = LRUCache(KNOWN_LINKS)
+
+    async def open(self, directory: Path) -> None:
+        """Check what is there, set it aside if it is damaged, begin; the only method that raises (StoreUnusable)."""
+        text = str(directory)
+        if os.path.expandvars(text) != text:  # diskcache would expand it
+            raise StoreUnusable(text, "its path has a '$' that names an environment variable", "Use another path.")
+        await self._ask(self._writer, lambda: self._index.start(directory), None, limit=OPEN_SECONDS)
+
+    async def close(self) -> None:
+        """Close all connections, end the threads; later calls miss."""
+        for lane in (*self._readers, self._writer):
+            await self._ask(lane, self._index.close, None)
+            lane.shutdown(wait=False)
+
+    async def get(self, key: str) -> Stored | None:
+        """What is stored under a key, whole and undamaged; else None."""
+        return await self._ask(next(self._turns), lambda: self._index.read(f"e:{key}", unpack_entry), None)
+
+    async def put(self, key: str, entry: Entry, body: bytes, *, tag: str, expire: float | None = None) -> bool:
+        """Store or replace, in one step; False if it was dropped.
+
+        ``tag`` (the package id) is what ``evict_tag`` finds it by; after ``expire`` seconds it is gone.
+        """
+        name = f"e:{key}"
+        return await self._ask(
+            self._writer,
+            lambda: self._index.store(name, pack_entry(name, entry, body), tag=tag, expire=expire),
+            False,
+        )
+
+    async def delete(self, key: str) -> bool:
+        """Remove; False if it was not there or could not be removed."""
+        return await self._change(lambda cache: bool(cache.delete(f"e:{key}")), False)
+
+    async def evict_tag(self, tag: str) -> int:
+        """Remove everything with this tag; how many."""
+        return await self._change(lambda cache: int(cache.evict(tag)), 0)
+
+    async def put_link(self, token: str, kind: Kind, url: str) -> bool:
+        """Keep what an opaque link stands for; True once it is stored, at no cost if it is known to be."""
+        known, name = (self._index.generation, token), f"l:{token}"
+        if known in self._links:
+            return True
+        value = pack_link(name, kind, url)
+        stored = await self._ask(self._writer, lambda: self._index.store(name, value), False)
+        if stored:
+            self._links[known] = True
+        return stored
+
+    async def get_link(self, token: str) -> tuple[Kind, str] | None:
+        """What an opaque link stands for."""
+        found = await self._ask(next(self._turns), lambda: self._index.read(f"l:{token}", unpack_link), None)
+        if found is None:
+            self._links.pop((self._index.generation, token), None)
+        return found
+
+    async def trim(self, max_bytes: int) -> int:
+        """Remove what has expired, then, beyond ``max_bytes``, the least recently stored down to 95 %; how many rows.
+
+        Links have no tag and go late: they are small, and clients hold on to them. ``SPARED`` documents go last.
+        """
+        removed = await self._change(lambda cache: int(cache.expire()), 0)
+        goal = max_bytes if self._index.volume <= max_bytes else LOW_WATER * max_bytes
+        while self._index.volume > goal:
+            rows = await self._ask(self._writer, self._remove_oldest, 0)
+            if not rows:
+                break
+            removed += rows
+            self._links.clear()
+        return removed
+
+    def _remove_oldest(self) -> int:
+        return self._index.remove_oldest(TRIM_ROWS, spared=SPARED, since=time.time() - SPARED_SECONDS)
+
+    def volume(self) -> int:
+        """Bytes on disk, as measured after the last change."""
+        return self._index.volume
+
+    async def _change(self, function: Callable[[Cache], _T], default: _T) -> _T:
+        return await self._ask(self._writer, lambda: self._index.change(function, default), default)
+
+    async def _ask(
+        self, lane: ThreadPoolExecutor, function: Callable[[], _T], default: _T, *, limit: float = LOCK_SECONDS
+    ) -> _T:
+        """What ``function`` returns in a thread; ``default`` if that takes too long, or after the end.
+
+        What has not begun by then is dropped, so that a database locked by someone else holds up nobody for longer,
+        and what waits for it does not pile up.
+        """
+        try:
+            answer = asyncio.wrap_future(lane.submit(function))
+        except RuntimeError:  # the threads have ended
+            return default
+        done, _ = await asyncio.wait({answer}, timeout=limit)
+        if done:
+            return answer.result()
+        answer.cancel()
+        self._metrics.index_write_timeouts.inc()
+        return default
+
+    def _defer(self, function: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the threads have ended
+            self._writer.submit(function)
+
+    def _in_readers(self, function: Callable[[], object]) -> None:
+        # RuntimeError: the threads have ended; TimeoutError: one is stuck in a read that the disk holds up.
+        with contextlib.suppress(RuntimeError, TimeoutError):
+            for future in [lane.submit(function) for lane in self._readers]:
+                future.result(LOCK_SECONDS)

@@ -1,0 +1,86 @@
+"""What a synchronisation of the holdings with a folder reads of that folder; all of it blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from nugetproxy.nuget.facts import PackageFacts
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.nuspec import MAX_NUSPEC, InvalidPackage, Nuspec, inspect_package, parse_nuspec
+from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
+from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.packages.reading import reader
+
+log = structlog.get_logger(__name__)
+
+Walk = Callable[[], Iterable[tuple[PackageIdentity, int, float]]]
+"""(identity, bytes, last use) of every held package, as ``PackageFolder.walk``."""
+ReadFacts = Callable[[PackageIdentity, int], PackageFacts | None]
+"""The facts of a held package of so many bytes; None if it is gone. Raises InvalidPackage, DiskFailure."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """What a synchronisation has done, in packages."""
+
+    held: int
+    added: int
+    removed: int
+    unreadable: int
+
+
+def facts_reader(fs: FsOps, layout: Layout) -> ReadFacts:
+    """Reads the facts of packages in a folder: from the nuspec beside each, else from the package itself."""
+
+    def read(identity: PackageIdentity, size: int) -> PackageFacts | None:
+        try:
+            state = fs.stat(layout.nupkg(identity))
+            nuspec = _loose(fs, layout, identity) or _packed(fs, layout, identity, size)
+        except MissingFile:
+            return None
+        return PackageFacts.of(nuspec, published=state.st_mtime, size=size)
+
+    return read
+
+
+def read_all(read: ReadFacts, wanted: Iterable[tuple[PackageIdentity, int]]) -> tuple[list[PackageFacts], int]:
+    """The facts of the wanted packages, with the number of those that could not be read."""
+    found: list[PackageFacts] = []
+    unreadable = 0
+    for identity, size in wanted:
+        try:
+            facts = read(identity, size)
+        except (InvalidPackage, DiskFailure) as error:
+            unreadable += 1
+            log.warning("holdings.unreadable", package=str(identity), detail=str(error))
+            continue
+        if facts is not None:
+            found.append(facts)
+    return found, unreadable
+
+
+def _loose(fs: FsOps, layout: Layout, identity: PackageIdentity) -> Nuspec | None:
+    """The unpacked nuspec: a tenth of the work of looking into the package, but anybody may have changed it."""
+    try:
+        fd = fs.open(layout.nuspec(identity))
+    except MissingFile:
+        return None
+    try:
+        # Not just MAX_NUSPEC: to make room for 4 MiB takes longer than to parse what is read.
+        nuspec = parse_nuspec(fs.read(fd, min(fs.fstat(fd).st_size, MAX_NUSPEC), 0))
+    except InvalidPackage:
+        return None
+    finally:
+        fs.close(fd)
+    return nuspec if nuspec.identity == identity else None
+
+
+def _packed(fs: FsOps, layout: Layout, identity: PackageIdentity, size: int) -> Nuspec:
+    fd = fs.open(layout.nupkg(identity))
+    try:
+        return inspect_package(reader(fs, fd, size), identity)
+    finally:
+        fs.close(fd)

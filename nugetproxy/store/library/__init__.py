@@ -1,0 +1,1 @@
+"""A folder of packages that somebody else fills."""

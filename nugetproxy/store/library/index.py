@@ -1,0 +1,98 @@
+"""LibraryIndex knows which file of a folder feed stands for which package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import structlog
+
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.packages.held import Stamp
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Refused:
+    """A file that is no package, or not yet: it may still be being copied."""
+
+    stamp: Stamp
+    why: str
+    told: bool = False
+
+
+class LibraryIndex:
+    """Files by path (relative to the root), packages by identity; for the event loop only.
+
+    Of several files for one package, the one with the fewest folders in its path counts, then the first by name.
+    """
+
+    def __init__(self, feed: str) -> None:
+        self._log = log.bind(feed=feed)
+        self._stamps: dict[str, Stamp] = {}
+        self._identities: dict[str, PackageIdentity] = {}
+        self._paths: dict[PackageIdentity, tuple[str, ...]] = {}
+        self._refused: dict[str, _Refused] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @property
+    def refused(self) -> int:
+        """How many files are skipped."""
+        return len(self._refused)
+
+    def find(self, identity: PackageIdentity) -> tuple[str, Stamp] | None:
+        """The file of a package, as it was when it was read."""
+        paths = self._paths.get(identity)
+        return (paths[0], self._stamps[paths[0]]) if paths else None
+
+    def packages(self) -> Iterator[tuple[PackageIdentity, str, Stamp]]:
+        """Every package with its file."""
+        for identity, paths in tuple(self._paths.items()):
+            yield identity, paths[0], self._stamps[paths[0]]
+
+    def put(self, path: str, at: Stamp, identity: PackageIdentity) -> None:
+        """``path`` is this package; there must be nothing else known of it (``drop``)."""
+        self._stamps[path] = at
+        self._identities[path] = identity
+        paths = (*self._paths.get(identity, ()), path)
+        self._paths[identity] = tuple(sorted(paths, key=lambda one: (one.count("/"), one)))
+        if len(paths) > 1:
+            kept, *others = self._paths[identity]
+            self._log.warning("library.duplicate", package=str(identity), served=kept, ignored=others)
+
+    def refuse(self, path: str, at: Stamp, why: str, *, told: bool = False) -> None:
+        """``path`` cannot be served; logged by ``tell`` unless it was ``told`` already."""
+        self._refused[path] = _Refused(at, why, told)
+
+    def drop(self, path: str) -> PackageIdentity | None:
+        """Forget a file; the package that it was."""
+        self._refused.pop(path, None)
+        self._stamps.pop(path, None)
+        identity = self._identities.pop(path, None)
+        if identity is not None:
+            rest = tuple(one for one in self._paths[identity] if one != path)
+            if rest:
+                self._paths[identity] = rest
+            else:
+                del self._paths[identity]
+        return identity
+
+    def unsettled(self, now: float, young: float) -> list[str]:
+        """Refused files that may still become packages: not logged yet, or changed in the last ``young`` seconds."""
+        return [
+            path
+            for path, refused in self._refused.items()
+            if not refused.told or abs(now - refused.stamp.mtime_ns / 1e9) < young
+        ]
+
+    def tell(self, since: set[str]) -> None:
+        """Log the files among ``since`` that are still refused with the stamp they had then; once each."""
+        for path in sorted(since & self._refused.keys()):
+            refused = self._refused[path]
+            if not refused.told:
+                refused.told = True
+                self._log.warning("library.skipped", file=path, why=refused.why)

@@ -1,0 +1,131 @@
+"""Loose packages are ``.nupkg`` files that others put on the disk; they are read, never changed. All of it blocks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nugetproxy.errors import Reason
+from nugetproxy.nuget.facts import PackageFacts
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.nuspec import InvalidPackage, inspect_package
+from nugetproxy.nuget.package import check_entries
+from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
+from nugetproxy.store.library.listing import SUFFIX
+from nugetproxy.store.packages.held import Stamp, stamp
+from nugetproxy.store.packages.layout import HASH_SUFFIX
+from nugetproxy.store.packages.reading import reader
+from nugetproxy.store.packages.verify import Known, sha512_of
+
+_SHA512 = re.compile(r"[A-Za-z0-9+/]{86}==")
+
+
+class ChangedFile(DiskFailure):
+    """The file is no longer the one that was listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A package that may be served; ``fd`` now belongs to the receiver, ``sha512`` is in base64."""
+
+    fd: int
+    state: os.stat_result
+    sha512: str
+
+
+def named(path: str) -> PackageIdentity | None:
+    """The identity that a path (relative, with slashes) promises: ``<id>/<version>/...`` does, flat ones do not."""
+    parts = path.split("/")
+    return PackageIdentity.parse(parts[0], parts[1]) if len(parts) == 3 else None
+
+
+def likely(path: str) -> Iterator[PackageIdentity]:
+    """The identities that a file name may stand for; ``a.1.2.3.nupkg`` may be ``a 1.2.3`` or ``a.1 2.3``."""
+    words = path.rpartition("/")[2][: -len(SUFFIX)].split(".")
+    for split in range(1, len(words)):
+        identity = PackageIdentity.parse(".".join(words[:split]), ".".join(words[split:]))
+        if identity is not None:
+            yield identity
+
+
+def modified(at: Stamp) -> float:
+    """When a file was last changed, in seconds since the epoch."""
+    return at.mtime_ns / 1e9
+
+
+def read_loose(fs: FsOps, root: Path, path: str, listed: Stamp) -> PackageFacts:
+    """What a package says of itself, its structure checked.
+
+    Raises InvalidPackage for what is no package (or not yet), or not the one that its path promises; ChangedFile,
+    MissingFile and other DiskFailures.
+    """
+    fd = _open(fs, root, path, listed)
+    try:
+        nuspec = inspect_package(reader(fs, fd, listed.size), named(path))
+        _unchanged(fs, fd, path, listed)
+    finally:
+        fs.close(fd)
+    return PackageFacts.of(nuspec, published=modified(listed), size=listed.size)
+
+
+def open_loose(
+    fs: FsOps, root: Path, path: str, listed: Stamp, *, identity: PackageIdentity, known: Known | None
+) -> Opened:
+    """Open a package to be served; raises as ``read_loose`` does.
+
+    The whole file is checked, against the hash beside it or its own checksums, unless ``known`` was found out about
+    the very same, unchanged file.
+    """
+    fd = _open(fs, root, path, listed)
+    try:
+        if known is None or known.stamp != listed:
+            known = Known(listed, _checked(fs, fd, root / path, listed.size, identity))
+        return Opened(fd, _unchanged(fs, fd, path, listed), known.sha512)
+    except BaseException:
+        fs.close(fd)
+        raise
+
+
+def _checked(fs: FsOps, fd: int, path: Path, size: int, identity: PackageIdentity) -> str:
+    inspect_package(reader(fs, fd, size), identity)
+    sha = sha512_of(fs, fd, size)
+    stated = _stated(fs, path)
+    if stated and stated != sha:
+        raise InvalidPackage(Reason.HASH, "its SHA-512 is not the one in the file beside it")
+    if not stated:
+        check_entries(reader(fs, fd, size))
+    return sha
+
+
+def _stated(fs: FsOps, path: Path) -> str:
+    """What the hash file beside a package says, as NuGet writes it into hierarchical feeds; empty without one."""
+    try:
+        fd = fs.open(path.with_name(path.name + HASH_SUFFIX))
+    except MissingFile:
+        return ""
+    try:
+        text = fs.read(fd, 256, 0).decode("latin-1").strip()
+    finally:
+        fs.close(fd)
+    return text if _SHA512.fullmatch(text) else ""
+
+
+def _open(fs: FsOps, root: Path, path: str, listed: Stamp) -> int:
+    fd = fs.open(root / path)
+    try:
+        _unchanged(fs, fd, path, listed)
+    except DiskFailure:
+        fs.close(fd)
+        raise
+    return fd
+
+
+def _unchanged(fs: FsOps, fd: int, path: str, listed: Stamp) -> os.stat_result:
+    state = fs.fstat(fd)
+    if stamp(state) != listed:
+        raise ChangedFile("fstat", errno.ESTALE, path)
+    return state

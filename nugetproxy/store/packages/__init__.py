@@ -1,0 +1,1 @@
+"""The package folder: stage, commit, open, verify, walk, evict."""

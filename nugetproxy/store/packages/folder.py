@@ -1,0 +1,319 @@
+"""PackageFolder keeps the packages of one upstream in a folder that is itself a NuGet feed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import structlog
+from cachetools import LRUCache
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import StoreUnusable
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.nuspec import Nuspec
+from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
+from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
+from nugetproxy.store.packages.commit import publish, remove_file, remove_package, set_aside
+from nugetproxy.store.packages.contents import Contents, MemberKind
+from nugetproxy.store.packages.held import Descriptor, HeldPackage
+from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.packages.open_files import OpenFiles
+from nugetproxy.store.packages.piecewise import begin_check
+from nugetproxy.store.packages.staging import PinnedPackage, Staged
+from nugetproxy.store.packages.usage import Usage, held_after, survey, walk, write_uses
+from nugetproxy.store.packages.verify import Damaged, Known, Sound, examine
+from nugetproxy.store.threads import DiskCalls, StoreThreads
+
+log = structlog.get_logger()
+
+KNOWN_SOUND = 50_000
+"""Packages of which it is remembered that their hash was checked since the start."""
+LOW_WATER = 0.95
+"""Eviction goes down to this part of the limit, so that the next package does not need another one."""
+
+
+class PackageFolder:
+    """The packages below ``root`` (``<cache>/<upstream>``); to be used from one event loop.
+
+    A ``HeldPackage`` that a method returns is borrowed: it stays open until the caller's next await, unless the
+    caller ``acquire()``s it. Methods raise DiskFailure where nothing else is said.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        fs: FsOps,
+        metrics: Metrics,
+        upstream: str,
+        clock: Clock | None = None,
+        threads: StoreThreads | None = None,
+    ) -> None:
+        self.layout = Layout(root)
+        self._fs = fs
+        self._metrics = metrics
+        self._clock = clock or Clock()
+        self._log = log.bind(upstream=upstream)
+        self._threads = threads or StoreThreads()
+        self._own_threads = threads is None
+        self._calls = DiskCalls(fs, self._threads, metrics)
+        self._contents = Contents(self._calls, self._log)
+        self._kept = OpenFiles(fs)
+        self._known: LRUCache[PackageIdentity, Known] = LRUCache(KNOWN_SOUND)
+        self._census = Usage(metrics)
+        # One change at a time to what lies on disk for an identity; the lock goes when nobody waits for it.
+        self._locks: WeakValueDictionary[PackageIdentity, asyncio.Lock] = WeakValueDictionary()
+
+    async def prepare(self) -> None:
+        """Make the directories, sweep what a crash left in staging; raises StoreUnusable.
+
+        A folder on a file system that has become read-only is still good for its packages.
+        """
+        try:
+            swept = await self._calls.run(self._threads.write, self._prepare)
+        except DiskFailure as failure:
+            if failure.errno == errno.EROFS and self.layout.packages.is_dir():
+                self._log.warning("store.read_only", directory=str(self.layout.root))
+                return
+            remedy = "Make it writable for this user, or set another cache directory."
+            raise StoreUnusable(str(self.layout.root), str(failure), remedy) from failure
+        if swept:
+            self._metrics.orphans_removed.inc(swept)
+            self._log.info("staging.swept", files=swept)
+
+    def _prepare(self) -> int:
+        self.layout.prepare(self._fs)
+        return sum(remove_file(self._fs, self.layout.staging / name) for name in self._fs.names(self.layout.staging))
+
+    async def close(self) -> None:
+        """Write the last uses, close the kept descriptors, end the threads (its own, not those it was given)."""
+        with contextlib.suppress(DiskFailure):
+            await self.flush_uses()
+        self._kept.clear()
+        if self._own_threads:
+            await self._threads.close()
+
+    # --- download ---
+
+    async def stage(self, identity: PackageIdentity) -> Staged:
+        """A new empty file to download into; ``close()`` it in the end, after ``commit()`` or ``abandon()``."""
+        return await self._calls.run(self._threads.write, self._stage, identity)
+
+    def _stage(self, identity: PackageIdentity) -> Staged:
+        path = self.layout.scratch()
+        try:
+            fd = self._fs.create(path)
+        except MissingFile:
+            self._log.warning("store.recreated", directory=str(self.layout.root))
+            self.layout.prepare(self._fs)
+            fd = self._fs.create(path)
+        return Staged(identity, path, self._descriptor(fd), self._calls, self._commit)
+
+    async def _commit(self, staged: Staged, nuspec: Nuspec) -> HeldPackage:
+        identity, sha = staged.identity, staged.sha512
+        async with self._lock(identity):
+            held = self._kept.get(identity) or await self._open(identity)
+            if held is not None:
+                return await self._prefer(held, staged)
+            state = await self._calls.run(
+                self._threads.write,
+                lambda: publish(
+                    self._fs, self.layout, identity, part=staged.path, fd=staged.fd, nuspec=nuspec.xml, sha512=sha
+                ),
+            )
+            staged.descriptor.acquire()
+            held = HeldPackage(identity, staged.descriptor, state, sha)
+            self._census.add(held.size, 1)
+            return self._keep(held)
+
+    async def _prefer(self, held: HeldPackage, staged: Staged) -> HeldPackage:
+        """What is held already stays; raises PinnedPackage if the download has other bytes."""
+        if held.sha512 != staged.sha512:
+            self._metrics.integrity_failures.labels("pin").inc()
+            self._log.error("package.pinned", package=str(held.identity), held=held.sha512, offered=staged.sha512)
+            raise PinnedPackage(held.identity, held.sha512, staged.sha512)
+        held.acquire()
+        with contextlib.suppress(DiskFailure):
+            await self._calls.run(self._threads.write, remove_file, self._fs, staged.path)
+        self._kept.add(held)
+        return held
+
+    # --- use ---
+
+    def peek(self, identity: PackageIdentity) -> HeldPackage | None:
+        """The package if its descriptor is kept open; never blocks, so None does not mean that it is not held."""
+        return self._kept.get(identity)
+
+    async def open(self, identity: PackageIdentity) -> HeldPackage | None:
+        """The package, None if it is not held; one that turns out damaged is set aside and thus not held.
+
+        The first opening since the start checks the whole SHA-512, later ones that the file is unchanged.
+        """
+        held = self._kept.get(identity)
+        if held is not None:
+            return held
+        async with self._lock(identity):
+            return self._kept.get(identity) or await self._open(identity)
+
+    async def _open(self, identity: PackageIdentity) -> HeldPackage | None:
+        known = self._known.get(identity)
+        pool = self._threads.hash if known is None else self._threads.read
+        found = await self._calls.run(pool, self._examine, identity, known)
+        if isinstance(found, Damaged):
+            await self._set_aside(identity, found.reason)
+            return None
+        return None if found is None else self._keep(found)
+
+    def _examine(self, identity: PackageIdentity, known: Known | None) -> HeldPackage | Damaged | None:
+        # The descriptor gets its owner here, in the thread: a caller that was cancelled could not close it.
+        finding = examine(self._fs, self.layout, identity, known)
+        if not isinstance(finding, Sound):
+            return finding
+        if finding.adopted:
+            self._log.info("package.adopted", package=str(identity))
+        return HeldPackage(identity, self._descriptor(finding.fd), finding.state, finding.sha512)
+
+    async def nuspec(self, identity: PackageIdentity) -> bytes | None:
+        """The nuspec, taken out of the verified package; None if that is not held."""
+        return await self._contents.nuspec(await self.open(identity))
+
+    async def member(self, identity: PackageIdentity, kind: MemberKind) -> tuple[bytes, str] | None:
+        """A file that the nuspec names with its path in the package; None if there is none."""
+        return await self._contents.member(await self.open(identity), kind)
+
+    # --- scrub ---
+
+    async def scrub(self, identity: PackageIdentity, pace: Callable[[int], Awaitable[None]]) -> bool:
+        """Check a package's whole SHA-512, however well known it is; False if it was damaged, so set aside.
+
+        ``pace`` is awaited after every piece with its bytes, while nothing is locked. One that is gone meanwhile is
+        no damage; one without its hash file is adopted if it is whole.
+        """
+        with contextlib.suppress(DiskFailure):  # judged below
+            if await self._hash_slowly(identity, pace):
+                return True
+        async with self._lock(identity):
+            # Nobody changes it now, so what is found wrong is wrong.
+            found = await self._calls.run(self._threads.hash, self._examine, identity, None)
+            if isinstance(found, Damaged):
+                await self._set_aside(identity, found.reason)
+                return False
+            if found is not None:
+                self._keep(found)
+            return True
+
+    async def _hash_slowly(self, identity: PackageIdentity, pace: Callable[[int], Awaitable[None]]) -> bool:
+        """True where package and hash file agree."""
+        check = await self._calls.run(
+            self._threads.read, begin_check, self._fs, self.layout, identity, self._descriptor
+        )
+        if check is None:
+            return False
+        try:
+            while size := await self._calls.run(self._threads.hash, check.step):
+                await pace(size)
+            known = await self._calls.run(self._threads.read, check.verdict)
+        finally:
+            check.close()
+        if known is not None:
+            self._known[identity] = known
+        return known is not None
+
+    async def held_after(self, identity: PackageIdentity | None, count: int) -> list[PackageIdentity]:
+        """The next ``count`` packages in the order of their names; from the first one on if ``identity`` is None."""
+        return await self._calls.run(self._threads.read, held_after, self._fs, self.layout, identity, count)
+
+    # --- removal ---
+
+    async def _set_aside(self, identity: PackageIdentity, reason: str) -> None:
+        self._forget(identity)
+        self._metrics.quarantined.labels(reason).inc()
+        self._log.error("package.quarantined", package=str(identity), reason=reason)
+        name = f"{time.time_ns()}-{reason}-{identity.nupkg_name}"
+        with contextlib.suppress(DiskFailure):  # counted; it stays where it is, still refused by every check
+            size = await self._calls.run(self._threads.write, set_aside, self._fs, self.layout, identity, name)
+            self._census.add(-size, -1 if size else 0)
+
+    async def delete(self, identity: PackageIdentity) -> int:
+        """Remove a package; its size in bytes, 0 if it was not held. Whoever reads it goes on undisturbed."""
+        async with self._lock(identity):
+            self._forget(identity)
+            size = await self._calls.run(self._threads.write, remove_package, self._fs, self.layout, identity)
+            self._census.add(-size, -1 if size else 0)
+            return size
+
+    async def evict(self, max_bytes: int, keep: Callable[[PackageIdentity], bool]) -> int:
+        """If more than ``max_bytes`` are held, delete the least recently used down to 95 % of it; bytes removed.
+
+        ``keep`` is asked on the event loop just before each deletion. Ends early when a deletion fails.
+        """
+        uses = self._census.unwritten_uses()
+        found = await self._calls.run(self._threads.read, survey, self._fs, self.layout, uses)
+        total = sum(size for _, _, size in found)
+        self._census.set(total, len(found))
+        if total <= max_bytes:
+            return 0
+        removed = 0
+        for _, identity, _ in found:
+            if total - removed <= LOW_WATER * max_bytes:
+                break
+            if not keep(identity):
+                try:
+                    removed += await self.delete(identity)
+                except DiskFailure as failure:
+                    self._log.error("store.eviction_failed", package=str(identity), detail=str(failure))
+                    break
+        self._metrics.evicted_bytes.inc(removed)
+        self._log.info("store.evicted", bytes=removed, limit=max_bytes)
+        return removed
+
+    # --- what is held ---
+
+    def walk(self) -> Iterator[tuple[PackageIdentity, int, float]]:
+        """(identity, bytes, last use) of every package; blocks: for a thread."""
+        return walk(self._fs, self.layout)
+
+    def facts_reader(self) -> ReadFacts:
+        """Reads what the holdings wants to know of packages; the result blocks: for a thread."""
+        return facts_reader(self._fs, self.layout)
+
+    def note_use(self, identity: PackageIdentity) -> None:
+        """Remember in memory that a package was used now."""
+        self._census.note_use(identity, self._clock.now())
+
+    async def flush_uses(self) -> int:
+        """Write the remembered uses; how many. Those of a failed attempt are lost, which costs little."""
+        uses = self._census.take_uses()
+        return await self._calls.run(self._threads.write, write_uses, self._fs, self.layout, uses) if uses else 0
+
+    async def scan(self) -> None:
+        """Count what is held, in the background; what comes or goes meanwhile may be missed until the next count."""
+        found = await self._calls.run(self._threads.read, survey, self._fs, self.layout, {})
+        self._census.set(sum(size for _, _, size in found), len(found))
+
+    def usage(self) -> tuple[int, int]:
+        """(bytes, packages) held, as far as counted."""
+        return self._census.bytes, self._census.packages
+
+    def _lock(self, identity: PackageIdentity) -> asyncio.Lock:
+        return self._locks.setdefault(identity, asyncio.Lock())
+
+    def _descriptor(self, fd: int) -> Descriptor:
+        return Descriptor(fd, self._threads.close_later)
+
+    def _keep(self, held: HeldPackage) -> HeldPackage:
+        self._known[held.identity] = Known(held.stamp, held.sha512)
+        self._kept.add(held)
+        return held
+
+    def _forget(self, identity: PackageIdentity) -> None:
+        self._kept.drop(identity)
+        self._known.pop(identity, None)
+        self._census.forget_use(identity)

@@ -1,0 +1,78 @@
+"""Reading takes bytes from shared descriptors: on the spot from the page cache, in a thread, as a file object."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import io
+import os
+
+from nugetproxy.store.fs import DiskFailure, FsOps
+
+
+async def read_at(fd: int, count: int, at: int) -> bytes:
+    """At most ``count`` bytes from offset ``at``, at least one; raises DiskFailure.
+
+    What is in the page cache is read on the spot, which costs less than a thread hop; ``RWF_NOWAIT`` (Linux) makes
+    the kernel refuse instead of waiting for the disk.
+    """
+    try:
+        buffer = bytearray(count)
+        got = os.preadv(fd, [buffer], at, os.RWF_NOWAIT)
+        del buffer[got:]
+        piece = bytes(buffer)
+    except (OSError, AttributeError):  # not cached, or not supported by this file system or platform
+        try:
+            piece = await asyncio.to_thread(os.pread, fd, count, at)
+        except OSError as error:
+            raise DiskFailure("read", error.errno or errno.EIO) from error
+    if not piece:
+        raise DiskFailure("read", errno.EIO)
+    return piece
+
+
+class DescriptorReader(io.RawIOBase):
+    """A read-only view of the first ``size`` bytes of ``fd``.
+
+    A duplicate of the descriptor would share its position with every other one, and two readers of one zip would then
+    read each other's parts. Closing the view leaves the descriptor open.
+    """
+
+    def __init__(self, fs: FsOps, fd: int, size: int) -> None:
+        super().__init__()
+        self._fs = fs
+        self._fd = fd
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def tell(self) -> int:
+        """The position, in bytes."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move; raises ValueError before the beginning, as files do."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        if base + offset < 0:
+            raise ValueError("negative position")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: memoryview | bytearray) -> int:  # type: ignore[override]
+        """Fill ``buffer`` as far as the file goes; raises DiskFailure."""
+        data = self._fs.read(self._fd, max(0, min(len(buffer), self._size - self._at)), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def reader(fs: FsOps, fd: int, size: int) -> io.BufferedReader:
+    """A buffered file object over the first ``size`` bytes of a shared descriptor."""
+    return io.BufferedReader(DescriptorReader(fs, fd, size), 64 * 1024)
