@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import types
@@ -13,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from nugetproxy import __version__
 from nugetproxy.banner import banner
-from nugetproxy.cli import app
+from nugetproxy.cli import COMMANDS, app
 from nugetproxy.config import Address, Config, load
 from nugetproxy.errors import StoreUnusable
 
@@ -40,6 +41,55 @@ def run(*arguments: object) -> Result:
 def test_the_version_is_printed() -> None:
     result = run("--version")
     assert (result.exit_code, result.stdout) == (0, f"nugetproxy {__version__}\n")
+
+
+@pytest.mark.parametrize("arguments", [("-h",), ("purge", "-h"), ("doctor", "--help")])
+def test_help_is_there_for_every_command(arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert "Usage:" in result.stdout
+
+
+def test_the_help_names_every_command() -> None:
+    text = run("--help").stdout
+    assert all(f" {name} " in text for name in COMMANDS)
+
+
+def test_a_misspelt_command_is_answered_with_the_right_one() -> None:
+    result = run("purg")
+    assert result.exit_code == 2
+    assert "Did you mean 'purge'?" in result.stderr
+
+
+def test_a_shell_completes_commands_and_options() -> None:
+    for words, wanted in (("nugetproxy pu", "purge"), ("nugetproxy serve --li", "--listen")):
+        environ = {"_NUGETPROXY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        code = "from nugetproxy.cli import app\napp(prog_name='nugetproxy')"
+        finished = in_a_process(code, **environ)
+        assert finished.stdout.split() == [wanted]
+
+
+def test_a_command_loads_no_other_ones_module() -> None:
+    finished = in_a_process(
+        "import sys\nfrom nugetproxy.cli import app\n"
+        "app(['purge', '-h'], standalone_mode=False)\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('nugetproxy.')), file=sys.stderr)\n"
+    )
+    assert "nugetproxy.cli.purge" in finished.stderr.split()
+    assert not {"nugetproxy.cli.serve", "nugetproxy.cli.doctor", "nugetproxy.config"} & set(finished.stderr.split())
+
+
+def in_a_process(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """What some lines of Python print in a fresh interpreter."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=ROOT,
+        env=os.environ | environ,
+    )
 
 
 def test_the_module_is_the_command() -> None:
@@ -146,9 +196,7 @@ def test_checking_does_not_load_the_server(tmp_path: Path) -> None:
         f"app(['check-config', {str(tmp_path / 'proxy.toml')!r}], standalone_mode=False)\n"
         "assert 'aiohttp' not in sys.modules\n"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=ROOT
-    )
+    finished = in_a_process(code)
     assert finished.returncode == 0, finished.stderr
 
 
@@ -159,9 +207,7 @@ def test_an_internal_error_shows_no_values(started: list[Config], monkeypatch: p
         "fake.run = run\nsys.modules['nugetproxy.serve'] = fake\n"
         "sys.argv = ['nugetproxy', 'serve']\nfrom nugetproxy.cli import main\nmain()\n"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=ROOT
-    )
+    finished = in_a_process(code)
     assert finished.returncode == 1
     assert "RuntimeError: internal" in finished.stderr
     assert "canary" not in finished.stderr + finished.stdout

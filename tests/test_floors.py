@@ -19,18 +19,17 @@ FLOORS = (
     "engine",
     "sources",
     "feeds",
+    "admin",
     "web jobs",
     "config",
     "app",
-    "cli serve doctor demo purge __main__ banner",
+    "cli serve demo __main__ banner",
 )
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts.split()}
 BESIDE = {
     ("serve", "banner"),
     ("cli", "serve"),
-    ("cli", "doctor"),
     ("cli", "demo"),
-    ("cli", "purge"),
     ("demo", "banner"),
     ("__main__", "cli"),
 }
@@ -47,7 +46,7 @@ HOMES = {
     "pydantic_settings": {"config"},
     "platformdirs": {"config"},
     "typer": {"cli"},
-    "rich": {"cli", "doctor", "demo"},
+    "rich": {"cli", "demo"},
     "tenacity": {"upstream"},
     "defusedxml": {"nuget"},
     "aiofiles": {"store", "engine", "web"},

@@ -1,4 +1,4 @@
-"""The doctor examines what the proxy publishes."""
+"""Leaks are looked for in what the configured upstreams, or a running proxy, would publish."""
 
 from __future__ import annotations
 

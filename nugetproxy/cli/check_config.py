@@ -1,0 +1,36 @@
+"""The command ``check-config`` says what is wrong in a configuration file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nugetproxy.config import Config
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def check_config(file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")]) -> None:
+    """Say what is wrong in a configuration file, together with the environment variables that override it."""
+    from nugetproxy.config import load, warnings
+
+    settings = load(file)
+    for warning in warnings(settings):
+        typer.echo(f"warning: {warning}", err=True)
+    typer.secho(f"{file} is valid.", fg="green")
+    for line in _summary(settings):
+        typer.echo(line)
+
+
+def _summary(config: Config) -> Iterator[str]:
+    from nugetproxy.config import safe_url
+
+    yield f"Listens on {config.server.listen}"
+    for name, upstream in config.upstreams.items():
+        yield f"Upstream {name}: {safe_url(upstream.url)}"
+    yield f"Stores in {config.cache.path}"

@@ -1,0 +1,14 @@
+"""Options are what several commands take in the same way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="The TOML file that the proxy runs with.")
+]
+CacheDirectory = Annotated[str | None, typer.Option("--cache-dir", metavar="DIR", help="The cache directory.")]
+PackageName = Annotated[str, typer.Argument(metavar="ID", help="The package.")]
