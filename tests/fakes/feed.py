@@ -29,7 +29,7 @@ from tests.fakes import feed_documents as documents
 from tests.fakes import feed_reads as reads
 from tests.fakes import feed_writes as writes
 from tests.fakes.feed_packages import Held
-from tests.fakes.feed_shelf import HotDocuments
+from tests.fakes.feed_shelf import Shelf
 from tests.fakes.origin import Origin, Script, Seen
 
 Mode = Literal["up", "refused", "5xx", "html", "hang", "clogged", "429"]
@@ -80,7 +80,7 @@ class FakeFeed:
         self, *, api_key: str = canary.API_KEY, omit: Iterable[str] = (), ssl: tls.SSLContext | None = None
     ) -> None:
         self.origin = Origin(ssl=ssl, fallback=self._answer)
-        self.shelf = HotDocuments()
+        self.shelf = Shelf()
         self.api_key = api_key
         self.omit = set(omit)
         self.warnings: list[str] = []

@@ -13,7 +13,7 @@ from tests.fakes.feed_packages import Held, normalize, read_package, sort_key
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-class HotDocuments:
+class Shelf:
     """Packages by lower id, in NuGet's order; every change is one second after the one before."""
 
     def __init__(self) -> None:

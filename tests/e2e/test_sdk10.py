@@ -1,0 +1,211 @@
+"""The client of today (.NET SDK 10) with 122 real, signed packages, while the feed is well and when it is gone."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.clients import Box, Ran, find_client
+from tests.e2e.proxy import Proxy
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+
+ADVISORIES = {
+    "newtonsoft.json": [
+        {"url": "https://github.com/advisories/GHSA-5crp-9r3c-p9vr", "severity": 2, "versions": "(, 13.0.1)"}
+    ],
+    "log4net": [{"url": "https://github.com/advisories/GHSA-2cwj-8chv-9pp9", "severity": 3, "versions": "(, 2.0.10)"}],
+}
+"""What is known of two of the packages, in the form of the feed's VulnerabilityInfo pages."""
+TOOLS = {"version": 1, "isRoot": True, "tools": {"acme.tool": {"version": "1.0.0", "commands": ["acme"]}}}
+"""What a repository says that it needs."""
+PROJECT = """<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><TargetFramework>net10.0</TargetFramework></PropertyGroup>
+<ItemGroup>{items}</ItemGroup></Project>
+"""
+
+
+@pytest.fixture(scope="session")
+def dotnet10() -> str:
+    """The program of SDK 10."""
+    return find_client("NUGETPROXY_TEST_DOTNET10", "dotnet10")
+
+
+@pytest.fixture(scope="session")
+def real_packages() -> Path:
+    """The folder with the real packages and the application that takes all of them."""
+    named = os.environ.get("NUGETPROXY_TEST_PACKAGES", "")
+    if not named:
+        pytest.skip("NUGETPROXY_TEST_PACKAGES names no folder with real packages")
+    return Path(named)
+
+
+class Box10(Box):
+    """A box for SDK 10: it has no cultures here, and trusts the roots that it carries."""
+
+    def environment(self) -> dict[str, str]:
+        """As for other clients, with what this SDK wants besides."""
+        variables = super().environment()
+        for other in ("DOTNET_CLI_UI_LANGUAGE", "DOTNET_ROOT"):  # of SDK 3.1, or what this one cannot have
+            variables.pop(other, None)
+        return variables | {
+            "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",
+            "DOTNET_CLI_WORKLOAD_UPDATE_NOTIFY_DISABLE": "true",
+            "DOTNET_CLI_USE_MSBUILD_SERVER": "0",
+            "NUGET_CERT_REVOCATION_MODE": "offline",
+            "NUGET_XMLDOC_MODE": "skip",
+            "DOTNET_NUGET_SIGNATURE_VERIFICATION": "true",
+        }
+
+    def app(self, *references: str) -> Path:
+        """Write a project that refers to packages, each as ``Id/Version``."""
+        pairs = (reference.split("/") for reference in references)
+        items = "".join(f'<PackageReference Include="{name}" Version="{version}"/>' for name, version in pairs)
+        path = self.work / "app.csproj"
+        path.write_text(PROJECT.format(items=items))
+        return path
+
+
+@pytest.fixture
+async def feed(real_packages: Path) -> AsyncIterator[FakeFeed]:
+    """The upstream: the real packages, with what is known to be wrong with two of them."""
+    async with FakeFeed() as feed:
+        for path in sorted(real_packages.glob("*.nupkg")):
+            feed.add(path.read_bytes())
+        feed.vulnerabilities["base"] = ADVISORIES
+        yield feed
+
+
+@pytest.fixture
+async def proxy(feed: FakeFeed, tmp_path: Path) -> AsyncIterator[Proxy]:
+    async with Proxy(tmp_path / "cache", upstream=feed.index_url) as proxy:
+        yield proxy
+
+
+def new_box(root: Path, proxy: Proxy) -> Box10:
+    """A box with empty caches of its own."""
+    return Box10(root / f"box{len(list(root.glob('box*')))}", proxy.index_url)
+
+
+async def restore(dotnet10: str, box: Box10, real_packages: Path) -> Ran:
+    """Restore the application that takes every real package."""
+    (box.work / "app.csproj").write_bytes((real_packages / "app.csproj").read_bytes())
+    return (await box.run(dotnet10, "restore")).ok()
+
+
+async def test_every_real_package_is_restored_cold_warm_and_without_upstream(
+    dotnet10: str, proxy: Proxy, feed: FakeFeed, real_packages: Path, tmp_path: Path
+) -> None:
+    published = {path.name: path.read_bytes() for path in real_packages.glob("*.nupkg")}
+    for state in ("cold", "warm", "gone"):
+        if state == "gone":
+            await feed.set_mode("refused")
+        box = new_box(tmp_path, proxy)
+
+        ran = await restore(dotnet10, box, real_packages)
+
+        assert box.restored() == published, state
+        assert "NU1903" in ran.output, state
+        assert "GHSA-5crp-9r3c-p9vr" in ran.output, state
+        assert "NU1900" not in ran.output, state
+    downloads = [seen.path for seen in feed.requests if seen.method == "GET" and seen.path.endswith(".nupkg")]
+    assert len(downloads) == len(published)
+
+
+async def test_what_is_vulnerable_is_listed_also_while_the_feed_is_down(
+    dotnet10: str, proxy: Proxy, feed: FakeFeed, real_packages: Path, tmp_path: Path
+) -> None:
+    for state in ("up", "down"):
+        if state == "down":
+            await feed.set_mode("refused")
+        box = new_box(tmp_path, proxy)
+        await restore(dotnet10, box, real_packages)
+
+        listed = (await box.run(dotnet10, "list", "package", "--vulnerable")).ok()
+
+        assert "GHSA-5crp-9r3c-p9vr" in listed.output, state
+        assert "GHSA-2cwj-8chv-9pp9" in listed.output, state
+
+
+async def test_it_searches_adds_explains_and_downloads(
+    dotnet10: str, proxy: Proxy, real_packages: Path, tmp_path: Path
+) -> None:
+    box = new_box(tmp_path, proxy)
+    found = (await box.run(dotnet10, "package", "search", "yamldotnet")).ok()
+    assert "YamlDotNet" in found.output
+
+    project = box.app("Polly/8.9.1")
+    (await box.run(dotnet10, "package", "add", "YamlDotNet", "--project", project)).ok()
+    assert "YamlDotNet" in project.read_text()
+
+    why = (await box.run(dotnet10, "nuget", "why", project, "Polly.Core")).ok()
+    assert "Polly.Core" in why.output
+
+    out = box.root / "downloaded"
+    (await box.run(dotnet10, "package", "download", "Dapper@2.1.86", "--output", out)).ok()
+    assert [path.read_bytes() for path in out.rglob("dapper*.nupkg")] == [
+        (real_packages / "dapper.2.1.86.nupkg").read_bytes()
+    ]
+
+
+async def test_signatures_of_what_was_restored_verify(
+    dotnet10: str, proxy: Proxy, feed: FakeFeed, real_packages: Path, tmp_path: Path
+) -> None:
+    box = new_box(tmp_path, proxy)
+    box.app("Dapper/2.1.86")
+    (await box.run(dotnet10, "restore")).ok()
+    (restored,) = box.packages.glob("dapper/*/*.nupkg")
+
+    (await box.run(dotnet10, "nuget", "verify", "--all", restored)).ok()
+
+    altered = bytearray((real_packages / "polly.core.8.9.1.nupkg").read_bytes())
+    at = altered.index(b"Polly.Core.dll") - 20
+    altered[at] ^= 1  # a byte of an entry's header: what is signed differs
+    (box.work / "altered.nupkg").write_bytes(bytes(altered))
+    (await box.run(dotnet10, "nuget", "verify", "--all", box.work / "altered.nupkg")).failed()
+
+
+async def test_a_push_arrives_and_its_package_is_there(
+    dotnet10: str, proxy: Proxy, feed: FakeFeed, tmp_path: Path
+) -> None:
+    box = new_box(tmp_path, proxy)
+    fresh = box.work / "acme.fresh.1.0.0.nupkg"
+    fresh.write_bytes(make_nupkg("Acme.Fresh", "1.0.0"))
+    options = ("-s", proxy.index_url, "-k", feed.api_key, "--allow-insecure-connections", "--no-symbols")
+
+    (await box.run(dotnet10, "nuget", "push", fresh, *options)).ok()
+
+    box.app("Acme.Fresh/1.0.0")
+    (await box.run(dotnet10, "restore")).ok()
+    assert box.restored()[fresh.name] == fresh.read_bytes()
+
+
+async def test_a_tool_is_restored_cold_and_without_upstream(
+    dotnet10: str, proxy: Proxy, feed: FakeFeed, tmp_path: Path
+) -> None:
+    settings = (
+        '<DotNetCliTool Version="1"><Commands><Command Name="acme" EntryPoint="acme.dll" Runner="dotnet" />'
+        "</Commands></DotNetCliTool>"
+    )
+    tool = make_nupkg(
+        "Acme.Tool",
+        "1.0.0",
+        package_types=("DotnetTool",),
+        files={"tools/net10.0/any/DotnetToolSettings.xml": settings.encode(), "tools/net10.0/any/acme.dll": b"MZ"},
+    )
+    feed.add(tool)
+    for state in ("cold", "gone"):
+        if state == "gone":
+            await feed.set_mode("refused")
+        box = new_box(tmp_path, proxy)
+        manifest = box.work / ".config" / "dotnet-tools.json"
+        manifest.parent.mkdir()
+        manifest.write_text(json.dumps(TOOLS))
+
+        restored = (await box.run(dotnet10, "tool", "restore", "--configfile", box.config)).ok()
+
+        assert "Tool 'acme.tool' (version '1.0.0') was restored" in restored.output, state
+        assert box.restored()["acme.tool.1.0.0.nupkg"] == tool, state
