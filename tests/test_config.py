@@ -16,7 +16,7 @@ from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin
 from nugetproxy.config.problems import TABLES
 from nugetproxy.config.units import parse_size, parse_span, size_text, span_text
 from nugetproxy.errors import ConfigError
-from nugetproxy.nuget.kinds import POLICIES, Kind
+from nugetproxy.nuget.kinds import Kind
 
 ROOT = Path(__file__).parent.parent
 FEED = "https://feed.example.com/v3/index.json"
@@ -203,7 +203,7 @@ def test_no_configuration_at_all_is_a_proxy_of_nuget_org() -> None:
     assert {name: upstream.url for name, upstream in config.upstreams.items()} == {
         "nuget.org": "https://api.nuget.org/v3/index.json"
     }
-    assert config.policies() == POLICIES
+    assert config.policies() == {kind: kind.row.policy for kind in Kind}
     assert config.cache.path.is_absolute()
     assert warnings(config) == ()
 
@@ -264,9 +264,9 @@ def test_policy_cells_replace_only_what_they_name(tmp_path: Path) -> None:
     config = from_text('[policy.versions]\nfresh = "1m"\nabsent = "forever"\n', tmp_path)
     policies = config.policies()
     assert (policies[Kind.VERSIONS].fresh, policies[Kind.VERSIONS].absent) == (60.0, FOREVER)
-    assert policies[Kind.VERSIONS].on_error == POLICIES[Kind.VERSIONS].on_error
+    assert policies[Kind.VERSIONS].on_error == Kind.VERSIONS.row.policy.on_error
     assert {kind: policy for kind, policy in policies.items() if kind is not Kind.VERSIONS} == {
-        kind: policy for kind, policy in POLICIES.items() if kind is not Kind.VERSIONS
+        kind: kind.row.policy for kind in Kind if kind is not Kind.VERSIONS
     }
 
 

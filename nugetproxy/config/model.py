@@ -36,7 +36,7 @@ from nugetproxy.config.fields import (
 from nugetproxy.config.places import Address, folder_of, parse_network
 from nugetproxy.config.secrets import Secret, parse_header_value
 from nugetproxy.config.units import GIB, MIB
-from nugetproxy.nuget.kinds import POLICIES, Kind
+from nugetproxy.nuget.kinds import Kind
 
 NUGET_ORG = "https://api.nuget.org/v3/index.json"
 NUGET_SYMBOLS = "https://symbols.nuget.org/download/symbols"
@@ -258,7 +258,7 @@ class Config(BaseSettings):
 
     def policies(self) -> Mapping[Kind, Policy]:
         """The complete policy table: the built-in one with the configured cells in place."""
-        table = dict(POLICIES)
+        table = {kind: kind.row.policy for kind in Kind}
         for kind, cells in self.policy.items():
             given = {name: value for name, value in cells if value is not None}
             table[kind] = replace(table[kind], **given)

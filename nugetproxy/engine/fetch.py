@@ -12,7 +12,6 @@ from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Failure
 from nugetproxy.caching.policy import HOUR, MINUTE
 from nugetproxy.clock import Clock
 from nugetproxy.engine.hot_documents import OFF_LOOP_BYTES
-from nugetproxy.engine.invalidation import QUERIES
 from nugetproxy.engine.target import Completion, Target
 from nugetproxy.errors import BadRequest, Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
@@ -25,10 +24,6 @@ log = structlog.get_logger(__name__)
 
 CONFIRM_SECONDS = MINUTE
 """A list that vanished or became empty is believed when upstream still says so after this long."""
-
-KEPT_WHEN_GONE = frozenset({Kind.INDEX, Kind.REGISTRATION_PAGE, Kind.VULNERABILITY_PAGE})
-"""A 404 never takes them away: without the service index nothing that is stored could be served, and pages may still
-be named by a stored index."""
 
 
 class Fetcher:
@@ -70,7 +65,7 @@ class Fetcher:
         self, target: Target, stored: Stored | None, answer: Answer, complete: Completion | None
     ) -> Answer | Failure:
         """Refuse what must not replace a good copy."""
-        if answer.status == 400 and target.kind in QUERIES:
+        if answer.status == 400 and target.kind.row.query:
             raise BadRequest(f"The upstream {self._upstream.name!r} refused this query as malformed (status 400).")
         try:
             if answer.status == 200:
@@ -109,7 +104,7 @@ class Fetcher:
             return answer
         reason = Reason.GONE if gone else Reason.SHRUNK_INDEX
         since = self._doubts.setdefault(target.key, self._clock.monotonic())
-        if target.kind in KEPT_WHEN_GONE or self._clock.monotonic() - since < CONFIRM_SECONDS:
+        if target.kind.row.vital or self._clock.monotonic() - since < CONFIRM_SECONDS:
             self._metrics.upstream_failures.labels(self._upstream.name, reason).inc()
             return Failure(reason, "upstream no longer has what is stored here")
         return answer

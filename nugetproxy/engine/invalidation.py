@@ -9,12 +9,9 @@ from cachetools import TTLCache
 from nugetproxy.caching.policy import MINUTE, Policy
 from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Target
-from nugetproxy.nuget.kinds import Kind
 
 LEASH_SECONDS = 15 * MINUTE
 """How long after a write every read of its package is revalidated (nuget.org indexes a push with a delay)."""
-
-QUERIES = frozenset({Kind.SEARCH, Kind.AUTOCOMPLETE})
 
 
 class Invalidation:
@@ -34,7 +31,7 @@ class Invalidation:
     def epoch(self, target: Target) -> int:
         """Rises with every write that may change ``target``: an answer to a question of an older epoch may be of
         before the write."""
-        if target.kind in QUERIES:
+        if target.kind.row.query:
             return self._writes
         return self._epochs.get(target.id, 0) + self._epochs.get("", 0)
 
@@ -42,5 +39,5 @@ class Invalidation:
         """``policy``, or one under which nothing counts as fresh; stored copies stay usable when upstream fails."""
         if not self._leashed:
             return policy
-        leashed = target.kind in QUERIES or target.id in self._leashed or "" in self._leashed
+        leashed = target.kind.row.query or target.id in self._leashed or "" in self._leashed
         return replace(policy, fresh=0.0, refresh=0.0, absent=0.0) if leashed else policy

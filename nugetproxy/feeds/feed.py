@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
@@ -11,7 +11,7 @@ from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure
 from nugetproxy.feeds.package_reads import PackageReads
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering
-from nugetproxy.feeds.reply import JSON_TYPE, PACKAGE_TYPE, Reply, View, absent_reply
+from nugetproxy.feeds.reply import Reply, View, absent_reply
 from nugetproxy.feeds.synthesis import Synthesis
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import RESOURCES
@@ -28,9 +28,6 @@ PREFETCH_SECONDS = 60.0
 """Between two looks whether the signatures are stored and fresh."""
 SIGNATURES = tuple(route for row in RESOURCES if row.secure_only and (route := parse_route(row.path)) is not None)
 CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
-QUERY_KINDS = frozenset({Kind.SEARCH, Kind.AUTOCOMPLETE})
-LISTS = QUERY_KINDS | {Kind.VERSIONS, Kind.REGISTRATION, Kind.REGISTRATION_PAGE, Kind.REGISTRATION_LEAF}
-"""What offline mode answers from held packages alone: a list must not name what cannot be had."""
 
 
 class Feed:
@@ -60,13 +57,13 @@ class Feed:
         self._entries = entries
         self._clock = clock
         self._offline = offline
-        self._held_lists = LISTS if offline and held_only else frozenset[Kind]()
+        self._held_lists = offline and held_only
         self._services = Services(name, index_url, cache, clock)
         self._rendering = Rendering(name, pages, entries)
         self._groups = DocumentGroups(cache, upstream, index_url)
         self._catalog = CatalogPages(cache)
         self._prefetched_until = 0.0
-        reads = PackageReads(
+        self._package_reads = PackageReads(
             name,
             scope=index_url,
             upstream=upstream,
@@ -77,14 +74,6 @@ class Feed:
             rendering=self._rendering,
             clock=clock,
         )
-        self._readers: dict[Kind, Callable[[Route, View], Awaitable[Reply]]] = {
-            Kind.INDEX: self._index,
-            Kind.PACKAGE: reads.package,
-            Kind.NUSPEC: reads.member,
-            Kind.README: reads.member,
-            Kind.ICON: reads.member,
-            Kind.LICENSE: reads.member,
-        }
 
     async def read(self, route: Route, query: str, view: View) -> Reply:
         """The reply to one GET or HEAD.
@@ -93,7 +82,7 @@ class Feed:
         usable answer, what can be said from held packages is said. Raises NotFound for what this feed does not
         publish, or what an offline feed does not hold; UpstreamFailure where nothing can be said.
         """
-        if route.kind in self._held_lists:
+        if self._held_lists and route.kind is not None and route.kind.row.from_holdings:
             reply = await self.synthesis.make(route, query, view, Reason.OFFLINE)
             if reply is not None:
                 return reply
@@ -140,12 +129,16 @@ class Feed:
         return f"The feed {self.name!r} is offline, and this is not in its cache."
 
     async def _read(self, route: Route, query: str, view: View) -> Reply:
-        reader = self._readers.get(route.kind) if route.kind is not None else None
-        if reader is not None:
-            return await reader(route, view)
-        return await self._document(route, query if route.kind in QUERY_KINDS else "", view)
+        kind = route.kind
+        if kind is Kind.INDEX:
+            return await self._index(view)
+        if kind is Kind.PACKAGE:
+            return await self._package_reads.package(route, view)
+        if kind is not None and kind.row.inside:
+            return await self._package_reads.member(route, view)
+        return await self._document(route, query if kind is not None and kind.row.query else "", view)
 
-    async def _index(self, _route: Route, view: View) -> Reply:
+    async def _index(self, view: View) -> Reply:
         found, services = await self._services.index()
         if view.secure:
             self._prefetch(services)
@@ -191,7 +184,6 @@ class Feed:
         return Reply(
             kind=kind,
             cache=found.status,
-            content_type=PACKAGE_TYPE if kind is Kind.PACKAGE else JSON_TYPE,
             body=page.body,
             etag=page.etag,
             age=self._clock.now() - found.entry.stored_at,

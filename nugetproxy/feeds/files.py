@@ -13,8 +13,8 @@ from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.target import Target
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
-from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, PACKAGE_TYPE, RelayedBody, Reply, View, absent_reply
-from nugetproxy.nuget.kinds import Kind
+from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, RelayedBody, Reply, View, absent_reply
+from nugetproxy.nuget.kinds import BINARY_TYPE
 from nugetproxy.upstream.client import UpstreamClient
 
 STORED_BYTES = 32 * 2**20
@@ -24,7 +24,6 @@ AS_THEY_ARE = (("Accept", "*/*"), ("Accept-Encoding", "identity"))
 ABSENT = frozenset({404, 410})
 REFUSED = frozenset({Reason.AUTH, Reason.STATUS})
 """A 4xx to a request without credentials of ours: to this client, there is no such file."""
-CHANGING = frozenset({Kind.TOOL_LATEST})
 
 
 class Site(Protocol):
@@ -68,7 +67,7 @@ class Files:
         return Reply(
             kind=target.kind,
             cache=found.status,
-            content_type=PACKAGE_TYPE,
+            content_type=BINARY_TYPE,
             body=found.body,
             etag=f'"{found.entry.digest[:32]}"',
             age=self._clock.now() - found.entry.stored_at,
@@ -90,7 +89,7 @@ class Files:
         return Reply(
             kind=target.kind,
             cache=CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200),
-            content_type=PACKAGE_TYPE,
+            content_type=BINARY_TYPE,
             body=b"" if view.head else body,
             relayed=view.head,
             length=head.length,
@@ -111,7 +110,7 @@ class Files:
 
 
 def _cache_control(target: Target) -> str:
-    return NO_CACHE if target.kind in CHANGING else IMMUTABLE
+    return IMMUTABLE if target.kind.row.immutable else NO_CACHE
 
 
 def _no_file(target: Target) -> Reply:

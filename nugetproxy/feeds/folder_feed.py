@@ -11,12 +11,12 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
-from nugetproxy.feeds.package_reads import MEMBERS, media_type
+from nugetproxy.feeds.package_reads import media_type
 from nugetproxy.feeds.rendering import page_of
-from nugetproxy.feeds.reply import PACKAGE_TYPE, HeldBody, Reply, View
+from nugetproxy.feeds.reply import HeldBody, Reply, View
 from nugetproxy.feeds.synthesis import Synthesis, synthesized
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.kinds import BINARY_TYPE, Kind
 from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.synthesis import synthesize
 from nugetproxy.store.fs import DiskFailure
@@ -31,17 +31,6 @@ MAX_WATCH_SECONDS: Final = 15.0
 """Between two looks into the folder; longer where one takes long, so that looking stays a twentieth of the time."""
 PATIENCE_SECONDS: Final = 10.0
 """How long a request waits for a folder that is read for the first time."""
-LISTED: Final = frozenset(
-    {
-        Kind.VERSIONS,
-        Kind.REGISTRATION,
-        Kind.REGISTRATION_PAGE,
-        Kind.REGISTRATION_LEAF,
-        Kind.SEARCH,
-        Kind.AUTOCOMPLETE,
-    }
-)
-"""The documents that are made from the holdings of the folder."""
 
 
 class FolderFeed:
@@ -103,7 +92,8 @@ class FolderFeed:
 
     async def _wait(self, kind: Kind | None) -> None:
         """Until the folder was read as far as ``kind`` needs it; raises UpstreamFailure when that takes too long."""
-        if self.library.complete or (self.library.indexed and kind not in LISTED):
+        listed = kind is not None and kind.row.from_holdings
+        if self.library.complete or (self.library.indexed and not listed):
             return
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -112,14 +102,14 @@ class FolderFeed:
             raise self._unread() from slow
         if self.library.problem:
             raise self._failure(Reason.DISK, self.library.problem)
-        if not self.library.indexed or (kind in LISTED and not self.library.complete):
+        if not self.library.indexed or (listed and not self.library.complete):
             raise self._unread()
 
     async def _reply(self, route: Route, query: str, view: View) -> Reply | None:
         try:
             if route.kind is Kind.PACKAGE:
                 return await self._package(PackageIdentity(route.id, route.version))
-            if route.kind is not None and (route.kind is Kind.NUSPEC or route.kind in MEMBERS):
+            if route.kind is not None and route.kind.row.inside:
                 return await self._member(route.kind, PackageIdentity(route.id, route.version))
             return await self._synthesis.make(route, query, view, None)
         except DiskFailure as failure:
@@ -135,7 +125,7 @@ class FolderFeed:
         return Reply(
             kind=Kind.PACKAGE,
             cache=_hit(),
-            content_type=PACKAGE_TYPE,
+            content_type=BINARY_TYPE,
             body=HeldBody(held.acquire()),
             etag=held.etag,
             modified=held.modified,
@@ -145,7 +135,7 @@ class FolderFeed:
         if kind is Kind.NUSPEC:
             content = await self.library.nuspec(identity)
         else:
-            content = await self.library.member(identity, MEMBERS[kind])
+            content = await self.library.member(identity, kind)
         if content is None:
             return None
         page = page_of(content)

@@ -14,10 +14,10 @@ from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.target import Target
 from nugetproxy.errors import NotFound, Reason, upstream_failure
 from nugetproxy.feeds.rendering import Page, Rendering, page_of
-from nugetproxy.feeds.reply import IMMUTABLE, PACKAGE_TYPE, FlightBody, HeldBody, Reply, View, absent_reply
+from nugetproxy.feeds.reply import IMMUTABLE, FlightBody, HeldBody, Reply, View, absent_reply
 from nugetproxy.nuget.documents.render import stated_content
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.kinds import BINARY_TYPE, Kind
 from nugetproxy.nuget.resources import HIVES
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
@@ -26,19 +26,8 @@ from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.stated_hashes import StatedHashes
 from nugetproxy.store.fs import DiskFailure
-from nugetproxy.store.packages.contents import MemberKind
 from nugetproxy.upstream.client import UpstreamClient
 
-MEMBER_TYPES: Mapping[Kind, str] = MappingProxyType(
-    {
-        Kind.NUSPEC: "text/xml; charset=utf-8",
-        Kind.README: "text/markdown; charset=utf-8",
-        Kind.LICENSE: "text/plain; charset=utf-8",
-    }
-)
-MEMBERS: Mapping[Kind, MemberKind] = MappingProxyType(
-    {Kind.README: "readme", Kind.ICON: "icon", Kind.LICENSE: "license"}
-)
 ICON_SIGNATURES: Mapping[bytes, str] = MappingProxyType(
     {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 )
@@ -124,7 +113,7 @@ class PackageReads:
             held = HeldBody(flight.landed.acquire())
             flight.leave()
             return self._held_reply(held, status)
-        return Reply(kind=Kind.PACKAGE, cache=status, content_type=PACKAGE_TYPE, body=body, cache_control=IMMUTABLE)
+        return Reply(kind=Kind.PACKAGE, cache=status, content_type=BINARY_TYPE, body=body, cache_control=IMMUTABLE)
 
     def _held_reply(self, body: HeldBody, status: CacheStatus) -> Reply:
         held = body.held
@@ -132,7 +121,7 @@ class PackageReads:
         return Reply(
             kind=Kind.PACKAGE,
             cache=status,
-            content_type=PACKAGE_TYPE,
+            content_type=BINARY_TYPE,
             body=body,
             etag=held.etag,
             modified=held.modified,
@@ -153,7 +142,7 @@ class PackageReads:
             return Reply(
                 kind=target.kind,
                 cache=status,
-                content_type=PACKAGE_TYPE,
+                content_type=BINARY_TYPE,
                 relayed=True,
                 length=head.length,
                 cache_control=IMMUTABLE,
@@ -204,7 +193,7 @@ class PackageReads:
     async def _content(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         if kind is Kind.NUSPEC:
             return await self._packages.folder.nuspec(identity)
-        member = await self._packages.folder.member(identity, MEMBERS[kind])
+        member = await self._packages.folder.member(identity, kind)
         return member[0] if member is not None else None
 
     def _member_reply(self, kind: Kind, status: CacheStatus, page: Page, age: float | None = None) -> Reply:
@@ -222,7 +211,7 @@ class PackageReads:
 def media_type(kind: Kind, content: bytes) -> str:
     """The Content-Type of a nuspec, readme, icon or licence."""
     found = (known for magic, known in ICON_SIGNATURES.items() if content.startswith(magic))
-    return MEMBER_TYPES.get(kind) or next(found, PACKAGE_TYPE)
+    return kind.row.media_type or next(found, BINARY_TYPE)
 
 
 def _no_package(identity: PackageIdentity) -> bytes:

@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.target import Found
-from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.kinds import JSON_TYPE, Kind
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.held import HeldPackage
 
 NO_CACHE = "no-cache"
-PACKAGE_TYPE = "application/octet-stream"
-JSON_TYPE = "application/json; charset=utf-8"
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 

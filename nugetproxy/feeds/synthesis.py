@@ -23,9 +23,6 @@ GZIP_FROM_BYTES = 400
 CERTAIN = frozenset({None, Reason.OFFLINE})
 """When what is held is all there is, so that finding nothing is an answer; else it would be an outage in disguise."""
 
-LISTS = frozenset({Kind.VERSIONS, Kind.REGISTRATION, Kind.REGISTRATION_PAGE, Kind.REGISTRATION_LEAF})
-"""What must be complete to be an answer."""
-
 EMPTY: Mapping[Kind, bytes] = {
     Kind.SEARCH: synthesize.search_response((), 0, "", GZ_SEMVER2),
     Kind.AUTOCOMPLETE: synthesize.autocomplete_ids((), 0),
@@ -64,7 +61,7 @@ class Synthesis:
         maker = self._makers.get(route.kind) if route.kind is not None else None
         if maker is None or route.kind is None:
             return None
-        if route.kind in LISTS and not self._holdings.synced:
+        if route.kind.row.lists and not self._holdings.synced:
             # A list that is short would silently change which version is restored.
             raise HoldingsUnavailable("incomplete")
         body = await maker(route, query, view)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 
 from nugetproxy.nuget.kinds import Kind
 
@@ -96,7 +95,7 @@ def _web(name: str, *versions: str) -> Resource:
     return Resource(name=name, types=tuple(f"{name}{version}" for version in versions), shape=Shape.WEB)
 
 
-RESOURCES: tuple[Resource, ...] = (
+_ROWS: tuple[Resource, ...] = (
     Resource(
         name="index",
         types=(),
@@ -195,8 +194,20 @@ RESOURCES: tuple[Resource, ...] = (
     _web("ReportAbuseUriTemplate", "/3.0.0-beta", "/3.0.0-rc", "/3.0.0", "/Versioned"),
 )
 
-BY_NAME: Mapping[str, Resource] = MappingProxyType({row.name: row for row in RESOURCES})
-BY_TYPE: Mapping[str, Resource] = MappingProxyType({name: row for row in RESOURCES for name in row.types})
+RESOURCES: list[Resource] = []
+BY_NAME: dict[str, Resource] = {}
+BY_TYPE: dict[str, Resource] = {}
+
+
+def add(row: Resource) -> None:
+    """Publish ``row``: the index, the router and the map of upstream's services know it from now on."""
+    RESOURCES.append(row)
+    BY_NAME[row.name] = row
+    BY_TYPE.update(dict.fromkeys(row.types, row))
+
+
+for _row in _ROWS:
+    add(_row)
 
 DROPPED_TYPES = frozenset(
     {

@@ -208,7 +208,7 @@ class _Row:
     def _route(self, found: _Words, raw: list[str]) -> Route:
         rest = "/".join(found.rest)
         alternatives: tuple[str, ...] = ()
-        if self.kind in _SPELLED_BY_UPSTREAM:
+        if self.kind.row.spelled_by_upstream:
             other = "/".join([found.alternatives[0], *raw[self.skip + 1 :]])
             alternatives = (other,) if other != rest else ()
         return Route(
@@ -219,10 +219,6 @@ class _Row:
             version=found.version.url if found.version else "",
             alternatives=alternatives,
         )
-
-
-_SPELLED_BY_UPSTREAM = frozenset({Kind.REGISTRATION, Kind.REGISTRATION_PAGE, Kind.REGISTRATION_LEAF})
-"""Kinds whose URLs clients take out of documents, where some feeds keep the author's casing."""
 
 
 def _rows() -> Mapping[str, tuple[_Row, ...]]:

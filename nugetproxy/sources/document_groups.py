@@ -24,7 +24,6 @@ from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.upstream.client import UpstreamClient
 
 PAGES_AT_ONCE = 8
-PAGE_KIND = {Kind.REGISTRATION: Kind.REGISTRATION_PAGE, Kind.VULNERABILITIES: Kind.VULNERABILITY_PAGE}
 PAGES_OF = {Kind.REGISTRATION: registration_pages, Kind.VULNERABILITIES: vulnerability_pages}
 
 
@@ -92,7 +91,7 @@ class DocumentGroups:
     def _page_target(self, index: Target, page: PageRef, services: ServiceMap) -> Target:
         """The same target that a client's request for the rewritten link will have."""
         resource = index.path.rpartition(index.id)[0].strip("/") if index.id else ""
-        return self.located(PAGE_KIND[index.kind], page.url, services, resource, index.id)
+        return self.located(index.kind.page, page.url, services, resource, index.id)
 
     def located(self, kind: Kind, url: str, services: ServiceMap, resource: str, id: str) -> Target:
         """The document that a link to ``url`` leads to, once rendered; arguments as for ``locate``."""

@@ -18,9 +18,10 @@ from nugetproxy.clock import Clock
 from nugetproxy.config import Cache, Config
 from nugetproxy.errors import ProxyError, UpstreamFailure
 from nugetproxy.feeds.published import ReadSide
-from nugetproxy.feeds.reply import JSON_TYPE, View
+from nugetproxy.feeds.reply import View
 from nugetproxy.jobs.leaks import Fetch, Fetched, LeakWalk, Report
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.kinds import JSON_TYPE
 from nugetproxy.nuget.leaks import Verdict
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.upstream.client import UpstreamClient

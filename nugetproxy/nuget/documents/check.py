@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, without_bom
@@ -17,12 +16,11 @@ from nugetproxy.nuget.services import check_service_index
 
 def check(kind: Kind, body: bytes, *, id: str = "") -> None:
     """Raises InvalidDocument unless ``body`` may replace a good copy of ``kind`` (about package ``id``, if given)."""
-    raw = _RAW.get(kind)
-    if raw is not None:
-        raw(body)
+    if not kind.row.json:
+        CHECKS[kind](body, id)
         return
     document = loads(body)
-    _JSON[kind](document, id)
+    CHECKS[kind](document, id)
     dumps(document)  # what is nested too deeply to be written again must not be kept either
 
 
@@ -135,62 +133,57 @@ def _catalog_leaf(document: Any, _: str) -> None:
         raise InvalidDocument("the catalog leaf names no package")
 
 
-_JSON: Mapping[Kind, Callable[[Any, str], None]] = MappingProxyType(
-    {
-        Kind.INDEX: _index,
-        Kind.VERSIONS: _versions,
-        Kind.REGISTRATION: _registration,
-        Kind.REGISTRATION_PAGE: _registration_page,
-        Kind.REGISTRATION_LEAF: _registration_leaf,
-        Kind.SEARCH: _search,
-        Kind.AUTOCOMPLETE: _autocomplete,
-        Kind.SIGNATURES: _signatures,
-        Kind.VULNERABILITIES: _vulnerabilities,
-        Kind.VULNERABILITY_PAGE: _vulnerability_page,
-        Kind.CATALOG: _catalog,
-        Kind.CATALOG_PAGE: _catalog_page,
-        Kind.CATALOG_LEAF: _catalog_leaf,
-        Kind.TOOLS: lambda document, _: check_tools(document),
-    }
-)
-
-
-def _package(body: bytes) -> None:
+def _package(body: bytes, _: str) -> None:
     if not body.startswith(b"PK\x03\x04"):
         raise InvalidDocument("the package is no zip archive")
 
 
-def _nuspec(body: bytes) -> None:
+def _nuspec(body: bytes, _: str) -> None:
     head = without_bom(body)[:4096]
     wide = body.startswith((b"\xff\xfe", b"\xfe\xff"))  # UTF-16, which XML allows
     if not wide and (not head.lstrip().startswith(b"<") or b"<package" not in head):
         raise InvalidDocument("the nuspec has no package element")
 
 
-def _not_html(body: bytes) -> None:
+def _not_html(body: bytes, _: str = "") -> None:
     head = without_bom(body)[:256].lstrip().lower()
     if head.startswith((b"<!doctype html", b"<html")):
         raise InvalidDocument("an HTML page")
 
 
-def _file(body: bytes) -> None:
+def _file(body: bytes, _: str) -> None:
     if not body:
         raise InvalidDocument("an empty file")
     _not_html(body)
 
 
-_RAW: Mapping[Kind, Callable[[bytes], None]] = MappingProxyType(
-    {
-        Kind.PACKAGE: _package,
-        Kind.NUSPEC: _nuspec,
-        Kind.README: _not_html,
-        Kind.ICON: _not_html,
-        Kind.LICENSE: _not_html,
-        Kind.SYMBOL: _file,
-        Kind.TOOL: _file,
-        Kind.TOOL_LATEST: _file,
-    }
-)
+Check = Callable[[Any, str], None]
+"""(the JSON document, or the bytes of what is none; the package id or "") -> raises InvalidDocument."""
 
-if _JSON.keys() | _RAW.keys() != set(Kind):  # pragma: no cover - a programming error, found at import
+CHECKS: dict[Kind, Check] = {
+    Kind.INDEX: _index,
+    Kind.VERSIONS: _versions,
+    Kind.REGISTRATION: _registration,
+    Kind.REGISTRATION_PAGE: _registration_page,
+    Kind.REGISTRATION_LEAF: _registration_leaf,
+    Kind.SEARCH: _search,
+    Kind.AUTOCOMPLETE: _autocomplete,
+    Kind.SIGNATURES: _signatures,
+    Kind.VULNERABILITIES: _vulnerabilities,
+    Kind.VULNERABILITY_PAGE: _vulnerability_page,
+    Kind.CATALOG: _catalog,
+    Kind.CATALOG_PAGE: _catalog_page,
+    Kind.CATALOG_LEAF: _catalog_leaf,
+    Kind.TOOLS: lambda document, _: check_tools(document),
+    Kind.PACKAGE: _package,
+    Kind.NUSPEC: _nuspec,
+    Kind.README: _not_html,
+    Kind.ICON: _not_html,
+    Kind.LICENSE: _not_html,
+    Kind.SYMBOL: _file,
+    Kind.TOOL: _file,
+    Kind.TOOL_LATEST: _file,
+}
+
+if CHECKS.keys() != set(Kind):  # pragma: no cover - a programming error, found at import
     raise AssertionError("every Kind needs a check")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from nugetproxy.nuget.documents.check import check
@@ -108,22 +106,17 @@ _CATALOG_LEAF: Fields = {
     "vulnerabilities": Field(inner={"@id": _SHOWN}),
 }
 
-_FIELDS: Mapping[Kind, Fields] = MappingProxyType(
-    {
-        Kind.REGISTRATION: INDEX,
-        Kind.REGISTRATION_PAGE: PAGE,
-        Kind.REGISTRATION_LEAF: LEAF,
-        Kind.SEARCH: _SEARCH,
-        Kind.VULNERABILITIES: _VULNERABILITIES,
-        Kind.CATALOG: _CATALOG,
-        Kind.CATALOG_PAGE: _CATALOG_PAGE,
-        Kind.CATALOG_LEAF: _CATALOG_LEAF,
-    }
-)
-"""Where the URLs are, in the kinds of documents that have any."""
-
-_AS_THEY_ARE = frozenset({Kind.AUTOCOMPLETE, Kind.SIGNATURES, Kind.VULNERABILITY_PAGE})
-"""JSON without a URL that leads to us: only a byte order mark goes."""
+FIELDS: dict[Kind, Fields] = {
+    Kind.REGISTRATION: INDEX,
+    Kind.REGISTRATION_PAGE: PAGE,
+    Kind.REGISTRATION_LEAF: LEAF,
+    Kind.SEARCH: _SEARCH,
+    Kind.VULNERABILITIES: _VULNERABILITIES,
+    Kind.CATALOG: _CATALOG,
+    Kind.CATALOG_PAGE: _CATALOG_PAGE,
+    Kind.CATALOG_LEAF: _CATALOG_LEAF,
+}
+"""Where the URLs are, in the kinds of documents that have any; of other JSON, only a byte order mark goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +140,9 @@ def render(kind: Kind, body: bytes, view: View) -> Rendered:
     if kind is Kind.VERSIONS:
         listed, dropped = render_versions(body)
         return Rendered(listed, dropped=dropped)
-    fields = _FIELDS.get(kind)
+    fields = FIELDS.get(kind)
     if fields is None:
-        return Rendered(without_bom(body) if kind in _AS_THEY_ARE else body)
+        return Rendered(without_bom(body) if kind.row.json else body)
     document = loads_exact(body)
     rewriter = Rewriter(view)
     rewrite(_shape(kind, fields, document), document, rewriter)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.kinds import Kind, family
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.urls import absolute, split_url, without_fragment
@@ -46,16 +45,7 @@ class Link:
         return Link(hashlib.blake2b(text, digest_size=16).hexdigest(), kind, url)
 
 
-_CONTENT = frozenset({Kind.VERSIONS, Kind.PACKAGE, Kind.NUSPEC, Kind.README, Kind.ICON, Kind.LICENSE})
-_FAMILIES = (
-    _CONTENT,
-    frozenset({Kind.REGISTRATION, Kind.REGISTRATION_PAGE, Kind.REGISTRATION_LEAF}),
-    frozenset({Kind.VULNERABILITIES, Kind.VULNERABILITY_PAGE}),
-    frozenset({Kind.CATALOG, Kind.CATALOG_PAGE, Kind.CATALOG_LEAF}),
-)
-_FAMILY: Mapping[Kind, frozenset[Kind]] = MappingProxyType({kind: group for group in _FAMILIES for kind in group})
-"""What a field that names one kind may turn out to name: a base alone does not tell an index from a page."""
-_SHOWN = _CONTENT | _FAMILY[Kind.REGISTRATION] | _FAMILY[Kind.CATALOG]
+_SHOWN = frozenset(kind for kind in Kind if kind.row.shown)
 
 
 def locate(kind: Kind, url: str, services: ServiceMap, resource: str = "") -> Route | Link:
@@ -64,7 +54,7 @@ def locate(kind: Kind, url: str, services: ServiceMap, resource: str = "") -> Ro
     ``resource`` is the registry row that the document with the link was asked for under, as in ``View``.
     """
     url = without_fragment(url)
-    local = services.to_local(url, prefer=resource, kinds=_FAMILY[kind])
+    local = services.to_local(url, prefer=resource, kinds=family(kind))
     route = parse_route(local) if local is not None else None
     return Link.to(kind, url) if route is None else route
 
@@ -108,7 +98,7 @@ class Rewriter:
         return PackageIdentity(route.id, route.version) if route is not None else None
 
     def _follow(self, kind: Kind, url: str) -> str:
-        local = self._local(url, _FAMILY[kind])
+        local = self._local(url, family(kind))
         if local is not None:
             return self.view.base + local
         target = absolute(url, self.view.url)

@@ -33,7 +33,7 @@ OPEN_SECONDS = 10.0
 TRIM_ROWS = 200
 """Rows removed at once: few enough that a write waits only some 10 ms for it."""
 LOW_WATER = 0.95
-SPARED, SPARED_SECONDS = Kind.VULNERABILITY_PAGE.value, 24 * 3600.0
+SPARED, SPARED_SECONDS = next(kind.value for kind in Kind if kind.row.spared), 24 * 3600.0
 """Pages that a client's index may still name after upstream has replaced them, where upstream no longer has them."""
 KNOWN_LINKS = 20_000
 """Links of which it is remembered that they are stored."""

@@ -17,13 +17,14 @@ from nugetproxy.clock import Clock
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import InvalidPackage
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
 from nugetproxy.store.library.index import LibraryIndex
 from nugetproxy.store.library.listing import Listing
 from nugetproxy.store.library.package_files import ChangedFile, likely, modified, open_loose, read_loose
-from nugetproxy.store.packages.contents import Contents, MemberKind
+from nugetproxy.store.packages.contents import Contents
 from nugetproxy.store.packages.folder import KNOWN_SOUND
 from nugetproxy.store.packages.held import Descriptor, HeldPackage, Stamp
 from nugetproxy.store.packages.open_files import OpenFiles
@@ -289,7 +290,7 @@ class Library:
         """The nuspec of a package; None if it is not there."""
         return await self._contents.nuspec(await self.package(identity))
 
-    async def member(self, identity: PackageIdentity, kind: MemberKind) -> bytes | None:
+    async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         """A file that the nuspec names; None if there is none."""
         found = await self._contents.member(await self.package(identity), kind)
         return None if found is None else found[0]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec, inspect_package, read_member
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.packages.held import HeldPackage
@@ -16,11 +17,10 @@ from nugetproxy.store.threads import DiskCalls
 MAX_MEMBER = 4 * 1024 * 1024
 """Largest icon, licence or readme that is read out of a package, in bytes; nuget.org allows 1 MB."""
 
-MemberKind = Literal["readme", "icon", "license"]
-_PATH: dict[MemberKind, Callable[[Nuspec], str]] = {
-    "readme": lambda nuspec: nuspec.readme,
-    "icon": lambda nuspec: nuspec.icon,
-    "license": lambda nuspec: nuspec.license_file,
+_PATH: dict[Kind, Callable[[Nuspec], str]] = {
+    Kind.README: lambda nuspec: nuspec.readme,
+    Kind.ICON: lambda nuspec: nuspec.icon,
+    Kind.LICENSE: lambda nuspec: nuspec.license_file,
 }
 
 _T = TypeVar("_T")
@@ -37,7 +37,7 @@ class Contents:
         """The nuspec, taken out of the verified package; raises DiskFailure."""
         return await self._look(held, lambda held: manifest(self._calls.fs, held).xml)
 
-    async def member(self, held: HeldPackage | None, kind: MemberKind) -> tuple[bytes, str] | None:
+    async def member(self, held: HeldPackage | None, kind: Kind) -> tuple[bytes, str] | None:
         """A file that the nuspec names, with its path in the package; None if there is none; raises DiskFailure."""
         return await self._look(held, lambda held: member(self._calls.fs, held, kind))
 
@@ -60,7 +60,7 @@ def manifest(fs: FsOps, held: HeldPackage) -> Nuspec:
     return inspect_package(reader(fs, held.fd, held.size), held.identity)
 
 
-def member(fs: FsOps, held: HeldPackage, kind: MemberKind) -> tuple[bytes, str] | None:
+def member(fs: FsOps, held: HeldPackage, kind: Kind) -> tuple[bytes, str] | None:
     """The file that the nuspec names for ``kind``, with its path in the package; blocks, raises like ``manifest``."""
     path = _PATH[kind](manifest(fs, held))
     content = read_member(reader(fs, held.fd, held.size), path, MAX_MEMBER) if path else None

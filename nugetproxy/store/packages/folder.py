@@ -17,11 +17,12 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import Nuspec
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
 from nugetproxy.store.packages.commit import publish, remove_file, remove_package, set_aside
-from nugetproxy.store.packages.contents import Contents, MemberKind
+from nugetproxy.store.packages.contents import Contents
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_files import OpenFiles
@@ -184,7 +185,7 @@ class PackageFolder:
         """The nuspec, taken out of the verified package; None if that is not held."""
         return await self._contents.nuspec(await self.open(identity))
 
-    async def member(self, identity: PackageIdentity, kind: MemberKind) -> tuple[bytes, str] | None:
+    async def member(self, identity: PackageIdentity, kind: Kind) -> tuple[bytes, str] | None:
         """A file that the nuspec names with its path in the package; None if there is none."""
         return await self._contents.member(await self.open(identity), kind)
 
