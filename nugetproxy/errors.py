@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Mapping
 from enum import StrEnum
+from socket import gaierror
+from types import MappingProxyType
 
 
 class Reason(StrEnum):
@@ -201,16 +205,49 @@ class StoreUnusable(ProxyError):
         return f"Cannot use the cache directory {self.directory}: {self.why}. {self.remedy}"
 
 
+_LISTENING: Mapping[int, tuple[str, str]] = MappingProxyType(
+    {
+        errno.EADDRINUSE: ("it is in use", "Stop what uses it, or set another server.listen."),
+        errno.EADDRNOTAVAIL: (
+            "this machine has no such address",
+            "Set server.listen to an address of this machine; 0.0.0.0 is every one of them.",
+        ),
+    }
+)
+"""Of an error of bind(2): what it says, what to do about it."""
+
+
 class AddressUnusable(ProxyError):
     """Nobody can listen at the configured address now."""
 
-    def __init__(self, address: str, why: str) -> None:
+    def __init__(self, address: str, why: str, remedy: str = "Set another server.listen.") -> None:
         super().__init__(address, why)
         self.address = address
         self.why = why
+        self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"Cannot listen on {self.address}: {self.why}. Stop what uses it, or set another server.listen."
+        return f"Cannot listen on {self.address}: {self.why}. {self.remedy}"
+
+    @classmethod
+    def of(cls, address: str, error: OSError) -> AddressUnusable:
+        """What an error of the name service or of bind(2) means for an operator."""
+        if isinstance(error, gaierror):
+            return AddressWrong(
+                address, "its host name does not resolve", "Correct the name in server.listen, or write an address."
+            )
+        if error.errno in {errno.EACCES, errno.EPERM}:
+            return AddressWrong(
+                address,
+                "permission denied: ports below 1024 want a privilege that this user does not have",
+                "Set server.listen to a higher port, or grant the process CAP_NET_BIND_SERVICE.",
+            )
+        known = _LISTENING.get(error.errno or 0)
+        return cls(address, *known) if known else cls(address, error.strerror or str(error))
+
+
+class AddressWrong(AddressUnusable):
+    """The configured address is one where this process can never listen; trying again does not help."""
 
 
 class ConfigError(ProxyError):

@@ -86,7 +86,7 @@ def _listen(config: Config) -> socket.socket:
         listener.listen(BACKLOG)  # of two that start at once, both can bind (SO_REUSEADDR): the second fails here
     except OSError as error:
         listener.close()
-        raise AddressUnusable(str(address), error.strerror or str(error)) from error
+        raise AddressUnusable.of(str(address), error) from error
     listener.setblocking(False)
     return listener
 

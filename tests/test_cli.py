@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import subprocess
 import sys
 import types
@@ -16,7 +18,7 @@ from nugetproxy import __version__
 from nugetproxy.banner import banner
 from nugetproxy.cli import COMMANDS, app
 from nugetproxy.config import Address, Config, load
-from nugetproxy.errors import StoreUnusable
+from nugetproxy.errors import AddressUnusable, StoreUnusable
 
 ROOT = Path(__file__).parent.parent
 FEED = "https://feed.example.com/v3/index.json"
@@ -266,3 +268,41 @@ def test_a_wildcard_address_is_not_what_clients_are_told(hosts: str, shown: str)
 def test_the_banner_shows_no_query_of_an_upstream() -> None:
     config = load(environ={}, upstreams=[f"{FEED}?sig=canary"])
     assert "canary" not in banner(config, Address("127.0.0.1", 1))
+
+
+# --- what cannot be ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OSError(errno.EADDRINUSE, "x"), 75, ("it is in use", "Stop what uses it")),
+        (OSError(errno.EADDRNOTAVAIL, "x"), 75, ("this machine has no such address",)),
+        (PermissionError(errno.EACCES, "x"), 78, ("permission denied", "below 1024", "a higher port")),
+        (socket.gaierror(socket.EAI_NONAME, "x"), 78, ("its host name does not resolve", "Correct the name")),
+        (socket.gaierror(socket.EAI_AGAIN, "x"), 78, ("its host name does not resolve",)),
+        (OSError(errno.ENOBUFS, "No buffer space available"), 75, ("No buffer space available",)),
+    ],
+)
+def test_an_address_where_nobody_can_listen_is_told_with_what_to_do(
+    started: list[Config], monkeypatch: pytest.MonkeyPatch, error: OSError, code: int, words: tuple[str, ...]
+) -> None:
+    def refuse(_: Config) -> int:
+        raise AddressUnusable.of("host:80", error)
+
+    monkeypatch.setattr(sys.modules["nugetproxy.serve"], "run", refuse)
+    result = run("serve")
+    assert result.exit_code == code
+    assert result.stderr.startswith("Cannot listen on host:80: ")
+    assert all(word in result.stderr for word in words)
+    assert ("Stop what uses it" in result.stderr) is (error.errno == errno.EADDRINUSE)
+    assert started == []
+
+
+@pytest.mark.parametrize("option", ["--cache-dir", "--upstream", "--listen", "--config"])
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_option_is_a_mistake(started: list[Config], option: str, empty: str) -> None:
+    result = run("serve", option, empty)
+    assert result.exit_code in {2, 78}
+    assert option in result.stderr
+    assert started == []

@@ -444,6 +444,33 @@ def test_a_file_that_is_not_there_or_not_text_is_told(tmp_path: Path) -> None:
         ({"NUGETPROXY_SERVER": "x"}, "NUGETPROXY_SERVER: server: must be a table"),
         ({"NUGETPROXY_SERVER": "x", "NUGETPROXY_SERVER__DRAIN": "1s"}, "NUGETPROXY_SERVER__DRAIN: contradicts"),
         ({"NUGETPROXY_": "x"}, "NUGETPROXY_"),
+        (
+            {"NUGETPROXY_SERVER": "x"},
+            'must be a table; in a variable that is JSON, such as {"listen": "127.0.0.1:5555"}',
+        ),
+        (
+            {"NUGETPROXY_UPSTREAMS": "nuget.org"},
+            'NUGETPROXY_UPSTREAMS: upstreams: must be a table; in a variable that is JSON, such as {"nuget.org": ',
+        ),
+        (
+            {"NUGETPROXY_UPSTREAMS": '{"a": {"url": "https://a.example/v3/index.json"'},
+            "NUGETPROXY_UPSTREAMS: begins as JSON does, but is not valid JSON: Expecting ',' delimiter (at its end)",
+        ),
+        (
+            {"NUGETPROXY_SERVER__ALLOWED_HOSTS": '["a", b]'},
+            "NUGETPROXY_SERVER__ALLOWED_HOSTS: begins as JSON does, but is not valid JSON: "
+            "Expecting value (character 7 of 8)",
+        ),
+        (
+            {"NUGETPROXY_UPSTREAMS__NUGET_ORG__PUSH": "false"},
+            "NUGETPROXY_UPSTREAMS__NUGET_ORG__PUSH: upstreams.nuget_org.url: is missing; no variable can have the name "
+            """of upstream "nuget.org"; write NUGETPROXY_UPSTREAMS='{"nuget.org": {"url": """,
+        ),
+        (
+            {"NUGETPROXY_UPSTREAMS__NUGET__ORG__PUSH": "false"},
+            'upstreams.nuget.org: is unknown; no variable can have the name of upstream "nuget.org"',
+        ),
+        ({"NUGETPROXY_UPSTREAMS__OTHER__PUSH": "false"}, "UPSTREAMS__OTHER__PUSH: upstreams.other.url: is missing"),
     ],
 )
 def test_a_wrong_variable_is_told_by_its_name(environ: dict[str, str], expected: str) -> None:
@@ -452,10 +479,21 @@ def test_a_wrong_variable_is_told_by_its_name(environ: dict[str, str], expected:
     assert any(expected in line for line in caught.value.problems), caught.value.problems
 
 
+def test_an_odd_name_of_the_file_is_written_as_json_in_the_environment(tmp_path: Path) -> None:
+    text = '[upstreams."feed.example.com"]\nurl = "https://feed.example.com/v3/index.json"\n'
+    problems = problems_of(text, tmp_path, {"NUGETPROXY_UPSTREAMS__FEED_EXAMPLE_COM__PUSH": "false"})
+    advice = next(line for line in problems if "write NUGETPROXY_UPSTREAMS=" in line)
+    value = advice.partition("NUGETPROXY_UPSTREAMS='")[2].partition("'")[0]
+    config = from_text(text, tmp_path, {"NUGETPROXY_UPSTREAMS": value})
+    assert config.upstreams["feed.example.com"].push is False
+
+
 def test_a_wrong_flag_is_told_by_its_name() -> None:
     for flags, expected in (
         ({"listen": "x"}, "--listen: server.listen: 'x' is not an address"),
         ({"upstreams": ["ftp://x"]}, "--upstream: not an absolute URL"),
+        ({"upstreams": [""]}, "--upstream: is empty"),
+        ({"cache_dir": ""}, "--cache-dir: is empty"),
     ):
         with pytest.raises(ConfigError) as caught:
             load(environ={}, **flags)

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nugetproxy.cli import app
+from nugetproxy.config.units import about_size
 from tests.conftest import StartProxy
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
@@ -48,12 +49,27 @@ async def test_other_bytes_are_taken_after_it(
 ) -> None:
     code, output = await purge(stopped, tmp_path, *words)
     assert code == 0
-    assert f"up: 1 packages, {len(FIRST)} bytes acme.a.1.0.0.nupkg\n1 documents\n" in output
+    assert output == f"Removed acme.a 1.0.0 from up ({about_size(len(FIRST))}).\nRemoved 1 document.\n"
     assert not (stopped.packages / "acme.a").exists()
     assert (stopped.packages / "acme.b").exists()
     feed.add(SECOND)
     await stopped.start()
     assert await (await stopped.client.get(PACKAGE)).read() == SECOND
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("Acme.AX",), "No package acme.ax is held in {directory}. Did you mean acme.a?\n"),
+        (("Other.Thing", "1.0.0"), "No package other.thing 1.0.0 is held in {directory}.\n"),
+        (("Acme.A", "2.0.0"), "No package acme.a 2.0.0 is held in {directory}.\nHeld in up: 1.0.0.\n"),
+    ],
+)
+async def test_what_is_not_held_is_said(stopped: Proxy, tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+    code, output = await purge(stopped, tmp_path, *words)
+    assert code == 1
+    assert output.endswith(said.format(directory=stopped.directory))
+    assert (stopped.packages / "acme.a").exists()
 
 
 async def test_without_it_they_are_refused(stopped: Proxy, feed: FakeFeed, clock: FakeClock) -> None:

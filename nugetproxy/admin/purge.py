@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,14 +11,16 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.documents.documents import Documents
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Purged:
     """What was removed from the cache of one feed."""
 
     feed: str
-    packages: tuple[str, ...]
+    packages: tuple[PackageIdentity, ...]
     size: int
     """Bytes of the packages."""
+    others: tuple[PackageIdentity, ...]
+    """Versions of the same id that stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,11 @@ class Purge:
     feeds: tuple[Purged, ...]
     documents: int
 
-    @property
-    def found(self) -> bool:
-        """Whether there was anything to remove."""
-        return bool(self.documents or any(one.packages for one in self.feeds))
+
+async def similar(feeds: Mapping[str, Packages], id: str) -> str:
+    """The held id that looks most like ``id``; empty where none does."""
+    held = {identity.id for packages in feeds.values() for identity in await packages.holdings.recorded()}
+    return next(iter(difflib.get_close_matches(id, sorted(held), n=1, cutoff=0.8)), "")
 
 
 async def purge(feeds: Mapping[str, Packages], documents: Documents, id: str, version: str | None) -> Purge:
@@ -43,6 +47,7 @@ async def purge(feeds: Mapping[str, Packages], documents: Documents, id: str, ve
         held = {facts.identity for facts in await packages.holdings.facts(id)}
         wanted = held if version is None else {PackageIdentity(id, version)}
         size = sum([await packages.purge(identity) for identity in sorted(wanted)])
-        names = tuple(identity.nupkg_name for identity in sorted(wanted & held))
-        done.append(Purged(name, names, size))
+        done.append(
+            Purged(feed=name, packages=tuple(sorted(wanted & held)), size=size, others=tuple(sorted(held - wanted)))
+        )
     return Purge(tuple(done), await documents.evict_tag(id))

@@ -7,7 +7,7 @@ from typing import Final, NoReturn
 
 import typer
 
-from nugetproxy.errors import AddressUnusable, ConfigError, ProxyError, StoreUnusable
+from nugetproxy.errors import AddressUnusable, AddressWrong, ConfigError, ProxyError, StoreUnusable
 
 FAILED: Final = 1
 """The command did its work, and the outcome is not what was wanted."""
@@ -22,6 +22,7 @@ _CODES: Final[dict[type[ProxyError], int]] = {
     ConfigError: CONFIGURATION,
     StoreUnusable: TRY_LATER,
     AddressUnusable: TRY_LATER,
+    AddressWrong: CONFIGURATION,
 }
 
 

@@ -7,8 +7,15 @@ from typing import Annotated
 
 import typer
 
+
+def _file(text: str) -> Path:
+    if not text.strip():
+        raise typer.BadParameter("it is empty; write the path of a TOML file, or leave the option out")
+    return Path(text)
+
+
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="The TOML file that the proxy runs with.")
+    Path | None, typer.Option("--config", metavar="FILE", parser=_file, help="The TOML file that the proxy runs with.")
 ]
 CacheDirectory = Annotated[str | None, typer.Option("--cache-dir", metavar="DIR", help="The cache directory.")]
 PackageName = Annotated[str, typer.Argument(metavar="ID", help="The package.")]

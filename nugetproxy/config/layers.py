@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +34,9 @@ class Layer:
         for length in range(len(key), 0, -1):
             if key[:length] in self.spelled:
                 return self.spelled[key[:length]]
-        return self.label if contains(self.values, key) else ""
+        if not contains(self.values, key):
+            return ""
+        return next((name for spelled, name in self.spelled.items() if spelled[: len(key)] == key), self.label)
 
     def without(self, name: str) -> Layer:
         """The same source, silent about the table ``name``."""
@@ -78,7 +81,10 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
         if not isinstance(table, dict) or key[-1] in table:
             problems.append(f"{variable}: contradicts another variable that sets the same key")
             continue
-        table[key[-1]] = _read(text)
+        try:
+            table[key[-1]] = _read(text)
+        except ValueError as error:
+            problems.append(f"{variable}: {error}")
         spelled[key] = variable
     if problems:
         raise ConfigError(tuple(problems))
@@ -91,23 +97,29 @@ def _ours(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield variable, text
 
 
+_BRACKETED_HOST = re.compile(r"""\s*\[[^\]\s"',]*:[^\]\s"',]*\]""")
+
+
 def _read(text: str) -> Any:
-    """JSON where it looks like a table or a list, else the text; "[::1]:5555" is text."""
-    if text.lstrip().startswith(("{", "[")):
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-    return text
+    """JSON where it looks like a table or a list, else the text; "[::1]:5555" is text. Raises ValueError."""
+    if not text.lstrip().startswith(("{", "[")) or _BRACKETED_HOST.match(text):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"character {error.pos + 1} of {len(text)}" if error.pos < len(text) else "at its end"
+        raise ValueError(f"begins as JSON does, but is not valid JSON: {error.msg} ({where})") from None
 
 
 def flags_layer(listen: str | None, upstreams: tuple[str, ...], cache_dir: str | None) -> Layer:
     """The values of the command line; ``upstreams`` are URLs or folders, the first one is published at ``/v3/``.
 
-    Raises ConfigError when a URL is malformed, or neither that nor a folder.
+    Raises ConfigError when a URL is malformed, or neither that nor a folder, or when something is empty.
     """
     values: Tree = {}
     spelled: dict[Key, str] = {}
+    if cache_dir is not None and not cache_dir.strip():
+        raise ConfigError(("--cache-dir: is empty; write a directory, or leave it out for the user's cache directory",))
     if listen is not None:
         values["server"] = {"listen": listen}
         spelled["server", "listen"] = "--listen"

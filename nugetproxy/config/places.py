@@ -125,6 +125,8 @@ def place_or_url(text: str) -> str:
 
     Raises ValueError for what looks like the path of a folder that does not exist.
     """
+    if not text.strip():
+        raise ValueError("is empty; write a service index, as https://host/v3/index.json, or a folder of packages")
     if ":" in text.partition("/")[0]:
         return text
     folder = Path(text).expanduser()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from nugetproxy.config.layers import Key, Layer, contains
-from nugetproxy.config.model import Cache, Config, Limits, Log, PolicyCells, Server, Symbols, Tools, Upstream
+from nugetproxy.config.layers import PREFIX, Key, Layer, contains
+from nugetproxy.config.model import NUGET_ORG, Cache, Config, Limits, Log, PolicyCells, Server, Symbols, Tools, Upstream
 from nugetproxy.nuget.kinds import Kind
 
 ANY = "*"
@@ -27,6 +27,10 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("policy", ANY): PolicyCells,
 }
 """Every table of the configuration file; ``ANY`` stands for a name that is the operator's or a kind."""
+
+_TABLES_ONLY = frozenset({"model_type", "dict_type", "mapping_type", "model_attributes_type"})
+_EXAMPLE = {"nuget.org": {"url": NUGET_ORG}}
+_EXAMPLES: dict[Key, Any] = {("upstreams",): _EXAMPLE, ("server",): {"listen": "127.0.0.1:5555"}}
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SENTENCES = {
@@ -69,6 +73,12 @@ def _sentence(detail: Any, key: Key, layers: Sequence[Layer]) -> str:
         return _suggest("is no kind of document", key[:1], key[1], [kind.value for kind in Kind])
     if kind == "value_error":
         return str(context["error"])
+    if kind == "missing" and len(key) == 3 and key[0] == "upstreams" and (hint := _variables(key, key[1:2], layers)):
+        return f"is missing; {hint}"
+    if kind in _TABLES_ONLY and any(layer.spelled.get(key, "").startswith(PREFIX) for layer in layers):
+        return "must be a table; in a variable that is JSON, such as " + json.dumps(
+            _EXAMPLES.get(key, {"key": "value"})
+        )
     if kind == "literal_error":
         return f"must be one of {context['expected'].replace(chr(39), chr(34))}"
     if kind in ("greater_than_equal", "less_than_equal"):
@@ -77,7 +87,31 @@ def _sentence(detail: Any, key: Key, layers: Sequence[Layer]) -> str:
     return _SENTENCES.get(kind, str(detail["msg"]))
 
 
+def _variables(key: Key, words: Sequence[str], layers: Sequence[Layer]) -> str:
+    """How to set what variables said of an upstream whose name none of them can have; empty where they did not."""
+    if not any(layer.origin(key[:2]).startswith(PREFIX) for layer in layers):
+        return ""
+    said = {name: one for layer in layers for name, one in _upstreams(layer).items()}
+    known = [name for name, one in said.items() if isinstance(one, dict) and "url" in one] or list(_EXAMPLE)
+    for name in known:
+        spelled = re.sub(r"[^a-z0-9]", "_", name)
+        if spelled != name and spelled == "_".join(words):
+            given: dict[str, Any] = {**(_EXAMPLE[name] if name not in said else {}), "push": False}
+            return (
+                f'no variable can have the name of upstream "{name}"; '
+                f"write {PREFIX}UPSTREAMS='{json.dumps({name: given})}' to set its keys"
+            )
+    return ""
+
+
+def _upstreams(layer: Layer) -> Mapping[str, Any]:
+    found = layer.values.get("upstreams")
+    return found if isinstance(found, dict) else {}
+
+
 def _unknown(key: Key, layers: Sequence[Layer]) -> str:
+    if len(key) == 3 and key[0] == "upstreams" and (hint := _variables(key, key[1:], layers)):
+        return f"is unknown; {hint}"
     if len(key) == 3 and key[0] == "upstreams" and any(contains(layer.values, (*key, "url")) for layer in layers):
         return f'is unknown; a name with a dot needs quotes: [upstreams."{key[1]}.{key[2]}"]'
     return _suggest("is unknown", key[:-1], key[-1], list(known_keys(key[:-1])))

@@ -90,6 +90,14 @@ def span_text(seconds: float) -> str:
     return text or "0"
 
 
+def about_size(size: int) -> str:
+    """``size`` bytes for people to read, rounded: "2.4 MiB"."""
+    for name, unit in _SIZE_NAMES:
+        if size >= unit:
+            return f"{size / unit:.1f}".removesuffix(".0") + f" {name}"
+    return f"{size} bytes"
+
+
 def size_text(size: int) -> str:
     """``size`` bytes as people write it, and as ``parse_size`` reads it: "50 GiB"."""
     for name, unit in _SIZE_NAMES:

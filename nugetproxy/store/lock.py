@@ -24,6 +24,14 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 MOUNTS = Path("/proc/self/mountinfo")
 
+_REMEDIES = {
+    errno.ENOSPC: "Make room on that disk, or set another cache directory.",
+    errno.EDQUOT: "Make room for this user there, or set another cache directory.",
+    errno.EMFILE: "Raise the limit of open files.",
+    errno.ENFILE: "Raise the limit of open files.",
+    errno.EIO: "The disk is failing: replace it, or set another cache directory.",
+}
+
 
 class DirectoryLocked(StoreUnusable):
     """Another instance uses the directory; ``pid`` and ``since`` as that one wrote them, 0 and "" if unknown."""
@@ -63,10 +71,7 @@ class DirectoryLock:
                 self.release()
                 raise
         except OSError as error:
-            raise self._unusable(
-                f"{error.strerror} ({errno.errorcode.get(error.errno or 0, '?')})",
-                "Make it writable for this user, or set another cache directory.",
-            ) from error
+            raise self._unusable(*_trouble(error, self.directory)) from error
 
     def release(self) -> None:
         """Let go of it; may be called again."""
@@ -150,6 +155,16 @@ class DirectoryLock:
         scratch = path.with_name("format.new")
         scratch.write_text(f"{FORMAT}\n")
         scratch.replace(path)
+
+
+def _trouble(error: OSError, directory: Path) -> tuple[str, str]:
+    """What is wrong with a directory that could not be locked, with what to do about it."""
+    if error.errno in {errno.EEXIST, errno.ENOTDIR}:
+        file = next((place for place in (directory, *directory.parents) if place.is_file()), directory)
+        what = "it" if file == directory else str(file)
+        return f"{what} is a file, not a directory", "Move the file away, or set another cache directory."
+    remedy = _REMEDIES.get(error.errno or 0, "Make it writable for this user, or set another cache directory.")
+    return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, '?')})", remedy
 
 
 def file_system(directory: Path, mounts: Path = MOUNTS) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -71,8 +72,25 @@ def test_a_directory_of_someone_else_is_refused(tmp_path: Path, monkeypatch: pyt
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    with pytest.raises(StoreUnusable, match="EEXIST"):
+    with pytest.raises(StoreUnusable, match="it is a file, not a directory. Move the file away"):
         DirectoryLock(tmp_path / "cache").acquire()
+
+
+def test_a_file_above_the_directory_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnusable) as caught:
+        DirectoryLock(tmp_path / "file" / "cache").acquire()
+    assert caught.value.why == f"{tmp_path / 'file'} is a file, not a directory"
+
+
+def test_a_full_disk_is_not_a_matter_of_rights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(StoreUnusable) as caught:
+        DirectoryLock(tmp_path / "cache").acquire()
+    assert caught.value.remedy.startswith("Make room")
 
 
 def test_the_second_is_told_who_is_first(tmp_path: Path) -> None:
