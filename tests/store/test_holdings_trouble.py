@@ -13,10 +13,9 @@ import pytest
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
-from nugetproxy.store.holdings.database import CORRUPT_KEPT, STEPS_BETWEEN_LOOKS, Trouble, limit_time
-from nugetproxy.store.holdings.file import AGAIN_SECONDS
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
-from nugetproxy.store.holdings.lane import Lane
+from nugetproxy.store.sqlite_file import AGAIN_SECONDS, Lane
+from nugetproxy.store.sqlite_form import CORRUPT_KEPT, STEPS_BETWEEN_LOOKS, SqliteUnavailable, Trouble, limit_time
 from tests.fakes.clock import FakeClock
 from tests.nuget.held import facts
 
@@ -311,8 +310,8 @@ async def test_a_check_that_takes_too_long_ends_without_a_verdict(
     holdings = start()
     await holdings.open(path)
     with monkeypatch.context() as slow:
-        slow.setattr("nugetproxy.store.holdings.database.CHECK_SECONDS", -1.0)
-        slow.setattr("nugetproxy.store.holdings.database.STEPS_BETWEEN_LOOKS", 1)
+        slow.setattr("nugetproxy.store.sqlite_form.CHECK_SECONDS", -1.0)
+        slow.setattr("nugetproxy.store.sqlite_form.STEPS_BETWEEN_LOOKS", 1)
         assert await holdings._file.check()
     assert not await holdings._file.check()
 
@@ -336,13 +335,13 @@ async def test_what_waits_for_a_stuck_thread_is_given_up() -> None:
     stuck, lane = threading.Event(), Lane("stuck", lambda _: sqlite3.connect(":memory:"), seconds=-0.9)
     lane.begin(Path())
     ran: list[str] = []
-    with pytest.raises(HoldingsUnavailable) as caught:
+    with pytest.raises(SqliteUnavailable) as caught:
         await lane.run(lambda _: stuck.wait(10))
     assert caught.value.why == "timeout"
-    with pytest.raises(HoldingsUnavailable):
+    with pytest.raises(SqliteUnavailable):
         await lane.run(lambda _: ran.append("late"))
     stuck.set()
-    with pytest.raises(HoldingsUnavailable):
+    with pytest.raises(SqliteUnavailable):
         await lane.pause()
         await lane.run(lambda _: ran.append("paused"))
     assert ran == []

@@ -21,9 +21,9 @@ from nugetproxy.nuget.synthesis.search_query import SearchQuery
 from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.holdings import rows
 from nugetproxy.store.holdings import search as holdings_search
-from nugetproxy.store.holdings.file import HoldingsFile
-from nugetproxy.store.holdings.lane import HoldingsUnavailable
+from nugetproxy.store.holdings.database import HOLDINGS, HoldingsUnavailable
 from nugetproxy.store.holdings.sync import ReadFacts, Synced, Walk, read_all
+from nugetproxy.store.sqlite_file import SqliteFile
 from nugetproxy.store.threads import hop
 
 __all__ = ["Holdings", "HoldingsUnavailable", "ReadFacts", "Synced", "Walk"]
@@ -48,7 +48,7 @@ class Holdings:
 
     def __init__(self, *, fs: FsOps | None = None, clock: Clock | None = None) -> None:
         self._clock = clock or Clock()
-        self._file = HoldingsFile(fs=fs or FsOps(), clock=self._clock, lost=self._lose)
+        self._file = SqliteFile(HOLDINGS, fs=fs or FsOps(), clock=self._clock, lost=self._lose)
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="holdings-scan")
         self._complete = False
         self._incomplete = asyncio.Event()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity, Version
 from nugetproxy.nuget.synthesis.search_query import camel_parts, id_parts, split_words
-from nugetproxy.store.holdings.database import FILTERS, UnsoundHoldings, make_tables
+from nugetproxy.store.holdings.database import FILTERS, make_tables
+from nugetproxy.store.sqlite_form import UnsoundFile, transaction
 
 _PRERELEASE, _SEMVER2, _UNLISTED = 1, 2, 4
 _EVERYTHING = _PRERELEASE | _SEMVER2 | _UNLISTED
@@ -49,23 +49,10 @@ def pack(facts: PackageFacts) -> bytes:
 
 
 def unpack(packed: object) -> PackageFacts:
-    """What ``pack`` made; raises UnsoundHoldings."""
+    """What ``pack`` made; raises UnsoundFile."""
     if not isinstance(packed, bytes) or zlib.crc32(packed[4:]).to_bytes(4, "big") != packed[:4]:
-        raise UnsoundHoldings("the facts of a package are damaged")
+        raise UnsoundFile("the facts of a package are damaged")
     return PackageFacts.from_json(packed[4:])
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
-    """All or nothing; ``DEFERRED`` for reads that must see one state."""
-    connection.execute(f"BEGIN {kind}")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
 
 
 def change(
@@ -100,7 +87,7 @@ def facts_of(connection: sqlite3.Connection, id: str) -> tuple[PackageFacts, ...
 
 
 def facts_numbered(connection: sqlite3.Connection, number: int) -> PackageFacts:
-    """The facts of one row; raises UnsoundHoldings."""
+    """The facts of one row; raises UnsoundFile."""
     row = connection.execute("SELECT packed FROM facts WHERE number = ?", (number,)).fetchone()
     return unpack(row[0] if row else None)
 
@@ -148,7 +135,7 @@ def count(connection: sqlite3.Connection) -> int:
 def _ordering(identity: PackageIdentity) -> bytes:
     version = Version.parse(identity.version)
     if version is None:
-        raise UnsoundHoldings(f"{identity.version!r} is no version")
+        raise UnsoundFile(f"{identity.version!r} is no version")
     return sort_key(version)
 
 
@@ -186,7 +173,7 @@ def _add(connection: sqlite3.Connection, facts: PackageFacts) -> int:
         ),
     ).lastrowid
     if number is None:  # pragma: no cover - an INSERT has one
-        raise UnsoundHoldings("no number")
+        raise UnsoundFile("no number")
     connection.execute("INSERT INTO facts VALUES (?, ?)", (number, pack(facts)))
     names = {name.lower() for name in facts.type_names}
     connection.executemany("INSERT INTO types VALUES (?, ?)", [(name, number) for name in names])

@@ -10,7 +10,8 @@ import orjson
 
 from nugetproxy.nuget.synthesis.search import Hit
 from nugetproxy.nuget.synthesis.search_query import Field, SearchQuery, Term, Word
-from nugetproxy.store.holdings.rows import facts_numbered, hidden_from, seen_with, transaction
+from nugetproxy.store.holdings.rows import facts_numbered, hidden_from, seen_with
+from nugetproxy.store.sqlite_form import transaction
 
 _WEIGHTS: Final = "12, 8, 6, 5, 2, 1, 2, 1"
 """Of the columns of ``words`` in their order, for bm25."""
@@ -54,7 +55,7 @@ _CROWD: Final = 10_000
 
 
 def search(connection: sqlite3.Connection, query: SearchQuery) -> tuple[int, tuple[Hit, ...]]:
-    """The exact number of ids found, with those that ``skip`` and ``take`` leave. Raises UnsoundHoldings."""
+    """The exact number of ids found, with those that ``skip`` and ``take`` leave. Raises UnsoundFile."""
     with transaction(connection, "DEFERRED"):
         total, found = _find(connection, query, _expression(query))
         return total, tuple(_hit(connection, query, id_) for id_, _ in found)

@@ -1,0 +1,307 @@
+"""Ledger keeps what must not be lost: pins, links, epochs, scrub positions, facts, owners, claims, tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sqlite3
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import StoreUnusable
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.fs import FsOps
+from nugetproxy.store.ledger import rows
+from nugetproxy.store.ledger.copies import copies, copy, copy_is_due, restore
+from nugetproxy.store.ledger.form import LEDGER, STEPS, LedgerUnavailable, NewerLedger
+from nugetproxy.store.ledger.links import Links
+from nugetproxy.store.ledger.rows import Epoch, Owner, Token, VersionFacts
+from nugetproxy.store.sqlite_file import SqliteFile
+from nugetproxy.store.sqlite_form import ERRORS, Trouble, check, diagnose, file_key, open_writer, set_aside
+from nugetproxy.store.threads import hop
+
+__all__ = ["Epoch", "Ledger", "LedgerUnavailable", "Owner", "Token", "VersionFacts"]
+
+log = structlog.get_logger(__name__)
+
+NAME: Final = "ledger.db"
+MOST_WAITING: Final = 100_000
+"""Rows that wait for a ledger that cannot be written; beyond, the oldest are given up."""
+SETTLE_SECONDS: Final = 5.0
+"""How long anybody waits for what was noted to be written."""
+BEGIN_AFRESH: Final = "Restore a backup of it, or run 'nugetproxy ledger begin-afresh', which forgets every pin."
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """One row on its way: what writes it, and what it says."""
+
+    statement: str
+    values: tuple[Any, ...]
+    says: Any
+
+
+class Ledger:
+    """One SQLite file that is never evicted and never begun afresh by itself; for one event loop.
+
+    What is noted is known at once and written behind, many rows in one transaction. Reads raise LedgerUnavailable;
+    what cannot be written waits in memory for the next ``tidy``.
+    """
+
+    def __init__(self, *, fs: FsOps | None = None, clock: Clock | None = None) -> None:
+        self.problem = ""
+        """What an operator must know of; empty while all is well."""
+        self._fs = fs or FsOps()
+        self._clock = clock or Clock()
+        self._file = SqliteFile(LEDGER, fs=self._fs, clock=self._clock, lost=self._lose)
+        self._path = Path()
+        self._copier = ThreadPoolExecutor(1, thread_name_prefix="ledger-copy")
+        self._waiting: dict[tuple[str, ...], _Noted] = {}
+        self._writing: dict[tuple[str, ...], _Noted] = {}
+        self._flusher: asyncio.Task[None] | None = None
+        self._epochs: dict[tuple[str, str], Epoch] = {}
+        self._numbers = itertools.count()
+        self._loaded = False
+        self._links: dict[str, Links] = {}
+
+    async def open(self, directory: Path, *, fresh: bool = False) -> None:
+        """Begin with the ledger in ``directory``; ``fresh`` says that there need be none yet.
+
+        A damaged one is replaced by the newest good of its copies. Raises StoreUnusable where there is none, or
+        where a newer nugetproxy made it. A disk that fails is none of the ledger's: it is tried again later.
+        """
+        self._path = directory / NAME
+        self.problem = await hop(self._copier, _make_ready, self._fs, self._path, fresh)
+        self._file.begin(self._path)
+        with contextlib.suppress(LedgerUnavailable):  # logged; ``tidy`` tries again
+            await self._load()
+
+    async def _load(self) -> None:
+        """Learn of the writes of earlier runs; what happened meanwhile is newer."""
+        if not self._loaded:
+            self._epochs = await self._file.read(rows.epochs) | self._epochs
+            self._loaded = True
+            self.problem = self.problem if self.problem == _RESTORED else ""
+
+    async def close(self) -> None:
+        """Write what waits, close the file, end the threads."""
+        await self.settle()
+        await self._file.end()
+        self._copier.shutdown(wait=False)
+
+    async def tidy(self) -> None:
+        """Write what waits, let go of old links, make the day's copy. Never raises: the next round comes soon."""
+        await self.settle()
+        try:
+            await self._load()
+            for links in self._links.values():
+                await links.trim()
+            if await hop(self._copier, copy_is_due, self._fs, self._path, self._clock.now()):
+                made = await hop(self._copier, copy, self._fs, self._path)
+                log.info("ledger.copied", file=made.name)
+        except (LedgerUnavailable, *ERRORS) as error:
+            log.error("ledger.untidy", detail=str(error))  # noqa: TRY400 - the traceback says nothing more
+
+    async def settle(self) -> bool:
+        """Wait until what was noted is written; False if that could not be done (yet)."""
+        self._flush_soon()
+        if self._flusher is not None:
+            await asyncio.wait({self._flusher}, timeout=SETTLE_SECONDS)
+        return not (self._waiting or self._writing)
+
+    # --- pins ---
+
+    async def pinned(self, source: str, identity: PackageIdentity) -> str | None:
+        """The SHA-512 (base64) that a package of this source had when it was first verified."""
+        known = self._noted(("pins", source, identity.id, identity.version))
+        return known if known is not None else await self._file.read(rows.pin_of, source, identity)
+
+    def pin(self, source: str, identity: PackageIdentity, sha512: str) -> None:
+        """Note the SHA-512 (base64) of a package; the first one stays until it is forgotten."""
+        key = ("pins", source, identity.id, identity.version)
+        if self._noted(key) is None:
+            self._note(key, rows.PIN, (*key[1:], sha512), sha512)
+
+    async def forget(self, source: str, identity: PackageIdentity) -> None:
+        """Let the next bytes of this package be its first; what is known of the version goes too."""
+        await self.settle()
+        await self._file.write(rows.forget, source, identity)
+
+    # --- links ---
+
+    def links(self, source: str) -> Links:
+        """The opaque links that were handed out for one source."""
+        if source not in self._links:
+            self._links[source] = Links(source, self._file, self._clock, note=self._note, noted=self._noted)
+        return self._links[source]
+
+    # --- epochs ---
+
+    def epochs(self, source: str) -> Mapping[str, Epoch]:
+        """By id: how often it was written to through this source, and when last; the id "" stands for any."""
+        return {id: epoch for (of, id), epoch in self._epochs.items() if of == source}
+
+    def raise_epoch(self, source: str, id: str) -> Epoch:
+        """A write to ``id`` happened now; ``settle`` waits until the next start will know it."""
+        before = self._epochs.get((source, id), Epoch(0, 0.0))
+        epoch = self._epochs[source, id] = Epoch(before.number + 1, self._clock.now())
+        self._note(("epochs", source, id), rows.EPOCH, (source, id, epoch.number, epoch.at), epoch)
+        return epoch
+
+    # --- scrub positions ---
+
+    async def scrub(self, source: str) -> bytes | None:
+        """How far the scrub of one source's packages is, as it was noted."""
+        known = self._noted(("scrubs", source))
+        return known if known is not None else await self._file.read(rows.scrub_of, source)
+
+    def note_scrub(self, source: str, position: bytes) -> None:
+        """Note how far the scrub is."""
+        self._note(("scrubs", source), rows.SCRUB, (source, position), position)
+
+    # --- facts of held versions ---
+
+    def note_facts(self, source: str, facts: Iterable[VersionFacts]) -> None:
+        """Note what a document of upstream's said of versions; what it did not say (None) stays as it was."""
+        for one in facts:
+            identity = one.identity
+            # A key for each: what waits must not take the place of what an earlier document said.
+            key = ("facts", source, identity.id, identity.version, str(next(self._numbers)))
+            self._note(key, rows.FACTS, rows.facts_values(source, one), one)
+
+    async def facts(self, source: str, id: str) -> tuple[VersionFacts, ...]:
+        """What is known of the versions of an id (lower case)."""
+        await self.settle()
+        return await self._file.read(rows.facts_of, source, id)
+
+    # --- owners, claims, tokens ---
+
+    async def owners(self, feed: str, id: str) -> Mapping[str, Owner]:
+        """By version: which source of an aggregated feed it belongs to."""
+        await self.settle()
+        return await self._file.read(rows.owners_of, feed, id)
+
+    def own(self, feed: str, identity: PackageIdentity, owner: Owner) -> None:
+        """Note that a version belongs to a source; the first one stays."""
+        key = ("owners", feed, identity.id, identity.version)
+        if self._noted(key) is None:
+            self._note(key, rows.OWN, (*key[1:], owner.source, owner.sha512), owner)
+
+    async def claims(self) -> frozenset[tuple[str, str]]:
+        """(source, id) of every id that a private source has a right to."""
+        await self.settle()
+        return await self._file.read(rows.claims)
+
+    def claim(self, source: str, id: str) -> None:
+        """Note the right of a private source to an id."""
+        self._note(("claims", source, id), rows.CLAIM, (source, id), True)
+
+    async def disclaim(self, source: str, id: str) -> None:
+        """Take that right away."""
+        await self.settle()
+        await self._file.write(rows.run, "DELETE FROM claims WHERE source = ? AND id = ?", (source, id))
+
+    async def tokens(self) -> tuple[Token, ...]:
+        """Every client token, by name."""
+        return await self._file.read(rows.tokens)
+
+    async def put_token(self, token: Token) -> None:
+        """Add a token, or replace the one of that name; it is written when this returns."""
+        await self._file.write(rows.run, rows.PUT_TOKEN, rows.token_values(token))
+
+    async def remove_token(self, name: str) -> bool:
+        """Remove a token; False if there was none of that name."""
+        return await self._file.write(rows.run, "DELETE FROM tokens WHERE name = ?", (name,)) > 0
+
+    # --- writing behind ---
+
+    def _note(self, key: tuple[str, ...], statement: str, values: tuple[Any, ...], says: Any) -> None:
+        self._waiting.pop(key, None)  # what is noted again goes to the end
+        self._waiting[key] = _Noted(statement, values, says)
+        self._flush_soon()
+
+    def _noted(self, key: tuple[str, ...]) -> Any:
+        """What was noted under this key, while it is on its way."""
+        noted = self._waiting.get(key) or self._writing.get(key)
+        return noted.says if noted is not None else None
+
+    def _flush_soon(self) -> None:
+        if self._waiting and self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush(), name="ledger writes")
+            self._flusher.add_done_callback(self._flushed)
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            self._writing, self._waiting = self._waiting, {}
+            try:
+                await self._file.write(_write_all, tuple(self._writing.values()))
+            except LedgerUnavailable:  # logged; they go on waiting
+                waiting = list({**self._writing, **self._waiting}.items())
+                self._waiting = dict(waiting[-MOST_WAITING:])
+                return
+            finally:
+                self._writing = {}
+
+    def _flushed(self, _: asyncio.Task[None]) -> None:
+        self._flusher = None
+
+    def _lose(self) -> None:
+        """The keeper has met damage while we run."""
+        if file_key(self._path) == (0, 0):
+            self.problem = f"The ledger was damaged, and there is no good copy of it. {BEGIN_AFRESH}"
+        else:
+            self.problem = _RESTORED
+        log.error("ledger.damaged", detail=self.problem)
+
+
+_RESTORED: Final = "The ledger was damaged; it was set aside, and its newest good copy was taken."
+
+
+def _write_all(connection: sqlite3.Connection, noted: Collection[_Noted]) -> None:
+    rows.run_all(connection, ((one.statement, one.values) for one in noted))
+
+
+def begin_afresh(fs: FsOps, directory: Path) -> Path | None:
+    """Set the ledger aside, where there is one, and make an empty one; what was set aside. Blocks; raises ERRORS."""
+    aside = set_aside(fs, directory / NAME)
+    open_writer(LEDGER, directory / NAME, make=True).close()
+    return aside
+
+
+def _make_ready(fs: FsOps, path: Path, fresh: bool) -> str:
+    """Have a sound ledger at ``path``; what was wrong with it. Blocks; raises StoreUnusable."""
+    try:
+        if fresh and not copies(fs, path):
+            open_writer(LEDGER, path, make=True).close()
+        check(LEDGER, path)
+    except NewerLedger as newer:
+        why = f"a newer nugetproxy made its ledger (step {newer.number}; this one knows up to {len(STEPS)})"
+        remedy = "Run the newer version, or set another cache directory. Nothing was changed."
+        raise StoreUnusable(str(path.parent), why, remedy) from newer
+    except ERRORS as error:
+        trouble, word = diagnose(error)
+        if trouble not in {Trouble.BROKEN, Trouble.SUSPECT}:
+            log.error("ledger.unavailable", reason=word, detail=str(error))  # noqa: TRY400 - nothing more to say
+            return f"The ledger cannot be used: {error}."
+        return _replace(fs, path, str(error))
+    return ""
+
+
+def _replace(fs: FsOps, path: Path, detail: str) -> str:
+    """Take the newest good copy; a damaged ledger stays where it is until there is one to take."""
+    try:
+        if not copies(fs, path):
+            raise StoreUnusable(str(path.parent), f"its ledger is damaged ({detail}), and has no copy", BEGIN_AFRESH)
+        aside = set_aside(fs, path)
+        log.error("ledger.set_aside", file=str(aside) if aside else None, detail=detail)
+        restore(LEDGER, fs, path)
+    except ERRORS as error:
+        raise StoreUnusable(str(path.parent), f"its ledger is damaged ({detail}): {error}", BEGIN_AFRESH) from error
+    return _RESTORED

@@ -1,0 +1,182 @@
+"""The rows of the ledger as values, with the statements that read and write them; all of it blocks."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.sqlite_form import transaction
+
+PIN: Final = "INSERT INTO pins VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+EPOCH: Final = """INSERT INTO epochs VALUES (?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET number = max(number, excluded.number), at = excluded.at"""
+SCRUB: Final = "INSERT OR REPLACE INTO scrubs VALUES (?, ?)"
+FACTS: Final = """INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    published = coalesce(excluded.published, published), listed = coalesce(excluded.listed, listed),
+    deprecation = coalesce(excluded.deprecation, deprecation), origin = excluded.origin, noted = excluded.noted"""
+OWN: Final = "INSERT INTO owners VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+CLAIM: Final = "INSERT INTO claims VALUES (?, ?) ON CONFLICT DO NOTHING"
+PUT_TOKEN: Final = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105 - a statement
+LINK: Final = """INSERT INTO links VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET handed_out = max(handed_out, excluded.handed_out)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """How often an id was written to, and when last (wall time, seconds since the epoch)."""
+
+    number: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionFacts:
+    """What upstream said of a version, beside what lies in the package; None: not said."""
+
+    identity: PackageIdentity
+    published: str | None = None
+    """As upstream wrote it."""
+    listed: bool | None = None
+    deprecation: str | None = None
+    """JSON as upstream wrote it; "null" where upstream says that there is none."""
+    origin: str
+    """The kind of document that said it."""
+    noted: float
+    """Wall time, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The source that a version belongs to, with its SHA-512 (base64)."""
+
+    source: str
+    sha512: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """What lets a client in; the secret itself is not kept."""
+
+    name: str
+    hash: str
+    scopes: tuple[str, ...]
+    feeds: tuple[str, ...] = ()
+    """Those that it is good for; none means all."""
+    expires: float | None = None
+    created: float
+    """Both wall time, in seconds since the epoch."""
+
+
+def run(connection: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> int:
+    """Write; how many rows it changed."""
+    return connection.execute(statement, values).rowcount
+
+
+def run_all(connection: sqlite3.Connection, what: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+    """Write all of it or nothing."""
+    with transaction(connection):
+        for statement, values in what:
+            connection.execute(statement, values)
+
+
+def pin_of(connection: sqlite3.Connection, source: str, identity: PackageIdentity) -> str | None:
+    """The pinned SHA-512."""
+    where = "SELECT sha512 FROM pins WHERE source = ? AND id = ? AND version = ?"
+    row = connection.execute(where, (source, identity.id, identity.version)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def forget(connection: sqlite3.Connection, source: str, identity: PackageIdentity) -> None:
+    """Remove pin and facts of a version."""
+    with transaction(connection):
+        for table in ("pins", "facts"):
+            statement = f"DELETE FROM {table} WHERE source = ? AND id = ? AND version = ?"  # noqa: S608 - two names
+            connection.execute(statement, (source, identity.id, identity.version))
+
+
+def link_of(connection: sqlite3.Connection, source: str, token: str) -> tuple[str, str, float] | None:
+    """Kind, URL, and when it was last handed out."""
+    where = "SELECT kind, url, handed_out FROM links WHERE source = ? AND token = ?"
+    row = connection.execute(where, (source, token)).fetchone()
+    return None if row is None else (str(row[0]), str(row[1]), float(row[2]))
+
+
+def trim_links(connection: sqlite3.Connection, source: str, before: float, most: int) -> int:
+    """Remove links of a source that were last handed out ``before``, then the oldest beyond ``most``; how many."""
+    with transaction(connection):
+        old = run(connection, "DELETE FROM links WHERE source = ? AND handed_out < ?", (source, before))
+        beyond = """DELETE FROM links WHERE source = :source AND token IN (
+            SELECT token FROM links WHERE source = :source ORDER BY handed_out DESC LIMIT -1 OFFSET :most)"""
+        return old + connection.execute(beyond, {"source": source, "most": most}).rowcount
+
+
+def epochs(connection: sqlite3.Connection) -> dict[tuple[str, str], Epoch]:
+    """By source and id: every write that is known of."""
+    found = connection.execute("SELECT source, id, number, at FROM epochs")
+    return {(source, id): Epoch(number, at) for source, id, number, at in found}
+
+
+def scrub_of(connection: sqlite3.Connection, source: str) -> bytes | None:
+    """The position of a scrub."""
+    row = connection.execute("SELECT position FROM scrubs WHERE source = ?", (source,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def facts_values(source: str, facts: VersionFacts) -> tuple[Any, ...]:
+    """The values of ``FACTS``."""
+    identity = facts.identity
+    said = (facts.published, facts.listed, facts.deprecation, facts.origin, facts.noted)
+    return (source, identity.id, identity.version, *said)
+
+
+def facts_of(connection: sqlite3.Connection, source: str, id: str) -> tuple[VersionFacts, ...]:
+    """What is known of the versions of an id."""
+    columns = "version, published, listed, deprecation, origin, noted"
+    found = connection.execute(f"SELECT {columns} FROM facts WHERE source = ? AND id = ?", (source, id))  # noqa: S608
+    return tuple(
+        VersionFacts(
+            identity=PackageIdentity(id, version),
+            published=published,
+            listed=None if listed is None else bool(listed),
+            deprecation=deprecation,
+            origin=origin,
+            noted=noted,
+        )
+        for version, published, listed, deprecation, origin, noted in found
+    )
+
+
+def owners_of(connection: sqlite3.Connection, feed: str, id: str) -> dict[str, Owner]:
+    """By version."""
+    found = connection.execute("SELECT version, source, sha512 FROM owners WHERE feed = ? AND id = ?", (feed, id))
+    return {version: Owner(source, sha512) for version, source, sha512 in found}
+
+
+def claims(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
+    """(source, id) of each."""
+    return frozenset((source, id) for source, id in connection.execute("SELECT source, id FROM claims"))
+
+
+def token_values(token: Token) -> tuple[Any, ...]:
+    """The values of ``PUT_TOKEN``."""
+    lists = (" ".join(token.scopes), " ".join(token.feeds))
+    return (token.name, token.hash, *lists, token.expires, token.created)
+
+
+def tokens(connection: sqlite3.Connection) -> tuple[Token, ...]:
+    """All of them, by name."""
+    found = connection.execute("SELECT name, hash, scopes, feeds, expires, created FROM tokens ORDER BY name")
+    return tuple(
+        Token(
+            name=name,
+            hash=hash,
+            scopes=tuple(scopes.split()),
+            feeds=tuple(feeds.split()),
+            expires=expires,
+            created=created,
+        )
+        for name, hash, scopes, feeds, expires, created in found
+    )

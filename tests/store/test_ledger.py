@@ -1,0 +1,365 @@
+"""The ledger: what is noted is known at once and after a restart; damaged, newer, lost, locked."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from nugetproxy.errors import StoreUnusable
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.fs import FsOps
+from nugetproxy.store.ledger import form, links
+from nugetproxy.store.ledger.copies import KEPT, copies
+from nugetproxy.store.ledger.ledger import Epoch, Ledger, LedgerUnavailable, Owner, Token, VersionFacts, begin_afresh
+from tests.fakes.clock import FakeClock
+
+DAY = 86400.0
+ONE = PackageIdentity("acme", "1.0.0")
+TWO = PackageIdentity("acme", "2.0.0")
+DEPRECATION = '{"reasons":["Legacy"]}'
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+@pytest.fixture
+async def make(clock: FakeClock) -> AsyncIterator[Callable[[], Ledger]]:
+    made: list[Ledger] = []
+
+    def make() -> Ledger:
+        made.append(Ledger(clock=clock))
+        return made[-1]
+
+    yield make
+    for ledger in made:
+        await ledger.close()
+
+
+@pytest.fixture
+async def ledger(make: Callable[[], Ledger], tmp_path: Path) -> Ledger:
+    made = make()
+    await made.open(tmp_path, fresh=True)
+    return made
+
+
+async def again(ledger: Ledger, make: Callable[[], Ledger], path: Path) -> Ledger:
+    """The ledger as the next start finds it."""
+    await ledger.close()
+    made = make()
+    await made.open(path.parent)
+    return made
+
+
+async def with_copies(ledger: Ledger, clock: FakeClock, number: int) -> None:
+    """A pin a day with a copy of each day."""
+    for day in range(number):
+        ledger.pin("up", PackageIdentity("acme", f"{day}.0.0"), f"sha{day}")
+        await ledger.tidy()
+        clock.advance(DAY)
+
+
+# --- what is noted ---
+
+
+async def test_a_pin_stays_the_first_one(ledger: Ledger, make: Callable[[], Ledger], path: Path) -> None:
+    assert await ledger.pinned("up", ONE) is None
+    ledger.pin("up", ONE, "first")
+    ledger.pin("up", ONE, "at once")
+    assert await ledger.pinned("up", ONE) == "first"
+    assert await ledger.settle()
+    ledger.pin("up", ONE, "second")
+    ledger = await again(ledger, make, path)
+    assert await ledger.pinned("up", ONE) == "first"
+    assert await ledger.pinned("other", ONE) is None
+    assert await ledger.pinned("up", TWO) is None
+
+
+async def test_a_forgotten_version_is_one_never_seen(ledger: Ledger, clock: FakeClock) -> None:
+    for identity in (ONE, TWO):
+        ledger.pin("up", identity, "sha")
+        ledger.note_facts("up", [VersionFacts(identity=identity, listed=True, origin="search", noted=clock.now())])
+    await ledger.forget("up", ONE)
+    assert await ledger.pinned("up", ONE) is None
+    assert await ledger.pinned("up", TWO) == "sha"
+    assert [facts.identity for facts in await ledger.facts("up", "acme")] == [TWO]
+
+
+async def test_a_link_is_known_at_once_and_after_a_restart(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path
+) -> None:
+    ledger.links("up").hand_out("token", Kind.SEARCH, "https://x/s?q=1")
+    assert await ledger.links("up").find("token") == (Kind.SEARCH, "https://x/s?q=1")
+    ledger = await again(ledger, make, path)
+    assert await ledger.links("up").find("token") == (Kind.SEARCH, "https://x/s?q=1")
+    assert await ledger.links("up").find("another") is None
+
+
+async def test_a_link_of_one_source_is_none_of_another(ledger: Ledger) -> None:
+    ledger.links("up").hand_out("token", Kind.SEARCH, "https://x/")
+    await ledger.settle()
+    assert await ledger.links("other").find("token") is None
+
+
+async def test_links_go_when_nobody_was_handed_them_for_half_a_year(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock
+) -> None:
+    for token in ("old", "asked", "new"):
+        ledger.links("up").hand_out(token, Kind.SEARCH, f"https://x/{token}")
+    for _ in range(6):
+        clock.advance(31 * DAY)
+        ledger.links("up").hand_out("new", Kind.SEARCH, "https://x/new")
+        assert await ledger.links("up").find("asked")
+        await ledger.tidy()
+    ledger = await again(ledger, make, path)
+    found = {token for token in ("old", "asked", "new") if await ledger.links("up").find(token)}
+    assert found == {"asked", "new"}
+
+
+async def test_a_source_keeps_its_newest_links(
+    ledger: Ledger, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(links, "MOST", 3)
+    for number in range(5):
+        clock.advance(1)
+        ledger.links("up").hand_out(f"t{number}", Kind.SEARCH, "https://x/")
+    ledger.links("other").hand_out("t0", Kind.SEARCH, "https://x/")
+    await ledger.tidy()
+    assert [n for n in range(5) if await ledger.links("up").find(f"t{n}")] == [2, 3, 4]
+    assert await ledger.links("other").find("t0")
+
+
+async def test_a_write_is_known_to_the_next_start(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock
+) -> None:
+    ledger.raise_epoch("up", "acme")
+    clock.advance(5)
+    assert ledger.raise_epoch("up", "acme") == Epoch(2, clock.now())
+    ledger.raise_epoch("other", "")
+    ledger = await again(ledger, make, path)
+    assert ledger.epochs("up") == {"acme": Epoch(2, clock.now())}
+    assert ledger.epochs("other") == {"": Epoch(1, clock.now())}
+
+
+async def test_a_later_document_adds_to_the_facts_of_a_version(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path
+) -> None:
+    said = {"published": "2026-01-02T03:04:05Z", "listed": False}
+    ledger.note_facts("up", [VersionFacts(identity=ONE, origin="registration", noted=1.0, **said)])
+    ledger.note_facts("up", [VersionFacts(identity=ONE, deprecation=DEPRECATION, origin="search", noted=2.0)])
+    ledger = await again(ledger, make, path)
+    expected = VersionFacts(identity=ONE, deprecation=DEPRECATION, origin="search", noted=2.0, **said)
+    assert await ledger.facts("up", "acme") == (expected,)
+    assert await ledger.facts("other", "acme") == ()
+
+
+async def test_owners_claims_tokens_and_positions(ledger: Ledger, make: Callable[[], Ledger], path: Path) -> None:
+    ledger.own("all", ONE, Owner("up", "sha"))
+    ledger.own("all", ONE, Owner("thief", "other"))
+    ledger.claim("up", "acme")
+    ledger.claim("up", "gone")
+    await ledger.disclaim("up", "gone")
+    token = Token(name="ci", hash="h", scopes=("read", "push"), feeds=("all",), expires=9.0, created=1.0)
+    await ledger.put_token(token)
+    await ledger.put_token(Token(name="other", hash="h", scopes=("read",), created=1.0))
+    assert await ledger.remove_token("other") is True
+    assert await ledger.remove_token("other") is False
+    ledger.note_scrub("up", b"[1]")
+    assert await ledger.scrub("up") == b"[1]"
+    ledger = await again(ledger, make, path)
+    assert await ledger.owners("all", "acme") == {"1.0.0": Owner("up", "sha")}
+    assert await ledger.claims() == {("up", "acme")}
+    assert await ledger.tokens() == (token,)
+    assert await ledger.scrub("up") == b"[1]"
+    assert await ledger.scrub("other") is None
+
+
+async def test_it_is_private(ledger: Ledger, path: Path) -> None:
+    await ledger.tidy()
+    for file in (path, *copies(FsOps(), path)):
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+# --- steps ---
+
+
+async def test_steps_go_forward_and_a_failed_one_leaves_nothing(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.pin("up", ONE, "sha")
+    await ledger.close()
+    bad = (*form.STEPS, ("CREATE TABLE more (x)", "CREATE TABLE pins (x)"))
+    with monkeypatch.context() as patch:
+        patch.setattr(form, "STEPS", bad)
+        with pytest.raises(StoreUnusable):
+            await make().open(path.parent)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (len(form.STEPS),)
+        assert not connection.execute("SELECT * FROM sqlite_master WHERE name = 'more'").fetchall()
+    connection.close()
+    monkeypatch.setattr(form, "STEPS", (*form.STEPS, ("CREATE TABLE more (x)",)))
+    ledger = make()
+    await ledger.open(path.parent)
+    assert await ledger.pinned("up", ONE) == "sha"
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (len(form.STEPS),)
+    connection.close()
+
+
+async def test_the_ledger_of_a_newer_version_is_refused_and_left_alone(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock
+) -> None:
+    await with_copies(ledger, clock, 1)
+    await ledger.close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    with pytest.raises(StoreUnusable, match="newer nugetproxy"):
+        await make().open(path.parent)
+    assert not list(path.parent.glob("*.corrupt-*"))
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (999,)
+    connection.close()
+
+
+# --- copies, damage ---
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(b"\x5a" * path.stat().st_size)
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def scrambled(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:4096] + b"\xa5" * (path.stat().st_size - 4096))
+
+
+def without_pins(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("DROP TABLE pins")
+    connection.close()
+
+
+def foreign(path: Path) -> None:
+    path.unlink()
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE pins (x)")
+    connection.close()
+
+
+def gone(path: Path) -> None:
+    path.unlink()
+
+
+DAMAGES = [garbage, empty, half, scrambled, without_pins, foreign, gone]
+every_damage = pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+
+
+@every_damage
+async def test_a_damaged_ledger_is_replaced_by_its_newest_good_copy(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock, damage: Callable[[Path], None]
+) -> None:
+    await with_copies(ledger, clock, 3)
+    await ledger.close()
+    damage(path)
+    garbage(copies(FsOps(), path)[-1])
+    ledger = make()
+    await ledger.open(path.parent)
+    assert "copy was taken" in ledger.problem
+    assert [await ledger.pinned("up", PackageIdentity("acme", f"{day}.0.0")) for day in range(3)] == [
+        "sha0",
+        "sha1",
+        None,
+    ]
+    assert len(list(path.parent.glob("*.corrupt-*"))) == (0 if damage is gone else 1)
+
+
+@every_damage
+async def test_without_a_good_copy_the_start_is_refused(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path, damage: Callable[[Path], None]
+) -> None:
+    ledger.pin("up", ONE, "sha")
+    await ledger.close()
+    damage(path)
+    for _ in range(2):
+        with pytest.raises(StoreUnusable, match="nugetproxy ledger begin-afresh"):
+            await make().open(path.parent)
+    begin_afresh(FsOps(), path.parent)
+    ledger = make()
+    await ledger.open(path.parent)
+    assert await ledger.pinned("up", ONE) is None
+    assert ledger.problem == ""
+
+
+async def test_copies_are_made_daily_and_seven_are_kept(ledger: Ledger, path: Path, clock: FakeClock) -> None:
+    await with_copies(ledger, clock, KEPT + 3)
+    kept = copies(FsOps(), path)
+    assert len(kept) == KEPT
+    await ledger.tidy()
+    clock.advance(-DAY / 2)
+    os.utime(copies(FsOps(), path)[-1], (clock.now(), clock.now()))
+    clock.advance(DAY / 2)
+    before = copies(FsOps(), path)
+    await ledger.tidy()
+    assert copies(FsOps(), path) == before
+
+
+async def test_damage_while_running_is_replaced_and_told(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock
+) -> None:
+    await with_copies(ledger, clock, 1)
+    ledger.pin("up", ONE, "later")
+    gone(path)
+    await ledger.settle()
+    assert "copy was taken" in ledger.problem
+    ledger.pin("up", TWO, "after")
+    assert await ledger.settle()
+    assert await ledger.pinned("up", PackageIdentity("acme", "0.0.0")) == "sha0"
+    ledger = await again(ledger, make, path)
+    assert await ledger.pinned("up", ONE) == "later"
+    assert await ledger.pinned("up", TWO) == "after"
+
+
+async def test_damage_while_running_without_a_copy_is_told_and_makes_no_new_ledger(ledger: Ledger, path: Path) -> None:
+    gone(path)
+    ledger.pin("up", ONE, "sha")
+    assert not await ledger.settle()
+    assert await ledger.pinned("up", ONE) == "sha"
+    assert "begin-afresh" in ledger.problem
+    with pytest.raises(LedgerUnavailable):
+        await ledger.pinned("up", TWO)
+    assert not path.exists()
+
+
+async def test_a_locked_ledger_is_written_later(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ledger.close()
+    monkeypatch.setattr("nugetproxy.store.sqlite_form.LOCK_SECONDS", 0.05)
+    ledger = make()
+    await ledger.open(path.parent)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ledger.pin("up", ONE, "sha")
+    assert not await ledger.settle()
+    assert await ledger.pinned("up", ONE) == "sha"
+    other.execute("ROLLBACK")
+    other.close()
+    await ledger.tidy()
+    ledger = await again(ledger, make, path)
+    assert await ledger.pinned("up", ONE) == "sha"
+    assert ledger.problem == ""
