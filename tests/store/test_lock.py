@@ -72,7 +72,7 @@ def test_a_directory_of_someone_else_is_refused(tmp_path: Path, monkeypatch: pyt
 
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("")
-    with pytest.raises(StoreUnusable, match="it is a file, not a directory. Move the file away"):
+    with pytest.raises(StoreUnusable, match="it is a file, not a directory"):
         DirectoryLock(tmp_path / "cache").acquire()
 
 
