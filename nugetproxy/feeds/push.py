@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from nugetproxy.engine.cache import Cache
 from nugetproxy.errors import MethodNotAllowed, NotFound, Reason, TooLarge, WriteRefused, upstream_failure
 from nugetproxy.nuget.nuspec import parse_nuspec
 from nugetproxy.nuget.operations import Leave, Operation, allowed_methods, operation
-from nugetproxy.nuget.package import InvalidPackage, read_entry, root_entry
+from nugetproxy.nuget.package import InvalidPackage, open_archive, read_entry, root_entry
 from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.upstream.answers import Sent
@@ -39,6 +38,9 @@ FORWARDED = (
 """The request headers that a write takes along; everything else stays here."""
 
 MAX_NUSPEC = 4 * 2**20
+_PART_HEADERS = 64 * 1024
+"""Bytes within which the headers of a part end and its package begins."""
+_ZIP = b"PK\x03\x04"
 
 _WORDS: Mapping[Leave, str] = {Leave.PUSH: "Pushing", Leave.DELETE: "Deleting, unlisting or relisting"}
 
@@ -194,11 +196,12 @@ def _known(method: str, route: Route) -> Operation:
 def _pushed_id(copy: BufferedRandom) -> str:
     """The lower-case id of the package in a multipart body; empty when it cannot be told.
 
-    A zip file is read from its end, so the multipart headers before it do no harm, nor does the boundary after it.
+    The package begins behind the multipart headers; the boundary after it does no harm.
     """
     try:
-        with zipfile.ZipFile(copy) as archive:
-            nuspec = read_entry(archive, root_entry(archive, ".nuspec"), MAX_NUSPEC)
+        copy.seek(0)
+        archive = open_archive(copy, max(0, copy.read(_PART_HEADERS).find(_ZIP)))
+        nuspec = read_entry(archive, root_entry(archive, ".nuspec"), MAX_NUSPEC)
         return parse_nuspec(nuspec).identity.id
-    except (InvalidPackage, zipfile.BadZipFile, NotImplementedError, EOFError, OSError):
+    except (InvalidPackage, OSError):
         return ""

@@ -83,14 +83,15 @@ class Nuspec:
         return _is_semver2(self.version) or any(map(_has_semver2_bound, ranges))
 
 
-def inspect_package(file: BinaryIO, expected: PackageIdentity | None) -> Nuspec:
+def inspect_package(file: BinaryIO, expected: PackageIdentity | None, *, checksum: bool = True) -> Nuspec:
     """Check a whole .nupkg, read its nuspec. Blocking; ``file`` must be seekable, and is left open anywhere.
 
-    Only the central directory and the nuspec are read, both bounded. With ``expected`` None any identity will do.
-    Raises InvalidPackage: ZIP if it is no sound package, IDENTITY if it is another one; OSError if the disk fails.
+    Only the central directory and the nuspec are read, both bounded. With ``expected`` None any identity will do, with
+    ``checksum`` False any checksum of the nuspec, as NuGet does. Raises InvalidPackage: ZIP if it is no sound package,
+    IDENTITY if it is another one; OSError if the disk fails.
     """
-    with open_archive(file) as archive:
-        nuspec = parse_nuspec(read_entry(archive, root_entry(archive, ".nuspec"), MAX_NUSPEC))
+    archive = open_archive(file)
+    nuspec = parse_nuspec(read_entry(archive, root_entry(archive, ".nuspec"), MAX_NUSPEC, checksum=checksum))
     if expected is not None and nuspec.identity != expected:
         raise InvalidPackage(Reason.IDENTITY, f"it holds {nuspec.identity} instead of {expected}")
     return nuspec
@@ -131,8 +132,8 @@ def parse_nuspec(xml: bytes) -> Nuspec:
 
 def _metadata(xml: bytes) -> Element:
     try:
-        # Entities are refused (a bomb, or a file of ours); an unused DOCTYPE is harmless, so it is let pass.
-        root: Element = fromstring(xml)
+        # Entities could be a bomb, or a file of ours; NuGet refuses every DOCTYPE, too.
+        root: Element = fromstring(xml, forbid_dtd=True)
     except (ParseError, DefusedXmlException, ValueError, LookupError) as error:
         raise InvalidPackage(Reason.ZIP, f"its nuspec is not readable XML ({error})") from error
     found = _children(root, "metadata")

@@ -162,9 +162,9 @@ def test_a_nuspec_in_any_namespace(namespace: str) -> None:
     assert parse_nuspec(make_nuspec("a", "1", namespace=namespace).encode()).id == "a"
 
 
-def test_an_idle_doctype_is_let_pass() -> None:
+def test_an_idle_doctype_is_refused_as_nuget_refuses_it() -> None:
     assert (
-        inspect(make_nupkg("Acme.A", "1.0.0", nuspec="<!DOCTYPE package>" + NUSPEC.partition("?>\n")[2])).id == "Acme.A"
+        refusal(make_nupkg("Acme.A", "1.0.0", nuspec="<!DOCTYPE package>" + NUSPEC.partition("?>\n")[2])) is Reason.ZIP
     )
 
 
@@ -240,10 +240,6 @@ def _entries(numbers: list[int]) -> None:
     numbers[0] = numbers[1] = numbers[1] + 1
 
 
-def _size(numbers: list[int]) -> None:
-    numbers[2] -= 1
-
-
 def _start(numbers: list[int]) -> None:
     numbers[3] += 1
 
@@ -252,10 +248,10 @@ def _huge(numbers: list[int]) -> None:
     numbers[0] = numbers[1] = 2**64 - 1
 
 
-@pytest.mark.parametrize("saturate", [True, False])
-@pytest.mark.parametrize("lie", [_entries, _size, _start, _huge])
-def test_a_64_bit_end_record_that_lies_is_refused(lie: Callable[[list[int]], None], saturate: bool) -> None:
-    assert refusal(with_zip64_end(GOOD, saturate=saturate, lie=lie)) is Reason.ZIP
+@pytest.mark.parametrize("lie", [_entries, _start, _huge])
+def test_a_64_bit_end_record_that_lies_is_refused_where_it_counts(lie: Callable[[list[int]], None]) -> None:
+    assert refusal(with_zip64_end(GOOD, lie=lie)) is Reason.ZIP
+    assert inspect(with_zip64_end(GOOD, saturate=False, lie=lie)).id == "Acme.A"
 
 
 def test_a_64_bit_end_record_elsewhere_is_refused() -> None:
@@ -282,15 +278,13 @@ def test_no_cut_goes_unnoticed(length: int) -> None:
         b"PK\x03\x04",
         b"<html>please log in</html>",
         b"PK\x05\x06" + bytes(18),
-        GOOD + b"x",
-        GOOD + GOOD,
         b"x" + GOOD,
         b"PK\x03\x04" + GOOD,
         GOOD[:200] + b"xx" + GOOD[200:],
         GOOD.replace(b"PK\x01\x02", b"PK\x01\x09"),
         GOOD[:-22] + GOOD[-22:].replace(b"PK\x05\x06\x00\x00", b"PK\x05\x06\x01\x00"),
     ],
-    ids=["empty", "4 bytes", "html", "empty zip", "1 more", "twice", "1 before", "4 before", "2 within", "dir", "disk"],
+    ids=["empty", "4 bytes", "html", "empty zip", "1 before", "4 before", "2 within", "dir", "disk"],
 )
 def test_what_is_no_whole_archive_is_refused(body: bytes) -> None:
     assert refusal(body) is Reason.ZIP
@@ -360,10 +354,6 @@ def patched(nupkg: bytes, offset: int, form: str, *values: int) -> bytes:
     return bytes(header)
 
 
-def test_an_encrypted_nuspec_is_refused() -> None:
-    assert refusal(patched(zipped(("a.nuspec", NUSPEC)), 8, "<H", 1)) is Reason.ZIP
-
-
 @pytest.mark.parametrize(
     ("offset", "form", "value"),
     [
@@ -372,21 +362,12 @@ def test_an_encrypted_nuspec_is_refused() -> None:
         (42, "<L", 0xFFFFFFFF),  # promises a 64-bit field that is not there
         (20, "<L", 2**31),  # longer than the file
         (24, "<L", 1),  # content longer than stated
-        (24, "<L", 5000),  # content shorter than stated
         (16, "<L", 0),  # other CRC
-        (6, "<H", 99),  # needs a later version of the format
-        (10, "<H", 9),  # deflate64
-        (8, "<H", 0x20),  # patched data
         (28, "<H", 0xFFFF),  # name runs out of the directory
     ],
 )
 def test_a_lying_header_is_refused(offset: int, form: str, value: int) -> None:
     assert refusal(patched(zipped(("a.nuspec", NUSPEC)), offset, form, value)) is Reason.ZIP
-
-
-def test_a_name_that_is_not_utf8_is_refused() -> None:
-    nupkg = zipped(("é.nuspec", NUSPEC)).replace("é".encode(), b"\xff\xff")
-    assert refusal(nupkg) is Reason.ZIP
 
 
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1])

@@ -120,7 +120,7 @@ async def test_abandon_after_commit_changes_nothing(folder: PackageFolder) -> No
     ("nupkg", "reason"),
     [
         (NUPKG[:-1], Reason.ZIP),
-        (NUPKG + b"x", Reason.ZIP),
+        (NUPKG + bytes(70_000), Reason.ZIP),
         (b"", Reason.ZIP),
         (b"<html>log in</html>", Reason.ZIP),
         (make_nupkg("Newtonsoft.Json", "13.0.2"), Reason.IDENTITY),

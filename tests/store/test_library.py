@@ -374,6 +374,18 @@ class TestBadFiles:
         assert await versions(library, "acme.good") == ["1.0.0"]
         assert library.complete
 
+    @pytest.mark.parametrize("tail", [b"\n", bytes(10)])
+    async def test_what_is_listed_of_an_odd_archive_is_served(self, library: Library, root: Path, tail: bytes) -> None:
+        flags = NUPKG.rfind(b"PK\x01\x02") + 8
+        odd = bytearray(NUPKG + tail)
+        odd[flags] |= 1  # the encrypted flag of an entry that nobody asks for
+        put(root, "Acme.A.1.0.0.nupkg", bytes(odd))
+        await library.look()
+
+        assert await versions(library, "acme.a") == ["1.0.0"]
+        assert await content(library, A1) == bytes(odd)
+        assert await versions(library, "acme.a") == ["1.0.0"]
+
     async def test_a_package_damaged_inside_is_never_served(self, library: Library, root: Path) -> None:
         damaged = bytearray(NUPKG)
         with zipfile.ZipFile(put(root, "Acme.A.1.0.0.nupkg", NUPKG)) as archive:
