@@ -381,6 +381,10 @@ WRONG = {
         f'[upstreams.a]\nurl = "{FEED}"\ncredential_origins = ["https://x/y"]',
         "upstreams.a.credential_origins: an origin is scheme and host only",
     ),
+    "credentials to lend, but none": (
+        f'[upstreams.a]\nurl = "{FEED}"\npush_credentials = "proxy"',
+        'upstreams.a.push_credentials: "proxy" has no effect without credentials',
+    ),
     "credentials for nothing": (
         f'[upstreams.a]\nurl = "{FEED}"\ncredential_origins = ["https://x"]',
         "upstreams.a.credential_origins: has no effect without credentials",
@@ -584,6 +588,33 @@ def test_credentials_are_not_lent_to_a_network_by_accident(tmp_path: Path) -> No
     assert from_text(CREDENTIALS, tmp_path, {"P": "p"}, listen="127.0.0.1:1").upstreams["a"].has_credentials
 
 
+def test_credentials_for_pushes_are_not_lent_to_a_network(tmp_path: Path) -> None:
+    lent = f'{CREDENTIALS}push_credentials = "proxy"\n[server]\nallow_anonymous = true\n'
+    (line,) = problems_of(lent, tmp_path, {"P": "p"}, listen="0.0.0.0:1")
+    assert line.startswith(
+        "server.listen: 0.0.0.0:1 would let everybody who reaches it push to a with your credentials"
+    )
+    assert from_text(lent, tmp_path, {"P": "p"}, listen="127.0.0.1:1").upstreams["a"].lends_credentials
+    unused = (
+        f'{CREDENTIALS}push_credentials = "proxy"\npush = false\ndelete = false\n[server]\nallow_anonymous = true\n'
+    )
+    assert not from_text(unused, tmp_path, {"P": "p"}, listen="0.0.0.0:1").upstreams["a"].lends_credentials
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("", True),
+        ('push_credentials = "client"\n', False),
+        ("push = false\ndelete = false\n", False),
+        ("offline = true\n", False),
+    ],
+)
+def test_who_relied_on_lent_credentials_is_told_that_they_are_not(more: str, told: bool, tmp_path: Path) -> None:
+    found = warnings(from_text(CREDENTIALS + more, tmp_path, {"P": "p"}))
+    assert [line.partition(":")[0] for line in found] == ["upstreams.a.push_credentials"] * told
+
+
 def test_two_kinds_of_credentials_contradict_each_other(tmp_path: Path) -> None:
     text = f'{CREDENTIALS}headers = {{ authorization = "env:P" }}\n'
     assert "contradicts username and password" in problems_of(text, tmp_path, {"P": "p"})[0]
@@ -599,6 +630,11 @@ def test_two_kinds_of_credentials_contradict_each_other(tmp_path: Path) -> None:
         ('[server]\npublic_url = "https://nuget.example.com"', "0.0.0.0:1", None),
         ('[server]\npublic_url = "https://nuget.example.com"', None, None),
         (f'{CREDENTIALS}[server]\npublic_url = "https://nuget.example.com"', None, "let the front proxy ask"),
+        (
+            f'{CREDENTIALS}push_credentials = "proxy"\n[server]\npublic_url = "https://x"\nallow_anonymous = true',
+            None,
+            "everybody who gets through to https://x pushes with your credentials",
+        ),
     ],
 )
 def test_what_works_but_should_be_known_is_a_warning(

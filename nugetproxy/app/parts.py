@@ -111,7 +111,11 @@ def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[
         held_only=upstream.offline_versions == "held",
     )
     settings = PushSettings(
-        push=upstream.push, delete=upstream.delete, offline=upstream.offline, max_bytes=config.limits.push
+        push=upstream.push,
+        delete=upstream.delete,
+        offline=upstream.offline,
+        max_bytes=config.limits.push,
+        lends_credentials=upstream.lends_credentials,
     )
     push = Push(client, cache, feed.services, settings=settings, spool=root / "staging", on_symbols=on_symbols)
     return Remote(feed, push)
@@ -161,6 +165,8 @@ def _settings(name: str, upstream: Upstream, config: Config) -> UpstreamSettings
         name=name,
         index_url=upstream.url,
         headers=upstream.request_headers(),
+        public_headers=upstream.public_headers,
+        secrets=upstream.secret_values(),
         hosts=frozenset(upstream.hosts),
         credential_origins=frozenset(upstream.credential_origins),
         internal=upstream.internal,

@@ -23,6 +23,13 @@ def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> t
             f"{', '.join(credentialed)} with your credentials; listen on 127.0.0.1 behind a front proxy that asks who "
             "they are, or set server.allow_anonymous = true if everybody there may read it"
         )
+    lent = [name for name, upstream in config.upstreams.items() if upstream.lends_credentials]
+    if lent and not server.listen.is_loopback:
+        found.append(
+            f"server.listen: {server.listen} would let everybody who reaches it push to {', '.join(lent)} with your "
+            'credentials (push_credentials = "proxy"); listen on 127.0.0.1 behind a front that asks who they are, '
+            'or leave push_credentials = "client", so that every client shows its own key'
+        )
     return (*found, *(line for name, upstream in config.upstreams.items() for line in _folder(name, upstream, config)))
 
 
@@ -38,6 +45,8 @@ def _folder(name: str, upstream: Upstream, config: Config) -> Iterator[str]:
     for key in NOT_FOR_FOLDERS:
         if getattr(upstream, key):
             yield f"{table}.{key}: has no effect on a folder of packages"
+    if upstream.push_credentials == "proxy":
+        yield f"{table}.push_credentials: has no effect on a folder of packages"
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
         yield f"{table}.url: {folder} is not a folder that can be read"
     elif config.cache.path.resolve().is_relative_to(folder.resolve()):
@@ -63,6 +72,8 @@ def _upstream(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Iter
         yield line("headers.Authorization", "contradicts username and password; leave one of them out")
     if upstream.credential_origins and not upstream.has_credentials:
         yield line("credential_origins", "has no effect without credentials")
+    if upstream.push_credentials == "proxy" and not upstream.has_credentials:
+        yield line("push_credentials", '"proxy" has no effect without credentials')
     if upstream.breaker_max < upstream.breaker_open:
         yield line("breaker_max", "must not be shorter than breaker_open")
     if upstream.ca_file and (why := _bad_certificates(upstream.ca_file)):
@@ -93,6 +104,13 @@ def warnings(config: Config) -> tuple[str, ...]:
         for key, url in (*(("symbols.urls", url) for url in config.symbols.urls), ("tools.url", config.tools.url))
         if url.startswith("http://") and not _is_loopback(url)
     ]
+    found += [
+        f"{dotted(('upstreams', name))}.push_credentials: is not set; pushes and deletes do not carry your credentials "
+        'for this feed, as they did in earlier versions, but the key that the client sends; set it to "client" if that '
+        'is right, or to "proxy" to lend yours to everybody who can reach this proxy'
+        for name, upstream in config.upstreams.items()
+        if upstream.has_credentials and upstream.takes_writes and "push_credentials" not in upstream.model_fields_set
+    ]
     if not server.listen.is_loopback:
         if not server.public_url.startswith("https://"):
             found.append(
@@ -105,6 +123,13 @@ def warnings(config: Config) -> tuple[str, ...]:
             "credentials; let the front proxy ask who they are (server.allow_anonymous = true silences this)"
             for name, upstream in config.upstreams.items()
             if upstream.has_credentials
+        ]
+    if server.listen.is_loopback and server.public_url:
+        found += [
+            f"{dotted(('upstreams', name))}.push_credentials: everybody who gets through to {server.public_url} pushes "
+            "with your credentials; let the front proxy ask who they are"
+            for name, upstream in config.upstreams.items()
+            if upstream.lends_credentials
         ]
     return tuple(found)
 

@@ -136,6 +136,7 @@ class Upstream(Section):
     offline_versions: Literal["held", "known"] = "held"
     push: bool = True
     delete: bool = True
+    push_credentials: Literal["client", "proxy"] = "client"
     tries: int = Field(default=3, ge=1, le=10)
     connect_timeout: Wait = 2.0
     read_timeout: Wait = 30.0
@@ -170,6 +171,21 @@ class Upstream(Section):
         return own + tuple(
             (f"headers.{name}", value) for name, value in self.headers.items() if isinstance(value, Secret)
         )
+
+    @property
+    def takes_writes(self) -> bool:
+        """Whether anything can be pushed to it or deleted from it."""
+        return (self.push or self.delete) and not self.offline and self.folder is None
+
+    @property
+    def lends_credentials(self) -> bool:
+        """Whether writes are made with the configured credentials instead of the client's."""
+        return self.push_credentials == "proxy" and self.takes_writes
+
+    @property
+    def public_headers(self) -> frozenset[str]:
+        """Names (lower case) of the configured headers that hold no secret."""
+        return frozenset(name.lower() for name, value in self.headers.items() if not isinstance(value, Secret))
 
     def request_headers(self) -> dict[str, str]:
         """The configured headers with every secret filled in; Basic credentials as ``Authorization``.

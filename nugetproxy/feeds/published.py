@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Protocol
 
 from nugetproxy.errors import WriteRefused
@@ -10,6 +10,9 @@ from nugetproxy.feeds.reply import Reply, View
 from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.upstream.breaker import BreakerState
+
+Named = Callable[[str, str], None]
+"""Is told an id (lower case) with a normalised version."""
 
 
 class ReadSide(Protocol):
@@ -39,9 +42,16 @@ class WriteSide(Protocol):
         """The URL that a write goes to, before its body is read; raises ProxyError where it is not taken."""
 
     async def send(
-        self, method: str, route: Route, url: str, headers: Mapping[str, str], body: AsyncIterator[bytes] | None
+        self,
+        method: str,
+        route: Route,
+        url: str,
+        headers: Mapping[str, str],
+        body: AsyncIterator[bytes] | None,
+        *,
+        named: Named,
     ) -> Sent:
-        """What was answered to it; raises UpstreamFailure."""
+        """What was answered to it; ``named`` is told which package the body is. Raises UpstreamFailure."""
 
 
 class NoWrites:
@@ -56,7 +66,14 @@ class NoWrites:
         raise WriteRefused(method, self._why)
 
     async def send(
-        self, method: str, _route: Route, _url: str, _headers: Mapping[str, str], _body: AsyncIterator[bytes] | None
+        self,
+        method: str,
+        _route: Route,
+        _url: str,
+        _headers: Mapping[str, str],
+        _body: AsyncIterator[bytes] | None,
+        *,
+        named: Named,
     ) -> Sent:
         """Raises WriteRefused, always."""
         raise WriteRefused(method, self._why)

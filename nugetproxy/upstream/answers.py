@@ -57,3 +57,5 @@ class Sent:
     headers: CIMultiDictProxy[str] = field(repr=False)
     body: bytes = b""
     """At most 64 KiB of it; any content coding removed."""
+    moved: str = ""
+    """Where it is to be sent instead, by whoever still has the body; empty unless that was all that was said."""

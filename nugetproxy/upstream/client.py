@@ -29,7 +29,7 @@ from nugetproxy.upstream.sessions import Lane
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.urls import UrlDenied, origin_of, parse_url
 from nugetproxy.upstream.wire import Request, Wire
-from nugetproxy.upstream.writes import send_once
+from nugetproxy.upstream.writes import Rewind, Write, send_once
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 OFF_LOOP = 64 * 1024
@@ -137,13 +137,20 @@ class UpstreamClient:
         headers: CIMultiDict[str],
         body: AsyncIterator[bytes] | None,
         timeout: float,
+        rewind: Rewind | None = None,
+        credentials: bool = False,
     ) -> AbstractAsyncContextManager[Sent]:
-        """A write, sent once: the answer whatever its status, at most ``timeout`` seconds after the start.
+        """A write, carried out once: the answer whatever its status, at most ``timeout`` seconds after the start.
 
-        A redirect is refused. ``headers`` go out as given, besides those that belong to a connection. Raises
-        OutcomeUnknown if upstream was lost after something had been sent; what ``body`` raises passes through.
+        ``headers`` go out as given, besides those that belong to a connection; the configured credentials only with
+        ``credentials``. A redirect to an origin that may have credentials is followed if there is no body or
+        ``rewind`` makes ``body`` begin again; else ``moved`` of the answer says where it leads. Raises OutcomeUnknown
+        if upstream was lost after something had been sent; what ``body`` raises passes through.
         """
-        return send_once(self._wire, self.name, method, url, headers=headers, body=body, seconds=timeout)
+        write = Write(
+            upstream=self.name, method=method, headers=headers, body=body, rewind=rewind, credentials=credentials
+        )
+        return send_once(self._wire, url, write, timeout)
 
     def report_invalid(self, url: str) -> None:
         """Count a 200 whose content was refused (say a login page) as a failure of that URL's origin."""

@@ -18,6 +18,10 @@ class UpstreamSettings:
     """The service index, absolute http or https URL without userinfo."""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """Ready-made credential headers; sent to the index's origin or ``credential_origins``, nowhere else."""
+    public_headers: frozenset[str] = frozenset()
+    """Names (lower case) of those ``headers`` that are no credentials: they go along with writes, too."""
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    """What ``headers`` hold of secrets, each as it is and as it is sent; never to be seen in an answer."""
     hosts: frozenset[str] = frozenset()
     """Further host names (lower case) that may resolve to any address, private ones too."""
     credential_origins: frozenset[str] = frozenset()

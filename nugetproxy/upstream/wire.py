@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
@@ -18,12 +18,14 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.addresses import Reach, is_literal
 from nugetproxy.upstream.breakers import Breakers
 from nugetproxy.upstream.failures import ConnectionDropped, Failures, Trip, UnaskedBytes
+from nugetproxy.upstream.hiding import Hiding
 from nugetproxy.upstream.outgoing import Outgoing
 from nugetproxy.upstream.resolver import GuardedResolver, ThreadResolver
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.retry import parse_retry_after
 from nugetproxy.upstream.sessions import Lane, close_session, open_session, request_timeout, tls_context
 from nugetproxy.upstream.settings import UpstreamSettings
+from nugetproxy.upstream.slots import Slot, Slots
 from nugetproxy.upstream.urls import UrlDenied, host_of, next_hop, origin_of, parse_url
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -41,6 +43,8 @@ class Request:
     lane: Lane
     method: str
     headers: Mapping[str, str]
+    credentials: bool = True
+    """Whether the configured credentials go along."""
 
 
 class Wire:
@@ -62,7 +66,8 @@ class Wire:
         self._credentialed = {origin_of(parse_url(text)) for text in settings.credential_origins}
         self._credentialed.add(origin_of(self._index))
         self._sessions: dict[Lane, aiohttp.ClientSession] = {}
-        self._slots = {lane: asyncio.Semaphore(settings.connections) for lane in Lane}
+        self._slots = {lane: Slots(settings.connections) for lane in Lane}
+        self.hiding = Hiding(settings.secrets)
         self._closed = False
 
     def url(self, text: str) -> URL:
@@ -101,7 +106,9 @@ class Wire:
     ) -> AsyncIterator[Response]:
         """The response to a write, sent once; ``trip`` shows how far it got, also after a failure."""
         self._check_online()
-        async with self._slot(request.lane, seconds):
+        async with self._slot(request.lane, seconds) as slot:
+            if body is not None:
+                body.fly(slot)
             deadline = asyncio.get_running_loop().time() + seconds
             origin = self._vet(url, redirected=False)
             with self.breakers.admit(origin) as ticket:
@@ -120,6 +127,21 @@ class Wire:
                 finally:
                     response.close()
 
+    def moved(self, response: Response, trail: tuple[URL, ...]) -> URL:
+        """Where a redirect of a write leads: keys go with it, so only to an origin that may have them.
+
+        ``trail`` are the URLs that it was sent to so far. Raises UpstreamFailure (REDIRECT_DENIED).
+        """
+        try:
+            target = next_hop(trail[-1], response.headers.get("Location"), frozenset(map(str, trail)))
+        except UrlDenied as denied:
+            raise response.refuse(Reason.REDIRECT_DENIED, denied.why) from denied
+        origin = origin_of(target)
+        if origin not in self._credentialed and origin != origin_of(trail[-1]):
+            detail = f"a write was redirected to {origin}, which is not one of credential_origins"
+            raise response.refuse(Reason.REDIRECT_DENIED, detail)
+        return target
+
     def _check_online(self) -> None:
         if self._settings.offline:
             raise self.failures.make(Reason.OFFLINE, "it is configured offline and is never asked")
@@ -134,20 +156,17 @@ class Wire:
         await self._resolver.close()
 
     @asynccontextmanager
-    async def _slot(self, lane: Lane, seconds: float) -> AsyncIterator[None]:
-        slots = self._slots[lane]
-        try:
-            # Packages may queue for longer: a restore asks for hundreds at once, over a slow line.
-            async with asyncio.timeout(SLOT_WAIT if lane is Lane.PACKAGES else seconds):
-                await slots.acquire()
-        except TimeoutError as error:
-            raise self.failures.make(
-                Reason.CONNECT_TIMEOUT, f"all {self._settings.connections} connections for {lane} were busy"
-            ) from error
-        try:
-            yield
-        finally:
-            slots.release()
+    async def _slot(self, lane: Lane, seconds: float) -> AsyncIterator[Slot]:
+        async with AsyncExitStack() as stack:
+            try:
+                # Packages may queue for longer: a restore asks for hundreds at once, over a slow line.
+                wait = SLOT_WAIT if lane is Lane.PACKAGES else seconds
+                slot = await stack.enter_async_context(self._slots[lane].hold(wait))
+            except TimeoutError as error:
+                raise self.failures.make(
+                    Reason.CONNECT_TIMEOUT, f"all {self._settings.connections} connections for {lane} were busy"
+                ) from error
+            yield slot
 
     @asynccontextmanager
     async def _hop(self, request: Request, url: URL, deadline: float, *, redirected: bool) -> AsyncIterator[Response]:
@@ -226,7 +245,8 @@ class Wire:
         headers.setdefault("User-Agent", self._settings.user_agent)
         if origin in self._credentialed:
             for name, value in self._settings.headers.items():
-                headers.setdefault(name, value)
+                if request.credentials or name.lower() in self._settings.public_headers:
+                    headers.setdefault(name, value)
         return headers
 
     def _vet(self, url: URL, *, redirected: bool) -> str:

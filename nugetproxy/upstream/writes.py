@@ -1,11 +1,14 @@
-"""Writes are sent once, come what may."""
+"""Writes are carried out once, come what may."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.upstream.answers import Sent
@@ -14,7 +17,7 @@ from nugetproxy.upstream.failures import OutcomeUnknown, Trip
 from nugetproxy.upstream.outgoing import Outgoing
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.sessions import Lane
-from nugetproxy.upstream.wire import REDIRECTS, Request, Wire
+from nugetproxy.upstream.wire import Request, Wire
 
 ANSWER = 64 * 1024
 """Most of upstream's answer that is passed on, in bytes."""
@@ -26,35 +29,74 @@ _OF_A_CONNECTION = frozenset(
 )
 
 
+MOVED = frozenset({301, 302, 307, 308})
+"""Redirects that keep the method of a PUT or DELETE; 303 would make another request of it."""
+
+Rewind = Callable[[], Awaitable[bool]]
+"""Makes a body begin again from its first byte; False where that cannot be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """What is to be sent."""
+
+    upstream: str
+    method: str
+    headers: CIMultiDict[str]
+    body: AsyncIterator[bytes] | None
+    rewind: Rewind | None
+    credentials: bool
+    """Whether the configured credentials go along."""
+
+
 @asynccontextmanager
-async def send_once(
-    wire: Wire,
-    upstream: str,
-    method: str,
-    url: str,
-    *,
-    headers: CIMultiDict[str],
-    body: AsyncIterator[bytes] | None,
-    seconds: float,
-) -> AsyncIterator[Sent]:
+async def send_once(wire: Wire, url: str, write: Write, seconds: float) -> AsyncIterator[Sent]:
     """See ``UpstreamClient.send``."""
-    target = wire.url(url)
-    outgoing = None if body is None else Outgoing(body)
-    passed = CIMultiDict((name, value) for name, value in headers.items() if name.lower() not in _OF_A_CONNECTION)
+    trail: tuple[URL, ...] = (wire.url(url),)
+    passed = CIMultiDict((name, value) for name, value in write.headers.items() if name.lower() not in _OF_A_CONNECTION)
     passed["Accept-Encoding"] = "identity"
-    request = Request(lane=Lane.WRITES, method=method, headers=passed)
+    request = Request(lane=Lane.WRITES, method=write.method, headers=passed, credentials=write.credentials)
+    clock = asyncio.get_running_loop().time
+    until = clock() + seconds
+    while True:
+        said = await _one_hop(wire, write, request, trail, max(0.0, until - clock()))
+        if isinstance(said, Sent):
+            break
+        trail = (*trail, said)
+        if write.body is not None and not (write.rewind is not None and await write.rewind()):
+            said = Sent(307, "", CIMultiDictProxy(CIMultiDict()), moved=str(trail[-1]))
+            break
+    yield said
+
+
+async def _one_hop(wire: Wire, write: Write, request: Request, trail: tuple[URL, ...], seconds: float) -> Sent | URL:
+    """The answer of the last URL of ``trail``, or where it wants the write to be sent instead."""
+    outgoing = None if write.body is None else Outgoing(write.body)
+    if outgoing is not None:
+        await outgoing.begin()
     trip = Trip()
     try:
-        async with wire.write(request, target, outgoing, seconds, trip) as response:
-            # Its redirects are not followed: the body has left, the key belongs to this origin alone.
-            if response.status in REDIRECTS:
+        async with wire.write(request, trail[-1], outgoing, seconds, trip) as response:
+            if response.status in MOVED:
+                return wire.moved(response, trail)
+            if response.status == 303:
                 raise response.refuse(Reason.REDIRECT_DENIED, f"status {response.status} to a write")
-            sent = Sent(response.status, response.reason, response.headers, await _read(response))
+            return Sent(
+                response.status,
+                wire.hiding.text(response.reason),
+                _told(wire, response),
+                wire.hiding.raw(await _read(response)),
+            )
     except UpstreamFailure as failure:
         if trip.connected and not trip.answered and (outgoing is None or outgoing.size):
-            raise OutcomeUnknown(upstream, failure.reason, failure.detail) from failure
+            raise OutcomeUnknown(write.upstream, failure.reason, failure.detail) from failure
         raise
-    yield sent
+
+
+def _told(wire: Wire, response: Response) -> CIMultiDictProxy[str]:
+    """The answer's headers; whoever they are relayed to must not see what we sent."""
+    told = ((name, wire.hiding.text(value)) for name, value in response.headers.items())
+    return CIMultiDictProxy(CIMultiDict(told))
 
 
 async def _read(response: Response) -> bytes:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import suppress
-
 import structlog
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -18,13 +14,12 @@ from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.web.answers import header_text, reason_phrase
 from nugetproxy.web.hosts import PublicAddresses
+from nugetproxy.web.incoming import Incoming
 
 audit = structlog.get_logger("nugetproxy.audit")
 
 RELAYED = ("Content-Type", "WWW-Authenticate", "Retry-After")
 WARNING = "X-NuGet-Warning"
-DRAIN_BYTES = 512 * 2**20
-DRAIN_SECONDS = 120.0
 
 
 class Writes:
@@ -43,6 +38,8 @@ class Writes:
         still sends sees a broken pipe and uploads everything again, three times over.
         """
         awaits_continue = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        body = Incoming(request.content, stall=self._body_timeout)
+        package: list[tuple[str, str]] = [(route.id, route.version)]
         try:
             if hdrs.CONTENT_ENCODING in request.headers:
                 raise BadRequest("A request body with a Content-Encoding is not taken; send it as it is.")
@@ -51,41 +48,37 @@ class Writes:
                 # The client asked first whether its body is welcome (RFC 9110 section 10.1.1).
                 request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 awaits_continue = False
-            body = self._body(request) if request.body_exists else None
-            sent = await push.send(request.method, route, url, request.headers, body)
+            sent = await push.send(
+                request.method,
+                route,
+                url,
+                request.headers,
+                body if request.body_exists else None,
+                named=lambda id, version: package.append((id, version)),
+            )
         except ProxyError as error:
             if not awaits_continue:
-                await self._drain(request)
-            self._audit(request, feed, route, str(error), 0)
+                await body.drain()
+            self._audit(request, feed, route, package[-1], result=str(error))
             raise
-        await self._drain(request)
-        self._audit(request, feed, route, "answered", sent.status)
-        return _relay(sent)
+        await body.drain()
+        self._audit(request, feed, route, package[-1], result="answered", status=sent.status)
+        response = _relay(sent)
+        if sent.moved:
+            # The next try is sent to where the upstream wants it; the client must not go there by itself.
+            response.headers[hdrs.LOCATION] = f"{self._addresses.base(request)}{request.raw_path}"
+        return response
 
-    async def _body(self, request: web.BaseRequest) -> AsyncIterator[bytes]:
-        while True:
-            try:
-                async with asyncio.timeout(self._body_timeout):
-                    chunk = await request.content.readany()
-            except TimeoutError as stall:
-                raise BadRequest(f"The body stalled for {self._body_timeout:g} s; send it again.") from stall
-            if not chunk:
-                return
-            yield chunk
-
-    async def _drain(self, request: web.BaseRequest) -> None:
-        """Read what is left of the body, within bounds."""
-        if request.content.is_eof():
-            return
-        left = DRAIN_BYTES
-        with suppress(TimeoutError, ConnectionError, ProxyError, web.RequestPayloadError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                async for chunk in self._body(request):
-                    left -= len(chunk)
-                    if left < 0:
-                        return
-
-    def _audit(self, request: web.BaseRequest, feed: ReadSide, route: Route, result: str, status: int) -> None:
+    def _audit(
+        self,
+        request: web.BaseRequest,
+        feed: ReadSide,
+        route: Route,
+        package: tuple[str, str],
+        *,
+        result: str,
+        status: int = 0,
+    ) -> None:
         """Who wrote what, with which result; never the key."""
         wanted = operation(request.method, route)
         audit.info(
@@ -94,8 +87,8 @@ class Writes:
             method=request.method,
             operation=wanted.name if wanted is not None else "unknown",
             resource=route.resource,
-            package=route.id or None,
-            version=route.version or None,
+            package=package[0] or None,
+            version=package[1] or None,
             client=self._addresses.client(request),
             agent=request.headers.get(hdrs.USER_AGENT, "")[:120],
             status=status,

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, Self
+from urllib.parse import quote
 
 import pytest
 from multidict import CIMultiDict
 
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamRefused
+from nugetproxy.upstream import outgoing
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.failures import OutcomeUnknown
@@ -92,13 +96,46 @@ async def test_what_belongs_to_the_clients_connection_stays_there(origin: Origin
     assert (headers["Accept-Encoding"], headers["User-Agent"]) == ("identity", "us")
 
 
-async def test_the_callers_credentials_win_over_the_configured(origin: Origin, make_client: MakeClient) -> None:
-    origin.routes["/push"] = Script(status=201)
-    client = make_client(headers={"X-NuGet-ApiKey": "ours", "Authorization": "Basic ours"})
-    await send(client, f"{origin.url}/push")
-    await send(client, f"{origin.localhost}/push")
-    assert [seen.headers["X-NuGet-ApiKey"] for seen in origin.requests] == [KEY, KEY]
-    assert ["Authorization" in seen.headers for seen in origin.requests] == [True, False]
+class TestCredentials:
+    async def test_the_configured_ones_never_go_along_unless_asked_to(
+        self, origin: Origin, make_client: MakeClient
+    ) -> None:
+        origin.routes["/push"] = Script(status=201)
+        ours = {"Authorization": "Basic ours", "X-Team": "build"}
+        client = make_client(headers=ours, public_headers=frozenset({"x-team"}))
+        await send(client, f"{origin.url}/push")
+        headers = origin.requests[0].headers
+        assert (headers["X-NuGet-ApiKey"], headers["X-Team"]) == (KEY, "build")
+        assert "Authorization" not in headers
+
+    async def test_the_callers_win_over_the_configured_which_go_to_exact_origins_only(
+        self, origin: Origin, make_client: MakeClient
+    ) -> None:
+        origin.routes["/push"] = Script(status=201)
+        client = make_client(headers={"X-NuGet-ApiKey": "ours", "Authorization": "Basic ours"})
+        for url in (origin.url, origin.localhost):
+            given = CIMultiDict({"X-NuGet-ApiKey": KEY})
+            async with client.send(
+                "PUT", f"{url}/push", headers=given, body=pieces(), timeout=5.0, credentials=True
+            ) as sent:
+                assert sent.status == 201
+        assert [seen.headers["X-NuGet-ApiKey"] for seen in origin.requests] == [KEY, KEY]
+        assert ["Authorization" in seen.headers for seen in origin.requests] == [True, False]
+
+    async def test_an_answer_that_shows_the_request_does_not_show_our_secrets(
+        self, origin: Origin, make_client: MakeClient
+    ) -> None:
+        secret = 'pass"word&1'
+        shown = f"You sent {secret}"
+        origin.routes["/push"] = Script(
+            status=500,
+            reason=shown,
+            headers=[("X-NuGet-Warning", shown)],
+            body=json.dumps([shown, html.escape(secret), quote(secret)]).encode(),
+        )
+        sent = await send(make_client(secrets=(secret,)), f"{origin.url}/push")
+        assert sent.reason == sent.headers["X-NuGet-Warning"] == "You sent [hidden]"
+        assert json.loads(sent.body) == ["You sent [hidden]", "[hidden]", "[hidden]"]
 
 
 async def test_a_long_answer_is_cut_and_a_coded_one_decoded(origin: Origin, client: UpstreamClient) -> None:
@@ -131,9 +168,83 @@ async def test_an_early_answer_ends_the_sending(origin: Origin, client: Upstream
     assert left == before
 
 
+class Again:
+    """A body of 3,000 bytes that can begin again."""
+
+    def __init__(self) -> None:
+        self.rest = pieces()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self.rest)
+
+    async def rewind(self) -> bool:
+        self.rest = pieces()
+        return True
+
+
+def moved(status: int, to: str) -> Script:
+    return Script(status=status, headers=[("Location", to)])
+
+
+class TestRedirects:
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    async def test_on_its_own_origin_it_is_followed_with_the_whole_body(
+        self, origin: Origin, client: UpstreamClient, status: int
+    ) -> None:
+        origin.routes |= {"/push": moved(status, "/new?a=b"), "/new": Script(status=201, reason="Made")}
+        body = Again()
+        async with client.send(
+            "PUT",
+            f"{origin.url}/push",
+            headers=CIMultiDict({"X-NuGet-ApiKey": KEY}),
+            body=body,
+            timeout=5.0,
+            rewind=body.rewind,
+        ) as sent:
+            assert (sent.status, sent.reason, sent.moved) == (201, "Made", "")
+        seen = origin.requests[1]
+        assert (seen.method, seen.target, seen.headers["X-NuGet-ApiKey"]) == ("PUT", "/new?a=b", KEY)
+        assert [len(seen.body) for seen in origin.requests] == [3000, 3000]
+
+    async def test_one_without_a_body_is_followed(self, origin: Origin, client: UpstreamClient) -> None:
+        origin.routes |= {"/x": moved(301, "/y"), "/y": Script(status=204)}
+        assert (await send(client, f"{origin.url}/x", method="DELETE", body=None)).status == 204
+        assert [seen.method for seen in origin.requests] == ["DELETE", "DELETE"]
+
+    async def test_where_the_body_is_gone_the_answer_says_where_it_should_go(
+        self, origin: Origin, client: UpstreamClient
+    ) -> None:
+        origin.routes["/push"] = moved(307, "/new")
+        sent = await send(client, f"{origin.url}/push")
+        assert (sent.status, sent.moved) == (307, f"{origin.url}/new")
+        assert origin.count("/new") == 0
+
+    async def test_an_origin_of_credential_origins_gets_it_with_the_credentials(
+        self, origin: Origin, make_client: MakeClient
+    ) -> None:
+        client = make_client(headers={"Authorization": "Basic x"}, credential_origins=frozenset({origin.localhost}))
+        origin.routes |= {"/x": moved(308, f"{origin.localhost}/y"), "/y": Script(status=200)}
+        async with client.send(
+            "DELETE", f"{origin.url}/x", headers=CIMultiDict(), body=None, timeout=5.0, credentials=True
+        ) as sent:
+            assert sent.status == 200
+        assert origin.requests[1].headers["Authorization"] == "Basic x"
+
+    async def test_a_loop_ends(self, origin: Origin, client: UpstreamClient) -> None:
+        origin.routes |= {"/x": moved(307, "/y"), "/y": moved(307, "/x")}
+        error = await failure(client, f"{origin.url}/x", method="DELETE", body=None)
+        assert error.reason is Reason.REDIRECT_DENIED
+        assert len(origin.requests) == 2
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("body", ["some", None])
-async def test_a_redirect_is_refused(origin: Origin, client: UpstreamClient, status: int, body: Any) -> None:
+async def test_a_redirect_to_another_origin_is_refused(
+    origin: Origin, client: UpstreamClient, status: int, body: Any
+) -> None:
     origin.routes["/push"] = Script(status=status, headers=[("Location", f"{origin.localhost}/push")])
     error = await failure(client, f"{origin.url}/push", body=body)
     assert error.reason is Reason.REDIRECT_DENIED
@@ -213,6 +324,54 @@ class TestSource:
 
         with pytest.raises(ConnectionResetError, match="the client left"):
             await send(client, f"{origin.url}/push", body=broken())
+
+
+async def test_a_303_makes_no_write_of_it(origin: Origin, client: UpstreamClient) -> None:
+    origin.routes["/push"] = Script(status=303, headers=[("Location", "/other")])
+    assert (await failure(client, f"{origin.url}/push")).reason is Reason.REDIRECT_DENIED
+    assert origin.count("/other") == 0
+
+
+class TestSlots:
+    async def test_a_body_that_stalls_lets_others_pass(
+        self, origin: Origin, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(outgoing, "STALLED", 0.01)
+        client = make_client(connections=1)
+        origin.routes |= {"/slow": Script(status=201), "/push": Script(status=201)}
+        gate = asyncio.Event()
+
+        async def stalling() -> AsyncIterator[bytes]:
+            yield b"x" * 1000
+            await gate.wait()
+            yield b"y" * 1000
+
+        slow = asyncio.create_task(send(client, f"{origin.url}/slow", body=stalling()))
+        async with asyncio.timeout(5):
+            while not origin.count("/slow"):
+                await asyncio.sleep(0)
+            assert (await send(client, f"{origin.url}/push")).status == 201
+            assert not slow.done()
+            gate.set()
+            assert (await slow).status == 201
+        assert origin.requests[0].body == b"x" * 1000 + b"y" * 1000
+
+    async def test_a_body_that_never_begins_takes_no_connection(self, origin: Origin, make_client: MakeClient) -> None:
+        client = make_client(connections=1)
+        origin.routes["/push"] = Script(status=201)
+        begun = asyncio.Event()
+
+        async def silent() -> AsyncIterator[bytes]:
+            begun.set()
+            await asyncio.Event().wait()
+            yield b""
+
+        waiting = asyncio.create_task(send(client, f"{origin.url}/push", body=silent()))
+        async with asyncio.timeout(5):
+            await begun.wait()
+            assert (await send(client, f"{origin.url}/push")).status == 201
+        assert origin.connections == 1
+        waiting.cancel()
 
 
 async def test_an_https_upstream_never_gets_a_write_over_http(origin: Origin, make_client: MakeClient) -> None:

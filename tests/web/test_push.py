@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from nugetproxy import log
+from nugetproxy.feeds import passing
 from tests.conftest import StartProxy
 from tests.fakes import canary
 from tests.fakes import logs as fake_logs
@@ -31,7 +33,7 @@ from tests.fakes.asking import (
 )
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
-from tests.fakes.origin import Script
+from tests.fakes.origin import Script, Seen
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
@@ -98,9 +100,9 @@ async def test_a_push_without_a_length_is_streamed(proxy: Proxy, feed: FakeFeed)
 
 
 async def test_headers_of_the_client_that_are_nobodys_business_stay_here(proxy: Proxy, feed: FakeFeed) -> None:
-    await push(proxy, **{"Cookie": "a=b", "Authorization": "Basic eDp5", "X-Forwarded-For": "1.2.3.4", "X-Other": "y"})
+    await push(proxy, **{"Cookie": "a=b", "Proxy-Authorization": "x", "X-Forwarded-For": "1.2.3.4", "X-Other": "y"})
     names = {name.lower() for name in feed.requests[-1].headers}
-    assert not names & {"cookie", "authorization", "x-forwarded-for", "x-other", "referer", "origin", "expect"}
+    assert not names & {"cookie", "proxy-authorization", "x-forwarded-for", "x-other", "referer", "origin", "expect"}
 
 
 @pytest.mark.parametrize(
@@ -356,8 +358,95 @@ async def test_other_methods_are_not_for_the_push_resource(proxy: Proxy, feed: F
     assert writes(feed) == []
 
 
-async def test_a_write_is_never_redirected(proxy: Proxy, feed: FakeFeed) -> None:
-    feed.origin.routes[UP] = Script(status=307, headers=[("Location", f"{feed.url}/elsewhere")])
+class TestCredentials:
+    """The configured credentials are for reading; a client that writes shows its own."""
+
+    @pytest.fixture
+    def upstream(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+        monkeypatch.setenv("TEST_PASSWORD", canary.PASSWORD)
+        monkeypatch.setenv("TEST_TOKEN", canary.TOKEN)
+        secret = {"X-Team-Token": "env:TEST_TOKEN", "X-Team": "build"}
+        return {"username": canary.USER, "password": "env:TEST_PASSWORD", "headers": secret}
+
+    async def test_the_proxys_own_are_not_lent(
+        self, start_proxy: StartProxy, feed: FakeFeed, upstream: dict[str, Any]
+    ) -> None:
+        proxy = await start_proxy(feed.index_url, upstream=upstream)
+        assert (await push(proxy, key=None)).status == 401
+        await ask(proxy, f"{PUSH}/Acme.A/1.0.0", "DELETE")
+        for seen in feed.requests:
+            reading = seen.method == "GET"
+            assert ("Authorization" in seen.headers, "X-Team-Token" in seen.headers) == (reading, reading), seen.method
+            assert seen.headers["X-Team"] == "build", "what is no secret goes along always"
+
+    async def test_the_clients_go_along(
+        self, start_proxy: StartProxy, feed: FakeFeed, upstream: dict[str, Any]
+    ) -> None:
+        proxy = await start_proxy(feed.index_url, upstream=upstream)
+        assert (await push(proxy, Authorization="Basic eDp5")).status == 201
+        seen = feed.requests[-1].headers
+        assert (seen["Authorization"], seen["X-NuGet-ApiKey"]) == ("Basic eDp5", KEY)
+
+    async def test_where_the_operator_lends_them_the_clients_stay_here(
+        self, start_proxy: StartProxy, feed: FakeFeed, upstream: dict[str, Any]
+    ) -> None:
+        headers = {"X-NuGet-ApiKey": "env:TEST_TOKEN"}
+        proxy = await start_proxy(
+            feed.index_url, upstream={**upstream, "headers": headers, "push_credentials": "proxy"}
+        )
+        assert (await push(proxy, key="the-clients", Authorization="Basic eDp5")).status == 403
+        seen = feed.requests[-1].headers
+        basic = base64.b64encode(f"{canary.USER}:{canary.PASSWORD}".encode()).decode()
+        assert (seen["Authorization"], seen["X-NuGet-ApiKey"]) == (f"Basic {basic}", canary.TOKEN)
+
+    async def test_a_debug_page_of_the_upstream_does_not_hand_them_out(
+        self, start_proxy: StartProxy, feed: FakeFeed, upstream: dict[str, Any]
+    ) -> None:
+        def debug_page(seen: Seen) -> Script:
+            basic = seen.headers["Authorization"]
+            shown = f"{basic} {base64.b64decode(basic.removeprefix('Basic ')).decode()} {seen.headers['X-Team-Token']}"
+            return Script(status=500, reason=shown, headers=[("X-NuGet-Warning", shown)], body=shown.encode())
+
+        proxy = await start_proxy(feed.index_url, upstream={**upstream, "push_credentials": "proxy"})
+        feed.origin.routes[UP] = debug_page
+        got = await push(proxy)
+        hidden = f"Basic [hidden] {canary.USER}:[hidden] [hidden]"
+        assert (got.status, got.reason, got.body) == (500, hidden, hidden.encode())
+        assert got.headers["X-NuGet-Warning"] == hidden
+
+
+class TestMoved:
+    """A feed that has moved its push address."""
+
+    @pytest.mark.parametrize("status", [301, 302, 307, 308])
+    @pytest.mark.parametrize("read", [True, False, 100_000], ids=["after", "before", "within"])
+    async def test_the_push_arrives_whole_where_it_is_taken_now(
+        self, proxy: Proxy, feed: FakeFeed, status: int, read: bool | int
+    ) -> None:
+        moved = Script(status=status, headers=[("Location", "/push2/")], read_body=read)
+        feed.origin.routes |= {UP: moved, "/push2/": Script(status=201)}
+        body = form(make_nupkg("Acme.A", "1.0.0", size=1_000_000))
+        assert (await push(proxy, body)).status == 201
+        seen = feed.requests[-1]
+        assert (seen.method, seen.path, seen.headers["X-NuGet-ApiKey"]) == ("PUT", "/push2/", KEY)
+        assert seen.body == body
+
+    async def test_where_the_disk_is_full_the_client_sends_it_again_through_us(
+        self, proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(passing, "_open_copy", lambda _spool: None)
+        feed.origin.routes |= {
+            UP: Script(status=308, headers=[("Location", "/push2/")]),
+            "/push2/": Script(status=201),
+        }
+        got = await ask(proxy, PUSH, "PUT", data=form(), headers=sending(), allow_redirects=False)
+        assert (got.status, got.headers["Location"]) == (307, f"{proxy.url}{PUSH}")
+        assert (await push(proxy)).status == 201
+        assert [(seen.path, seen.body) for seen in feed.requests[-2:]] == [(UP, form()), ("/push2/", form())]
+
+
+async def test_a_write_is_never_redirected_to_another_origin(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.origin.routes[UP] = Script(status=307, headers=[("Location", f"{feed.origin.localhost}/elsewhere")])
     got = await push(proxy)
     assert (got.status, failures(proxy, "redirect_denied")) == (502, 1)
     assert feed.count("/elsewhere") == 0
@@ -370,7 +459,38 @@ async def test_one_line_says_who_wrote_what(proxy: Proxy, feed: FakeFeed) -> Non
         await ask(proxy, f"{PUSH}/Acme.A/1.0.0", "DELETE", headers={"X-NuGet-ApiKey": "wrong"})
     lines = [entry for entry in logs if entry["event"] == "write.audit"]
     assert [(entry["method"], entry["status"]) for entry in lines] == [("PUT", 201), ("DELETE", 403)]
-    assert lines[1]["package"] == "acme.a"
+    assert [(entry["package"], entry["version"]) for entry in lines] == [("acme.a", "1.0.0")] * 2
+
+
+@pytest.mark.parametrize(
+    "script", [Script(status=409, reason="No"), Script(raw=b"", end="rst")], ids=["refused", "unknown"]
+)
+async def test_the_line_names_the_package_of_a_push_that_failed(proxy: Proxy, feed: FakeFeed, script: Script) -> None:
+    feed.origin.routes[UP] = script
+    with capture_logs() as logs:
+        await push(proxy, form(make_nupkg("Acme.New", "1.2.3-Beta+5")))
+    (line,) = [entry for entry in logs if entry["event"] == "write.audit"]
+    assert (line["package"], line["version"]) == ("acme.new", "1.2.3-beta")
+
+
+class TestStalled:
+    async def test_the_wait_for_a_stalled_body_is_not_begun_again_by_the_answer(
+        self, start_proxy: StartProxy, feed: FakeFeed
+    ) -> None:
+        """Neither where upstream never answers nor where it has answered already."""
+        proxy = await start_proxy(feed.index_url, server={"body_timeout": "400ms"})
+        await ask(proxy, "/v3/index.json")
+        for script in (Script(status=201), Script(status=401, read_body=False)):
+            feed.origin.routes[UP] = script
+            reader, writer = await asyncio.open_connection("127.0.0.1", proxy.client.port)
+            writer.write(f"PUT {PUSH} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9999\r\n\r\nabc".encode())
+            began = asyncio.get_running_loop().time()
+            status = (await reader.readline()).split()[1]
+            assert (status, asyncio.get_running_loop().time() - began < 0.75) == (
+                b"400" if script.status == 201 else b"401",
+                True,
+            )
+            writer.close()
 
 
 @pytest.fixture

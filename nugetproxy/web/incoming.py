@@ -1,0 +1,62 @@
+"""Incoming is the body of a write as it comes from its client."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Self
+
+from aiohttp import StreamReader, web
+
+from nugetproxy.errors import BadRequest, ProxyError
+
+DRAIN_BYTES = 512 * 2**20
+DRAIN_SECONDS = 120.0
+
+
+class Incoming:
+    """Pieces as they arrive; who waits for one may be cancelled without losing it.
+
+    Raises BadRequest when nothing comes for ``stall`` seconds, at once from then on: nothing waits for it again.
+    """
+
+    def __init__(self, content: StreamReader, *, stall: float) -> None:
+        self._content = content
+        self._stall = stall
+        self._stalled = False
+        self._since: float | None = None
+        """When the wait for what comes next began."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._stalled:
+            raise self._too_slow()
+        if self._since is None:
+            self._since = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(self._since + self._stall):
+                chunk = await self._content.readany()
+        except TimeoutError as stall:
+            self._stalled = True
+            raise self._too_slow() from stall
+        self._since = None
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def drain(self) -> None:
+        """Read what is left, within bounds."""
+        if self._stalled or self._content.is_eof():
+            return
+        left = DRAIN_BYTES
+        with suppress(TimeoutError, ConnectionError, ProxyError, web.RequestPayloadError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                async for chunk in self:
+                    left -= len(chunk)
+                    if left < 0:
+                        return
+
+    def _too_slow(self) -> BadRequest:
+        return BadRequest(f"The body stalled for {self._stall:g} s; send it again.")
