@@ -66,12 +66,14 @@ async def _serve(config: Config) -> int:
         logs.say(banner(config, Address(host, port)))
         log.info("proxy.started", version=__version__, address=host, port=port, pid=os.getpid())
         app.start_background()
-        await stopping.wait()
+        await stopping.wait(app.lock.ousted)
         app.ops.draining = True
         log.info("proxy.draining", seconds=config.server.drain, connections=server.open_connections)
         cleanup = asyncio.ensure_future(runner.cleanup())
         code = await stopping.or_again(cleanup)
     log.info("proxy.stopped", code=code)
+    if app.lock.other is not None:
+        raise app.lock.other
     return code
 
 
@@ -107,9 +109,12 @@ class _Stopping:
             self._second.set()
         self._first.set()
 
-    async def wait(self) -> None:
-        """Until the first signal."""
-        await self._first.wait()
+    async def wait(self, ousted: asyncio.Event) -> None:
+        """Until the first signal, or until another process has what is ours."""
+        ends = [asyncio.ensure_future(event.wait()) for event in (self._first, ousted)]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
 
     async def or_again(self, draining: asyncio.Future[None]) -> int:
         """Until ``draining`` is done or a second signal comes; the exit code."""

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from nugetproxy.store.lock import DirectoryLock
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, VERSIONS, until
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
@@ -205,6 +207,28 @@ async def test_kill_9_frees_the_directory(feed: FakeFeed, cache: Path) -> None:
         async with proxying(feed, cache) as second:
             await second.ready()
             assert str(second.pid) in (cache / "lock").read_text()
+
+
+async def test_a_directory_removed_under_it_is_taken_again(feed: FakeFeed, cache: Path) -> None:
+    feed.add(SMALL)
+    async with proxying(feed, cache) as first:
+        await first.ready()
+        shutil.rmtree(cache)
+        await first.logged("lock.removed", directory=str(cache))
+        second = await asyncio.to_thread(refused, "--upstream", feed.index_url, "--cache-dir", cache)
+
+        assert second.returncode == 75
+        assert f"process {first.pid} " in second.stderr
+        assert await fetch(first, PACKAGE) == (200, SMALL)
+
+
+async def test_a_directory_that_another_one_has_taken_is_left_to_it(feed: FakeFeed, cache: Path) -> None:
+    async with proxying(feed, cache) as first:
+        await first.ready()
+        shutil.rmtree(cache)
+        with DirectoryLock(cache):
+            assert await first.ended() == 75
+        assert f"process {os.getpid()} has used it since" in "".join(first.errors)
 
 
 async def test_leftovers_of_a_crash_are_swept_at_the_start(feed: FakeFeed, cache: Path) -> None:

@@ -14,6 +14,7 @@ from nugetproxy.app.parts import Shared, folder_feed, remote, sites
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.engine.housekeeping import Housekeeping
+from nugetproxy.engine.lock_watch import LockWatch
 from nugetproxy.engine.loop_watch import LoopWatch
 from nugetproxy.engine.prober import Prober
 from nugetproxy.engine.scrub import Scrub
@@ -57,7 +58,7 @@ class App:
     folders: Mapping[str, FolderFeed]
     """Those that are a folder of packages, by name."""
     entries: Documents
-    lock: DirectoryLock
+    lock: LockWatch
     tasks: Tasks
     housekeeping: Housekeeping
     prober: Prober
@@ -67,7 +68,7 @@ class App:
     pulse: LoopWatch
 
     async def __aenter__(self) -> Self:
-        await asyncio.to_thread(self.lock.acquire)
+        await self.lock.acquire()
         await self.entries.open(self.config.cache.path / "entries")
         for feed in self.feeds.values():
             await feed.packages.folder.prepare()
@@ -85,6 +86,7 @@ class App:
         self.tasks.start(self.prober.run(), name="prober")
         self.tasks.start(self.scrub.run(), name="scrub")
         self.tasks.start(self.pulse.run(), name="pulse")
+        self.tasks.start(self.lock.run(), name="lock")
         for feed in self.feeds.values():
             secure = self.config.server.public_url.startswith("https:")
             self.tasks.start(feed.begin(secure=secure), name=f"service index of {feed.name}")
@@ -105,7 +107,7 @@ class App:
         for site in set(self.sites.values()):
             await site.close()
         await self.entries.close()
-        await asyncio.to_thread(self.lock.release)
+        await self.lock.release()
 
 
 def build(
@@ -154,7 +156,7 @@ def build(
         sites=published_sites,
         folders=folders,
         entries=shared.entries,
-        lock=DirectoryLock(config.cache.path, forced=config.cache.force_network_filesystem),
+        lock=_lock(shared),
         tasks=shared.tasks,
         housekeeping=_housekeeping(feeds, shared),
         prober=Prober(tuple(feed.upstream for feed in feeds.values()), shared.clock),
@@ -181,6 +183,11 @@ def _edge(built: Mapping[str, Published], sites: Mapping[str, Site], ops: Ops, s
         metrics=shared.metrics,
         sites=sites,
     )
+
+
+def _lock(shared: Shared) -> LockWatch:
+    cache = shared.config.cache
+    return LockWatch(DirectoryLock(cache.path, forced=cache.force_network_filesystem), shared.clock)
 
 
 def _housekeeping(feeds: Mapping[str, Feed], shared: Shared) -> Housekeeping:

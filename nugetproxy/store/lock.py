@@ -53,6 +53,7 @@ class DirectoryLock:
         self.directory = directory
         self._forced = forced
         self._fd: int | None = None
+        self._path = directory / "lock"
 
     def acquire(self) -> None:
         """Make the directory if need be, check it, lock it, write who holds it.
@@ -78,6 +79,29 @@ class DirectoryLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def lost(self) -> bool:
+        """Whether the locked file is no longer the one in its place: the next process would lock another one."""
+        if self._fd is None:
+            return False
+        try:
+            there = self._path.lstat()
+        except FileNotFoundError:
+            return True
+        except OSError:  # a disk in trouble says nothing about the file
+            return False
+        return not os.path.samestat(there, os.fstat(self._fd))
+
+    def take_again(self) -> None:
+        """Lock the file that is in its place now, or a new one there; raises as ``acquire`` does."""
+        before, self._fd = self._fd, None
+        try:
+            self.acquire()
+        except BaseException:
+            self._fd = before
+            raise
+        if before is not None:
+            os.close(before)
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -127,7 +151,7 @@ class DirectoryLock:
                 os.pwrite(fd, f"{os.getpid()} {datetime.now(UTC).isoformat(timespec='seconds')}\n".encode(), 0)
 
     def _open_lock(self) -> tuple[int, bool]:
-        path = self.directory / "lock"
+        path = self._path
         try:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600), True
         except OSError as error:

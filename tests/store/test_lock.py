@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -255,3 +256,36 @@ def test_a_read_only_disk_without_a_cache_is_refused(tmp_path: Path, monkeypatch
     monkeypatch.setattr(os, "open", read_only)
     with pytest.raises(StoreUnusable, match="No such file"):
         DirectoryLock(tmp_path).acquire()
+
+
+# --- a directory that is removed while it is used -------------------------------------------------------------------
+
+
+def test_a_lock_knows_whether_its_file_is_still_there(tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path / "cache") as lock:
+        assert not lock.lost()
+        shutil.rmtree(tmp_path / "cache")
+        assert lock.lost()
+        (tmp_path / "cache").mkdir()
+        (tmp_path / "cache" / "lock").touch()
+        assert lock.lost()
+    assert not lock.lost()
+
+
+def test_a_lost_lock_is_taken_again(tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path / "cache") as lock:
+        shutil.rmtree(tmp_path / "cache")
+        lock.take_again()
+        assert not lock.lost()
+        with pytest.raises(DirectoryLocked):
+            DirectoryLock(tmp_path / "cache").acquire()
+    DirectoryLock(tmp_path / "cache").acquire()
+
+
+def test_a_lost_lock_that_another_one_has_stays_lost(tmp_path: Path) -> None:
+    with DirectoryLock(tmp_path / "cache") as first:
+        shutil.rmtree(tmp_path / "cache")
+        with DirectoryLock(tmp_path / "cache"):
+            with pytest.raises(DirectoryLocked):
+                first.take_again()
+            assert first.lost()
