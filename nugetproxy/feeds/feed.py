@@ -164,6 +164,8 @@ class Feed:
         if found.entry.absent:
             return absent_reply(target.kind, found, self._clock.now())
         page = await self._rendering.document(target.kind, found, services, view.base, route.resource)
+        if page.empty:
+            return absent_reply(target.kind, found, self._clock.now())
         return self._reply(target.kind, found, await self._rendering.coded(page, gzipped=view.gzip))
 
     async def _is_finished(self, page: Target, services: ServiceMap) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import hashlib
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 from cachetools import LRUCache
@@ -32,6 +32,8 @@ class Page:
     body: bytes
     etag: str
     gzipped: bool = False
+    empty: bool = False
+    """A registration without any leaf, which is a 404."""
 
 
 class HotPages:
@@ -94,7 +96,7 @@ class Rendering:
             await self._entries.put_link(link.token, link.kind, link.url)
         if rendered.dropped:
             log.warning("document.garbage_dropped", feed=self._feed, kind=kind, dropped=rendered.dropped[:5])
-        return self._pages.put(key, page_of(rendered.body))
+        return self._pages.put(key, replace(page_of(rendered.body), empty=rendered.empty))
 
     async def coded(self, page: Page, *, gzipped: bool) -> Page:
         """``page`` in the gzip coding, if the client takes it and it is worth it."""

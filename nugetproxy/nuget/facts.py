@@ -29,6 +29,8 @@ class PackageFacts:
     """In the case its author chose."""
     version: str
     """The full version: normalised, with metadata."""
+    stated_version: str = ""
+    """As in ``Nuspec``."""
     title: str = ""
     description: str = ""
     summary: str = ""
@@ -155,6 +157,7 @@ def _write_groups(value: tuple[DependencyGroup, ...]) -> list[Any]:
 
 
 _TEXTS = (
+    "stated_version",
     "title",
     "description",
     "summary",

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from nugetproxy.nuget.version import Version
 
-__all__ = ["MAX_ID", "PackageId", "PackageIdentity", "Version", "invariant_lower"]
+__all__ = ["MAX_ID", "PackageId", "PackageIdentity", "Version", "invariant_lower", "is_word_character"]
 
 MAX_ID = 100
 """Longest package id, in characters (NuGet's PackageIdValidator)."""
@@ -98,8 +98,9 @@ def _parse_id(text: str) -> PackageId | None:
 
 def _is_word_grammar(text: str) -> bool:
     segments = text.replace("-", ".").split(".")
-    return all(segment and all(map(_is_word_character, segment)) for segment in segments)
+    return all(segment and all(map(is_word_character, segment)) for segment in segments)
 
 
-def _is_word_character(char: str) -> bool:
+def is_word_character(char: str) -> bool:
+    """True for what .NET's ``\\w`` matches, which is not what Python's does: combining marks are word characters."""
     return char <= "\uffff" and unicodedata.category(char) in _WORD_CATEGORIES

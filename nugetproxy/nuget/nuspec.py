@@ -53,6 +53,8 @@ class Nuspec:
     """In the case its author chose."""
     version: str
     """The full version: normalised, with metadata."""
+    stated_version: str
+    """As the nuspec spells it, where that is something else (``2.0.0.0``); else empty."""
     xml: bytes
     """The whole file, as it lies in the package."""
     title: str
@@ -108,6 +110,7 @@ def parse_nuspec(xml: bytes) -> Nuspec:
         identity=identity,
         id=texts["id"],
         version=version.full,
+        stated_version=texts["version"] if texts["version"] != version.full else "",
         xml=xml,
         title=texts.get("title", ""),
         description=texts.get("description", ""),

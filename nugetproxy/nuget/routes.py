@@ -9,7 +9,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import quote, unquote
 
-from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
+from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version, is_word_character
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import RESOURCES, VERIFY_KEY, Resource, Shape
 
@@ -20,7 +20,7 @@ LINK = "link"
 # The only encodings that NuGet needs: "+" of version metadata, and UTF-8 beyond ASCII in package ids. Everything
 # else (%2f, %5c, %00, %25, %2e ...) has no business here, so no second decoding can turn a path into another.
 _SAFE_PATH = re.compile(r"(?:[A-Za-z0-9._~+/-]|%2[bB]|%[89a-fA-F][0-9a-fA-F])+")
-_SEGMENT = re.compile(r"[\w~+-](?:[\w.~+-]*[\w~+-])?")
+_SEGMENT = re.compile(r"[\w~+\u0080-\uffff-](?:[\w.~+\u0080-\uffff-]*[\w~+\u0080-\uffff-])?", re.ASCII)
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
@@ -74,7 +74,13 @@ def _decoded(raw: list[str]) -> list[str] | None:
         segments = [unquote(part, errors="strict") if "%" in part else part for part in raw]
     except UnicodeDecodeError:
         return None
-    return segments if all(_SEGMENT.fullmatch(part) for part in segments) else None
+    return segments if all(map(_is_plain, segments)) else None
+
+
+def _is_plain(text: str) -> bool:
+    if _SEGMENT.fullmatch(text) is None:
+        return False
+    return text.isascii() or all(char.isascii() or is_word_character(char) for char in text)
 
 
 @dataclass(slots=True)

@@ -83,7 +83,7 @@ class StatedHashes:
         except InvalidDocument:
             return
         if url is not None:
-            target = self._groups.located(Kind.CATALOG_LEAF, url, services, "", identity.id)
+            target = self._groups.located(Kind.REGISTRATION_LEAF, url, services, "", identity.id)
             if (stored := _present(await self._cache.stored(target))) is not None:
                 yield stored
 

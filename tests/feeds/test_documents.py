@@ -246,6 +246,27 @@ async def test_an_upstream_that_moves_is_found_again(proxy: Proxy, feed: FakeFee
     assert (await ask(proxy, VERSIONS)).body == b'{"versions":["9.0.0"]}'
 
 
+@pytest.mark.parametrize("pages", [[], [{"@id": "https://h/acme.a/index.json#page/1/1", "count": 0, "items": []}]])
+async def test_a_registration_without_any_leaf_is_no_package(proxy: Proxy, feed: FakeFeed, pages: list[Any]) -> None:
+    feed.origin.routes[UP_REGISTRATION] = Script(body=json.dumps({"count": len(pages), "items": pages}).encode())
+    assert [(await ask(proxy, REGISTRATION)).status for _ in range(2)] == [404, 404]
+    assert feed.count(UP_REGISTRATION) == 1
+
+
+async def test_a_version_list_that_is_null_is_empty(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.origin.routes[UP_VERSIONS] = Script(body=b'{"versions":null}')
+    assert json.loads((await ask(proxy, VERSIONS)).body) == {"versions": []}
+
+
+async def test_an_id_with_combining_marks_is_asked_for(proxy: Proxy, feed: FakeFeed) -> None:
+    path = "/v3-flatcontainer/re%CC%81sume%CC%81/index.json"
+    feed.origin.routes[path] = Script(body=b'{"versions":["1.0.0"]}')
+    async with proxy.client.session.get(
+        URL(f"{proxy.url}/v3/content/Re%CC%81sume%CC%81/index.json", encoded=True)
+    ) as response:
+        assert (response.status, await response.read()) == (200, b'{"versions":["1.0.0"]}')
+
+
 async def test_the_semver1_hive_is_not_mixed_with_the_other(start_proxy: StartProxy, feed: FakeFeed) -> None:
     feed.add(make_nupkg("Acme.A", "1.0.0-beta.1"))
     proxy = await start_proxy(feed.index_url)

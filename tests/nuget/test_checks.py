@@ -21,6 +21,10 @@ GOOD: list[tuple[Kind, Any]] = [
     (Kind.VERSIONS, {"versions": ["1.0.0"]}),
     (Kind.VERSIONS, {"versions": ["1.0.0", "garbage"]}),
     (Kind.VERSIONS, {"versions": []}),
+    (Kind.VERSIONS, {"versions": None}),  # as Go writes an empty list
+    (Kind.SEARCH, {"totalHits": 0, "data": None}),
+    (Kind.AUTOCOMPLETE, {"totalHits": 0, "data": None}),
+    (Kind.REGISTRATION_LEAF, {"id": "Foo", "version": "1.0.0"}),  # the catalog entry itself
     (Kind.REGISTRATION, {"items": []}),
     (Kind.REGISTRATION, {"count": 1, "items": [{"@id": "https://h/p", "lower": "1.0.0", "upper": "2.0.0"}]}),
     (Kind.REGISTRATION, {"items": [{"@id": "https://h/p", "items": [LEAF]}]}),
@@ -60,7 +64,6 @@ def test_good_documents_pass(kind: Kind, document: Any) -> None:
     [
         (Kind.INDEX, {"version": "2.0.0", "resources": []}),
         (Kind.VERSIONS, ["1.0.0"]),
-        (Kind.VERSIONS, {"versions": None}),
         (Kind.VERSIONS, {"versions": "1.0.0"}),
         (Kind.VERSIONS, {"versions": [1]}),
         (Kind.VERSIONS, {"versions": ["1.0.0", None]}),

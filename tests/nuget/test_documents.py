@@ -228,8 +228,9 @@ def test_a_leaf_document_of_nuget_org() -> None:
 def test_a_catalog_entry_that_we_do_not_serve_is_still_fetched_through_us() -> None:
     url = "https://pkgs.dev.azure.com/org/_apis/packaging/feeds/1/nuget/packages/foo/versions/1.0.0"
     out, found = rendered(Kind.REGISTRATION_LEAF, {"catalogEntry": url, "listed": True}, services_of(AZURE, AZURE_URL))
-    assert out["catalogEntry"] == opaque(Kind.CATALOG_LEAF, url)
-    assert found.links == (Link.to(Kind.CATALOG_LEAF, url),)
+    # Not as a leaf of the catalog: outside of one, nobody has promised that it never changes.
+    assert out["catalogEntry"] == opaque(Kind.REGISTRATION_LEAF, url)
+    assert found.links == (Link.to(Kind.REGISTRATION_LEAF, url),)
 
 
 def test_a_catalog_entry_in_a_page_that_we_do_not_serve_stays() -> None:
@@ -250,7 +251,7 @@ def test_a_catalog_entry_in_a_page_that_we_do_not_serve_stays() -> None:
         ),
         (
             {"packageContent": f"{FLAT}Foo/1.0/Foo.1.0.nupkg", "catalogEntry": {"id": "Foo", "version": "1.0-RC"}},
-            "content/foo/1.0.0-rc/foo.1.0.0-rc.nupkg",
+            "content/Foo/1.0.0-rc/Foo.1.0.0-rc.nupkg",
         ),
         (
             {"packageContent": "https://cdn/x", "catalogEntry": {"id": "Été", "version": "1.0.0"}},
@@ -259,13 +260,35 @@ def test_a_catalog_entry_in_a_page_that_we_do_not_serve_stays() -> None:
         # What nothing states is read from the URLs.
         (
             {"packageContent": "https://h/f/Foo/1.0/Foo.1.0.nupkg", "catalogEntry": "https://h/c"},
-            "content/foo/1.0.0/foo.1.0.0.nupkg",
+            "content/Foo/1.0/Foo.1.0.nupkg",
         ),
         (
             {"packageContent": "https://h/api/v2/package/Foo/1.0", "@id": f"{REG2}Foo/1.0.json"},
-            "content/foo/1.0.0/foo.1.0.0.nupkg",
+            "content/Foo/1.0.0/Foo.1.0.0.nupkg",
         ),
-        ({"packageContent": f"{FLAT}Foo/1.0/Foo.1.0.nupkg"}, "content/foo/1.0.0/foo.1.0.0.nupkg"),
+        ({"packageContent": f"{FLAT}Foo/1.0/Foo.1.0.nupkg"}, "content/Foo/1.0/Foo.1.0.nupkg"),
+        # The case is upstream's, wherever the package lies: PSResourceGet looks for the version in the URL.
+        (
+            {
+                "packageContent": f"{FLAT}AcmeModule/1.0.1-PREv001/AcmeModule.1.0.1-PREv001.nupkg",
+                "catalogEntry": {"id": "AcmeModule", "version": "1.0.1-PREv001"},
+            },
+            "content/AcmeModule/1.0.1-PREv001/AcmeModule.1.0.1-PREv001.nupkg",
+        ),
+        (
+            {
+                "packageContent": "https://h/Download/AcmeModule/1.0.1-PREv001",
+                "catalogEntry": {"id": "acmemodule", "version": "1.0.1-prev001"},
+            },
+            "content/AcmeModule/1.0.1-PREv001/AcmeModule.1.0.1-PREv001.nupkg",
+        ),
+        (
+            {
+                "packageContent": "https://h/blobs/7",
+                "catalogEntry": {"id": "AcmeModule", "version": "1.0.1-PREv001"},
+            },
+            "content/acmemodule/1.0.1-prev001/acmemodule.1.0.1-prev001.nupkg",
+        ),
         # An id that cannot be one is not made a path of ours.
         (
             {"packageContent": "https://h/x.nupkg", "catalogEntry": {"id": "../../etc", "version": "1.0.0"}},
@@ -668,3 +691,100 @@ def test_nothing_in_a_document_leads_to_plain_http_or_around_us(base: str) -> No
     walk("", rendered(Kind.REGISTRATION, registration(), base=base)[0])
     walk("", rendered(Kind.REGISTRATION_PAGE, registration()["items"][0], base=base)[0])
     walk("", rendered(Kind.REGISTRATION_LEAF, leaf_item(), base=base)[0])
+
+
+# --- every document is rewritten by what it is ---
+
+INNER = "http://farm:5555/v3/"
+"""Another proxy, whose leaves are their own catalog entries."""
+BEHIND = services_of(
+    index_of(
+        ("PackageBaseAddress/3.0.0", f"{INNER}content/"),
+        ("RegistrationsBaseUrl/3.6.0", f"{INNER}registration/gz-semver2/"),
+    ),
+    f"{INNER}index.json",
+)
+ENTRY: dict[str, Any] = {
+    "id": "Foo",
+    "version": "1.0.0",
+    "packageContent": f"{INNER}content/foo/1.0.0/foo.1.0.0.nupkg",
+    "iconUrl": f"{INNER}content/foo/1.0.0/icon",
+    "dependencyGroups": [
+        {"dependencies": [{"id": "Bar", "registration": f"{INNER}registration/gz-semver2/bar/index.json"}]}
+    ],
+}
+OWN_LEAF = {
+    **ENTRY,
+    "@id": f"{INNER}registration/gz-semver2/foo/1.0.0.json",
+    "catalogEntry": f"{INNER}registration/gz-semver2/foo/1.0.0.json",
+    "registration": f"{INNER}registration/gz-semver2/foo/index.json",
+}
+
+
+@pytest.mark.parametrize("kind", [Kind.REGISTRATION_LEAF, Kind.CATALOG_LEAF])
+def test_a_leaf_that_is_its_own_catalog_entry_names_no_url_of_the_feed_behind(kind: Kind) -> None:
+    out, found = rendered(kind, OWN_LEAF, BEHIND, url=OWN_LEAF["@id"])
+    assert INNER not in json.dumps(out)
+    assert out["catalogEntry"] == out["@id"] == f"{BASE}registration/gz-semver2/foo/1.0.0.json"
+    assert found.links == ()
+
+
+def test_a_leaf_without_catalog_entry_is_a_leaf_in_a_page_too() -> None:
+    bare = {key: value for key, value in ENTRY.items() if key != "packageContent"}
+    document = {"items": [{**bare, "@id": OWN_LEAF["@id"]}]}
+    for kind in (Kind.REGISTRATION, Kind.REGISTRATION_PAGE):
+        out, _ = rendered(kind, document, BEHIND, url=f"{INNER}registration/gz-semver2/foo/index.json")
+        assert INNER not in json.dumps(out)
+    body = json.dumps(document).encode()
+    assert registration_pages(body, f"{INNER}registration/gz-semver2/foo/index.json") == ()
+    check(Kind.REGISTRATION_PAGE, body, id="foo")
+    with pytest.raises(InvalidDocument):
+        check(Kind.REGISTRATION_PAGE, body, id="bar")
+
+
+def test_what_a_link_to_a_page_leads_to_may_be_the_index() -> None:
+    index = {"items": [{"@id": f"{INNER}registration/gz-semver2/foo/index.json#page/1/2", "items": [OWN_LEAF]}]}
+    for kind in (Kind.REGISTRATION_PAGE, Kind.REGISTRATION):
+        out, _ = rendered(kind, index, BEHIND, url="https://elsewhere/x")
+        assert INNER not in json.dumps(out)
+
+
+@pytest.mark.parametrize(
+    ("page", "kind"),
+    [
+        ({"@id": "https://cdn/foo/index.json#page/1.0.0/2.0.0", "items": []}, Kind.REGISTRATION),
+        ({"@id": "https://cdn/foo/index.json", "items": []}, Kind.REGISTRATION),
+        ({"@id": "https://old/foo.json", "items": [], "parent": "https://old/foo.json"}, Kind.REGISTRATION),
+        ({"@id": "https://cdn/foo/page1.json", "items": []}, Kind.REGISTRATION_PAGE),
+        ({"@id": "https://cdn/foo/index.json#page/1.0.0/2.0.0"}, Kind.REGISTRATION_PAGE),
+    ],
+)
+def test_an_inlined_page_below_no_base_of_ours_leads_to_the_index(page: dict[str, Any], kind: Kind) -> None:
+    out, found = rendered(Kind.REGISTRATION, {"items": [page]}, url="https://cdn/foo/index.json")
+    url, hash_, fragment = page["@id"].partition("#")
+    assert out["items"][0]["@id"] == opaque(kind, url) + hash_ + fragment
+    assert Link.to(kind, url) in found.links
+
+
+@pytest.mark.parametrize(
+    ("document", "empty"),
+    [
+        ({"count": 0, "items": []}, True),
+        ({"count": 1, "items": [{"@id": f"{REG2}foo/index.json#page/1/2", "items": []}]}, True),
+        ({"count": 1, "items": [{"@id": f"{REG2}foo/page/1/2.json"}]}, False),
+        ({"count": 1, "items": [{"@id": f"{REG2}foo/page/1/2.json", "items": None}]}, False),
+        ({"count": 1, "items": [{"items": [ENTRY]}]}, False),
+        ({"count": 1, "items": [{**ENTRY, "@id": OWN_LEAF["@id"]}]}, False),
+    ],
+)
+def test_a_registration_without_any_leaf_is_empty(document: dict[str, Any], empty: bool) -> None:
+    assert rendered(Kind.REGISTRATION, document)[1].empty is empty
+
+
+def test_lists_that_are_null_are_empty_lists() -> None:
+    assert rendered(Kind.VERSIONS, {"versions": None})[0] == {"versions": []}
+    assert rendered(Kind.AUTOCOMPLETE, {"totalHits": 0, "data": None})[0] == {"totalHits": 0, "data": []}
+    assert rendered(Kind.SEARCH, {"totalHits": 0, "data": None})[0] == {"totalHits": 0, "data": []}
+    hit = {"id": "Foo", "version": "1.0.0", "versions": None, "title": None}
+    out, _ = rendered(Kind.SEARCH, {"totalHits": 1, "data": [hit]})
+    assert out["data"] == [{**hit, "versions": []}]

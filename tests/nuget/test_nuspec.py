@@ -94,6 +94,7 @@ two lines]]></description><summary>short</summary><tags>one two</tags>
         identity=PackageIdentity("acme.a", "1.0.0-beta.2"),
         id="Acme.A",
         version="1.0.0-Beta.2+Build",
+        stated_version="1.0.0.0-Beta.2+Build",
         xml=xml.encode(),
         title="Acme & A",
         description="<b>bold</b>\ntwo lines",

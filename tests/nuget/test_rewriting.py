@@ -164,7 +164,7 @@ entry = objects(
 # The leaf's own URL could tell the identity; test_documents.py has these cases.
 leaf = objects(
     {
-        "catalogEntry": st.one_of(entry, followed(Kind.CATALOG_LEAF, catalog_leaf_urls)),
+        "catalogEntry": st.one_of(entry, followed(Kind.REGISTRATION_LEAF, catalog_leaf_urls | leaf_urls)),
         "registration": followed(Kind.REGISTRATION, index_urls),
         "packageContent": packages,
         "@context": context,
@@ -179,7 +179,30 @@ page = objects(
         "items": arrays(leaf | bare_leaf),
     }
 )
-index = objects({"@id": followed(Kind.REGISTRATION, index_urls), "items": arrays(page), "@context": context})
+
+
+def page_id_of(page: dict[str, Any]) -> dict[str, Any]:
+    """What the opaque ``@id`` of a page in an index must become: one that is inlined may name the index."""
+    url, parent = page.get("@id"), page.get("parent")
+    if not isinstance(url, str) or not url.startswith("http") or not isinstance(page.get("items"), list):
+        return {}
+    target, hash_, fragment = url.partition("#")
+    here = bool(fragment) or (isinstance(parent, str) and target == parent.partition("#")[0])
+    foreign = any(link in target for link in ("cdn.example", "/other/", "evil.example", "%2e", "169.254"))
+    if not (here and foreign):
+        return {}
+    return {"@id": f"{BASE}x/{Link.to(Kind.REGISTRATION, target).token}{hash_}{fragment}"}
+
+
+inlined = objects(
+    {
+        "@id": followed(Kind.REGISTRATION_PAGE, page_urls | index_urls),
+        "parent": followed(Kind.REGISTRATION, index_urls),
+        "items": arrays(leaf | bare_leaf),
+    },
+    page_id_of,
+)
+index = objects({"@id": followed(Kind.REGISTRATION, index_urls), "items": arrays(inlined), "@context": context})
 search = objects(
     {
         "@context": context,

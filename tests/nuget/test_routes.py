@@ -42,6 +42,8 @@ def route(path: str) -> Route:
         ("content/Foo/1.0/icon", Kind.ICON, "foo/1.0.0/icon"),
         ("content/Foo/1.0/license", Kind.LICENSE, "foo/1.0.0/license"),
         ("content/%C3%89t%c3%a9/index.json", Kind.VERSIONS, "%C3%A9t%C3%A9/index.json"),
+        # .NET's \w has combining marks, Python's has not.
+        ("content/re%CC%81sume%CC%81/index.json", Kind.VERSIONS, "re%CC%81sume%CC%81/index.json"),
         ("registration/semver1/Foo/index.json", Kind.REGISTRATION, "foo/index.json"),
         ("registration/gz-semver1/foo/index.json", Kind.REGISTRATION, "foo/index.json"),
         # Edge case 53: PSResourceGet builds leaf URLs in the user's casing.

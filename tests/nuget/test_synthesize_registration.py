@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from nugetproxy.nuget.documents.render import check, page_commit, registration_pages, stated_content
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.nuspec import Dependency, DependencyGroup
+from nugetproxy.nuget.nuspec import Dependency, DependencyGroup, parse_nuspec
 from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2, HIVES, SEMVER1
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.synthesis.synthesize import PackageFacts, registration_index, registration_leaf, registration_page
+from tests.fakes.packages import make_nuspec
 from tests.nuget.held import BASE, facts
 
 ID = "Newtonsoft.Json"
@@ -132,6 +133,22 @@ def test_index_of_one_version_has_every_field() -> None:
     assert document["@id"] == f"{folder}/index.json"
     assert document["count"] == 1
     assert document["@type"] == ["catalog:CatalogRoot", "PackageRegistration", "catalog:Permalink"]
+
+
+@pytest.mark.parametrize("stated", ["2.0.0.0", "2.0", "02.0.0"])
+def test_the_version_is_said_as_the_nuspec_says_it(stated: str) -> None:
+    """PowerShell names the folder of a module after it, and imports it only if its manifest says the same."""
+    held = PackageFacts.of(parse_nuspec(make_nuspec(ID, stated).encode()), published=0.0, size=1)
+    assert PackageFacts.from_json(held.to_json()) == held
+    page = index([held])["items"][0]
+    (leaf,) = page["items"]
+    assert leaf["catalogEntry"]["version"] == stated
+    assert (page["lower"], page["upper"]) == ("2.0.0", "2.0.0")
+    assert leaf["@id"] == f"{BASE}{GZ_SEMVER2}/{LOWER}/2.0.0.json"
+    assert leaf["packageContent"] == f"{BASE}content/{LOWER}/2.0.0/{LOWER}.2.0.0.nupkg"
+    document = registration_leaf([held], BASE, GZ_SEMVER2, "2.0.0")
+    assert document is not None
+    assert orjson.loads(document)["version"] == stated
 
 
 def test_an_unlisted_version_says_so_in_both_ways() -> None:

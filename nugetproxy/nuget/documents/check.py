@@ -30,8 +30,10 @@ def _object(document: Any, what: str) -> dict[str, Any]:
     return document
 
 
-def _list(document: Any, name: str, what: str, of: type = dict) -> list[Any]:
+def _list(document: Any, name: str, what: str, of: type = dict, *, nullable: bool = False) -> list[Any]:
     found = _object(document, what).get(name)
+    if nullable and found is None and name in document:  # as Go writes an empty list
+        return []
     if not isinstance(found, list):
         raise InvalidDocument(f"{what} has no list called {name}")
     if not all(isinstance(item, of) for item in found):
@@ -49,7 +51,7 @@ def _same_id(document: dict[str, Any], id_: str) -> None:
     wanted = invariant_lower(id_)
     for leaf in leaves(document):
         entry = leaf.get("catalogEntry")
-        stated = entry.get("id") if isinstance(entry, dict) else None
+        stated = entry.get("id") if isinstance(entry, dict) else leaf.get("id")
         if isinstance(stated, str) and stated != wanted and invariant_lower(stated) != wanted:
             raise InvalidDocument(f"the registration is about {stated!r}, not {id_!r}")
 
@@ -78,20 +80,21 @@ def _registration_page(document: Any, id_: str) -> None:
 
 def _registration_leaf(document: Any, id_: str) -> None:
     leaf = _object(document, "the registration leaf")
-    if not any(isinstance(leaf.get(name), str | dict) for name in ("packageContent", "catalogEntry")):
-        raise InvalidDocument("the registration leaf has neither packageContent nor catalogEntry")
+    named = all(isinstance(leaf.get(name), str) for name in ("id", "version"))
+    if not named and not any(isinstance(leaf.get(name), str | dict) for name in ("packageContent", "catalogEntry")):
+        raise InvalidDocument("the registration leaf has neither packageContent nor catalogEntry, nor id with version")
     _same_id(leaf, id_)
 
 
 def _search(document: Any, _: str) -> None:
-    _list(document, "data", "the search result")
+    _list(document, "data", "the search result", nullable=True)
     total = document.get("totalHits")
     if not isinstance(total, int) or isinstance(total, bool):
         raise InvalidDocument("the search result has no integer called totalHits")
 
 
 def _autocomplete(document: Any, _: str) -> None:
-    _list(document, "data", "the autocomplete result", str)
+    _list(document, "data", "the autocomplete result", str, nullable=True)
 
 
 def _signatures(document: Any, _: str) -> None:

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
-from nugetproxy.nuget.documents.rewrite import Field, Fields, base, content, content_identity, follows, shown
+from nugetproxy.nuget.documents.rewrite import (
+    Field,
+    Fields,
+    Rewriter,
+    base,
+    content,
+    content_identity,
+    follows,
+    shown,
+)
 from nugetproxy.nuget.identity import Version
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.urls import absolute, without_fragment
@@ -18,6 +27,18 @@ _SHOWN = Field(shown)
 CONTEXT = Field(inner={"@base": Field(base)})
 DEPENDENCY_GROUPS = Field(inner={"@id": _SHOWN, "dependencies": Field(inner={"@id": _SHOWN, "registration": _INDEX})})
 DEPRECATION = Field(inner={"@id": _SHOWN, "alternatePackage": Field(inner={"@id": _SHOWN})})
+
+
+def _page_id(rewriter: Rewriter, page: dict[str, Any], url: str) -> str:
+    """The rule for the ``@id`` of a page in an index: one that is inlined mostly names a place in the index."""
+    target, _, fragment = url.partition("#")
+    target = absolute(target, rewriter.view.url) or target
+    parent = page.get("parent")
+    indexes = (rewriter.view.url, absolute(parent, rewriter.view.url) if isinstance(parent, str) else None)
+    here = bool(fragment) or any(target == without_fragment(index) for index in indexes if index)
+    inlined = isinstance(page.get("items"), list)
+    return rewriter.follow(Kind.REGISTRATION if inlined and here else Kind.REGISTRATION_PAGE, url)
+
 
 _ENTRY: Fields = {
     "packageContent": Field(content),
@@ -30,12 +51,13 @@ _ENTRY: Fields = {
     "vulnerabilities": Field(inner={"@id": _SHOWN}),
 }
 LEAF: Fields = {
-    "packageContent": Field(content),
+    # A leaf may be its own catalog entry; ours are, when they are made here.
+    **_ENTRY,
     "@context": CONTEXT,
     "@id": Field(follows(Kind.REGISTRATION_LEAF)),
     "registration": _INDEX,
     # An object in pages; in a leaf document the URL of the catalog's leaf, which PSResourceGet fetches.
-    "catalogEntry": Field(follows(Kind.CATALOG_LEAF), _ENTRY),
+    "catalogEntry": Field(follows(Kind.REGISTRATION_LEAF), _ENTRY),
 }
 PAGE: Fields = {
     "@context": CONTEXT,
@@ -43,7 +65,44 @@ PAGE: Fields = {
     "parent": _INDEX,
     "items": Field(inner=LEAF),
 }
-INDEX: Fields = {"@context": CONTEXT, "@id": _INDEX, "items": Field(inner=PAGE)}
+INDEX: Fields = {
+    "@context": CONTEXT,
+    "@id": _INDEX,
+    "items": Field(inner={**PAGE, "@id": Field(_page_id)}),
+}
+
+
+def fields_of(kind: Kind, document: Any) -> Fields:
+    """Where the URLs are in a registration document by what it is, whatever it was asked for as."""
+    if not isinstance(document, dict):
+        return LEAF
+    items = document.get("items")
+    if not isinstance(items, list) and (kind is Kind.REGISTRATION_LEAF or is_leaf(document)):
+        return LEAF
+    found = list(_objects(items))
+    if any(isinstance(item.get("items"), list) or "lower" in item for item in found):
+        return INDEX
+    if found and all(is_leaf(item) for item in found):
+        return PAGE
+    return PAGE if kind is Kind.REGISTRATION_PAGE else INDEX
+
+
+def is_leaf(item: dict[str, Any]) -> bool:
+    """True for what says something of a package; a leaf may be the catalog entry itself."""
+    return "catalogEntry" in item or "packageContent" in item or ("id" in item and "version" in item)
+
+
+def is_empty(document: Any) -> bool:
+    """True when a registration index (or page) neither has a leaf nor names a page that may have one."""
+    items = document.get("items") if isinstance(document, dict) else None
+    if not isinstance(items, list):
+        return False
+    return not any(is_leaf(item) or _may_have_leaves(item) for item in _objects(items))
+
+
+def _may_have_leaves(page: dict[str, Any]) -> bool:
+    items = page.get("items")
+    return bool(items) if isinstance(items, list) else "@id" in page
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +124,8 @@ def registration_pages(body: bytes, url: str) -> tuple[PageRef, ...]:
     found: dict[str, PageRef] = {}
     for page in _objects(_index(body).get("items")):
         stated = page.get("@id")
-        target = absolute(stated, url) if isinstance(stated, str) and not isinstance(page.get("items"), list) else None
+        held = isinstance(page.get("items"), list) or is_leaf(page)
+        target = absolute(stated, url) if isinstance(stated, str) and not held else None
         if target is not None and (target := without_fragment(target)) != here:
             found.setdefault(target, PageRef(target, _commit(page)))
     return tuple(found.values())
@@ -149,7 +209,7 @@ def leaves(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for item in _objects(document["items"]):
         if isinstance(item.get("items"), list):
             yield from _objects(item["items"])
-        elif "catalogEntry" in item or "packageContent" in item:
+        elif is_leaf(item):
             yield item
 
 

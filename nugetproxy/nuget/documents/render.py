@@ -15,6 +15,8 @@ from nugetproxy.nuget.documents.registration import (
     LEAF,
     PAGE,
     PageRef,
+    fields_of,
+    is_empty,
     newest_version,
     page_commit,
     registration_pages,
@@ -116,7 +118,7 @@ FIELDS: dict[Kind, Fields] = {
     Kind.CATALOG_PAGE: _CATALOG_PAGE,
     Kind.CATALOG_LEAF: _CATALOG_LEAF,
 }
-"""Where the URLs are, in the kinds of documents that have any; of other JSON, only a byte order mark goes."""
+"""Where the URLs are, in the kinds of documents that have any; of other JSON only a byte order mark goes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ class Rendered:
     """Opaque links in ``body``; they must be kept before it is sent."""
     dropped: tuple[str, ...] = ()
     """Elements of a version list that are no versions, for the log."""
+    empty: bool = False
+    """A registration without any leaf: there is no such package."""
 
 
 def render(kind: Kind, body: bytes, view: View) -> Rendered:
@@ -140,20 +144,36 @@ def render(kind: Kind, body: bytes, view: View) -> Rendered:
     if kind is Kind.VERSIONS:
         listed, dropped = render_versions(body)
         return Rendered(listed, dropped=dropped)
-    fields = FIELDS.get(kind)
-    if fields is None:
+    if kind not in FIELDS and not (kind.row.query and b"null" in body):
         return Rendered(without_bom(body) if kind.row.json else body)
     document = loads_exact(body)
+    if kind.row.query:
+        _fill_lists(document)
     rewriter = Rewriter(view)
-    rewrite(_shape(kind, fields, document), document, rewriter)
-    return Rendered(dumps(document), tuple(rewriter.links.values()))
+    if kind in FIELDS:
+        rewrite(_fields(kind, document), document, rewriter)
+    empty = kind is Kind.REGISTRATION and is_empty(document)
+    return Rendered(dumps(document), tuple(rewriter.links.values()), empty=empty)
 
 
-def _shape(kind: Kind, fields: Fields, document: Any) -> Fields:
-    """A leaf of a catalog whose paths are not nuget.org's is routed as a page, but it has no items."""
-    if kind is Kind.CATALOG_PAGE and isinstance(document, dict) and "items" not in document:
-        return _CATALOG_LEAF
-    return fields
+def _fill_lists(result: Any) -> None:
+    """Make ``[]`` of each null that clients want to be a list: so Go writes empty ones."""
+    if not isinstance(result, dict):
+        return
+    if result.get("data", ()) is None:
+        result["data"] = []
+    for hit in result.get("data") or ():
+        if isinstance(hit, dict) and hit.get("versions", ()) is None:
+            hit["versions"] = []
+
+
+def _fields(kind: Kind, document: Any) -> Fields:
+    """Where the URLs are by what the document is: what a link leads to, only its content tells."""
+    if kind.row.family == "registration":
+        return fields_of(kind, document)
+    if kind.row.family == "catalog" and isinstance(document, dict) and "items" not in document:
+        return LEAF if "registration" in document or "catalogEntry" in document else _CATALOG_LEAF
+    return FIELDS[kind]
 
 
 def vulnerability_pages(body: bytes, url: str) -> tuple[PageRef, ...]:

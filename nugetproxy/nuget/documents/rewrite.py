@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
 from nugetproxy.nuget.kinds import Kind, family
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
@@ -48,15 +49,26 @@ class Link:
 _SHOWN = frozenset(kind for kind in Kind if kind.row.shown)
 
 
+_NAMED: Mapping[Kind, frozenset[Kind]] = MappingProxyType(
+    {Kind.REGISTRATION_LEAF: family(Kind.REGISTRATION_LEAF) | family(Kind.CATALOG_LEAF)}
+)
+"""What a field may turn out to name, where it is more than the kind's family: where there is no catalog (or another
+proxy in between), the catalogEntry of a leaf names a leaf."""
+
+
 def locate(kind: Kind, url: str, services: ServiceMap, resource: str = "") -> Route | Link:
     """What a rendered link to ``url`` (absolute, clients fetch it as ``kind``) leads to: a route of ours, or opaque.
 
     ``resource`` is the registry row that the document with the link was asked for under, as in ``View``.
     """
     url = without_fragment(url)
-    local = services.to_local(url, prefer=resource, kinds=family(kind))
+    local = services.to_local(url, prefer=resource, kinds=_may_name(kind))
     route = parse_route(local) if local is not None else None
     return Link.to(kind, url) if route is None else route
+
+
+def _may_name(kind: Kind) -> frozenset[Kind]:
+    return _NAMED.get(kind) or family(kind)
 
 
 @dataclass(slots=True)
@@ -85,11 +97,16 @@ class Rewriter:
         return url if local is None else self.view.base + local
 
     def content(self, identity: PackageIdentity | None, url: str) -> str:
-        """Ours for the ``packageContent`` of ``identity``, wherever upstream keeps it."""
+        """Ours for the ``packageContent`` of ``identity``, wherever upstream keeps it, spelled as upstream spells it.
+
+        PSResourceGet looks for the version in it, and minds the case.
+        """
         if identity is None:
             return self.follow(Kind.PACKAGE, url)
-        id_ = quote(identity.id)
-        return f"{self.view.base}content/{id_}/{identity.version}/{id_}.{identity.version}.nupkg"
+        if content_identity(url) == identity:
+            return f"{self.view.base}{_content_path(url)}"
+        id_, version = quote(_spelled(identity.id, url)), _spelled(identity.version, url)
+        return f"{self.view.base}content/{id_}/{version}/{id_}.{version}.nupkg"
 
     def leaf_identity(self, url: str) -> PackageIdentity | None:
         """What the ``url`` of a registration leaf says about the package, if it is under a mapped base."""
@@ -98,7 +115,7 @@ class Rewriter:
         return PackageIdentity(route.id, route.version) if route is not None else None
 
     def _follow(self, kind: Kind, url: str) -> str:
-        local = self._local(url, family(kind))
+        local = self._local(url, _may_name(kind))
         if local is not None:
             return self.view.base + local
         target = absolute(url, self.view.url)
@@ -118,9 +135,23 @@ class Rewriter:
 
 def content_identity(url: str) -> PackageIdentity | None:
     """The identity in ``.../{id}/{version}/{id}.{version}.nupkg``, None for a URL of another form."""
-    parts = split_url(url)
-    route = parse_route("content/" + "/".join(parts.path.split("/")[-3:])) if parts is not None else None
+    route = parse_route(_content_path(url))
     return PackageIdentity(route.id, route.version) if route is not None and route.kind is Kind.PACKAGE else None
+
+
+def _content_path(url: str) -> str:
+    """The path below ``/v3/`` that a URL of that form has with us, as it is spelled."""
+    parts = split_url(url)
+    return "content/" + "/".join(parts.path.split("/")[-3:]) if parts is not None else ""
+
+
+def _spelled(word: str, url: str) -> str:
+    """``word`` (lower case) in the case that it has in ``url``, if it is there."""
+    parts = split_url(url)
+    path = unquote(parts.path) if parts is not None else ""
+    at = path.lower().find(word)
+    found = path[at : at + len(word)] if at >= 0 else word
+    return found if invariant_lower(found) == word else word
 
 
 Rule = Callable[[Rewriter, dict[str, Any], str], str]

@@ -37,6 +37,8 @@ def check_versions(document: Any) -> None:
 
 def _strings(document: Any) -> list[str]:
     listed = document.get("versions") if isinstance(document, dict) else None
+    if listed is None and isinstance(document, dict) and "versions" in document:
+        return []  # as Go writes an empty list
     if not isinstance(listed, list) or not all(isinstance(text, str) for text in listed):
         raise InvalidDocument("not an object with a list of strings called versions")
     return listed

@@ -195,7 +195,8 @@ class _Leaf:
             "summary": held.summary,
             "tags": tag_list(held.tags) or [""],
             "title": held.title,
-            "version": held.version,
+            # PowerShell names a module's folder after this, and imports it only if that is what its manifest says.
+            "version": held.stated_version or held.version,
         }
 
     def _group(self, group: DependencyGroup) -> Json:

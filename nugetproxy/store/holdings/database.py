@@ -11,7 +11,7 @@ from nugetproxy.store.sqlite_form import Form, SqliteUnavailable, UnsoundFile, o
 
 APPLICATION: Final = 0x4E755043
 """``NuPC``: tells our file from any other SQLite file (PRAGMA application_id)."""
-LAYOUT: Final = 1
+LAYOUT: Final = 2
 """Another number in the file (PRAGMA user_version) begins a fresh holdings: it is rebuilt, never migrated."""
 
 FILTERS: Final = range(4)
