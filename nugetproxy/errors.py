@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
+from http import HTTPStatus
 from socket import gaierror
 from types import MappingProxyType
 
@@ -177,6 +179,60 @@ class UpstreamUnavailable(UpstreamFailure):
 
 class UpstreamRefused(UpstreamFailure):
     """Upstream answered, but with something that must not be passed on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A final no of an upstream: asking again does not help."""
+
+    status: int
+    """One of ``FINAL``, as upstream said it."""
+    phrase: str
+    """The reason phrase as upstream wrote it: what NuGet shows its user."""
+    with_credentials: bool
+    """Whether credentials of ours were asked with."""
+
+    @property
+    def reason(self) -> Reason:
+        """Its word."""
+        return Reason.AUTH if self.status in {401, 403} else Reason.STATUS
+
+
+FINAL = frozenset({400, 401, 403, 451})
+
+
+class UpstreamDenied(UpstreamRefused):
+    """Upstream said a final no, which is passed on as it is; a 401 as a 403, since the credentials are ours."""
+
+    def __init__(self, upstream: str, denial: Denial) -> None:
+        super().__init__(upstream, denial.reason, f"status {denial.status}")
+        self.denial = denial
+
+    @property
+    def status(self) -> int:
+        """The status for the client."""
+        return 403 if self.denial.status == 401 else self.denial.status
+
+    @property
+    def phrase(self) -> str:
+        """The reason phrase for the client: the feed's own, where it says more than the status does."""
+        said = self.denial.phrase
+        usual = said.lower() in {"", HTTPStatus(self.denial.status).phrase.lower()}
+        return str(self) if usual or self.denial.status == 401 else said
+
+    def __str__(self) -> str:
+        said = f"{self.denial.status} {self.denial.phrase}".strip()
+        if self.denial.status != 401:
+            return f"Upstream {self.upstream!r} refuses this ({said})."
+        if self.denial.with_credentials:
+            return (
+                f"Upstream {self.upstream!r} does not accept the credentials that this proxy has for it ({said}); "
+                f"its operator must renew what upstreams.{self.upstream} refers to."
+            )
+        return (
+            f"Upstream {self.upstream!r} asks for credentials, and this proxy has none for it ({said}); "
+            f"its operator must set username and password (or headers) of upstreams.{self.upstream}."
+        )
 
 
 class Abandoned(ProxyError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Self
 
-from nugetproxy.errors import Reason
+from nugetproxy.errors import Denial, Reason, UpstreamDenied, UpstreamFailure, upstream_failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,8 @@ class Entry:
     """As upstream said it, without interpretation."""
     url: str = ""
     """Where the body came from after redirects, without query: the base of relative URLs in it."""
+    warnings: tuple[str, ...] = ()
+    """What upstream had to say to whoever reads it (``X-NuGet-Warning``)."""
 
     @staticmethod
     def of(status: int, body: bytes, *, stored_at: float) -> Entry:
@@ -59,6 +62,10 @@ class Answer:
     validators: Validators = NO_VALIDATORS
     url: str = ""
     """After redirects, without query."""
+    phrase: str = ""
+    """The reason phrase of a status that is neither 200 nor 304."""
+    warnings: tuple[str, ...] = ()
+    """The values of ``X-NuGet-Warning``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +75,17 @@ class Failure:
     reason: Reason
     detail: str = ""
     retry_after: float | None = None
+    denial: Denial | None = None
+    """Where it was a final no."""
+
+    @classmethod
+    def of(cls, failure: UpstreamFailure) -> Self:
+        """The value of an exception."""
+        denial = failure.denial if isinstance(failure, UpstreamDenied) else None
+        return cls(failure.reason, failure.detail, failure.retry_after, denial)
+
+    def exception(self, upstream: str) -> UpstreamFailure:
+        """What to raise of it."""
+        if self.denial is not None:
+            return UpstreamDenied(upstream, self.denial)
+        return upstream_failure(upstream, self.reason, self.detail, retry_after=self.retry_after)

@@ -130,7 +130,8 @@ class Cache:
             case Freshen(entry):
                 await self._shelf.put(target, entry, _body(held))
             case Fail(reason, retry_after):
-                raise upstream_failure(self._upstream.name, reason, target.path, retry_after=retry_after)
+                denial = answer.denial if isinstance(answer, Failure) else None
+                raise Failure(reason, target.path, retry_after, denial).exception(self._upstream.name)
             case _:
                 raise upstream_failure(self._upstream.name, Reason.GONE, f"{target.path} is named but not there")
 
@@ -216,12 +217,20 @@ class Cache:
             case ServeStale(entry, reason):
                 log.warning("document.stale", upstream=self._upstream.name, path=target.path, reason=reason)
                 status = CacheStatus(outcome=Outcome.STALE, forwarded=forwarded, detail=reason)
-                return Found(entry=entry, body=_body(stored), status=status)
+                return Found(entry=entry, body=_body(stored), status=status, notice=self._notice(answer))
             case Fail(reason, retry_after):
-                detail = answer.detail if isinstance(answer, Failure) else f"status {answer.status}"
-                failure = upstream_failure(self._upstream.name, reason, detail, retry_after=retry_after)
+                failed = (
+                    answer if isinstance(answer, Failure) else Failure(reason, f"status {answer.status}", retry_after)
+                )
+                failure = failed.exception(self._upstream.name)
                 failure.forwarded = forwarded
                 raise failure
+
+    def _notice(self, answer: Answer | Failure) -> str:
+        """What readers of a stale document must know: an outage passes by itself, a final no does not."""
+        if isinstance(answer, Answer) or answer.denial is None:
+            return ""
+        return f"{answer.exception(self._upstream.name)} What was stored before is served."
 
     async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:
         """Store, unless a write came between the question and now: then the answer may be of before it."""

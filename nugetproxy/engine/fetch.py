@@ -13,7 +13,7 @@ from nugetproxy.caching.policy import HOUR, MINUTE
 from nugetproxy.clock import Clock
 from nugetproxy.engine.hot_documents import OFF_LOOP_BYTES
 from nugetproxy.engine.target import Completion, Target
-from nugetproxy.errors import BadRequest, Reason, UpstreamFailure
+from nugetproxy.errors import FINAL, BadRequest, Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.render import InvalidDocument, check
 from nugetproxy.nuget.kinds import Kind
@@ -52,8 +52,10 @@ class Fetcher:
                     patient=stored is None,
                 )
             except UpstreamFailure as failure:
-                failed = Failure(failure.reason, failure.detail, failure.retry_after)
+                failed = Failure.of(failure)
                 continue
+            if answer.status in FINAL and not (answer.status == 400 and target.kind.row.query):
+                return Failure.of(self._upstream.denied(answer.status, answer.phrase))
             if answer.status not in {404, 410}:
                 return answer
             said = answer
@@ -84,7 +86,7 @@ class Fetcher:
             )
             return Failure(Reason.INVALID_CONTENT, str(problem))
         except UpstreamFailure as failure:
-            return Failure(failure.reason, failure.detail, failure.retry_after)
+            return Failure.of(failure)
         return self._doubt(target, stored, answer)
 
     async def _check(self, target: Target, answer: Answer) -> None:

@@ -66,6 +66,7 @@ class HotDocuments:
             validators=answer.validators,
             content_type=answer.content_type,
             url=answer.url,
+            warnings=answer.warnings,
         )
 
     def _remember(self, key: str, stored: Stored) -> None:

@@ -51,6 +51,13 @@ class Found:
     entry: Entry
     body: bytes
     status: CacheStatus
+    notice: str = ""
+    """What we ourselves have to say to whoever reads it."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Upstream's and ours, for ``X-NuGet-Warning``."""
+        return (*self.entry.warnings, self.notice) if self.notice else self.entry.warnings
 
 
 Completion = Callable[[Target, Answer], Awaitable[None]]

@@ -190,5 +190,6 @@ class Feed:
             etag=page.etag,
             age=self._clock.now() - found.entry.stored_at,
             gzipped=page.gzipped,
+            warnings=found.warnings,
             negotiated=True,
         )

@@ -12,7 +12,7 @@ from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.target import Target
-from nugetproxy.errors import NotFound, Reason, upstream_failure
+from nugetproxy.errors import FINAL, NotFound, Reason, upstream_failure
 from nugetproxy.feeds.rendering import Page, Rendering, page_of
 from nugetproxy.feeds.reply import IMMUTABLE, FlightBody, HeldBody, Reply, View, absent_reply
 from nugetproxy.nuget.documents.render import stated_content
@@ -135,9 +135,10 @@ class PackageReads:
             head = await self._upstream.head(url)
             if head.status in {404, 410}:
                 continue
+            if head.status in FINAL:
+                raise self._upstream.denied(head.status, head.phrase)
             if head.status != 200:
-                reason = Reason.AUTH if head.status in {401, 403} else Reason.STATUS
-                raise upstream_failure(self._upstream.name, reason, f"status {head.status}")
+                raise upstream_failure(self._upstream.name, Reason.STATUS, f"status {head.status}")
             status = CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200)
             return Reply(
                 kind=target.kind,

@@ -146,6 +146,8 @@ class Reply:
     age: float | None = None
     cache_control: str = NO_CACHE
     gzipped: bool = False
+    warnings: tuple[str, ...] = ()
+    """What a person must know (``X-NuGet-Warning``, which NuGet prints)."""
     negotiated: bool = False
     """True when other clients may get this in another content coding (``Vary``)."""
 
@@ -165,4 +167,6 @@ class Reply:
 def absent_reply(kind: Kind, found: Found, now: float) -> Reply:
     """A 404 that upstream has said, now or a short while ago (``now`` as in ``Entry.stored_at``)."""
     body = b'{"error":"The upstream has no such document."}'
-    return Reply(kind=kind, cache=found.status, status=404, body=body, age=now - found.entry.stored_at)
+    return Reply(
+        kind=kind, cache=found.status, status=404, body=body, age=now - found.entry.stored_at, warnings=found.warnings
+    )

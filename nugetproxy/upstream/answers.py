@@ -22,6 +22,8 @@ class Head:
     content_type: str = ""
     url: str = ""
     """After redirects, without query."""
+    phrase: str = ""
+    """The reason phrase of the status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Download:
     content_type: str = ""
     url: str = ""
     """After redirects, without query."""
+    warnings: tuple[str, ...] = ()
+    """The values of ``X-NuGet-Warning``."""
     _chunks: Callable[[], AsyncIterator[bytes]] = field(repr=False)
 
     def chunks(self) -> AsyncIterator[bytes]:

@@ -15,7 +15,7 @@ from multidict import CIMultiDict
 
 from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Validators
 from nugetproxy.clock import Clock
-from nugetproxy.errors import Reason, UpstreamFailure
+from nugetproxy.errors import FINAL, Denial, Reason, UpstreamDenied, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.check import check
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
@@ -100,6 +100,7 @@ class UpstreamClient:
                     validators=response.validators,
                     content_type=response.content_type,
                     url=response.url,
+                    phrase=response.reason,
                 )
 
         return await self._with_retries(attempt)
@@ -151,6 +152,11 @@ class UpstreamClient:
             upstream=self.name, method=method, headers=headers, body=body, rewind=rewind, credentials=credentials
         )
         return send_once(self._wire, url, write, timeout)
+
+    def denied(self, status: int, phrase: str) -> UpstreamDenied:
+        """The failure that a final no (one of ``FINAL``) is, with the reason phrase that came with it."""
+        credentials = bool(self._settings.headers.keys() - self._settings.public_headers)
+        return UpstreamDenied(self.name, Denial(status, phrase, credentials))
 
     def report_invalid(self, url: str) -> None:
         """Count a 200 whose content was refused (say a login page) as a failure of that URL's origin."""
@@ -223,6 +229,8 @@ class UpstreamClient:
             content_type=response.content_type,
             validators=response.validators,
             url=response.url,
+            phrase=response.reason if status >= 400 else "",
+            warnings=response.warnings,
         )
 
     async def _decoded(self, response: Response, body: bytes, limit: int) -> bytes:
@@ -245,8 +253,10 @@ class UpstreamClient:
         status = response.status
         if status in {404, 410}:
             return Download(status=status, url=response.url, _chunks=_nothing)
-        if status in {401, 403}:
-            raise response.refuse(Reason.AUTH, f"status {status}")
+        if status in FINAL:
+            denied = self.denied(status, response.reason)
+            self._wire.failures.count(denied.reason)
+            raise denied
         if status != 200 and not (status == 206 and start):
             raise response.refuse(Reason.STATUS, f"status {status}")
         if response.coding:
@@ -274,6 +284,7 @@ class UpstreamClient:
             validators=response.validators,
             content_type=response.content_type,
             url=response.url,
+            warnings=response.warnings,
             _chunks=chunks,
         )
 

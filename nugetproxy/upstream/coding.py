@@ -13,6 +13,10 @@ _STEP = 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
 
 
+CODINGS = frozenset({"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz"})
+"""The registered content codings besides identity; any other word changes nothing about the bytes."""
+
+
 class Undecodable(ValueError):
     """The body is not what its Content-Encoding says."""
 

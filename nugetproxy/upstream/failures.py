@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamRefused, upstream_failure
 from nugetproxy.metrics import Metrics
@@ -94,6 +94,17 @@ def _bad_url(_: Exception, trip: Trip) -> Named:
     return (Reason.REDIRECT_DENIED if trip.redirected else Reason.ID_DENIED), "not a proper host"
 
 
+def _malformed(error: Exception, _: Trip) -> Named:
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, BadHttpMessage):
+        cause = cause.__cause__
+    if isinstance(cause, LineTooLong):
+        return Reason.PROTOCOL, f"a line of the response's header section is longer than {cause.args[1]} bytes"
+    if cause is not None and cause.message.startswith("Too many headers"):
+        return Reason.PROTOCOL, "the response has too many header lines"
+    return Reason.PROTOCOL, "the response is not proper HTTP"
+
+
 def _always(reason: Reason, detail: str) -> Callable[[Exception, Trip], Named]:
     return lambda _error, _trip: (reason, detail)
 
@@ -106,8 +117,8 @@ _TABLE: tuple[tuple[type[Exception], Callable[..., Named]], ...] = (
     (aiohttp.ConnectionTimeoutError, _always(Reason.CONNECT_TIMEOUT, "no connection in time")),
     (aiohttp.SocketTimeoutError, _silence),
     (aiohttp.ClientPayloadError, _payload),
-    (aiohttp.ClientResponseError, _always(Reason.PROTOCOL, "the response is not proper HTTP")),
-    (HttpProcessingError, _always(Reason.PROTOCOL, "the response is not proper HTTP")),
+    (aiohttp.ClientResponseError, _malformed),
+    (HttpProcessingError, _malformed),
     (MalformedBody, _always(Reason.PROTOCOL, "the body is not proper HTTP")),
     (aiohttp.InvalidURL, _bad_url),
     (ssl.SSLError, _always(Reason.TLS, "TLS failed")),

@@ -14,12 +14,16 @@ from yarl import URL
 from nugetproxy.caching.entry import Validators
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
+from nugetproxy.upstream.coding import CODINGS
 from nugetproxy.upstream.failures import Failures, MalformedBody, Trip
+from nugetproxy.upstream.hiding import Hiding
 from nugetproxy.upstream.pace import Pace
 from nugetproxy.upstream.urls import origin_of, without_query
 
 DRAIN = 64 * 1024
 DRAIN_WAIT = 1.0
+WARNINGS, WARNING = 8, 1024
+"""Most warnings of one answer that are kept, most characters of each."""
 
 
 class Response:
@@ -39,6 +43,7 @@ class Response:
         failures: Failures,
         trip: Trip,
         received: Counter,
+        hiding: Hiding,
     ) -> None:
         self._answer = answer
         self._origin = origin_of(url)
@@ -48,6 +53,7 @@ class Response:
         self._failures = failures
         self._trip = trip
         self._received = received
+        self._hiding = hiding
         self.url = without_query(url)
         self.status = answer.status
         self.on_arrival: Callable[[], None] = lambda: None
@@ -64,7 +70,14 @@ class Response:
 
     @property
     def reason(self) -> str:
-        return self._answer.reason or ""
+        """The reason phrase, without our secrets."""
+        return self._hiding.text(self._answer.reason or "")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The values of ``X-NuGet-Warning``, without our secrets."""
+        said = self.headers.getall("X-NuGet-Warning", ())
+        return tuple(self._hiding.text(text)[:WARNING] for text in said[:WARNINGS] if text)
 
     @property
     def length(self) -> int | None:
@@ -73,9 +86,12 @@ class Response:
 
     @property
     def coding(self) -> str:
-        """Content-Encoding, lower case; empty for none."""
-        coding = ", ".join(self.headers.getall("Content-Encoding", ())).strip().lower()
-        return "" if coding == "identity" else coding
+        """Those names in Content-Encoding, lower case, that are codings; empty for none.
+
+        Stores replay what an upload said there ("aws-chunked", "binary", "utf-8", "none"), clients pass over it.
+        """
+        names = ",".join(self.headers.getall("Content-Encoding", ())).lower().split(",")
+        return ", ".join(name for name in map(str.strip, names) if name in CODINGS)
 
     @property
     def content_type(self) -> str:

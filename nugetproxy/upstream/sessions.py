@@ -17,7 +17,8 @@ from nugetproxy.upstream.failures import ConnectionDropped, Trip, UnaskedBytes
 from nugetproxy.upstream.settings import UpstreamSettings
 
 READ_BUFFER = 256 * 1024
-LINE = 8190
+LINE = 32 * 1024
+"""Most bytes of one header line: a policy header of 9 kB must cost nobody a package."""
 HEADERS = 100
 
 

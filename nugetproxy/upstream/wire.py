@@ -229,6 +229,7 @@ class Wire:
             failures=self.failures,
             trip=trip,
             received=self._received,
+            hiding=self.hiding,
         )
 
     def _session(self, lane: Lane) -> aiohttp.ClientSession:

@@ -83,7 +83,7 @@ async def _one_hop(wire: Wire, write: Write, request: Request, trail: tuple[URL,
                 raise response.refuse(Reason.REDIRECT_DENIED, f"status {response.status} to a write")
             return Sent(
                 response.status,
-                wire.hiding.text(response.reason),
+                response.reason,
                 _told(wire, response),
                 wire.hiding.raw(await _read(response)),
             )

@@ -19,6 +19,7 @@ from nugetproxy.errors import (
     ProxyError,
     TooLarge,
     UnknownHost,
+    UpstreamDenied,
     UpstreamFailure,
     UpstreamRefused,
     UpstreamUnavailable,
@@ -64,6 +65,8 @@ def reason_phrase(text: str) -> str | None:
 
 def status_of(error: ProxyError) -> int:
     """The status code for ``error``."""
+    if isinstance(error, UpstreamDenied):
+        return error.status
     return next(STATUS[cls] for cls in type(error).__mro__ if cls in STATUS)
 
 
@@ -75,10 +78,10 @@ def cache_status_of(error: ProxyError) -> str:
     return f"{CACHE_NAME}; fwd=bypass; detail={type(error).__name__}"
 
 
-def answer(error: ProxyError, *, head: bool = False, aloud: bool = False) -> web.Response:
+def answer(error: ProxyError, *, head: bool = False) -> web.Response:
     """A response that says what was wrong and what to do about it; nothing of the request is reflected.
 
-    ``aloud`` puts the sentence into the reason phrase too: of the answer to a write NuGet shows nothing else.
+    The sentence is the reason phrase too: of an error NuGet shows nothing else.
     """
     status = status_of(error)
     headers = {
@@ -95,7 +98,7 @@ def answer(error: ProxyError, *, head: bool = False, aloud: bool = False) -> web
     if isinstance(error, MethodNotAllowed):
         headers[hdrs.ALLOW] = ", ".join(error.allowed)
     body = orjson.dumps({"error": str(error)})
-    reason = reason_phrase(str(error)) if aloud else None
+    reason = reason_phrase(error.phrase if isinstance(error, UpstreamDenied) else str(error))
     response = web.Response(status=status, reason=reason, headers=headers, body=None if head else body)
     if head:
         response.headers[hdrs.CONTENT_LENGTH] = str(len(body))

@@ -75,9 +75,7 @@ class Edge:
             response = await self._respond(request, event)
         except ProxyError as error:
             event.failed(error)
-            response = answer(
-                error, head=request.method == hdrs.METH_HEAD, aloud=request.method not in {*READS, hdrs.METH_OPTIONS}
-            )
+            response = answer(error, head=request.method == hdrs.METH_HEAD)
             if not request.content.is_eof() or isinstance(error, BadRequest):
                 response.force_close()
         except (ResponseCut, ConnectionError) as cut:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
+from multidict import CIMultiDict
 
 from nugetproxy.caching.conditions import Selection, select
 from nugetproxy.errors import ProxyError
@@ -18,6 +19,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.reading import read_at
+from nugetproxy.web.answers import header_text
 from nugetproxy.web.kernelcopy import send_file
 from nugetproxy.web.whole import Whole, http_date
 
@@ -63,7 +65,7 @@ class Sender:
             reply.close()
 
     async def _held(
-        self, request: web.BaseRequest, body: HeldBody, selection: Selection, fields: dict[str, str]
+        self, request: web.BaseRequest, body: HeldBody, selection: Selection, fields: Mapping[str, str]
     ) -> web.StreamResponse:
         start, stop = _span(selection, body.size)
         if body.size <= INLINE_BYTES:
@@ -97,7 +99,7 @@ class Sender:
             await asyncio.get_running_loop().sendfile(transport, file, start, stop - start, fallback=False)
 
     async def _flying(
-        self, request: web.BaseRequest, body: FlightBody | RelayedBody, selection: Selection, fields: dict[str, str]
+        self, request: web.BaseRequest, body: FlightBody | RelayedBody, selection: Selection, fields: Mapping[str, str]
     ) -> web.StreamResponse:
         size = body.size
         response = web.StreamResponse(status=selection.status, headers=fields)
@@ -174,7 +176,7 @@ def _span(selection: Selection, size: int) -> tuple[int, int]:
     return (selection.start, selection.stop) if selection.status == 206 else (0, size)
 
 
-def _whole(reply: Reply, selection: Selection, fields: dict[str, str], *, bodiless: bool) -> Whole:
+def _whole(reply: Reply, selection: Selection, fields: Mapping[str, str], *, bodiless: bool) -> Whole:
     status = selection.status if reply.status == 200 else reply.status
     if bodiless:
         unstated = None if selection.status == 304 else 0
@@ -185,7 +187,7 @@ def _whole(reply: Reply, selection: Selection, fields: dict[str, str], *, bodile
     return Whole(status, fields, body, length=len(body))
 
 
-def _fields(reply: Reply, selection: Selection) -> dict[str, str]:
+def _fields(reply: Reply, selection: Selection) -> Mapping[str, str]:
     """The header section, without what depends on the connection."""
     fields: dict[str, str] = {
         hdrs.SERVER: SERVER,
@@ -211,4 +213,12 @@ def _fields(reply: Reply, selection: Selection) -> dict[str, str]:
         fields[hdrs.CONTENT_TYPE] = reply.content_type
     if reply.status == 200 and not isinstance(reply.body, bytes):
         fields[hdrs.ACCEPT_RANGES] = "bytes"
-    return fields
+    return _with_warnings(fields, reply.warnings) if reply.warnings else fields
+
+
+def _with_warnings(fields: Mapping[str, str], warnings: tuple[str, ...]) -> Mapping[str, str]:
+    """A line for each: NuGet prints them one by one."""
+    several = CIMultiDict(fields)
+    for warning in warnings:
+        several.add("X-NuGet-Warning", header_text(warning))
+    return several

@@ -7,11 +7,14 @@ import gzip
 import json
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from multidict import CIMultiDict
 
 from tests.conftest import StartProxy
+from tests.fakes import canary
 from tests.fakes.asking import (
     PACKAGE,
     REGISTRATION,
@@ -31,7 +34,7 @@ from tests.fakes.asking import (
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.names import Names
-from tests.fakes.origin import Origin, Script
+from tests.fakes.origin import Origin, Script, Seen
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
@@ -220,22 +223,117 @@ async def test_a_list_of_one_host_does_not_fail_because_the_other_is_down(proxy:
     assert (got.status, json.loads(got.body)["totalHits"]) == (200, 1)
 
 
+FINAL_NO = [
+    (403, "Your organisation has blocked Acme.A", 403, "Your organisation has blocked Acme.A", "auth"),
+    (403, "Forbidden", 403, "Upstream 'up' refuses this (403 Forbidden).", "auth"),
+    (451, "Withdrawn: see ticket 12", 451, "Withdrawn: see ticket 12", "status"),
+    (400, "No such thing as this", 400, "No such thing as this", "status"),
+    (
+        401,
+        "Token expired",
+        403,
+        "Upstream 'up' asks for credentials, and this proxy has none for it (401 Token expired); its operator must set "
+        "username and password (or headers) of upstreams.up.",
+        "auth",
+    ),
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("path", [PACKAGE, VERSIONS, REGISTRATION])
-@pytest.mark.parametrize("status", [401, 403])
-async def test_credentials_that_upstream_refuses_are_the_operators_matter(
-    proxy: Proxy, feed: FakeFeed, path: str, status: int
+@pytest.mark.parametrize(("status", "phrase", "told", "sentence", "detail"), FINAL_NO)
+async def test_a_final_no_is_passed_on_in_the_feeds_own_words(
+    proxy: Proxy,
+    feed: FakeFeed,
+    method: str,
+    path: str,
+    status: int,
+    phrase: str,
+    told: int,
+    sentence: str,
+    detail: str,
 ) -> None:
+    """NuGet repeats a 5xx six times, and prints the reason phrase of everything else."""
     await ask(proxy, "/v3/index.json")
-    refused = Script(status=status, headers=[("WWW-Authenticate", 'Basic realm="feed"')])
+    refused = Script(status=status, reason=phrase, headers=[("WWW-Authenticate", 'Basic realm="feed"')])
     feed.origin.routes |= {UP_PACKAGE: refused, UP_VERSIONS: refused, UP_REGISTRATION: refused}
-    for _ in range(2):
-        got = await ask(proxy, path)
-        assert (got.status, got.cache) == (502, 'fwd=uri-miss; detail="auth"')
-        assert "WWW-Authenticate" not in got.headers
-    assert failures(proxy, "auth") >= 2
+    feed.requests.clear()
+    got = await ask(proxy, path, method)
+    assert (got.status, got.reason, got.cache) == (told, sentence, f'fwd=uri-miss; detail="{detail}"')
+    assert "WWW-Authenticate" not in got.headers
+    assert len(feed.requests) == 1, "it is asked once"
     feed.origin.routes.clear()
     feed.add(SMALL)
     assert (await ask(proxy, path)).status == 200, "the refusal was not stored"
+
+
+async def test_a_no_to_the_proxys_credentials_says_whose_they_are(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_PASSWORD", canary.PASSWORD)
+    login = {"username": "svc", "password": "env:TEST_PASSWORD"}
+    proxy = await start_proxy(feed.index_url, upstream=login)
+    feed.origin.routes[UP_INDEX] = Script(status=401, reason=f"Not {canary.PASSWORD}")
+    got = await ask(proxy, VERSIONS)
+    assert (got.status, got.reason) == (
+        403,
+        "Upstream 'up' does not accept the credentials that this proxy has for it (401 Not [hidden]); "
+        "its operator must renew what upstreams.up refers to.",
+    )
+    assert failures(proxy, "auth") >= 1
+
+
+async def test_a_search_that_is_refused_as_malformed_is_the_clients_matter(proxy: Proxy, feed: FakeFeed) -> None:
+    for place in ("usnc", "ussc"):
+        feed.origin.routes[f"/azuresearch-{place}/query"] = Script(status=400, reason="take is too large")
+    got = await ask(proxy, SEARCH)
+    assert (got.status, got.reason) == (400, "The upstream 'up' refused this query as malformed (status 400).")
+
+
+async def test_our_own_sentence_is_in_the_reason_phrase_of_reads_too(proxy: Proxy, feed: FakeFeed) -> None:
+    await feed.set_mode("refused")
+    got = await ask(proxy, VERSIONS)
+    assert (got.status, got.reason) == (503, json.loads(got.body)["error"])
+    assert got.reason.startswith("Upstream 'up' ")
+
+
+class TestWarnings:
+    """What a feed has to say to a person (``X-NuGet-Warning``): NuGet 7 prints it."""
+
+    SAID = ("This feed moves on Friday", "Acme.A is retired; take Acme.B")
+
+    @pytest.mark.parametrize(("path", "upstream"), [(VERSIONS, UP_VERSIONS), (REGISTRATION, UP_REGISTRATION)])
+    async def test_is_kept_with_what_it_was_said_about(
+        self, proxy: Proxy, feed: FakeFeed, path: str, upstream: str
+    ) -> None:
+        feed.add(SMALL)
+        plain = await feed._answer(Seen("GET", upstream, CIMultiDict()))
+        warnings = [("X-NuGet-Warning", said) for said in self.SAID]
+        feed.origin.routes[upstream] = replace(plain, headers=[*plain.headers, *warnings])
+        for _ in range(2):
+            assert (await ask(proxy, path)).headers.getall("X-NuGet-Warning") == [*self.SAID]
+        await proxy.restart()
+        await feed.set_mode("refused")
+        got = await ask(proxy, path)
+        assert (got.status, got.headers.getall("X-NuGet-Warning")) == (200, [*self.SAID])
+
+    async def test_goes_when_the_feed_says_it_no_longer(self, proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
+        one = Script(body=b'{"versions":["1.0.0"]}', headers=[("X-NuGet-Warning", "x")])
+        feed.origin.routes[UP_VERSIONS] = [one, Script(body=b'{"versions":["1.0.0","2.0.0"]}')]
+        assert (await ask(proxy, VERSIONS)).headers["X-NuGet-Warning"] == "x"
+        clock.advance(301)
+        assert "X-NuGet-Warning" not in (await ask(proxy, VERSIONS)).headers
+
+    @pytest.mark.parametrize(("status", "told"), [(403, True), (401, True), (500, False)])
+    async def test_a_final_no_is_told_with_what_is_served_instead_an_outage_is_not(
+        self, warm: Proxy, feed: FakeFeed, status: int, told: bool
+    ) -> None:
+        feed.origin.routes[UP_VERSIONS] = Script(status=status, reason="Contract ended")
+        got = await ask(warm, VERSIONS)
+        assert (got.status, "X-NuGet-Warning" in got.headers) == (200, told)
+        if told:
+            said = got.headers["X-NuGet-Warning"]
+            assert "Contract ended" in said and said.endswith("What was stored before is served.")
 
 
 @pytest.mark.parametrize("fault", ["private", "scheme", "loop", "many", "missing"])
@@ -298,7 +396,7 @@ async def test_a_gzip_bomb(start_proxy: StartProxy, feed: FakeFeed) -> None:
 
 PROTOCOL_ERRORS = {
     "many headers": b"HTTP/1.1 200 OK\r\n" + b"".join(b"X-%d: y\r\n" % n for n in range(200)) + b"\r\n",
-    "long header": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+    "long header": b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000 + b"\r\n\r\n",
     "null": b"HTTP/1.1 200 OK\r\nX: a\x00b\r\n\r\n",
     "status line": b"HTP/1.1 yes\r\n\r\n",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",

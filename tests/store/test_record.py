@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from nugetproxy.caching.entry import Entry, Validators
@@ -28,7 +30,9 @@ ENTRY = Entry(
 BODY = b'{"versions":["1.0.0"]}'
 
 
-@pytest.mark.parametrize("entry", [ENTRY, Entry(status=404, stored_at=0.0, digest="")])
+@pytest.mark.parametrize(
+    "entry", [ENTRY, Entry(status=404, stored_at=0.0, digest=""), replace(ENTRY, warnings=("x", "é"))]
+)
 @pytest.mark.parametrize("body", [BODY, b"", b"\0" * 100_000])
 def test_what_is_packed_is_unpacked(entry: Entry, body: bytes) -> None:
     assert unpack_entry("key", pack_entry("key", entry, body)) == Stored(entry, body)

@@ -142,6 +142,15 @@ async def test_what_is_no_package_is_refused(
     assert origin.count("/p") == 1
 
 
+@pytest.mark.parametrize("coding", ["aws-chunked", "binary", "none", "aws-chunked,utf-8"])
+async def test_a_word_that_is_no_coding_costs_nobody_a_package(
+    origin: Origin, client: UpstreamClient, coding: str
+) -> None:
+    """S3-compatible stores replay the header of the upload; .NET passes over it."""
+    origin.routes["/p"] = Script(body=BODY, headers=[("Content-Encoding", coding)])
+    assert (await fetch(client, f"{origin.url}/p"))[1] == BODY
+
+
 @pytest.mark.parametrize("end", ["fin", "rst"])
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99, 0.9999])
 async def test_a_body_cut_short_never_looks_complete(

@@ -143,7 +143,7 @@ async def test_a_document_cut_short(
         Script(raw=b"HTTP/9.9 200 OK\r\nContent-Length: 0\r\n\r\n"),
         Script(raw=b"SSH-2.0-OpenSSH_9.2\r\n", end="fin"),
         Script(body=b"{}", headers=[(f"X-{number}", "y") for number in range(200)]),
-        Script(body=b"{}", headers=[("X", "y" * 20_000)]),
+        Script(body=b"{}", headers=[("X", "y" * 33_000)]),
         Script(body=b"{}", headers=[("X", "a\0b")]),
         Script(body=b"{}", headers=[("X", "a\rb")]),
         Script(body=b"{}", headers=[("Bad Name", "x")]),
@@ -160,6 +160,27 @@ async def test_what_is_not_proper_http(origin: Origin, client: UpstreamClient, c
     assert error.reason is Reason.PROTOCOL
     assert origin.count("/x") == 1
     assert count("upstream_failures", reason="protocol") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            Script(headers=[("X-Secret", "y" * 33_000)]),
+            "a line of the response's header section is longer than 32768 bytes",
+        ),
+        (Script(headers=[(f"X-{number}", "y") for number in range(200)]), "the response has too many header lines"),
+    ],
+)
+async def test_what_was_too_long_is_said(origin: Origin, client: UpstreamClient, script: Script, said: str) -> None:
+    origin.routes["/x"] = script
+    error = await failure(client, f"{origin.url}/x")
+    assert error.detail == f"{said} ({origin.url})"
+
+
+async def test_a_long_header_costs_nobody_a_document(origin: Origin, client: UpstreamClient) -> None:
+    origin.routes["/x"] = Script(body=b"{}", headers=[("Content-Security-Policy", "x" * 32_000)])
+    assert (await client.get(f"{origin.url}/x")).body == b"{}"
 
 
 async def test_a_broken_chunk_in_a_package(origin: Origin, client: UpstreamClient) -> None:

@@ -93,7 +93,7 @@ class TestCredentials:
         client = make_client(headers=SECRETS, tries=1, breaker_failures=1, read_timeout=0.05)
         scripts = {
             "/raw": Script(raw=b"nonsense\r\n\r\n", end="fin"),
-            "/bytes": Script(headers=[("X", "y" * 20_000)]),
+            "/bytes": Script(headers=[("X", "y" * 40_000)]),
             "/cut": Script(body=b"x" * 100, cut_at=10),
             "/stall": Script(body=b"x", stall_at=0),
             "/500": Script(status=500),

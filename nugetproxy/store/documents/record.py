@@ -56,7 +56,7 @@ def unpack(key: str, value: bytes) -> tuple[dict[str, Any], bytes]:
 
 def pack_entry(key: str, entry: Entry, body: bytes) -> bytes:
     """The value for an entry with its body."""
-    header = {
+    header: dict[str, Any] = {
         "status": entry.status,
         "stored_at": entry.stored_at,
         "digest": entry.digest,
@@ -65,6 +65,8 @@ def pack_entry(key: str, entry: Entry, body: bytes) -> bytes:
         "content_type": entry.content_type,
         "url": entry.url,
     }
+    if entry.warnings:
+        header["warnings"] = entry.warnings
     return pack(key, header, body)
 
 
@@ -79,6 +81,7 @@ def unpack_entry(key: str, value: bytes) -> Stored:
             validators=Validators(header["etag"], header["last_modified"]),
             content_type=str(header["content_type"]),
             url=str(header["url"]),
+            warnings=tuple(map(str, header.get("warnings", ()))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedRecord("header") from error
