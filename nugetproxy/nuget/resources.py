@@ -197,6 +197,8 @@ _ROWS: tuple[Resource, ...] = (
 RESOURCES: list[Resource] = []
 BY_NAME: dict[str, Resource] = {}
 BY_TYPE: dict[str, Resource] = {}
+BY_WORD: dict[str, list[str]] = {}
+"""The names of the rows by the first word of their routes."""
 
 
 def add(row: Resource) -> None:
@@ -204,6 +206,8 @@ def add(row: Resource) -> None:
     RESOURCES.append(row)
     BY_NAME[row.name] = row
     BY_TYPE.update(dict.fromkeys(row.types, row))
+    for word in dict.fromkeys(route.partition("/")[0] for route in row.routes):
+        BY_WORD.setdefault(word, []).append(row.name)
 
 
 for _row in _ROWS:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from urllib.parse import quote, unquote
 
 from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version, is_word_character
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.resources import RESOURCES, VERIFY_KEY, Resource, Shape
+from nugetproxy.nuget.resources import BY_NAME, BY_WORD, RESOURCES, VERIFY_KEY, Resource, Shape
 
 MAX_PATH = 1024
 LINK = "link"
@@ -61,10 +61,11 @@ def parse_route(path: str) -> Route | None:
     if first == "x":
         token = "/".join(raw[1:])
         return Route(kind=None, resource=LINK, rest=token) if _TOKEN.fullmatch(token) else None
-    for row in _ROWS.get(first, ()):
-        route = row.match(raw, segments)
-        if route is not None:
-            return route
+    for name in BY_WORD.get(first, ()):
+        for pattern in _patterns(name):
+            route = pattern.match(raw, segments)
+            if route is not None:
+                return route
     return None
 
 
@@ -188,7 +189,7 @@ _GREEDY = frozenset({_path, _page})
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _Pattern:
     """One pattern of one resource, cut into words."""
 
     resource: Resource
@@ -227,19 +228,18 @@ class _Row:
         )
 
 
-def _rows() -> Mapping[str, tuple[_Row, ...]]:
-    """The registry's patterns by their first word."""
-    rows: dict[str, list[_Row]] = {}
-    for resource in RESOURCES:
-        for pattern, kind in resource.routes.items():
-            words = pattern.split("/")
-            skip = len(words) if resource.shape is Shape.ENDPOINT else resource.root.count("/")
-            cut = tuple(WORDS.get(word, word) for word in words)
-            rows.setdefault(words[0], []).append(_Row(resource, kind, skip, cut))
-    return {first: tuple(group) for first, group in rows.items()}
+@cache
+def _patterns(resource: str) -> tuple[_Pattern, ...]:
+    """The patterns of a row of the registry."""
+    row = BY_NAME[resource]
+    found = []
+    for text, kind in row.routes.items():
+        words = text.split("/")
+        skip = len(words) if row.shape is Shape.ENDPOINT else row.root.count("/")
+        found.append(_Pattern(row, kind, skip, tuple(WORDS.get(word, word) for word in words)))
+    return tuple(found)
 
 
-_ROWS = _rows()
 _WRITES = frozenset(row.name for row in RESOURCES if row.shape is Shape.WRITE)
 _ABOUT_PACKAGES = frozenset({"package", VERIFY_KEY})
 """Write resources whose paths name packages."""
