@@ -83,6 +83,7 @@ class Metrics:
         self.collapsed = self._counter("collapsed", "Requests that joined a download or a fetch in progress.")
         self.integrity_failures = self._counter("integrity_failures", "Content that was refused.", "reason")
         self.responses_aborted = self._counter("responses_aborted", "Responses cut off on purpose.", "reason")
+        self.task_failures = self._counter("task_failures", "Background tasks that ended unexpectedly.", "task")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last beat.")
         self.loop_stalls = self._counter("loop_stalls", "Times that the event loop was a second late or more.")
         self.rejected = self._counter("rejected", "Requests refused at the edge.", "reason")

@@ -65,7 +65,7 @@ class App:
     sites: Mapping[str, Site]
     """What is published beside the feeds, by the first word of its path."""
     scrub: Scrub
-    pulse: LoopWatch
+    loop_watch: LoopWatch
 
     async def __aenter__(self) -> Self:
         await self.lock.acquire()
@@ -82,17 +82,17 @@ class App:
 
     def start_background(self) -> None:
         """Begin what a running proxy does unasked: housekeeping, fetching the service indexes."""
-        self.tasks.start(self.housekeeping.run(), name="housekeeping")
-        self.tasks.start(self.prober.run(), name="prober")
-        self.tasks.start(self.scrub.run(), name="scrub")
-        self.tasks.start(self.pulse.run(), name="pulse")
-        self.tasks.start(self.lock.run(), name="lock")
+        self.tasks.keep(self.housekeeping.run, name="housekeeping")
+        self.tasks.keep(self.prober.run, name="prober")
+        self.tasks.keep(self.scrub.run, name="scrub")
+        self.tasks.keep(self.loop_watch.run, name="loop_watch")
+        self.tasks.keep(self.lock.run, name="lock")
         for feed in self.feeds.values():
             secure = self.config.server.public_url.startswith("https:")
-            self.tasks.start(feed.begin(secure=secure), name=f"service index of {feed.name}")
-            self.tasks.start(feed.packages.keep_holdings(), name=f"holdings of {feed.name}")
+            self.tasks.start(feed.begin(secure=secure), name=f"begin {feed.name}")
+            self.tasks.keep(feed.packages.keep_holdings, name=f"holdings {feed.name}")
         for folder in self.folders.values():
-            self.tasks.start(folder.watch(), name=f"folder {folder.name}")
+            self.tasks.keep(folder.watch, name=f"folder {folder.name}")
 
     async def __aexit__(self, *_: object) -> None:
         await self.tasks.stop()
@@ -122,16 +122,16 @@ def build(
 
     ``jitter`` is the part by which freshness may be shortened, so that a crowd's documents do not expire at once.
     """
-    fs = fs or FsOps()
+    fs, clock = fs or FsOps(), clock or Clock()
     metrics = Metrics()
     shared = Shared(
         config=config,
-        clock=clock or Clock(),
+        clock=clock,
         fs=fs,
         resolver=resolver,
         jitter=jitter,
         metrics=metrics,
-        tasks=Tasks(),
+        tasks=Tasks(clock, metrics),
         entries=Documents(metrics=metrics, fs=fs),
         pages=HotPages(config.cache.hot_memory // 2),
     )
@@ -160,7 +160,7 @@ def build(
         tasks=shared.tasks,
         housekeeping=_housekeeping(feeds, shared),
         prober=Prober(tuple(feed.upstream for feed in feeds.values()), shared.clock),
-        pulse=LoopWatch(shared.clock, metrics),
+        loop_watch=LoopWatch(shared.clock, metrics),
         scrub=Scrub(
             tuple(feed.packages for feed in feeds.values()),
             shared.entries,

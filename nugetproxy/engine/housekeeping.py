@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import structlog
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.packages import Packages
+from nugetproxy.errors import Reason
 from nugetproxy.store.documents.documents import Documents
+from nugetproxy.store.fs import DiskFailure
 
 log = structlog.get_logger(__name__)
 
@@ -37,22 +40,30 @@ class Housekeeping:
     async def run(self) -> None:
         """Round after round until cancelled."""
         for packages in self._packages:
-            await packages.folder.scan()
+            await self._try(packages, "scan", packages.folder.scan)
         while True:
             await self.round()
             await self._clock.sleep(ROUND_SECONDS)
 
     async def round(self) -> None:
         """One pass over everything."""
-        for packages in self._packages:
-            await packages.folder.flush_uses()
+        await self.finish()
         await self._evict()
         await self._entries.trim(self._max_documents)
 
     async def finish(self) -> None:
         """Write down what would be lost by stopping."""
         for packages in self._packages:
-            await packages.folder.flush_uses()
+            await self._try(packages, "last uses", packages.folder.flush_uses)
+
+    async def _try(self, packages: Packages, step: str, act: Callable[[], Awaitable[object]]) -> None:
+        """Do one step of a round; a disk that refuses it does not keep the others from being done."""
+        try:
+            await act()
+        except DiskFailure as failure:
+            detail = str(failure)
+            # What the disk says is all there is; a traceback adds nothing.
+            log.error("housekeeping.failed", upstream=packages.name, step=step, reason=Reason.DISK, detail=detail)  # noqa: TRY400
 
     async def _evict(self) -> None:
         """Make room where the folders together are over the limit: each gives up its share."""
@@ -62,6 +73,5 @@ class Housekeeping:
             return
         for packages, size in zip(self._packages, sizes, strict=True):
             share = self._max_packages * size // total
-            removed = await packages.folder.evict(share, packages.in_flight)
+            await self._try(packages, "eviction", partial(packages.folder.evict, share, packages.in_flight))
             await packages.sync_holdings()
-            log.info("packages.evicted", upstream=packages.name, bytes=removed, share=share)

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import ProxyError
+from nugetproxy.metrics import Metrics
+from nugetproxy.store.fs import DiskFailure
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before work that is meant to run for ever begins again; doubled until it has run for that longest time."""
+
 
 class Tasks:
     """The owner of background tasks: it names them, logs their unexpected ends, cancels and awaits them on stop."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+        self._clock = clock
+        self._metrics = metrics
         self._running: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
@@ -27,17 +37,47 @@ class Tasks:
         return tuple(self._running)
 
     def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        """Run ``work`` in the background; its result or exception stays with the task."""
+        """Run ``work`` in the background; its result or exception stays with the task.
+
+        The first word of ``name`` says what sort of task it is, in the metric of those that failed.
+        """
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
 
+    def keep(self, work: Callable[[], Awaitable[None]], *, name: str) -> asyncio.Task[None]:
+        """Run ``work`` in the background until it returns; begin again, after a pause, whenever it fails."""
+        return self.start(self._again_and_again(work, name), name=name)
+
+    async def _again_and_again(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            began = self._clock.monotonic()
+            try:
+                await work()
+            except Exception as error:  # the top of a background task
+                self._failed(name, error)
+            else:
+                return
+            if self._clock.monotonic() - began >= LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # Whoever awaits the task handles the error; this line is for those that nobody awaits.
-            log.debug("task.failed", task=task.get_name(), error=type(error).__name__)
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # An answer to whoever awaits the task; its line is for where nobody does.
+        if isinstance(error, ProxyError) and not isinstance(error, DiskFailure):
+            log.debug("task.refused", task=task.get_name(), detail=str(error))
+        else:
+            self._failed(task.get_name(), error)
+
+    def _failed(self, name: str, error: BaseException) -> None:
+        self._metrics.task_failures.labels(name.partition(" ")[0]).inc()
+        log.error("task.failed", task=name, detail=str(error) or type(error).__name__, exc_info=error)
 
     async def stop(self) -> None:
         """Cancel whatever still runs and wait for its end."""

@@ -86,7 +86,7 @@ async def test_an_event_loop_that_was_held_up_goes_on(
     monkeypatch.setattr("nugetproxy.engine.loop_watch.LATE", 0.1)
     feed.add(SMALL)
     await ask(proxy, PACKAGE)
-    pulse = proxy.app.pulse
+    pulse = proxy.app.loop_watch
     pulse._clock = Clock()  # real time: it is the loop's own that is late
     beat = asyncio.create_task(pulse.beat())
     asked = asyncio.create_task(ask(proxy, PACKAGE))

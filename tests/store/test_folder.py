@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import hashlib
 import os
 import stat
@@ -347,6 +348,17 @@ async def test_eviction_ends_when_the_disk_refuses(folder: PackageFolder, clock:
     fs.disarm()
     await folder.evict(0, lambda identity: False)
     assert files(folder.layout.root) == set()
+
+
+async def test_eviction_passes_over_what_the_disk_does_not_give_up(
+    folder: PackageFolder, clock: FakeClock, fs: FailingFs
+) -> None:
+    _, size = await _fill(folder, clock, 6)
+    await folder.flush_uses()
+    fs.arm(1, errno.EIO, only="unlink")
+    await folder.evict(4 * size, lambda identity: False)
+    assert fs.failed == ["unlink"]
+    assert set(held_versions(folder, "a")) == {"1.0.0", "5.0.0", "6.0.0"}
 
 
 async def test_no_eviction_below_the_limit(folder: PackageFolder, clock: FakeClock) -> None:

@@ -152,7 +152,7 @@ class Holdings:
         """``sync`` now unless that is done, and whenever it is needed again; runs until it is cancelled."""
         while True:
             try:
-                if not self.synced:
+                if self._incomplete.is_set():  # nothing is known yet, it was lost, or somebody's ``sync`` failed
                     await self.sync(walk, read_facts)
             except (HoldingsUnavailable, DiskFailure) as error:
                 log.warning("holdings.sync_failed", detail=str(error))

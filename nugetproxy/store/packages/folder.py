@@ -14,7 +14,7 @@ import structlog
 from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
-from nugetproxy.errors import StoreUnusable
+from nugetproxy.errors import Reason, StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
@@ -28,7 +28,7 @@ from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_files import OpenFiles
 from nugetproxy.store.packages.piecewise import begin_check
 from nugetproxy.store.packages.staging import PinnedPackage, Staged
-from nugetproxy.store.packages.usage import Usage, held_after, survey, walk, write_uses
+from nugetproxy.store.packages.usage import Survey, Usage, held_after, survey, walk, write_uses
 from nugetproxy.store.packages.verify import Damaged, Known, Sound, examine
 from nugetproxy.store.threads import DiskCalls, StoreThreads
 
@@ -36,6 +36,8 @@ log = structlog.get_logger()
 
 KNOWN_SOUND = 50_000
 """Packages of which it is remembered that their hash was checked since the start."""
+FAILED_DELETIONS = 10
+"""So many in one eviction say that the disk as a whole refuses them."""
 LOW_WATER = 0.95
 """Eviction goes down to this part of the limit, so that the next package does not need another one."""
 
@@ -253,26 +255,26 @@ class PackageFolder:
     async def evict(self, max_bytes: int, keep: Callable[[PackageIdentity], bool]) -> int:
         """If more than ``max_bytes`` are held, delete the least recently used down to 95 % of it; bytes removed.
 
-        ``keep`` is asked on the event loop just before each deletion. Ends early when a deletion fails.
+        ``keep`` is asked on the event loop just before each deletion. What cannot be deleted is passed over, up to
+        ``FAILED_DELETIONS`` packages.
         """
-        uses = self._census.unwritten_uses()
-        found = await self._calls.run(self._threads.read, survey, self._fs, self.layout, uses)
-        total = sum(size for _, _, size in found)
-        self._census.set(total, len(found))
+        found = await self._survey(self._census.unwritten_uses())
+        total = found.bytes
         if total <= max_bytes:
             return 0
-        removed = 0
-        for _, identity, _ in found:
-            if total - removed <= LOW_WATER * max_bytes:
+        removed, failed = 0, 0
+        for _, identity, _ in found.packages:
+            if total - removed <= LOW_WATER * max_bytes or failed > FAILED_DELETIONS:
                 break
             if not keep(identity):
                 try:
                     removed += await self.delete(identity)
                 except DiskFailure as failure:
-                    self._log.error("store.eviction_failed", package=str(identity), detail=str(failure))
-                    break
+                    failed += 1
+                    detail = str(failure)
+                    self._log.error("package.not_evicted", package=str(identity), reason=Reason.DISK, detail=detail)
         self._metrics.evicted_bytes.inc(removed)
-        self._log.info("store.evicted", bytes=removed, limit=max_bytes)
+        self._log.info("packages.evicted", bytes=removed, limit=max_bytes)
         return removed
 
     # --- what is held ---
@@ -296,8 +298,15 @@ class PackageFolder:
 
     async def scan(self) -> None:
         """Count what is held, in the background; what comes or goes meanwhile may be missed until the next count."""
-        found = await self._calls.run(self._threads.read, survey, self._fs, self.layout, {})
-        self._census.set(sum(size for _, _, size in found), len(found))
+        await self._survey({})
+
+    async def _survey(self, uses: dict[PackageIdentity, float]) -> Survey:
+        found = await self._calls.run(self._threads.read, survey, self._fs, self.layout, uses)
+        self._census.set(found.bytes, len(found.packages))
+        for failure in found.unreadable:
+            self._calls.count(failure)
+            self._log.warning("folder.unreadable", reason=Reason.DISK, detail=str(failure))
+        return found
 
     def usage(self) -> tuple[int, int]:
         """(bytes, packages) held, as far as counted."""

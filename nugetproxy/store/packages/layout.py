@@ -69,13 +69,8 @@ class Layout:
             if fs.mkdir(directory):
                 fs.fsync_dir(directory.parent)
 
-    def identities(self, fs: FsOps) -> Iterator[PackageIdentity]:
-        """Every package folder whose names are a normalised identity; whatever else lies there is not ours."""
-        for id_name in fs.names(self.packages):
-            yield from self.identities_of(fs, id_name)
-
     def identities_of(self, fs: FsOps, id_name: str) -> Iterator[PackageIdentity]:
-        """Those below one folder of ``packages``."""
+        """The folders of packages below one folder of ``packages``; what has other names than ours is not ours."""
         for version_name in fs.names(self.packages / id_name):
             identity = PackageIdentity.parse(id_name, version_name)
             if identity is not None and (identity.id, identity.version) == (id_name, version_name):

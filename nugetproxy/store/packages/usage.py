@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
@@ -65,7 +66,13 @@ def write_uses(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) ->
 
 def walk(fs: FsOps, layout: Layout) -> Iterator[tuple[PackageIdentity, int, float]]:
     """(identity, bytes, last use) of every package, also of one that still lacks its hash file. Blocks."""
-    for identity in layout.identities(fs):
+    for id_name in fs.names(layout.packages):
+        yield from walk_id(fs, layout, id_name)
+
+
+def walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageIdentity, int, float]]:
+    """As ``walk``, of the packages below one folder of ``packages``."""
+    for identity in layout.identities_of(fs, id_name):
         try:
             state = fs.stat(layout.nupkg(identity))
         except DiskFailure:
@@ -77,9 +84,30 @@ def walk(fs: FsOps, layout: Layout) -> Iterator[tuple[PackageIdentity, int, floa
         yield identity, state.st_size, used
 
 
-def survey(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> list[tuple[float, PackageIdentity, int]]:
-    """(last use, identity, bytes) of all packages, least recently used first. Blocks."""
-    return sorted((uses.get(identity, used), identity, size) for identity, size, used in walk(fs, layout))
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a folder holds, as far as it can be read."""
+
+    packages: list[tuple[float, PackageIdentity, int]]
+    """(last use, identity, bytes), the least recently used first."""
+    unreadable: list[DiskFailure]
+    """Of folders of ids that could not be listed: they must not keep the others from being counted or evicted."""
+
+    @property
+    def bytes(self) -> int:
+        """In all."""
+        return sum(size for _, _, size in self.packages)
+
+
+def survey(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> Survey:
+    """Count everything. Blocks; raises DiskFailure where not even the ids can be listed."""
+    found, unreadable = [], []
+    for id_name in fs.names(layout.packages):
+        try:
+            found += [(uses.get(held, used), held, size) for held, size, used in walk_id(fs, layout, id_name)]
+        except DiskFailure as failure:
+            unreadable.append(failure)
+    return Survey(sorted(found), unreadable)
 
 
 def held_after(fs: FsOps, layout: Layout, last: PackageIdentity | None, count: int) -> list[PackageIdentity]:
