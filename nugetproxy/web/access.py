@@ -12,6 +12,7 @@ from nugetproxy.errors import ProxyError, UpstreamFailure
 from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.answers import status_of
+from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.whole import Whole
 
 SESSION_ID = "X-NuGet-Session-Id"
@@ -56,8 +57,9 @@ class AccessEvent:
 class Access:
     """Begins and ends access events."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, addresses: PublicAddresses) -> None:
         self._counts = metrics.requests
+        self._addresses = addresses
 
     def begin(self, request: web.BaseRequest) -> AccessEvent:
         """A request has come in."""
@@ -65,7 +67,7 @@ class Access:
         return AccessEvent(
             method=request.method,
             path=path[:MAX_TEXT],
-            client=request.remote or "",
+            client=self._addresses.client(request),
             session=request.headers.get(SESSION_ID, "")[:64] or None,
         )
 

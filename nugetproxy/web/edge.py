@@ -65,7 +65,7 @@ class Edge:
         self._sender = sender
         self._writes = writes
         self._ops = ops
-        self._access = Access(metrics)
+        self._access = Access(metrics, addresses)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every error becomes a response that says what to do."""

@@ -64,7 +64,8 @@ class LimitedServer(web.Server):
         limited = not peer.startswith(LOOPBACK) and self._per_ip[peer] > self._max_per_ip
         if limited or len(self._peers) > self._max_connections:
             self._metrics.rejected.labels("connections_per_ip" if limited else "connections").inc()
-            transport.abort()
+            # Not at once: aiohttp has yet to begin the task of this connection, which fails where it is gone already.
+            asyncio.get_running_loop().call_soon(transport.abort)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """aiohttp's hook for the end of a connection."""

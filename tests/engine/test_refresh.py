@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from nugetproxy.engine.hot_documents import HOT_SECONDS
 from nugetproxy.engine.target import Target
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.documents.documents import Stored
 from tests.conftest import StartProxy
+from tests.fakes.asking import SMALL, UP_VERSIONS, ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -74,3 +77,29 @@ def test_jitter_is_drawn_from_the_key_over_the_whole_span() -> None:
     assert min(lots) >= 0
     assert max(lots) < 1
     assert 0.4 < sum(lots) / len(lots) < 0.6
+
+
+async def test_who_looked_before_somebody_else_stored_does_not_ask_again(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that found nothing may be old when its fetch begins: the fetch looks once more."""
+    feed.add(SMALL)
+    proxy = await start_proxy(feed.index_url)
+    await ask(proxy, "/v3/index.json")
+    get, looked, go_on = proxy.app.entries.get, asyncio.Event(), asyncio.Event()
+
+    async def slow(key: str) -> Stored | None:
+        found = await get(key)
+        if not looked.is_set():
+            looked.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr(proxy.app.entries, "get", slow)
+    first = asyncio.create_task(ask(proxy, VERSIONS))
+    await looked.wait()
+    assert (await ask(proxy, VERSIONS)).status == 200
+    clock.advance(HOT_SECONDS + 1)  # so that only what is stored can tell
+    go_on.set()
+    assert (await first).cache.startswith("hit")
+    assert feed.count(UP_VERSIONS) == 1

@@ -62,7 +62,8 @@ class Proxy:
         """Open the store and listen."""
         self.app = build(self.config, jitter=0.0, clock=self._clock, fs=self._fs, resolver=self._resolver)
         await self.app.__aenter__()
-        self.client = TestClient(_Server(self.app), trace_configs=[canary.watch()])
+        self._server = _Server(self.app)
+        self.client = TestClient(self._server, trace_configs=[canary.watch()])
         await self.client.start_server()
         self.running = True
 
@@ -90,23 +91,29 @@ class Proxy:
         """The package folder."""
         return self.directory / "up" / "packages"
 
+    def open_connections(self) -> int:
+        """Of clients, now."""
+        return self._server.limited.open_connections
+
     def metric(self, name: str, **labels: str) -> float:
         """The value of one metric now; 0 if it was never counted."""
         return self.app.metrics.registry.get_sample_value(f"nugetproxy_{name}", labels) or 0.0
 
 
 class _Server(BaseTestServer):
+    limited: LimitedServer
+
     def __init__(self, app: App) -> None:
         super().__init__()
         self._app = app
 
     async def _make_runner(self, **_: Any) -> web.ServerRunner:
         limits = self._app.config.server
-        server = LimitedServer(
+        self.limited = LimitedServer(
             self._app.edge,
             max_connections=limits.connection_limit,
             max_per_ip=limits.max_connections_per_ip,
             header_timeout=limits.header_timeout,
             metrics=self._app.metrics,
         )
-        return web.ServerRunner(server, shutdown_timeout=limits.drain)
+        return web.ServerRunner(self.limited, shutdown_timeout=limits.drain)

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -546,3 +547,26 @@ async def test_a_connection_serves_on_after_a_push(proxy: Proxy, feed: FakeFeed)
                 assert response.status == status
             async with session.get(proxy.url + VERSIONS) as response:
                 assert response.status == 200
+
+
+async def test_a_write_for_a_host_that_is_not_ours_goes_nowhere(proxy: Proxy, feed: FakeFeed) -> None:
+    """A page in somebody's browser must not be able to push by a name of its own that leads here."""
+    got = await push(proxy, Host="evil.example")
+    assert got.status == 421
+    assert writes(feed) == []
+
+
+async def test_a_read_after_a_push_does_not_join_a_fetch_from_before_it(proxy: Proxy, feed: FakeFeed) -> None:
+    await ask(proxy, "/v3/index.json")
+    gate = asyncio.Event()
+    before, after = (Script(body=json.dumps({"versions": versions}).encode()) for versions in (["0.9.0"], ["1.0.0"]))
+    feed.origin.routes[UP_VERSIONS] = [replace(before, gate=gate), after]
+    early = asyncio.create_task(ask(proxy, VERSIONS))
+    await until(lambda: feed.count(UP_VERSIONS) == 1)
+    assert (await push(proxy)).status == 201
+    late = await ask(proxy, VERSIONS)
+    assert json.loads(late.body) == {"versions": ["1.0.0"]}
+    gate.set()
+    assert json.loads((await early).body) == {"versions": ["0.9.0"]}
+    feed.origin.routes[UP_VERSIONS] = after
+    assert json.loads((await ask(proxy, VERSIONS)).body) == {"versions": ["1.0.0"]}, "what is late is not stored"

@@ -1,0 +1,72 @@
+"""The event of a request says who asked, for what, how many bytes went out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.conftest import StartProxy
+from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, VERSIONS, ask
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+FRONT = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "127.0.0.1"}
+
+
+@pytest.fixture
+def events() -> Iterator[list[Any]]:
+    with capture_logs() as logs:
+        yield logs
+
+
+def last(events: list[Any], event: str = "request") -> Any:
+    return [entry for entry in events if entry["event"] == event][-1]
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "client"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("198.51.100.9, 203.0.113.7, 127.0.0.1", "203.0.113.7"),
+        ("", "127.0.0.1"),
+    ],
+    ids=["one hop", "what the client itself claims counts for nothing", "a front end that does not say"],
+)
+async def test_behind_a_trusted_front_end_the_client_is_named(
+    start_proxy: StartProxy, feed: FakeFeed, events: list[Any], forwarded: str, client: str
+) -> None:
+    proxy = await start_proxy(feed.index_url, server={"trusted_proxies": ["127.0.0.0/8"]})
+    headers = {**FRONT, "X-Forwarded-For": forwarded}
+    await ask(proxy, VERSIONS, headers=headers)
+    assert last(events)["client"] == client
+    await ask(proxy, "/v3/package/acme.a/1.0.0", "DELETE", headers=headers)
+    assert last(events)["client"] == last(events, "write.audit")["client"] == client
+
+
+async def test_a_stranger_does_not_say_who_it_is(proxy: Proxy, events: list[Any]) -> None:
+    await ask(proxy, VERSIONS, headers={"X-Forwarded-For": "203.0.113.7"})
+    assert last(events)["client"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [(VERSIONS, "versions"), (REGISTRATION, "registration"), (PACKAGE, "package")]
+)
+@pytest.mark.parametrize("coding", ["identity", "gzip"])
+async def test_bytes_are_those_of_the_body_that_was_sent(
+    proxy: Proxy, feed: FakeFeed, events: list[Any], path: str, kind: str, coding: str
+) -> None:
+    feed.add(SMALL)
+    for minor in range(60):
+        feed.add(make_nupkg("Acme.A", f"2.{minor}.0"))
+    sent = 0
+    for method, more in (("GET", {}), ("GET", {}), ("HEAD", {}), ("GET", {"If-None-Match": "*"})):
+        got = await ask(proxy, path, method, headers={"Accept-Encoding": coding, **more})
+        sent += len(got.body)
+        assert (last(events)["kind"], last(events)["bytes"]) == (kind, len(got.body))
+    assert got.status == 304
+    assert sent > 200
+    assert proxy.metric("sent_bytes_total", kind=kind) == sent
