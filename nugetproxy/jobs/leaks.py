@@ -28,6 +28,13 @@ class Fetched:
     status: int
     content_type: str = ""
     body: bytes = b""
+    failure: str = ""
+    """Why there is no answer at all, in words."""
+
+    @property
+    def said(self) -> str:
+        """What came instead of a document."""
+        return self.failure or f"status {self.status}"
 
     @property
     def document(self) -> Any:
@@ -51,6 +58,8 @@ class Report:
     read: int = 0
     """Documents."""
     packages: tuple[str, ...] = ()
+    tools: str = ""
+    """What came instead of the list of tools, which need not be published; empty where it came, or is not."""
     found: dict[Sighting, tuple[int, str]] = field(default_factory=dict)
     """Each URL that does not stay with us -> how often, in which document first."""
 
@@ -58,6 +67,10 @@ class Report:
     def leaks(self) -> bool:
         """Whether a client may be led astray."""
         return any(sighting.verdict in {Verdict.LEAK, Verdict.BROKEN} for sighting in self.found)
+
+    def count(self, verdict: Verdict) -> int:
+        """How many different ones of that sort were found."""
+        return sum(sighting.verdict is verdict for sighting in self.found)
 
     def add(self, sighting: Sighting, document: str) -> None:
         """Note what does not stay with us."""
@@ -86,7 +99,7 @@ class LeakWalk:
         got = await self._fetch(f"{self._base}index.json", False)
         index = got.document
         if not isinstance(index, dict):
-            raise NotFound(f"{self._base}index.json answers with status {got.status}, not with a service index.")
+            raise NotFound(f"no service index ({got.said})")
         self._report.read = 1
         for sighting in index_sightings(index, self._base):
             self._report.add(sighting, "index.json")
@@ -136,8 +149,9 @@ class LeakWalk:
         place = url.removeprefix(self._base).removeprefix(self._root)
         if got.status != 200:
             if url != f"{self._root}tools.json":  # which need not be published
-                why = f"status {got.status}"
-                self._report.add(Sighting(Verdict.BROKEN, why, "", url), place)
+                self._report.add(Sighting(Verdict.BROKEN, got.said, "", url), place)
+            elif got.status != 404:
+                self._report.tools = got.said
             return
         links: dict[str, None] = {}
         for sighting in document_sightings(got.document, self._root):

@@ -1,4 +1,4 @@
-"""The command ``doctor`` examines what the proxy publishes."""
+"""The command ``doctor`` examines the proxy of this machine, with what it publishes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nugetproxy.cli.exits import FAILED, USAGE, fail
+from nugetproxy.cli.exits import FAILED
 from nugetproxy.cli.options import ConfigFile
 
 app = typer.Typer(add_completion=False)
@@ -15,28 +15,32 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def doctor(
     leaks: Annotated[
-        bool, typer.Option("--leaks", help="List every published URL that leads elsewhere, and why.")
+        bool, typer.Option("--leaks", help="Only list every published URL that leads elsewhere, and why.")
     ] = False,
     config: ConfigFile = None,
     upstream: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="A service index to examine instead; may be repeated.")
     ] = None,
     proxy: Annotated[
-        str, typer.Option(metavar="URL", help="The service index of a running proxy to examine instead.")
-    ] = "",
+        str | None, typer.Option(metavar="URL", help="A running proxy whose links to examine instead.")
+    ] = None,
     package: Annotated[
         list[str] | None, typer.Option(metavar="ID", help="A package to look at; else some that a search finds.")
     ] = None,
 ) -> None:
-    """Examine what the proxy publishes; exit code 1 when something is wrong with it."""
-    if not leaks:
-        fail(["nothing to examine; say --leaks"], USAGE)
+    """Examine configuration, cache directory, running proxy and every published link; exit code 1 if one is wrong."""
+    if proxy is not None and not proxy.strip():
+        raise typer.BadParameter("it is empty; write the URL of a proxy, or leave the option out", param_hint="--proxy")
     from rich.console import Console
 
     from nugetproxy.config import load
 
     settings = load(config, upstreams=upstream or [])
-    from nugetproxy.cli.doctor.leaks import find_leaks  # the whole server
+    from nugetproxy.cli.doctor.examination import examine_all, examine_links  # the whole server
 
-    found = find_leaks(settings, proxy=proxy, packages=package or [], console=Console(highlight=False))
-    raise typer.Exit(FAILED if found else 0)
+    console = Console(highlight=False)
+    if leaks or proxy or upstream:
+        wrong = examine_links(settings, proxy=proxy or "", packages=package or [], console=console)
+    else:
+        wrong = examine_all(settings, packages=package or [], console=console)
+    raise typer.Exit(FAILED if wrong else 0)

@@ -1,0 +1,60 @@
+"""Checks examine this machine: the configuration, the cache directory, the proxy that should run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+from nugetproxy.cli.doctor.findings import Finding, Level
+from nugetproxy.cli.doctor.running import readiness
+from nugetproxy.config import Config, safe_url, warnings
+from nugetproxy.config.units import about_size
+from nugetproxy.errors import StoreUnusable
+from nugetproxy.store.lock import DirectoryLock, DirectoryLocked
+
+
+def check_configuration(config: Config) -> Iterator[Finding]:
+    """What is configured, with what should be known of it."""
+    for name, upstream in config.upstreams.items():
+        offline = ", never asked (offline)" if upstream.offline else ""
+        yield Finding(Level.OK, f"upstream {name}: {safe_url(upstream.url)}{offline}")
+    for warning in warnings(config):
+        yield Finding(Level.WARNING, warning)
+
+
+def check_cache(config: Config) -> Iterator[Finding]:
+    """Whether the cache directory can be used, and has room."""
+    path = config.cache.path
+    if not path.exists():
+        yield Finding(Level.OK, f"{path} is made at the first start")
+        return
+    try:
+        with DirectoryLock(path, forced=config.cache.force_network_filesystem):
+            yield Finding(Level.OK, f"{path} can be used; no proxy uses it now")
+    except DirectoryLocked as locked:
+        yield Finding(Level.OK, f"{path} is in use by process {locked.pid} since {locked.since}")
+    except StoreUnusable as trouble:
+        yield Finding(Level.WRONG, str(trouble))
+        return
+    free, most = shutil.disk_usage(path).free, config.cache.max_size
+    held = f"{about_size(free)} are free on its disk, packages may take {about_size(most)} (cache.max_size)"
+    yield Finding(Level.OK if free > most else Level.WARNING, held)
+
+
+def check_proxy(config: Config) -> Iterator[Finding]:
+    """Whether the configured proxy runs, and is ready."""
+    url = own_url(config)
+    said = readiness(f"{url}/")
+    if said is None:
+        yield Finding(Level.WARNING, f"no proxy answers at {url}; start it with: nugetproxy serve")
+    elif said[0]:
+        yield Finding(Level.OK, f"{url} is ready")
+    else:
+        yield from (Finding(Level.WRONG, f"{url} is not ready: {reason}") for reason in said[1])
+
+
+def own_url(config: Config) -> str:
+    """Where the configured proxy can be asked on this machine, without a slash at its end."""
+    address = config.server.listen
+    loopback = "[::1]" if ":" in address.host else "127.0.0.1"
+    return f"http://{loopback}:{address.port}" if address.is_wildcard else f"http://{address}"

@@ -1,0 +1,55 @@
+"""The examination is all that the doctor does, in its order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from nugetproxy.cli.doctor.checks import check_cache, check_configuration, check_proxy, own_url
+from nugetproxy.cli.doctor.findings import Finding, Level
+from nugetproxy.cli.doctor.leaks import find_leaks
+from nugetproxy.cli.doctor.running import complete_url, readiness
+from nugetproxy.cli.quiet import quiet
+from nugetproxy.config import Config
+
+STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.WRONG: "bold red"}
+
+
+def examine_links(config: Config, *, proxy: str, packages: Sequence[str], console: Console) -> bool:
+    """Print where every published URL leads; True when a client may be led astray."""
+    with quiet("off"):
+        url = complete_url(proxy) if proxy else ""
+        return asyncio.run(find_leaks(config, proxy=url, packages=packages, console=console))
+
+
+def examine_all(config: Config, *, packages: Sequence[str], console: Console) -> bool:
+    """Print what can be said of this machine's proxy; True when something is wrong with it.
+
+    The links of the proxy that runs are examined, else those that one with a fresh cache would publish.
+    """
+    counts = dict.fromkeys(Level, 0)
+    for title, findings in (
+        ("Configuration", check_configuration(config)),
+        ("Cache directory", check_cache(config)),
+        ("Proxy", check_proxy(config)),
+    ):
+        _section(title, findings, counts, console)
+    runs = readiness(f"{own_url(config)}/") is not None
+    leaks = examine_links(config, proxy=own_url(config) if runs else "", packages=packages, console=console)
+    wrong, warned = counts[Level.WRONG] + leaks, counts[Level.WARNING]
+    verdict = "Something is wrong; see above." if wrong else "Nothing is wrong."
+    console.print(f"\n{verdict}" + (f" Warnings: {warned}." if warned else ""), style="bold")
+    return bool(wrong)
+
+
+def _section(title: str, findings: Iterable[Finding], counts: dict[Level, int], console: Console) -> None:
+    console.print(title, style="bold")
+    for finding in findings:
+        counts[finding.level] += 1
+        mark = Text(f"{finding.level:<8}", style=STYLES[finding.level])
+        console.print(Padding(mark + Text(finding.text), (0, 0, 0, 2), expand=False))
+    console.print()

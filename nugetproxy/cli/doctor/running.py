@@ -1,0 +1,93 @@
+"""A running proxy is examined at its address, as its clients see it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, build_opener
+
+import orjson
+
+from nugetproxy.jobs.leaks import Fetched, LeakWalk
+
+SECONDS = 60.0
+"""For one answer; a proxy tries its upstream several times before it gives up."""
+READY_SECONDS = 10.0
+CONTENT = "v3/content/"
+"""What the URL of our packages ends with."""
+
+_OPENER = build_opener(ProxyHandler({}))
+"""Without retries or a breaker: what one address answers is no reason to ask another one less. The way to the proxy
+leads through no other one."""
+
+
+def complete_url(text: str) -> str:
+    """The service index that a shortened URL means: ``host:5555``, ``http://host``, ``http://host/up/v3/``."""
+    whole = text if "://" in text else f"http://{text}"
+    parts = urlsplit(whole)
+    path = parts.path.rstrip("/")
+    if not path.endswith(".json"):
+        path += "/index.json" if path.endswith("/v3") else "/v3/index.json"
+    return parts._replace(path=path, fragment="").geturl()
+
+
+async def running_walk(proxy: str) -> list[tuple[str, LeakWalk]]:
+    """A walk through the running proxy whose service index is ``proxy``."""
+    asked = proxy.rpartition("/")[0] + "/"
+    published = _published_base((await asyncio.to_thread(_get, proxy)).document, asked)
+
+    async def fetch(url: str, headers_only: bool) -> Fetched:
+        inner = _root(asked) + url.removeprefix(_root(published)) if url.startswith(_root(published)) else url
+        return await asyncio.to_thread(_get, inner, "HEAD" if headers_only else "GET")
+
+    name = proxy if published == asked else f"{proxy}, which calls itself {published}index.json,"
+    return [(name, LeakWalk(fetch, root=_root(published), base=published))]
+
+
+def readiness(root: str) -> tuple[bool, tuple[str, ...]] | None:
+    """Whether the proxy below ``root`` (with a slash at its end) is ready, and why not; None where none answers."""
+    got = _get(f"{root}health/ready", seconds=READY_SECONDS)
+    try:
+        said = orjson.loads(got.body)
+        return bool(said["ready"]), tuple(str(one) for one in said["reasons"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _get(url: str, method: str = "GET", *, seconds: float = SECONDS) -> Fetched:
+    try:
+        with _OPENER.open(Request(url, method=method), timeout=seconds) as answer:  # noqa: S310 - http(s) by its walk
+            return Fetched(answer.status, answer.headers.get("Content-Type", ""), answer.read())
+    except HTTPError as refusal:
+        with refusal:
+            return Fetched(refusal.code, refusal.headers.get("Content-Type", ""), refusal.read())
+    except (OSError, HTTPException, ValueError) as trouble:
+        return Fetched(0, failure=_told(trouble))
+
+
+def _told(trouble: Exception) -> str:
+    """Why nobody answered, in words."""
+    cause = trouble.reason if isinstance(trouble, URLError) and isinstance(trouble.reason, Exception) else trouble
+    if isinstance(cause, ConnectionRefusedError):
+        return "the connection was refused"
+    if isinstance(cause, socket.gaierror):
+        return "its host name does not resolve"
+    if isinstance(cause, TimeoutError):
+        return "it does not answer in time"
+    return str(cause) or type(cause).__name__
+
+
+def _published_base(index: Any, asked: str) -> str:
+    """Up to ``/v3/``, the URL by which a proxy of ours tells its clients to call it; ``asked`` for anything else."""
+    rows = index.get("resources", ()) if isinstance(index, dict) else ()
+    urls = [str(row.get("@id", "")) for row in rows if isinstance(row, dict)]
+    bases = [url.removesuffix("content/") for url in urls if url.endswith(f"/{CONTENT}")]
+    return next((base for base in bases if 2 * sum(url.startswith(base) for url in urls) > len(urls)), asked)
+
+
+def _root(base: str) -> str:
+    return base.removesuffix("v3/")
