@@ -225,19 +225,23 @@ async def test_a_proxy_that_is_not_there_is_said_so() -> None:
     assert ran.output == "http://127.0.0.1:1/v3/index.json: no service index (the connection was refused)\n"
 
 
-async def test_one_address_that_fails_hides_no_other(
-    full: FakeFeed, origin: Origin, start_proxy: StartProxy, tmp_path: Path
+async def test_one_address_of_a_proxy_that_fails_hides_no_other(
+    full: FakeFeed, origin: Origin, start_proxy: StartProxy
 ) -> None:
-    """Neither in a running proxy nor in one of the doctor's own; the list of tools is named as not examined."""
-    tools = f"{origin.url}/tools.json"
     origin.routes["/tools.json"] = Script(status=503)
+    proxy = await start_proxy(full.index_url, tools={"url": f"{origin.url}/tools.json"})
+    ran = await doctor("--leaks", "--proxy", proxy.url, "--package", "Acme.A")
+    assert ran.exit_code == 0, ran.output
+    assert "The list of tools (tools.json) was not examined: status 503." in ran.output
+    assert ran.output.endswith("No link leads a client away.\n")
+
+
+async def test_one_address_of_an_upstream_that_fails_hides_no_other(full: FakeFeed, tmp_path: Path) -> None:
     full.origin.routes["/v3/catalog0/index.json"] = Script(status=503, headers=[("Retry-After", "60")])
-    proxy = await start_proxy(full.index_url, tools={"url": tools}, upstream={"breaker_max": "5s"})
-    for options in (("--proxy", proxy.url), ("--config", config(tmp_path, full.index_url, tools=f'url = "{tools}"'))):
-        ran = await doctor("--leaks", *options, "--package", "Acme.A", "--package", "Acme.B")
-        assert "The list of tools (tools.json) was not examined: " in ran.output
-        assert ran.output.endswith("No link leads a client away. 1 of our own links does not answer.\n"), ran.output
-        assert "/v3/catalog/index.json\n" in ran.output
+    ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url), "--package", "Acme.A")
+    assert ran.exit_code == 1
+    assert "https://nugetproxy.invalid/v3/catalog/index.json\n" in ran.output
+    assert ran.output.endswith("No link leads a client away. 1 of our own links does not answer.\n"), ran.output
 
 
 @pytest.mark.parametrize("path", ["", "/v3", "/v3/index.json", "/up", "/up/v3/"])
