@@ -83,6 +83,20 @@ class BadRequest(ProxyError):
         return self.what
 
 
+class Stopping(ProxyError):
+    """The proxy is about to end, perhaps to be started again."""
+
+    def __str__(self) -> str:
+        return "The proxy is stopping; ask again in a second."
+
+
+class UnknownVersion(ProxyError):
+    """The request is of a major version of HTTP that we do not speak."""
+
+    def __str__(self) -> str:
+        return "This server speaks HTTP/1.1 only."
+
+
 class NotFound(ProxyError):
     """It authoritatively does not exist here."""
 

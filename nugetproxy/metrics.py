@@ -86,6 +86,7 @@ class Metrics:
         self.task_failures = self._counter("task_failures", "Background tasks that ended unexpectedly.", "task")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last beat.")
         self.loop_stalls = self._counter("loop_stalls", "Times that the event loop was a second late or more.")
+        self.connections = self._gauge("connections", "Connections of clients that are open.")
         self.rejected = self._counter("rejected", "Requests refused at the edge.", "reason")
         self.store_bytes = self._gauge("store_bytes", "Bytes held on disk.", "part")
         self.store_packages = self._gauge("store_packages", "Packages held on disk.")

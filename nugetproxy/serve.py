@@ -7,6 +7,8 @@ import os
 import resource
 import signal
 import socket
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -15,17 +17,19 @@ from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from nugetproxy import __version__
 from nugetproxy import log as logs
-from nugetproxy.app import build
+from nugetproxy.app import App, build
+from nugetproxy.app.descriptors import raise_descriptor_limit
 from nugetproxy.banner import banner
 from nugetproxy.config import Address, Config, warnings
-from nugetproxy.errors import AddressUnusable, StoreUnusable
-from nugetproxy.web.server import LimitedServer
+from nugetproxy.errors import StoreUnusable
+from nugetproxy.web.listening import ADMIN, BACKLOG, HTTP, own_socket, passed_sockets
+from nugetproxy.web.server import Handler, LimitedServer
 
 log = structlog.get_logger(__name__)
 
-BACKLOG = 2048
-SEND_BUFFER = 256 * 1024
-"""Per connection, in bytes; without a bound slow readers fill the kernel's memory."""
+UNUSED = (signal.SIGUSR1, signal.SIGUSR2)
+HANDOVER = 3
+"""Turns of the loop within which a connection that was accepted is its server's."""
 
 
 def run(config: Config) -> int:
@@ -34,80 +38,126 @@ def run(config: Config) -> int:
     Raises StoreUnusable when the cache directory cannot be used, AddressUnusable when nobody can listen there.
     """
     os.umask(0o077)
+    _spare_signals()
+    passed = passed_sockets(os.environ)
+    raise_descriptor_limit()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the callers' API keys
     logs.setup(config.log.level, config.log.format)
     if HttpRequestParser is HttpRequestParserPy:
         raise StoreUnusable("", "aiohttp's C parser is missing", "Install aiohttp from a wheel for this platform.")
     try:
-        return asyncio.run(_serve(config))
+        return asyncio.run(_serve(config, passed))
     finally:
         logs.shutdown()
 
 
-async def _serve(config: Config) -> int:
+def _spare_signals() -> None:
+    """What a service is sent by log rotation, by an operator's habit or by a closing terminal must not end it."""
+    for number in UNUSED:
+        signal.signal(number, signal.SIG_IGN)
+    if not _has_terminal():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def _has_terminal() -> bool:
+    return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
+
+
+async def _serve(config: Config, passed: Mapping[str, list[socket.socket]]) -> int:
     asyncio.get_running_loop().set_exception_handler(logs.loop_failed)
-    stopping = _Stopping()
+    stopping = _Signals()
     async with build(config) as app:
         for warning in warnings(config):
             log.warning("config.warning", warning=warning)
-        listener = _listen(config)
-        server = LimitedServer(
-            app.edge,
-            max_connections=config.server.connection_limit,
-            max_per_ip=config.server.max_connections_per_ip,
-            header_timeout=config.server.header_timeout,
-            metrics=app.metrics,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=config.server.drain, handle_signals=False)
-        await runner.setup()
-        site = web.SockSite(runner, listener, backlog=BACKLOG)
-        await site.start()
-        host, port = listener.getsockname()[:2]
-        logs.say(banner(config, Address(host, port)))
-        log.info("proxy.started", version=__version__, address=host, port=port, pid=os.getpid())
+        listeners = passed.get(HTTP) or [own_socket(config.server.listen.host, config.server.listen.port)]
+        server = _server(app, app.edge)
+        doors = [_Door(server, listeners, drain=config.server.drain)]
+        if ADMIN in passed:
+            doors.append(_Door(_server(app, app.edge.operate), passed[ADMIN], drain=config.server.drain))
+        for door in doors:
+            await door.open()
+        address = _address(listeners[0], config.server.listen)
+        logs.tell(banner(config, address))
+        log.info("proxy.started", version=__version__, address=address.host, port=address.port, pid=os.getpid())
         app.start_background()
         await stopping.wait(app.lock.ousted)
         app.ops.draining = True
         log.info("proxy.draining", seconds=config.server.drain, connections=server.open_connections)
-        cleanup = asyncio.ensure_future(runner.cleanup())
-        code = await stopping.or_again(cleanup)
+        code = await stopping.or_again(asyncio.ensure_future(_close(doors)))
     log.info("proxy.stopped", code=code)
     if app.lock.other is not None:
         raise app.lock.other
     return code
 
 
-def _listen(config: Config) -> socket.socket:
-    address = config.server.listen
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # accepted sockets inherit it
-    try:
-        listener.bind((address.host, address.port))
-        listener.listen(BACKLOG)  # of two that start at once, both can bind (SO_REUSEADDR): the second fails here
-    except OSError as error:
-        listener.close()
-        raise AddressUnusable.of(str(address), error) from error
-    listener.setblocking(False)
-    return listener
+def _server(app: App, handler: Handler) -> LimitedServer:
+    limits = app.config.server
+    return LimitedServer(
+        handler,
+        max_connections=app.descriptors.clients,
+        max_per_ip=limits.max_connections_per_ip,
+        header_timeout=limits.header_timeout,
+        write_timeout=limits.write_timeout,
+        metrics=app.metrics,
+    )
 
 
-class _Stopping:
+def _address(listener: socket.socket, configured: Address) -> Address:
+    """Where the first socket listens; for a Unix socket, which clients cannot name, what is configured."""
+    name = listener.getsockname()
+    return Address(*name[:2]) if isinstance(name, tuple) else configured
+
+
+async def _close(doors: Sequence[_Door]) -> None:
+    await asyncio.gather(*(door.close() for door in doors))
+
+
+class _Door:
+    """Sockets that clients come in by, with the server behind them."""
+
+    def __init__(self, server: LimitedServer, listeners: Sequence[socket.socket], *, drain: float) -> None:
+        self._runner = web.ServerRunner(server, shutdown_timeout=drain, handle_signals=False)
+        self._listeners = listeners
+
+    async def open(self) -> None:
+        """Begin to accept."""
+        await self._runner.setup()
+        for listener in self._listeners:
+            await web.SockSite(self._runner, listener, backlog=BACKLOG).start()
+
+    async def close(self) -> None:
+        """Accept nobody any more, let what is under way end."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            loop.remove_reader(listener.fileno())
+        for _ in range(HANDOVER):  # asyncio drops a connection that it has accepted if its server closes meanwhile
+            await asyncio.sleep(0)
+        await self._runner.cleanup()
+
+
+class _Signals:
     """The signals that end the process: the first one drains, a second one does not wait."""
 
     def __init__(self) -> None:
         self._first = asyncio.Event()
         self._second = asyncio.Event()
         self._code = 0
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._caught, number)
+            loop.add_signal_handler(number, self._stop, number)
+        if not _has_terminal():
+            loop.add_signal_handler(signal.SIGHUP, self._ignore, signal.SIGHUP)
+        elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup keeps a proxy of a closed terminal alive
+            loop.add_signal_handler(signal.SIGHUP, self._stop, signal.SIGHUP)
 
-    def _caught(self, number: signal.Signals) -> None:
+    def _stop(self, number: signal.Signals) -> None:
         if self._first.is_set():
             self._code = 128 + number
             self._second.set()
         self._first.set()
+
+    def _ignore(self, number: signal.Signals) -> None:
+        log.info("signal.ignored", signal=number.name)
 
     async def wait(self, ousted: asyncio.Event) -> None:
         """Until the first signal, or until another process has what is ours."""

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from nugetproxy.app.descriptors import share_out
 from nugetproxy.caching.policy import FOREVER
 from nugetproxy.config import Address, Config, Secret, derive_name, load, safe_url, warnings
+from nugetproxy.config.model import Upstream
 from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin, parse_public_url
 from nugetproxy.config.problems import TABLES
 from nugetproxy.config.units import parse_size, parse_span, size_text, span_text
@@ -647,11 +649,27 @@ def test_what_works_but_should_be_known_is_a_warning(
         assert any(expected in line for line in found), found
 
 
-def test_the_connection_limit_leaves_descriptors_for_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    for soft, expected in ((1024, 614), (100_000, 4000), (-1, 4000), (1, 1)):
+def test_open_files_are_shared_out_between_clients_downloads_and_held_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    for soft, clients, held, share in ((1024, 522, 58, 0.85), (100_000, 4000, 512, 1.0), (-1, 4000, 512, 1.0)):
         monkeypatch.setattr("resource.getrlimit", lambda _, soft=soft: (soft, soft))
-        assert load(environ={}).server.connection_limit == expected
-    assert load(environ={"NUGETPROXY_SERVER__MAX_CONNECTIONS": "7"}).server.connection_limit == 7
+        shared = share_out(load(environ={}))
+        assert (shared.clients, shared.held, round(shared.upstream_share, 2)) == (clients, held, share)
+    assert share_out(load(environ={"NUGETPROXY_SERVER__MAX_CONNECTIONS": "7"})).clients == 7
+
+
+@pytest.mark.parametrize("limit", [64, 200, 256, 512, 1024, 4096, 65536])
+@pytest.mark.parametrize("upstreams", [1, 2, 9])
+def test_what_is_shared_out_is_there(limit: int, upstreams: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything at its bound at once still leaves descriptors, from 200 on for ordinary configurations."""
+    monkeypatch.setattr("resource.getrlimit", lambda _: (limit, limit))
+    one = Upstream(url="https://feed.example/v3/index.json")
+    config = Config(upstreams={f"u{number}": one for number in range(upstreams)})
+    shared = share_out(config)
+    lanes = sum(int(one.connections * shared.upstream_share) for one in config.upstreams.values())
+    spent = shared.clients + shared.held * upstreams + lanes * 4
+    assert shared.clients >= 8
+    assert shared.held >= 8
+    assert spent < limit or limit == 64 or upstreams == 9 > limit // 100
 
 
 class TestFolders:

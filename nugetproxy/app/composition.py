@@ -10,6 +10,7 @@ from typing import Self
 
 from aiohttp.abc import AbstractResolver
 
+from nugetproxy.app.descriptors import Descriptors, share_out
 from nugetproxy.app.parts import Shared, folder_feed, remote, sites
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
@@ -65,6 +66,7 @@ class App:
     sites: Mapping[str, Site]
     """What is published beside the feeds, by the first word of its path."""
     scrub: Scrub
+    descriptors: Descriptors
     loop_watch: LoopWatch
 
     async def __aenter__(self) -> Self:
@@ -134,6 +136,7 @@ def build(
         tasks=Tasks(clock, metrics),
         entries=Documents(metrics=metrics, fs=fs),
         pages=HotPages(config.cache.hot_memory // 2),
+        descriptors=share_out(config),
     )
     published_sites = sites(shared)
     symbols = published_sites.get("symbols")
@@ -160,14 +163,9 @@ def build(
         tasks=shared.tasks,
         housekeeping=_housekeeping(feeds, shared),
         prober=Prober(tuple(feed.upstream for feed in feeds.values()), shared.clock),
+        descriptors=shared.descriptors,
         loop_watch=LoopWatch(shared.clock, metrics),
-        scrub=Scrub(
-            tuple(feed.packages for feed in feeds.values()),
-            shared.entries,
-            rate=config.cache.scrub_rate,
-            clock=shared.clock,
-            metrics=metrics,
-        ),
+        scrub=_scrub(feeds, shared),
     )
 
 
@@ -197,6 +195,16 @@ def _housekeeping(feeds: Mapping[str, Feed], shared: Shared) -> Housekeeping:
         max_packages=shared.config.cache.max_size,
         max_documents=shared.config.cache.max_documents,
         clock=shared.clock,
+    )
+
+
+def _scrub(feeds: Mapping[str, Feed], shared: Shared) -> Scrub:
+    return Scrub(
+        tuple(feed.packages for feed in feeds.values()),
+        shared.entries,
+        rate=shared.config.cache.scrub_rate,
+        clock=shared.clock,
+        metrics=shared.metrics,
     )
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver
 
+from nugetproxy.app.descriptors import Descriptors
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config, Upstream
 from nugetproxy.engine.cache import Cache
@@ -51,6 +52,7 @@ class Shared:
     tasks: Tasks
     entries: Documents
     pages: HotPages
+    descriptors: Descriptors
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[
     """The feed of one remote upstream, with its write side."""
     config, clock, metrics, tasks = shared.config, shared.clock, shared.metrics, shared.tasks
     root = config.cache.path / name
-    client = UpstreamClient(_settings(name, upstream, config), clock=clock, metrics=metrics, resolver=shared.resolver)
+    client = UpstreamClient(_settings(name, upstream, shared), clock=clock, metrics=metrics, resolver=shared.resolver)
     cache = Cache(
         client,
         shared.entries,
@@ -85,7 +87,7 @@ def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[
         jitter=shared.jitter,
         hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
     )
-    folder = PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name)
+    folder = PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name, kept_open=shared.descriptors.held)
     pins = Pins(shared.entries, name, clock)
     holdings = Holdings(fs=shared.fs, clock=clock)
     feed = Feed(
@@ -158,7 +160,8 @@ def _files(url: str, shared: Shared) -> Files:
     return Files(client, cache, shared.clock)
 
 
-def _settings(name: str, upstream: Upstream, config: Config) -> UpstreamSettings:
+def _settings(name: str, upstream: Upstream, shared: Shared) -> UpstreamSettings:
+    config = shared.config
     for secret in upstream.secret_values():
         register_secret(secret)
     return UpstreamSettings(
@@ -177,7 +180,7 @@ def _settings(name: str, upstream: Upstream, config: Config) -> UpstreamSettings
         document_deadline=upstream.document_deadline,
         max_document=config.limits.document,
         max_package=config.limits.package,
-        connections=upstream.connections,
+        connections=max(1, int(upstream.connections * shared.descriptors.upstream_share)),
         breaker_failures=upstream.breaker_failures,
         breaker_open=upstream.breaker_open,
         breaker_max=upstream.breaker_max,

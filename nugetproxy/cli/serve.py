@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import signal
+import sys
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
 
 app = typer.Typer(add_completion=False)
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    """A stop that comes before the server can take it is no failure."""
+    sys.exit(0)
 
 
 @app.command()
@@ -30,6 +38,7 @@ def serve(
     ] = False,
 ) -> None:
     """Run the proxy until it is told to stop; without options, one of nuget.org on 127.0.0.1:5555."""
+    signal.signal(signal.SIGTERM, _end)
     from nugetproxy.config import load
 
     settings = load(config, listen=listen, upstreams=upstream or [], cache_dir=cache_dir, offline=offline)

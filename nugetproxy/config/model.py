@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -41,8 +40,6 @@ from nugetproxy.nuget.kinds import Kind
 NUGET_ORG = "https://api.nuget.org/v3/index.json"
 NUGET_SYMBOLS = "https://symbols.nuget.org/download/symbols"
 NUGET_TOOLS = "https://dist.nuget.org/tools.json"
-MOST_CONNECTIONS = 4000
-DESCRIPTORS_FOR_CLIENTS = 0.6
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OUR_HEADERS = frozenset(
     (
@@ -80,14 +77,6 @@ class Server(Section):
     header_timeout: Wait = 30.0
     body_timeout: Wait = 30.0
     write_timeout: Wait = 60.0
-
-    @property
-    def connection_limit(self) -> int:
-        """``max_connections``, or what the process's limit of open files leaves room for."""
-        if self.max_connections:
-            return self.max_connections
-        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return MOST_CONNECTIONS if soft < 0 else max(1, min(MOST_CONNECTIONS, int(soft * DESCRIPTORS_FOR_CLIENTS)))
 
 
 class Cache(Section):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -15,20 +16,25 @@ from typing import IO, Any
 
 import orjson
 import structlog
-from structlog.dev import ConsoleRenderer, plain_traceback
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from nugetproxy.log.console import console, wants_colors
 from nugetproxy.log.floods import FloodGate
 from nugetproxy.log.redact import redact as _redact
 from nugetproxy.log.redact import register_secret
 from nugetproxy.log.writer import LineWriter
 
-__all__ = ["dropped", "emit", "loop_failed", "rate_limited", "register_secret", "say", "setup", "shutdown"]
+__all__ = ["dropped", "emit", "loop_failed", "rate_limited", "register_secret", "setup", "shutdown", "tell"]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
+DECIMALS = 3
+"""Of a second that is a millisecond; more of them only hide what a number says."""
+
 _gate = FloodGate()
 _writer: LineWriter | None = None
+_people: LineWriter | None = None
+"""Where lines for people go; the log's own writer on a terminal."""
 _steps: list[Processor] = []
 """What makes a line of an info event; empty where the level leaves them out."""
 
@@ -45,14 +51,16 @@ def setup(level: str = "info", fmt: str = "auto", stream: IO[str] | IO[bytes] | 
 
     ``fmt`` is "json" (one object per line), "console", or "auto": console on a terminal, else json.
     """
-    global _writer, _steps  # noqa: PLW0603 - the process has one log
+    global _writer, _people, _steps  # noqa: PLW0603 - the process has one log
     shutdown()
     stream = sys.stdout if stream is None else stream
     terminal = stream is not None and stream.isatty()
-    render = _console(colors=terminal) if fmt == "console" or (fmt == "auto" and terminal) else _json
+    readable = fmt == "console" or (fmt == "auto" and terminal)
+    render = console(colors=terminal and wants_colors(os.environ)) if readable else _json
     finish: list[Processor] = [_redact, _Stamp(), render]
     _steps = finish if LEVELS[level] <= logging.INFO else []
     writer = _writer = LineWriter(stream, lambda count: _notice(count, finish))
+    _people = writer if terminal and readable else LineWriter(sys.stderr, lambda _: b"")
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *finish],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -62,10 +70,10 @@ def setup(level: str = "info", fmt: str = "auto", stream: IO[str] | IO[bytes] | 
     _capture_libraries(LEVELS[level])
 
 
-def emit(event: str, fields: EventDict) -> None:
-    """One info event without a logger in between, whose own work costs as much as all the rest of an access event."""
-    if _writer is None:
-        structlog.get_logger().info(event, **fields)
+def emit(event: str, fields: EventDict, level: str = "info") -> None:
+    """One event without a logger in between, whose own work costs as much as all the rest of an access event."""
+    if _writer is None or level != "info":
+        structlog.get_logger().log(LEVELS[level], event, **fields)
     elif _steps:
         line: Any = {**fields, "event": event}
         for step in _steps:
@@ -75,16 +83,20 @@ def emit(event: str, fields: EventDict) -> None:
 
 def shutdown(timeout: float = 1.0) -> None:
     """Write out what is queued, for at most ``timeout`` seconds."""
-    global _writer  # noqa: PLW0603 - the process has one log
-    if _writer is not None:
-        _writer.close(timeout)
-        _writer = None
+    global _writer, _people  # noqa: PLW0603 - the process has one log
+    for writer in (_writer, _people):
+        if writer is not None:
+            writer.close(timeout)
+    _writer = _people = None
 
 
-def say(text: str) -> None:
-    """Write lines for people among the events, with the same promise: a blocked or closed stream holds nobody up."""
-    if _writer is not None:
-        _writer.write(f"{text}\n".encode())
+def tell(text: str) -> None:
+    """Write lines for people: among the events on a terminal, else on stderr, so that a log in JSON is nothing else.
+
+    With the same promise as an event: a blocked or closed stream holds nobody up.
+    """
+    if _people is not None:
+        _people.write(f"{text}\n".encode())
 
 
 def dropped() -> int:
@@ -114,7 +126,7 @@ def loop_failed(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
 
 
 class _Stamp:
-    """Adds level, time; the text of the current second is kept, as formatting it is half the price of an event."""
+    """Adds level, time, rounds numbers; the text of the current second is kept, as formatting it is half the price."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
@@ -128,6 +140,9 @@ class _Stamp:
         if second != self._second:
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second, self._text = second, text
+        for name, value in event.items():
+            if type(value) is float:
+                event[name] = round(value, DECIMALS)
         event["level"] = method
         event["timestamp"] = f"{text}.{rest:03d}Z"
         return event
@@ -138,15 +153,6 @@ def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:
         return orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE)
     except TypeError:  # a number beyond 64 bits; redaction has left nothing else that JSON cannot say
         return orjson.dumps({name: str(value) for name, value in event.items()}, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _console(*, colors: bool) -> Processor:
-    renderer = ConsoleRenderer(colors=colors, exception_formatter=plain_traceback)
-
-    def render(logger: WrappedLogger, method: str, event: EventDict) -> bytes:
-        return f"{renderer(logger, method, event)}\n".encode()
-
-    return render
 
 
 def _notice(count: int, finish: list[Processor]) -> bytes:

@@ -17,6 +17,8 @@ from nugetproxy.web.whole import Whole
 
 SESSION_ID = "X-NuGet-Session-Id"
 MAX_TEXT = 300
+OPERATORS = frozenset({"health_live", "health_ready", "metrics"})
+"""Kinds that machines ask for every few seconds; the log is about clients."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +96,7 @@ class Access:
             fields["error"] = event.error
         if event.session:
             fields["session"] = event.session
-        logs.emit("request", fields)
+        logs.emit("request", fields, "debug" if event.kind in OPERATORS else "info")
 
 
 def _size(response: web.StreamResponse | None) -> int:
@@ -102,6 +104,4 @@ def _size(response: web.StreamResponse | None) -> int:
         return 0
     if isinstance(response, Whole):
         return response.body_length
-    if isinstance(response, web.Response):
-        return len(response.body) if isinstance(response.body, bytes) else 0
     return response.content_length or response.body_length

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import (
@@ -17,8 +17,10 @@ from nugetproxy.errors import (
     NotFound,
     Overloaded,
     ProxyError,
+    Stopping,
     TooLarge,
     UnknownHost,
+    UnknownVersion,
     UpstreamDenied,
     UpstreamFailure,
     UpstreamRefused,
@@ -26,6 +28,7 @@ from nugetproxy.errors import (
 )
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.holdings.holdings import HoldingsUnavailable
+from nugetproxy.web.whole import Whole
 
 STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
     {
@@ -34,9 +37,11 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
         MethodNotAllowed: 405,
         TooLarge: 413,
         UnknownHost: 421,
+        UnknownVersion: 505,
         UpstreamRefused: 502,
         UpstreamUnavailable: 503,
         Overloaded: 503,
+        Stopping: 503,
         DiskFailure: 503,
         HoldingsUnavailable: 503,
         ProxyError: 500,
@@ -58,9 +63,9 @@ def header_text(text: str) -> str:
     return _UNSAFE.sub(" ", text).strip()
 
 
-def reason_phrase(text: str) -> str | None:
-    """``text`` as the reason phrase of a status line; None for the usual one."""
-    return header_text(text)[:MAX_REASON] or None
+def reason_phrase(text: str) -> str:
+    """``text`` as the reason phrase of a status line; empty for the usual one."""
+    return header_text(text)[:MAX_REASON]
 
 
 def status_of(error: ProxyError) -> int:
@@ -78,7 +83,7 @@ def cache_status_of(error: ProxyError) -> str:
     return f"{CACHE_NAME}; fwd=bypass; detail={type(error).__name__}"
 
 
-def answer(error: ProxyError, *, head: bool = False) -> web.Response:
+def answer(error: ProxyError, *, head: bool = False) -> Whole:
     """A response that says what was wrong and what to do about it; nothing of the request is reflected.
 
     The sentence is the reason phrase too: of an error NuGet shows nothing else.
@@ -99,7 +104,4 @@ def answer(error: ProxyError, *, head: bool = False) -> web.Response:
         headers[hdrs.ALLOW] = ", ".join(error.allowed)
     body = orjson.dumps({"error": str(error)})
     reason = reason_phrase(error.phrase if isinstance(error, UpstreamDenied) else str(error))
-    response = web.Response(status=status, reason=reason, headers=headers, body=None if head else body)
-    if head:
-        response.headers[hdrs.CONTENT_LENGTH] = str(len(body))
-    return response
+    return Whole(status, headers, b"" if head else body, length=len(body), reason=reason)

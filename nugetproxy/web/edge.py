@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
@@ -13,15 +13,17 @@ from types import MappingProxyType
 import structlog
 from aiohttp import hdrs, web
 
-from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError
+from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError, Stopping, UnknownVersion
 from nugetproxy.feeds.downloads import downloaded, is_download
 from nugetproxy.feeds.files import Site
 from nugetproxy.feeds.published import ReadSide, WriteSide
 from nugetproxy.feeds.reply import View
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.web.access import Access, AccessEvent
 from nugetproxy.web.answers import answer
+from nugetproxy.web.connection import Connection
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.ops import Ops
 from nugetproxy.web.sending import ResponseCut, Sender
@@ -69,37 +71,50 @@ class Edge:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every error becomes a response that says what to do."""
+        return await self._answered(request, self._respond)
+
+    async def operate(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request that came in by a socket that only operators can reach."""
+        return await self._answered(request, self._operate)
+
+    async def _answered(
+        self,
+        request: web.BaseRequest,
+        respond: Callable[[web.BaseRequest, AccessEvent], Awaitable[web.StreamResponse]],
+    ) -> web.StreamResponse:
         began = perf_counter()
         event = self._access.begin(request)
+        connection = _connection(request)
+        connection.begin()
         try:
-            response = await self._respond(request, event)
+            response = await respond(request, event)
         except ProxyError as error:
-            event.failed(error)
-            response = answer(error, head=request.method == hdrs.METH_HEAD)
-            if not request.content.is_eof() or isinstance(error, BadRequest):
-                response.force_close()
+            response = _failed(request, event, error)
         except (ResponseCut, ConnectionError) as cut:
             event.cut(str(cut))
             self._access.end(event, None, perf_counter() - began)
             raise
         except asyncio.CancelledError:
-            event.cut("cancelled")
-            self._access.end(event, None, perf_counter() - began)
-            raise
+            if not connection.given_up:
+                event.cut("cancelled")
+                self._access.end(event, None, perf_counter() - began)
+                raise
+            response = _failed(request, event, Stopping())
         except Exception:
             log.exception("request.crashed", path=event.path)
             event.failed(ProxyError("unexpected"))
             response = answer(ProxyError("The proxy failed unexpectedly; its log says more."))
             response.force_close()
+        if self._ops.draining:
+            response.force_close()
         self._access.end(event, response, perf_counter() - began)
         return response
 
     async def _respond(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
-        path, _, query = request.raw_path.partition("?")
-        if not path.startswith("/") or len(query) > MAX_QUERY:
-            raise BadRequest("The request target must be a path, with a query of at most 4096 characters.")
+        path, query = _target(request)
         site = self._sites.get(path[1:].partition("/")[0])
         if site is not None:
+            _connection(request).carries_body = True
             reply = await site.read(path[1:], request.headers, self._view(request, "/"))
             event.answered(reply)
             return await self._sender.send(request, reply)
@@ -112,6 +127,7 @@ class Edge:
         if route is None:
             raise NotFound("There is no such resource; start at v3/index.json.")
         event.feed = feed.name
+        _connection(request).carries_body = route.write or route.kind is Kind.PACKAGE
         download = is_download(request.method, route)
         if route.write and not download:
             event.kind = route.resource
@@ -123,6 +139,9 @@ class Edge:
         reply = await feed.read(route, query, view)
         event.answered(reply)
         return await self._sender.send(request, reply)
+
+    async def _operate(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
+        return await self._ops.respond(request, _target(request)[0], event, trusted=True)
 
     def _view(self, request: web.BaseRequest, below: str) -> View:
         """How the client of a GET or HEAD sees what is published ``below`` our root; raises for other methods."""
@@ -140,6 +159,31 @@ class Edge:
             return None
         known = self._feeds.get(head + "/")
         return (known, head, below) if known is not None else None
+
+
+def _target(request: web.BaseRequest) -> tuple[str, str]:
+    """Path and query as they were sent; raises for a target that is neither, or in a version that we do not speak."""
+    if request.version.major != 1:
+        raise UnknownVersion
+    path, _, query = request.raw_path.partition("?")
+    if not path.startswith("/") or len(query) > MAX_QUERY:
+        raise BadRequest("The request target must be a path, with a query of at most 4096 characters.")
+    return path, query
+
+
+def _connection(request: web.BaseRequest) -> Connection:
+    connection = request.protocol
+    assert isinstance(connection, Connection), "the server is a LimitedServer"
+    return connection
+
+
+def _failed(request: web.BaseRequest, event: AccessEvent, error: ProxyError) -> web.StreamResponse:
+    """What a client is told instead of an answer."""
+    event.failed(error)
+    response = answer(error, head=request.method == hdrs.METH_HEAD)
+    if not request.content.is_eof() or isinstance(error, BadRequest | UnknownVersion):
+        response.force_close()
+    return response
 
 
 @lru_cache(maxsize=1024)

@@ -16,6 +16,7 @@ from nugetproxy.feeds.published import ReadSide
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.hosts import Network
+from nugetproxy.web.whole import Whole
 
 READY_SECONDS = 2.0
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
@@ -33,20 +34,20 @@ class Ops:
         self._metrics_from = tuple(metrics_from)
         self.draining = False
 
-    async def respond(self, request: web.BaseRequest, path: str, event: AccessEvent) -> web.Response:
-        """The answer to a path that belongs to no feed."""
+    async def respond(self, request: web.BaseRequest, path: str, event: AccessEvent, *, trusted: bool = False) -> Whole:
+        """The answer to a path that belongs to no feed; ``trusted`` readers need not be in ``metrics_from``."""
         handler = {"/health/live": self._live, "/health/ready": self._ready, "/metrics": self._exposition}.get(path)
-        if handler is None:
+        if handler is None or (path == "/metrics" and not trusted and not self._may_read_metrics(request)):
             raise NotFound("There is no such resource; the feed's service index is /v3/index.json.")
         if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
             raise MethodNotAllowed(request.method, ("GET", "HEAD"))
         event.kind = path.strip("/").replace("/", "_")
         return await handler(request)
 
-    async def _live(self, _request: web.BaseRequest) -> web.Response:
+    async def _live(self, _request: web.BaseRequest) -> Whole:
         return _response(200, b"alive\n", TEXT)
 
-    async def _ready(self, _request: web.BaseRequest) -> web.Response:
+    async def _ready(self, _request: web.BaseRequest) -> Whole:
         """Ready means: every feed has a service index to serve, and we are not about to stop."""
         reasons = [f"{name}: {why}" for name, feed in self._feeds.items() if (why := await _unready(feed))]
         if self.draining:
@@ -58,9 +59,7 @@ class Ops:
         body = {"ready": not reasons, "reasons": reasons, "breakers": upstreams}
         return _response(503 if reasons else 200, orjson.dumps(body) + b"\n", "application/json; charset=utf-8")
 
-    async def _exposition(self, request: web.BaseRequest) -> web.Response:
-        if not self._may_read_metrics(request):
-            raise NotFound("There is no such resource; the feed's service index is /v3/index.json.")
+    async def _exposition(self, _request: web.BaseRequest) -> Whole:
         self._metrics.logs_dropped.set(logs.dropped())
         return _response(200, await asyncio.to_thread(self._metrics.exposition), METRICS_TYPE)
 
@@ -86,7 +85,7 @@ async def _unready(feed: ReadSide) -> str:
     return ""
 
 
-def _response(status: int, body: bytes, content_type: str) -> web.Response:
+def _response(status: int, body: bytes, content_type: str) -> Whole:
     headers = {
         hdrs.SERVER: CACHE_NAME,
         hdrs.CONTENT_TYPE: content_type,
@@ -94,4 +93,4 @@ def _response(status: int, body: bytes, content_type: str) -> web.Response:
         "Cache-Status": f"{CACHE_NAME}; fwd=bypass",
         "X-Content-Type-Options": "nosniff",
     }
-    return web.Response(status=status, body=body, headers=headers)
+    return Whole(status, headers, body, length=len(body))

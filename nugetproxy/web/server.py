@@ -11,12 +11,17 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from nugetproxy.metrics import Metrics
+from nugetproxy.web.connection import Connection
 
 MAX_LINE = 4096
 MAX_FIELD = 8190
 MAX_HEADERS = 64
 ABORT_SECONDS = 0.1
 """What a handler gets to clean up in once the time to drain is over."""
+FRESH_SECONDS = 0.3
+"""What a connection without a request yet gets at a stop: its request may be on its way, and would be lost."""
+DOCUMENT_SECONDS = 1.0
+"""What documents get at a stop; their clients ask again, which costs little."""
 LOOPBACK = ("127.", "::1", "::ffff:127.")
 """Peers without a limit of their own: a front proxy on this machine is many clients."""
 
@@ -27,26 +32,42 @@ class LimitedServer(web.Server):
     """Closes connections beyond the limits at once: cheaper for both sides than an answer."""
 
     def __init__(
-        self, handler: Handler, *, max_connections: int, max_per_ip: int, header_timeout: float, metrics: Metrics
+        self,
+        handler: Handler,
+        *,
+        max_connections: int,
+        max_per_ip: int,
+        header_timeout: float,
+        write_timeout: float,
+        metrics: Metrics,
     ) -> None:
-        """``header_timeout`` (seconds) bounds the first request's headers as well as idle connections."""
-        super().__init__(
-            handler,
+        """``header_timeout`` (seconds) bounds the first request's headers as well as idle connections,
+        ``write_timeout`` how long a client may take nothing of what is sent.
+        """
+        super().__init__(handler)
+        self.write_timeout = write_timeout
+        self.metrics = metrics
+        self._header_timeout = header_timeout
+        self._max_connections = max_connections
+        self._max_per_ip = max_per_ip
+        self._peers: dict[Connection, str] = {}
+        self._per_ip: Counter[str] = Counter()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __call__(self) -> Connection:
+        """aiohttp's hook: the handler of a new connection."""
+        return Connection(
+            self,
+            loop=self._loop,
             access_log=None,
-            keepalive_timeout=header_timeout,
+            keepalive_timeout=self._header_timeout,
             max_line_size=MAX_LINE,
             max_field_size=MAX_FIELD,
             max_headers=MAX_HEADERS,
             auto_decompress=False,
             lingering_time=5.0,
         )
-        self._max_connections = max_connections
-        self._max_per_ip = max_per_ip
-        self._metrics = metrics
-        self._peers: dict[RequestHandler, str] = {}
-        self._per_ip: Counter[str] = Counter()
-        self._empty = asyncio.Event()
-        self._empty.set()
 
     @property
     def open_connections(self) -> int:
@@ -56,36 +77,65 @@ class LimitedServer(web.Server):
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         """aiohttp's hook for a new connection."""
         super().connection_made(handler, transport)
+        if not isinstance(handler, Connection):
+            return
+        transport.set_write_buffer_limits(high=0)  # what the kernel does not take waits with its maker, not here
         name = transport.get_extra_info("peername")
         peer = name[0] if isinstance(name, tuple) else ""
         self._peers[handler] = peer
         self._per_ip[peer] += 1
         self._empty.clear()
-        limited = not peer.startswith(LOOPBACK) and self._per_ip[peer] > self._max_per_ip
+        limited = bool(peer) and not peer.startswith(LOOPBACK) and self._per_ip[peer] > self._max_per_ip
         if limited or len(self._peers) > self._max_connections:
-            self._metrics.rejected.labels("connections_per_ip" if limited else "connections").inc()
+            self.metrics.rejected.labels("connections_per_ip" if limited else "connections").inc()
             # Not at once: aiohttp has yet to begin the task of this connection, which fails where it is gone already.
             asyncio.get_running_loop().call_soon(transport.abort)
+        self.metrics.connections.set(len(self._peers))
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """aiohttp's hook for the end of a connection."""
         super().connection_lost(handler, exc)
-        peer = self._peers.pop(handler, None)
+        peer = self._peers.pop(handler, None) if isinstance(handler, Connection) else None
         if peer is not None:
             self._per_ip[peer] -= 1
             if self._per_ip[peer] <= 0:
                 del self._per_ip[peer]
         if not self._peers:
             self._empty.set()
+        self.metrics.connections.set(len(self._peers))
+
+    def pre_shutdown(self) -> None:
+        """aiohttp's hook: what is idle closes now, what is being answered closes behind its answer."""
+        for connection in tuple(self._peers):
+            if not connection.fresh:
+                connection.finish()
 
     async def shutdown(self, timeout: float | None = None) -> None:
-        """Let every answer reach its client, for ``timeout`` seconds altogether; then cut what is left.
+        """Let packages and writes reach their ends, for ``timeout`` seconds altogether; the rest goes much sooner.
 
         aiohttp's own way waits for handlers only, twice as long, then leaves behind what its transports still have to
         send when the process ends.
         """
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await super().shutdown(None)
+                if any(connection.fresh for connection in self._peers):
+                    await self._emptied(FRESH_SECONDS)
+                for connection in tuple(self._peers):
+                    connection.finish()
+                await self._emptied(DOCUMENT_SECONDS)
+                for connection in tuple(self._peers):
+                    connection.cancel_document()
+                await self._emptied(ABORT_SECONDS)
+                for connection in tuple(self._peers):
+                    if not connection.carries_body:
+                        connection.cut()
                 await self._empty.wait()
+        for connection in tuple(self._peers):
+            connection.cut()
         await super().shutdown(ABORT_SECONDS)
+
+    async def _emptied(self, seconds: float) -> None:
+        """Until no connection is left, for at most so many seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
@@ -13,6 +14,8 @@ from aiohttp.abc import AbstractStreamWriter
 
 ONE_WRITE_BYTES = 64 * 1024
 """Up to this size a body is copied behind its header section, for one system call less."""
+PIECE = 128 * 1024
+"""Of a larger body so much is written at once: what the kernel does not take is copied, for each client anew."""
 
 
 class Whole(web.StreamResponse):
@@ -21,12 +24,18 @@ class Whole(web.StreamResponse):
     aiohttp's own ``Response`` spends on its header section alone more than all else that a hit costs.
     """
 
-    def __init__(self, status: int, fields: Mapping[str, str], body: bytes = b"", *, length: int | None) -> None:
-        """``fields`` lack ``Date``, ``Connection`` and ``Content-Length``, which is ``length`` where that is known."""
+    def __init__(
+        self, status: int, fields: Mapping[str, str], body: bytes = b"", *, length: int | None, reason: str = ""
+    ) -> None:
+        """``fields`` lack ``Date``, ``Connection`` and ``Content-Length``, which is ``length`` where that is known.
+
+        ``reason`` is the phrase of the status line where it is not the usual one. To a HEAD no body is sent.
+        """
         super().__init__(status=status)
         self._fields = fields
         self._whole = body
         self._length = length
+        self._phrase = reason
 
     @property
     def body_length(self) -> int:
@@ -36,38 +45,62 @@ class Whole(web.StreamResponse):
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Send everything; aiohttp's hook. Waits while the client has too much to read already.
 
-        Raises ValueError for a field with a line break or a NUL in it.
+        Raises ValueError for a field with a line break or a NUL in it, ConnectionError when the client takes nothing.
         """
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ClientConnectionResetError("the client has left")
+        transport = open_transport(request)
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
-        head = self._head(request)
-        if len(self._whole) <= ONE_WRITE_BYTES:
-            transport.write(head + self._whole)
+        head = head_of(
+            request, self.status, self._fields, length=self._length, keep_alive=self._keep_alive, reason=self._phrase
+        )
+        body = b"" if request.method == hdrs.METH_HEAD else self._whole
+        if len(body) <= ONE_WRITE_BYTES:
+            transport.write(head + body)
         else:
             transport.write(head)
-            transport.write(self._whole)
+            view = memoryview(body)
+            for at in range(0, len(view), PIECE):
+                open_transport(request).write(view[at : at + PIECE])
+                await request.writer.drain()
         self._eof_sent = True
         await request.writer.drain()
         return None
 
-    def _head(self, request: web.BaseRequest) -> bytes:
-        """Status line and header section."""
-        lines = [_status_line(request.version >= HttpVersion11, self.status), f"Date: {http_date(int(time.time()))}"]
-        lines += [f"{name}: {value}" for name, value in self._fields.items()]
-        if self._length is not None:
-            lines.append(f"{hdrs.CONTENT_LENGTH}: {self._length}")
-        if not self._keep_alive:
-            lines.append("Connection: close")
-        elif request.version < HttpVersion11:
-            lines.append("Connection: keep-alive")
-        lines.append("\r\n")
-        text = "\r\n".join(lines)
-        if not text.count("\r") == text.count("\n") == len(lines) or "\0" in text:
-            raise ValueError("a header field holds a line break or a NUL")
-        return text.encode()
+
+def open_transport(request: web.BaseRequest) -> asyncio.Transport:
+    """The client's connection; raises ConnectionError when the client has left."""
+    transport = request.transport
+    if transport is None or transport.is_closing():
+        raise ClientConnectionResetError("the client has left")
+    return transport
+
+
+def head_of(
+    request: web.BaseRequest,
+    status: int,
+    fields: Mapping[str, str],
+    *,
+    length: int | None,
+    keep_alive: bool,
+    reason: str = "",
+) -> bytes:
+    """Status line and header section; raises ValueError for a field with a line break or a NUL in it.
+
+    The status line names the version that we speak, whatever the request's (RFC 9110 section 6.2).
+    """
+    lines = [_status_line(status, reason), f"Date: {http_date(int(time.time()))}"]
+    lines += [f"{name}: {value}" for name, value in fields.items()]
+    if length is not None and status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
+        lines.append(f"{hdrs.CONTENT_LENGTH}: {length}")
+    if not keep_alive:
+        lines.append("Connection: close")
+    elif request.version < HttpVersion11:
+        lines.append("Connection: keep-alive")
+    lines.append("\r\n")
+    text = "\r\n".join(lines)
+    if not text.count("\r") == text.count("\n") == len(lines) or "\0" in text:
+        raise ValueError("a header field holds a line break or a NUL")
+    return text.encode()
 
 
 @lru_cache(maxsize=4096)
@@ -77,5 +110,5 @@ def http_date(seconds: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def _status_line(persistent: bool, status: int) -> str:
-    return f"HTTP/1.{int(persistent)} {status} {HTTPStatus(status).phrase}"
+def _status_line(status: int, reason: str) -> str:
+    return f"HTTP/1.1 {status} {reason or HTTPStatus(status).phrase}"

@@ -15,6 +15,7 @@ from nugetproxy.upstream.answers import Sent
 from nugetproxy.web.answers import header_text, reason_phrase
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.incoming import Incoming
+from nugetproxy.web.whole import Whole
 
 audit = structlog.get_logger("nugetproxy.audit")
 
@@ -96,7 +97,7 @@ class Writes:
         )
 
 
-def _relay(sent: Sent) -> web.Response:
+def _relay(sent: Sent) -> Whole:
     """Status, reason phrase, body and warnings as upstream sent them; the reason is what NuGet shows its user."""
     headers: CIMultiDict[str] = CIMultiDict(
         {
@@ -111,4 +112,4 @@ def _relay(sent: Sent) -> web.Response:
             headers[name] = header_text(sent.headers[name])
     for warning in sent.headers.getall(WARNING, []):
         headers.add(WARNING, header_text(warning))
-    return web.Response(status=sent.status, reason=reason_phrase(sent.reason), headers=headers, body=sent.body or None)
+    return Whole(sent.status, headers, sent.body, length=len(sent.body), reason=reason_phrase(sent.reason))

@@ -21,6 +21,8 @@ LIMIT = 30.0
 """Seconds within which whatever a process is asked for must have happened."""
 LINE_LIMIT = 2**20
 FREE_PORT = "127.0.0.1:0"
+BANNER_END = "</configuration>"
+"""The last line of the banner but an empty one."""
 LISTENING = re.compile(r"Listening on (http://(.+):(\d+))/v3/index\.json")
 
 
@@ -34,8 +36,7 @@ class ProxyProcess:
 
     ``options`` are further ones of the command line, ``listen`` None leaves that one out. ``environ`` is its whole
     configuration from the environment: the tests' own ``NUGETPROXY_`` variables do not reach it. It may be started
-    again once it has ended. ``stdout`` is a descriptor for its output instead of ``output``; ``listen`` must then name
-    a port, as the line with the address cannot be read.
+    again once it has ended. ``stdout`` is a descriptor for its output instead of ``output``.
     """
 
     def __init__(
@@ -48,7 +49,6 @@ class ProxyProcess:
         self._options = [*map(str, options), *(("--listen", listen) if listen is not None else ())]
         self._environ = clean_environ() | dict(environ or {})
         self._stdout = stdout
-        self._address = listen or ""
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
         self._told = asyncio.Condition()
@@ -57,9 +57,11 @@ class ProxyProcess:
         """Where it listens, without a slash at the end."""
         self.port = 0
         self.output: list[str] = []
-        """The lines of stdout since the last start; the first ones are the banner."""
+        """The lines of stdout since the last start."""
+        self.banner: list[str] = []
+        """The lines of stderr that tell how to use it."""
         self.errors: list[str] = []
-        """The lines of stderr since the last start."""
+        """All other lines of stderr since the last start."""
         self.listening_after = 0.0
         """Seconds from the last start to the line with the address."""
         self.ready_after = 0.0
@@ -73,8 +75,8 @@ class ProxyProcess:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """The log so far: every line of stdout after the banner."""
-        return [json.loads(line) for line in self.output if line.startswith("{")]
+        """The log so far: every line of stdout."""
+        return [json.loads(line) for line in self.output]
 
     async def __aenter__(self) -> Self:
         try:
@@ -90,7 +92,7 @@ class ProxyProcess:
 
     async def start(self) -> None:
         """Start it without waiting for anything."""
-        self.url, self.port, self.output, self.errors = "", 0, [], []
+        self.url, self.port, self.output, self.banner, self.errors = "", 0, [], [], []
         self._began = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "nugetproxy", "serve", *self._options),
@@ -110,32 +112,20 @@ class ProxyProcess:
             if (match := LISTENING.fullmatch(text)) is not None:
                 self.url, self.port = match[1], int(match[3])
                 self.listening_after = time.monotonic() - self._began
+                lines = self.banner
             lines.append(text)
+            if lines is self.banner and not text and lines[-2] == BANNER_END:
+                lines = self.errors
             async with self._told:
                 self._told.notify_all()
         async with self._told:
             self._told.notify_all()
 
     async def listening(self) -> None:
-        """Wait for the line with its address, or where that cannot be read, until somebody is there."""
-        if self._stdout != asyncio.subprocess.PIPE:
-            await self._answering()
-            return
+        """Wait for the line with its address."""
         async with self._within("tell its address"), self._told:
-            await self._told.wait_for(lambda: self.url or self._readers[-1].done())
+            await self._told.wait_for(lambda: self.url or self._readers[0].done())
         assert self.url, self._story("it ended before it listened")
-
-    async def _answering(self) -> None:
-        host, _, port = self._address.rpartition(":")
-        async with self._within("listen"):
-            while not self.url:
-                assert self._process is not None
-                assert self._process.returncode is None, self._story("it ended before it listened")
-                with contextlib.suppress(ConnectionRefusedError):
-                    _, writer = await asyncio.open_connection(host, int(port))
-                    writer.close()
-                    self.url, self.port = f"http://{self._address}", int(port)
-                await asyncio.sleep(0.02)
 
     async def logged(self, name: str, **fields: object) -> dict[str, Any]:
         """Wait for an event of the log, with these fields."""
@@ -194,4 +184,4 @@ class ProxyProcess:
             raise AssertionError(self._story(f"it did not {what} within {limit:g} s")) from error
 
     def _story(self, problem: str) -> str:
-        return "\n".join((problem, "stdout:", *self.output[-50:], "stderr:", *self.errors[-50:]))
+        return "\n".join((problem, "stdout:", *self.output[-50:], "stderr:", *self.banner[-3:], *self.errors[-50:]))

@@ -111,9 +111,10 @@ class _Server(BaseTestServer):
         limits = self._app.config.server
         self.limited = LimitedServer(
             self._app.edge,
-            max_connections=limits.connection_limit,
+            max_connections=self._app.descriptors.clients,
             max_per_ip=limits.max_connections_per_ip,
             header_timeout=limits.header_timeout,
+            write_timeout=limits.write_timeout,
             metrics=self._app.metrics,
         )
         return web.ServerRunner(self.limited, shutdown_timeout=limits.drain)

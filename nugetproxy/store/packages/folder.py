@@ -25,7 +25,7 @@ from nugetproxy.store.packages.commit import publish, remove_file, remove_packag
 from nugetproxy.store.packages.contents import Contents
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.layout import Layout
-from nugetproxy.store.packages.open_files import OpenFiles
+from nugetproxy.store.packages.open_files import KEPT, OpenFiles
 from nugetproxy.store.packages.piecewise import begin_check
 from nugetproxy.store.packages.staging import PinnedPackage, Staged
 from nugetproxy.store.packages.usage import Survey, Usage, held_after, survey, walk, write_uses
@@ -58,7 +58,9 @@ class PackageFolder:
         upstream: str,
         clock: Clock | None = None,
         threads: StoreThreads | None = None,
+        kept_open: int = KEPT,
     ) -> None:
+        """``kept_open``: files that are kept open between requests."""
         self.layout = Layout(root)
         self._fs = fs
         self._metrics = metrics
@@ -68,7 +70,7 @@ class PackageFolder:
         self._own_threads = threads is None
         self._calls = DiskCalls(fs, self._threads, metrics)
         self._contents = Contents(self._calls, self._log)
-        self._kept = OpenFiles(fs)
+        self._kept = OpenFiles(fs, kept_open)
         self._known: LRUCache[PackageIdentity, Known] = LRUCache(KNOWN_SOUND)
         self._census = Usage(metrics)
         # One change at a time to what lies on disk for an identity; the lock goes when nobody waits for it.

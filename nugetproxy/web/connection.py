@@ -1,0 +1,111 @@
+"""Connection is one client's, under our limits, with our own words where a request cannot be read."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import ClientConnectionResetError, web
+from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from nugetproxy.errors import BadRequest, ProxyError, UnknownVersion
+from nugetproxy.log import rate_limited
+from nugetproxy.web.answers import answer
+
+if TYPE_CHECKING:
+    from nugetproxy.web.server import LimitedServer
+
+_VERSION = re.compile(r"HTTP/(\d+)\.\d+'$", re.MULTILINE)
+PREFACE = "Pause on PRI"
+"""What the parser says to the first line of a client that knows HTTP/2 to be spoken (RFC 9113 section 3.4)."""
+MALFORMED = "The request is not well-formed HTTP/1.1."
+TOO_LONG = "The request line, or a header line, is too long: {line} bytes for the one, {field} for the other."
+
+
+class ClientStalled(ClientConnectionResetError):
+    """The client took nothing for the write time-out; it was cut off."""
+
+
+class Connection(RequestHandler):
+    """aiohttp's handler of one connection."""
+
+    __slots__ = ("_answering", "_limits", "carries_body", "given_up")
+
+    def __init__(self, server: LimitedServer, **settings: Any) -> None:
+        super().__init__(server, **settings)
+        self._limits = server
+        self._answering: asyncio.Task[Any] | None = None
+        self.carries_body = False
+        """True while a package or a write is under way, which a stop waits for."""
+        self.given_up = False
+        """True when its answer was cancelled because of a stop."""
+
+    @property
+    def fresh(self) -> bool:
+        """True before its first request."""
+        return self._request_count == 0
+
+    async def _drain_helper(self) -> None:
+        """aiohttp's hook below every write: waits while the client takes nothing, here for a limited time."""
+        try:
+            async with asyncio.timeout(self._limits.write_timeout):
+                await super()._drain_helper()
+        except TimeoutError as stall:
+            self._limits.metrics.responses_aborted.labels("client_stall").inc()
+            if self.transport is not None:
+                self.transport.abort()
+            raise ClientStalled("the client takes nothing") from stall
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """aiohttp's hook for a request that could not be read; what it says quotes nothing of the request."""
+        error = _refusal(exc, self.max_line_size, self.max_field_size)
+        self._limits.metrics.rejected.labels("malformed").inc()
+        what = type(exc).__name__ if exc is not None else "unknown"
+        rate_limited("request.malformed", what, client=request.remote or "", what=what)
+        response = answer(error)
+        response.force_close()
+        return response
+
+    def begin(self) -> None:
+        """The running task answers a request now."""
+        self._answering = asyncio.current_task()
+        self.carries_body = False
+
+    def finish(self) -> None:
+        """End behind the answer that is being made or sent; at once where there is none."""
+        self.close()
+        if not self._request_in_progress and not self._messages and self.transport is not None:
+            self.transport.close()  # what is still to be sent is sent first
+
+    def cancel_document(self) -> None:
+        """The stop does not wait for an answer that is no body under way."""
+        if self._answering is not None and not self.carries_body:
+            self.given_up = True
+            self._answering.cancel()
+
+    def cut(self) -> None:
+        """Drop whatever is still to be sent."""
+        if self.transport is not None:
+            with suppress(OSError):
+                self.transport.abort()
+
+
+def _refusal(exc: BaseException | None, line: int, field: int) -> ProxyError:
+    if exc is not None and not isinstance(exc, HttpProcessingError):
+        return ProxyError("The proxy failed unexpectedly; its log says more.")
+    said = exc.message if isinstance(exc, HttpProcessingError) else ""
+    version = _VERSION.search(said) if isinstance(exc, BadStatusLine) else None
+    if said.startswith(PREFACE) or (version is not None and int(version[1]) != 1):
+        return UnknownVersion()
+    if isinstance(exc, LineTooLong):
+        return BadRequest(TOO_LONG.format(line=line, field=field))
+    return BadRequest(MALFORMED)

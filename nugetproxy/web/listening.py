@@ -1,0 +1,77 @@
+"""Listening sockets are those that a service manager passed to this process, or one of our own."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, MutableMapping
+from types import MappingProxyType
+
+from nugetproxy.errors import AddressUnusable
+
+BACKLOG = 2048
+SEND_BUFFER = 256 * 1024
+"""Per connection, in bytes; without a bound slow readers fill the kernel's memory."""
+
+FIRST_PASSED = 3
+"""sd_listen_fds(3): passed descriptors follow the standard ones."""
+REMEDY = "Correct the socket unit; deploy/nugetproxy.socket is one that works."
+HTTP, ADMIN = "http", "admin"
+NAMES: Mapping[str, str] = MappingProxyType({HTTP: HTTP, ADMIN: ADMIN, "": HTTP, "unknown": HTTP})
+"""What a passed socket is for, by its name; systemd names one after its unit where nothing else is said."""
+
+
+def passed_sockets(environ: MutableMapping[str, str]) -> Mapping[str, list[socket.socket]]:
+    """The sockets that a service manager passed, by what they are for; empty where it passed none to this process.
+
+    Takes the variables of sd_listen_fds(3) out of ``environ``, so that no child takes them for its own. Raises
+    AddressUnusable for a name that we do not know, or a descriptor that does not listen.
+    """
+    said = {name: environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")}
+    if said["LISTEN_PID"] != str(os.getpid()) or not said["LISTEN_FDS"].isdigit():
+        return {}
+    count = int(said["LISTEN_FDS"])
+    names = said["LISTEN_FDNAMES"].split(":") if said["LISTEN_FDNAMES"] else []
+    sockets: dict[str, list[socket.socket]] = {}
+    for number in range(count):
+        name = names[number] if number < len(names) else ""
+        purpose = HTTP if name.endswith(".socket") else NAMES.get(name)
+        if purpose is None:
+            what = f"FileDescriptorName={name} is not known; it may be {HTTP} or {ADMIN}"
+            raise AddressUnusable(f"passed socket {number + 1}", what, REMEDY)
+        sockets.setdefault(purpose, []).append(_adopted(FIRST_PASSED + number))
+    return sockets
+
+
+def _adopted(descriptor: int) -> socket.socket:
+    os.set_inheritable(descriptor, False)
+    name = f"passed descriptor {descriptor}"
+    try:
+        listener = socket.socket(fileno=descriptor)
+        listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    except OSError as error:
+        raise AddressUnusable(name, error.strerror or str(error), REMEDY) from error
+    if not listens:
+        raise AddressUnusable(name, "it does not listen", REMEDY)
+    return _prepared(listener)
+
+
+def own_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens there; raises AddressUnusable."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)  # of two that start at once, both can bind (SO_REUSEADDR): the second fails here
+    except OSError as error:
+        listener.close()
+        shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        raise AddressUnusable.of(shown, error) from error
+    return _prepared(listener)
+
+
+def _prepared(listener: socket.socket) -> socket.socket:
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # accepted sockets inherit it
+    listener.setblocking(False)
+    return listener
