@@ -213,7 +213,7 @@ def test_no_configuration_at_all_is_a_proxy_of_nuget_org() -> None:
 def test_the_configuration_file_that_we_ship_says_exactly_the_defaults() -> None:
     shipped = load(ROOT / "config" / "nugetproxy.toml", environ={})
     default = load(environ={})
-    for part in ("server", "cache", "log", "limits", "upstreams"):
+    for part in ("server", "cache", "log", "limits", "network", "upstreams"):
         assert getattr(shipped, part) == getattr(default, part), part
     assert shipped.policies() == default.policies()
 
@@ -383,6 +383,19 @@ WRONG = {
         f'[upstreams.a]\nurl = "{FEED}"\ncredential_origins = ["https://x/y"]',
         "upstreams.a.credential_origins: an origin is scheme and host only",
     ),
+    "a proxy that is none": (
+        '[network]\nproxy = "socks5://x"',
+        "network.proxy: not an HTTP proxy; write its address as",
+    ),
+    "a proxy with credentials in it": (
+        f'[network]\nproxy = "http://u:{CANARY}@proxy:3128"',
+        "network.proxy: a URL must not hold credentials; put it into a variable",
+    ),
+    "a proxy that is not set": (
+        '[network]\nproxy = "env:NOT_SET"',
+        "network.proxy: env:NOT_SET: the environment variable",
+    ),
+    "a URL among names": ('[network]\nno_proxy = ["http://x"]', "network.no_proxy"),
     "credentials to lend, but none": (
         f'[upstreams.a]\nurl = "{FEED}"\npush_credentials = "proxy"',
         'upstreams.a.push_credentials: "proxy" has no effect without credentials',

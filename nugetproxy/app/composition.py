@@ -18,6 +18,7 @@ from nugetproxy.engine.housekeeping import Housekeeping
 from nugetproxy.engine.lock_watch import LockWatch
 from nugetproxy.engine.loop_watch import LoopWatch
 from nugetproxy.engine.prober import Prober
+from nugetproxy.engine.rotation import same_since
 from nugetproxy.engine.scrub import Scrub
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.feed import Feed
@@ -59,6 +60,7 @@ class App:
     folders: Mapping[str, FolderFeed]
     """Those that are a folder of packages, by name."""
     entries: Documents
+    clock: Clock
     lock: LockWatch
     tasks: Tasks
     housekeeping: Housekeeping
@@ -72,6 +74,10 @@ class App:
     async def __aenter__(self) -> Self:
         await self.lock.acquire()
         await self.entries.open(self.config.cache.path / "entries")
+        for name, feed in self.feeds.items():
+            secrets = self.config.upstreams[name].secret_values()
+            since = await same_since(self.entries, feed.scope, secrets, self.clock.now())
+            feed.cache.trust_absence_since(since)
         for feed in self.feeds.values():
             await feed.packages.folder.prepare()
             await feed.packages.holdings.open(self.config.cache.path / feed.name / "holdings.db")
@@ -159,6 +165,7 @@ def build(
         sites=published_sites,
         folders=folders,
         entries=shared.entries,
+        clock=shared.clock,
         lock=_lock(shared),
         tasks=shared.tasks,
         housekeeping=_housekeeping(feeds, shared),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from aiohttp.abc import AbstractResolver
 
 from nugetproxy.app.descriptors import Descriptors
+from nugetproxy.app.egress import egress_of
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config, Upstream
 from nugetproxy.engine.cache import Cache
@@ -94,6 +96,7 @@ def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[
         name,
         upstream=client,
         index_url=upstream.url,
+        scope=json.dumps((name, *upstream.identity)),
         cache=cache,
         packages=Packages(
             client,
@@ -142,6 +145,7 @@ def _files(url: str, shared: Shared) -> Files:
     settings = UpstreamSettings(
         name=urlsplit(url).netloc,
         index_url=url,
+        egress=egress_of(config, urlsplit(url).netloc, None),
         offline=offline,
         max_document=config.limits.document,
         max_package=config.limits.package,
@@ -170,6 +174,7 @@ def _settings(name: str, upstream: Upstream, shared: Shared) -> UpstreamSettings
         headers=upstream.request_headers(),
         public_headers=upstream.public_headers,
         secrets=upstream.secret_values(),
+        egress=egress_of(config, name, upstream),
         hosts=frozenset(upstream.hosts),
         credential_origins=frozenset(upstream.credential_origins),
         internal=upstream.internal,

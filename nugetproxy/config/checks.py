@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nugetproxy.config.model import Config, Upstream
-from nugetproxy.config.places import Address, safe_url
+from nugetproxy.config.places import Address, parse_egress, safe_url
 from nugetproxy.config.problems import dotted
+from nugetproxy.config.secrets import Secret
 
 
 def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -23,6 +24,8 @@ def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> t
             f"{', '.join(credentialed)} with your credentials; listen on 127.0.0.1 behind a front proxy that asks who "
             "they are, or set server.allow_anonymous = true if everybody there may read it"
         )
+    if why := _bad_proxy(config.network.proxy, environ):
+        found.append(f"network.proxy: {why}")
     lent = [name for name, upstream in config.upstreams.items() if upstream.lends_credentials]
     if lent and not server.listen.is_loopback:
         found.append(
@@ -33,7 +36,7 @@ def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> t
     return (*found, *(line for name, upstream in config.upstreams.items() for line in _folder(name, upstream, config)))
 
 
-NOT_FOR_FOLDERS = ("username", "password", "headers", "hosts", "credential_origins", "ca_file")
+NOT_FOR_FOLDERS = ("proxy", "username", "password", "headers", "hosts", "credential_origins", "ca_file")
 
 
 def _folder(name: str, upstream: Upstream, config: Config) -> Iterator[str]:
@@ -76,8 +79,20 @@ def _upstream(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Iter
         yield line("push_credentials", '"proxy" has no effect without credentials')
     if upstream.breaker_max < upstream.breaker_open:
         yield line("breaker_max", "must not be shorter than breaker_open")
+    if why := _bad_proxy(upstream.proxy, environ):
+        yield line("proxy", why)
     if upstream.ca_file and (why := _bad_certificates(upstream.ca_file)):
         yield line("ca_file", why)
+
+
+def _bad_proxy(proxy: str | Secret, environ: Mapping[str, str]) -> str:
+    """What is wrong with a proxy that is named by reference."""
+    if isinstance(proxy, Secret):
+        try:
+            parse_egress(proxy.reveal(environ))
+        except ValueError as error:
+            return f"{proxy.reference}: {error}"
+    return ""
 
 
 def _bad_certificates(place: str) -> str:

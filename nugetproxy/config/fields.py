@@ -12,9 +12,11 @@ from nugetproxy.config.places import (
     Address,
     Network,
     parse_address,
+    parse_egress,
     parse_host,
     parse_name,
     parse_network,
+    parse_no_proxy,
     parse_origin,
     parse_public_url,
     parse_site_url,
@@ -75,6 +77,21 @@ def _secret(text: str) -> Secret | None:
     return Secret.parse(text) if text else None
 
 
+def _proxy(text: str) -> str | Secret:
+    if text.startswith(("env:", "file:")):
+        return Secret.parse(text)
+    if not text:
+        return ""
+    url, user, _ = parse_egress(text)
+    if user:
+        raise ValueError('a URL must not hold credentials; put it into a variable and write "env:NAME"')
+    return url
+
+
+def _proxy_or_none(text: str) -> str | Secret:
+    return text if text == "none" else _proxy(text)
+
+
 _SPAN_EXAMPLE = ' with a unit, such as "30s"'
 AnySpan: TypeAlias = Annotated[float, _text(parse_span, example=_SPAN_EXAMPLE)]
 """Seconds, zero and FOREVER included."""
@@ -90,6 +107,9 @@ Listen: TypeAlias = Annotated[Address, _text(parse_address, Address, ', such as 
 PublicUrl: TypeAlias = Annotated[str, _text(parse_public_url)]
 SiteUrl: TypeAlias = Annotated[str, _text(parse_site_url)]
 SiteUrls: TypeAlias = Annotated[tuple[str, ...], _texts(parse_site_url)]
+EgressProxy: TypeAlias = Annotated[str | Secret, _text(_proxy, Secret)]
+UpstreamProxy: TypeAlias = Annotated[str | Secret, _text(_proxy_or_none, Secret)]
+NoProxy: TypeAlias = Annotated[tuple[str, ...], _texts(parse_no_proxy)]
 UpstreamUrl: TypeAlias = Annotated[str, _text(parse_url)]
 UpstreamName: TypeAlias = Annotated[str, _text(parse_name)]
 SecretText: TypeAlias = Annotated[Secret | None, _text(_secret, Secret)]

@@ -17,9 +17,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from nugetproxy.caching.policy import Policy
 from nugetproxy.config.fields import (
     AnySpan,
+    EgressProxy,
     Hosts,
     Listen,
     Networks,
+    NoProxy,
     Origins,
     PublicUrl,
     Rate,
@@ -29,6 +31,7 @@ from nugetproxy.config.fields import (
     Size,
     Span,
     UpstreamName,
+    UpstreamProxy,
     UpstreamUrl,
     Wait,
 )
@@ -111,6 +114,14 @@ class Limits(Section):
     document: Size = 64 * MIB
 
 
+class Network(Section):
+    """The way out, for upstreams that are neither internal nor at private addresses."""
+
+    proxy: EgressProxy = ""
+    no_proxy: NoProxy = ()
+    use_environment: bool = True
+
+
 class Upstream(Section):
     """One remote feed, or a folder of packages; durations in seconds."""
 
@@ -135,6 +146,7 @@ class Upstream(Section):
     breaker_open: Wait = 5.0
     breaker_max: Wait = 60.0
     ca_file: str = ""
+    proxy: UpstreamProxy = ""
 
     @field_validator("headers", mode="before")
     @classmethod
@@ -160,6 +172,12 @@ class Upstream(Section):
         return own + tuple(
             (f"headers.{name}", value) for name, value in self.headers.items() if isinstance(value, Secret)
         )
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """As whom it is asked, where: everything that is stored of it belongs to this, whatever a secret's value is."""
+        references = sorted(f"{key.lower()}={secret.reference}" for key, secret in self.secrets)
+        return (self.url, self.username, *sorted(name.lower() for name in self.headers), *references)
 
     @property
     def takes_writes(self) -> bool:
@@ -237,6 +255,7 @@ class Config(BaseSettings):
     cache: Cache = Cache()
     log: Log = Log()
     limits: Limits = Limits()
+    network: Network = Network()
     upstreams: Mapping[UpstreamName, Upstream] = Field(
         default_factory=lambda: {"nuget.org": Upstream(url=NUGET_ORG)}, min_length=1
     )

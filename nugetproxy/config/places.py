@@ -174,6 +174,32 @@ def parse_origin(text: str) -> str:
     return f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
 
 
+def parse_egress(text: str) -> tuple[str, str, str]:
+    """An HTTP proxy, as ``http://user:password@host:3128``: its URL, the user name, the password.
+
+    Raises ValueError, which does not repeat it.
+    """
+    try:
+        parts = urlsplit(text)
+        port = parts.port or DEFAULT_PORTS["http"]
+    except ValueError as error:
+        raise ValueError("not a URL; its host or port is malformed") from error
+    if parts.scheme != "http" or not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError('not an HTTP proxy; write its address as "http://proxy.example.com:3128"')
+    host = parse_host(parts.hostname)
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}", unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def parse_no_proxy(text: str) -> str:
+    """A host that is asked directly: a name with all below it, an address, a range, "*"; raises ValueError."""
+    if "/" in text:
+        parse_network(text)
+    elif not text or "://" in text or not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} is neither a host name nor an address nor a range; no scheme, no path")
+    return text
+
+
 def parse_name(text: str) -> str:
     """An upstream's name; raises ValueError."""
     if _NAME.fullmatch(text) is None:

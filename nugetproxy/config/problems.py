@@ -11,7 +11,19 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from nugetproxy.config.layers import PREFIX, Key, Layer, contains
-from nugetproxy.config.model import NUGET_ORG, Cache, Config, Limits, Log, PolicyCells, Server, Symbols, Tools, Upstream
+from nugetproxy.config.model import (
+    NUGET_ORG,
+    Cache,
+    Config,
+    Limits,
+    Log,
+    Network,
+    PolicyCells,
+    Server,
+    Symbols,
+    Tools,
+    Upstream,
+)
 from nugetproxy.nuget.kinds import Kind
 
 ANY = "*"
@@ -21,6 +33,7 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("cache",): Cache,
     ("log",): Log,
     ("limits",): Limits,
+    ("network",): Network,
     ("upstreams", ANY): Upstream,
     ("symbols",): Symbols,
     ("tools",): Tools,

@@ -66,12 +66,17 @@ class Cache:
         self._offline = offline
         self._soft_deadline = soft_deadline
         self._jitter = jitter
+        self._absent_since = 0.0
         self._shelf = HotDocuments(entries, policies=policies, clock=clock, hot_bytes=hot_bytes)
         self._leash = Invalidation(clock)
         self._inquiry = Fetcher(upstream, clock, metrics)
         self._fetches: dict[tuple[str, int], asyncio.Task[Found]] = {}
         self._overdue: set[asyncio.Task[Found]] = set()
         """Fetches that have outlived the soft deadline while upstream answered nothing else."""
+
+    def trust_absence_since(self, when: float) -> None:
+        """No stored 404 from before ``when`` is believed: other credentials may see what it is about."""
+        self._absent_since = when
 
     async def get(self, target: Target, *, complete: Completion | None = None, settled: bool = False) -> Found:
         """The stored document, asked for upstream where the policy wants it.
@@ -157,6 +162,8 @@ class Cache:
 
     def _look(self, target: Target, stored: Stored | None, *, offline: bool = False, settled: bool = False) -> Lookup:
         entry = stored.entry if stored is not None else None
+        if entry is not None and entry.absent and entry.stored_at < self._absent_since:
+            entry = None
         policy = self._leash.policy(target, self._policies[target.kind])
         if settled:
             policy = replace(policy, fresh=FOREVER)

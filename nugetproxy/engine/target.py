@@ -27,7 +27,7 @@ class Target:
     id: str = ""
     """Lower-case package id where the document is about one package."""
     scope: str
-    """The upstream's service index URL."""
+    """What everything stored of one upstream belongs to: its name, where it is, as whom it is asked."""
     headers: tuple[tuple[str, str], ...] = ()
     """Sent along; what the answer depends on must be in ``query`` too."""
     limit: int | None = None

@@ -39,6 +39,7 @@ class Feed:
         *,
         upstream: UpstreamClient,
         index_url: str,
+        scope: str,
         cache: Cache,
         packages: Packages,
         entries: Documents,
@@ -50,6 +51,7 @@ class Feed:
     ) -> None:
         """``offline``: upstream is never asked; then ``held_only`` says that lists name held versions only."""
         self.name = name
+        self.scope = scope
         self.cache = cache
         self.packages = packages
         self.upstream = upstream
@@ -58,14 +60,14 @@ class Feed:
         self._clock = clock
         self._offline = offline
         self._held_lists = offline and held_only
-        self._services = Services(name, index_url, cache, clock)
+        self._services = Services(name, index_url, scope, cache, clock)
         self._rendering = Rendering(name, pages, entries)
-        self._groups = DocumentGroups(cache, upstream, index_url)
+        self._groups = DocumentGroups(cache, upstream, scope)
         self._catalog = CatalogPages(cache)
         self._prefetched_until = 0.0
         self._package_reads = PackageReads(
             name,
-            scope=index_url,
+            scope=scope,
             upstream=upstream,
             services=self._services,
             cache=cache,

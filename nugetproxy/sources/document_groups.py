@@ -31,7 +31,7 @@ class DocumentGroups:
     """Targets of one upstream's documents, with what must be fetched together."""
 
     def __init__(self, cache: Cache, upstream: UpstreamClient, scope: str) -> None:
-        """``scope`` is the upstream's service index URL."""
+        """``scope`` is what everything stored of this upstream belongs to."""
         self._cache = cache
         self._upstream = upstream
         self._scope = scope

@@ -18,11 +18,11 @@ log = structlog.get_logger(__name__)
 class Services:
     """The upstream's service index, fetched and cached as any document, parsed once per content."""
 
-    def __init__(self, upstream: str, index_url: str, cache: Cache, clock: Clock) -> None:
+    def __init__(self, upstream: str, index_url: str, scope: str, cache: Cache, clock: Clock) -> None:
         self._upstream = upstream
         self._cache = cache
         self._clock = clock
-        self._target = Target(kind=Kind.INDEX, path="index.json", urls=(index_url,), scope=index_url)
+        self._target = Target(kind=Kind.INDEX, path="index.json", urls=(index_url,), scope=scope)
         self._parsed: tuple[str, ServiceMap] | None = None
         self._until = 0.0
 

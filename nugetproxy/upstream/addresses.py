@@ -70,6 +70,11 @@ def is_literal(host: str) -> bool:
     return True
 
 
+def is_local_name(host: str) -> bool:
+    """True for the names of this machine itself (RFC 6761 section 6.3)."""
+    return host in _LOCAL_NAMES or host.endswith(".localhost")
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Public addresses for every host; any address for ``hosts``, or for all if ``anywhere``."""
@@ -81,7 +86,7 @@ class Reach:
     def of(cls, settings: UpstreamSettings) -> Self:
         """An upstream whose index is itself at a private address, or on this machine, is internal."""
         index = host_of(parse_url(settings.index_url))
-        private = index in _LOCAL_NAMES or index.endswith(".localhost") or (is_literal(index) and not is_public(index))
+        private = is_local_name(index) or (is_literal(index) and not is_public(index))
         return cls(settings.internal or private, settings.hosts | {index})
 
     def allows(self, host: str, address: str) -> bool:

@@ -56,6 +56,7 @@ class Trip:
 
 
 Named = tuple[Reason, str]
+PROXY_LOGIN = "the egress proxy wants credentials, or others (status 407); network.proxy may refer to a URL with them"
 
 
 def _connector(error: aiohttp.ClientConnectorError, trip: Trip) -> Named:
@@ -105,6 +106,12 @@ def _malformed(error: Exception, _: Trip) -> Named:
     return Reason.PROTOCOL, "the response is not proper HTTP"
 
 
+def _no_tunnel(error: aiohttp.ClientHttpProxyError, _: Trip) -> Named:
+    if error.status == 407:
+        return Reason.REFUSED, PROXY_LOGIN
+    return Reason.REFUSED, f"the egress proxy gives no connection to it (status {error.status})"
+
+
 def _always(reason: Reason, detail: str) -> Callable[[Exception, Trip], Named]:
     return lambda _error, _trip: (reason, detail)
 
@@ -113,10 +120,12 @@ def _always(reason: Reason, detail: str) -> Callable[[Exception, Trip], Named]:
 _TABLE: tuple[tuple[type[Exception], Callable[..., Named]], ...] = (
     (aiohttp.ClientConnectorCertificateError, _always(Reason.TLS, "its certificate is not valid")),
     (aiohttp.ClientConnectorSSLError, _always(Reason.TLS, "the TLS handshake failed")),
+    (aiohttp.ClientProxyConnectionError, _always(Reason.REFUSED, "the egress proxy cannot be reached")),
     (aiohttp.ClientConnectorError, _connector),
     (aiohttp.ConnectionTimeoutError, _always(Reason.CONNECT_TIMEOUT, "no connection in time")),
     (aiohttp.SocketTimeoutError, _silence),
     (aiohttp.ClientPayloadError, _payload),
+    (aiohttp.ClientHttpProxyError, _no_tunnel),
     (aiohttp.ClientResponseError, _malformed),
     (HttpProcessingError, _malformed),
     (MalformedBody, _always(Reason.PROTOCOL, "the body is not proper HTTP")),

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from nugetproxy.upstream.egress import DIRECT, Egress
+
 MIB = 1024 * 1024
 
 
@@ -22,6 +24,8 @@ class UpstreamSettings:
     """Names (lower case) of those ``headers`` that are no credentials: they go along with writes, too."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """What ``headers`` hold of secrets, each as it is and as it is sent; never to be seen in an answer."""
+    egress: Egress = DIRECT
+    """The HTTP proxies that it is asked through."""
     hosts: frozenset[str] = frozenset()
     """Further host names (lower case) that may resolve to any address, private ones too."""
     credential_origins: frozenset[str] = frozenset()

@@ -17,7 +17,7 @@ from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.addresses import Reach, is_literal
 from nugetproxy.upstream.breakers import Breakers
-from nugetproxy.upstream.failures import ConnectionDropped, Failures, Trip, UnaskedBytes
+from nugetproxy.upstream.failures import PROXY_LOGIN, ConnectionDropped, Failures, Trip, UnaskedBytes
 from nugetproxy.upstream.hiding import Hiding
 from nugetproxy.upstream.outgoing import Outgoing
 from nugetproxy.upstream.resolver import GuardedResolver, ThreadResolver
@@ -27,6 +27,7 @@ from nugetproxy.upstream.sessions import Lane, close_session, open_session, requ
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.slots import Slot, Slots
 from nugetproxy.upstream.urls import UrlDenied, host_of, next_hop, origin_of, parse_url
+from nugetproxy.upstream.ways import Ways
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SLOT_WAIT = 60.0
@@ -60,7 +61,9 @@ class Wire:
         self._metrics = metrics
         self._received = metrics.received_bytes.labels(settings.name)
         self._reach = Reach.of(settings)
-        self._resolver = GuardedResolver(resolver or ThreadResolver(), self._reach, settings.connect_timeout)
+        resolver = resolver or ThreadResolver()
+        self._ways = Ways(settings, self._reach, resolver)
+        self._resolver = GuardedResolver(resolver, self._ways.lookup_reach, settings.connect_timeout)
         self._tls = tls_context(settings)
         self._index = parse_url(settings.index_url)
         self._credentialed = {origin_of(parse_url(text)) for text in settings.credential_origins}
@@ -204,11 +207,17 @@ class Wire:
         with self.failures.translating(origin, trip):
             try:
                 async with asyncio.timeout_at(deadline):
+                    way = await self._ways.way(url)
+                    headers = self._headers(request, origin)
+                    if way is not None and url.scheme.lower() == "http":
+                        headers.update(way.headers)  # of a tunnel only its CONNECT carries them
                     answer = await session.request(
                         request.method,
                         url,
-                        headers=self._headers(request, origin),
+                        headers=headers,
                         data=body,
+                        proxy=way.url if way is not None else None,
+                        proxy_headers=dict(way.headers) if way is not None else None,
                         allow_redirects=False,
                         trace_request_ctx=trip,
                         timeout=timeout or session.timeout,
@@ -220,6 +229,9 @@ class Wire:
                     raise _Stale from dropped
                 raise
         trip.answered = True
+        if way is not None and answer.status == 407:
+            answer.close()
+            raise self.failures.make(Reason.REFUSED, f"{PROXY_LOGIN} ({origin})")
         return Response(
             answer,
             url,
@@ -256,7 +268,7 @@ class Wire:
         origin, host = origin_of(url), host_of(url)
         if self._index.scheme.lower() == "https" and url.scheme.lower() == "http":
             raise self.failures.make(reason, f"plain http below an https index ({origin})")
-        if is_literal(host) and not self._reach.allows(host, host):
+        if (is_literal(host) and not self._reach.allows(host, host)) or self._ways.denies(host):
             raise self.failures.make(reason, f"not a public address ({origin})")
         return origin
 

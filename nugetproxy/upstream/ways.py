@@ -1,0 +1,69 @@
+"""Ways decides for each URL of an upstream whether it is asked directly or through a company's HTTP proxy."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from aiohttp.abc import AbstractResolver
+from yarl import URL
+
+from nugetproxy.upstream.addresses import Reach, is_literal, is_local_name, is_public
+from nugetproxy.upstream.egress import Way, is_listed
+from nugetproxy.upstream.settings import UpstreamSettings
+from nugetproxy.upstream.urls import DEFAULT_PORTS, host_of, parse_url
+
+log = structlog.get_logger(__name__)
+
+
+class Ways:
+    """Behind a proxy names are looked up by the proxy, so what is checked of a URL is its name."""
+
+    def __init__(self, settings: UpstreamSettings, reach: Reach, resolver: AbstractResolver) -> None:
+        """``reach`` is the upstream's; ``resolver`` says where its index is, for those of it that are private."""
+        self._settings = settings
+        self._egress = settings.egress
+        self._reach = reach
+        self._resolver = resolver
+        self._proxies = frozenset(host_of(parse_url(way.url)) for way in self._egress.ways.values())
+        self._used: bool | None = None if self._egress.ways else False
+        self._told: set[str] = set()
+
+    @property
+    def lookup_reach(self) -> Reach:
+        """The reach of name look-ups: what is connected to may be a proxy, wherever that is."""
+        return Reach(self._reach.anywhere, self._reach.hosts | self._proxies)
+
+    def denies(self, host: str) -> bool:
+        """Whether a URL must not name ``host`` (lower case), whatever its address is."""
+        near = is_local_name(host) or host in self._proxies
+        return bool(self._proxies) and near and not self._reach.allows(host, "127.0.0.1")
+
+    async def way(self, url: URL) -> Way | None:
+        """The proxy that ``url`` is asked through; None for directly."""
+        if self._used is None:
+            self._used = not (self._egress.only_public and await self._is_private())
+        way = self._egress.ways.get(url.scheme.lower()) if self._used else None
+        if way is None or self._is_direct(host_of(url), url.port or DEFAULT_PORTS[url.scheme.lower()]):
+            return None
+        if way.url not in self._told:
+            self._told.add(way.url)
+            log.info("upstream.through_proxy", upstream=self._settings.name, proxy=way.url, said_by=way.said_by)
+        return way
+
+    def _is_direct(self, host: str, port: int) -> bool:
+        if self._egress.only_public and (is_local_name(host) or (is_literal(host) and not is_public(host))):
+            return True
+        return is_listed(host, port, self._egress.no_proxy)
+
+    async def _is_private(self) -> bool:
+        """Whether the index is on this machine or in its network; a name that only the proxy knows is not."""
+        host = host_of(parse_url(self._settings.index_url))
+        if is_local_name(host) or is_literal(host):
+            return not is_public(host)
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout):
+                found = await self._resolver.resolve(host)
+        except OSError:  # a time-out, too
+            return False
+        return bool(found) and not any(is_public(result["host"]) for result in found)
