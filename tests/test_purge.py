@@ -75,7 +75,7 @@ async def test_what_is_not_held_is_said(stopped: Proxy, tmp_path: Path, words: t
 async def test_without_it_they_are_refused(stopped: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
     feed.add(SECOND)
     await stopped.start()
-    await stopped.app.feeds["up"].packages.folder.evict(0, lambda _: False)
+    await stopped.held.folder.evict(0, lambda _: False)
     assert (await stopped.client.get(PACKAGE)).status == 502
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,19 +15,24 @@ from nugetproxy.app.egress import egress_of
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config, Upstream
 from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.links import Links
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
+from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.tasks import Tasks
-from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.files import Files, Site
-from nugetproxy.feeds.folder_feed import FolderFeed
-from nugetproxy.feeds.push import Push, PushSettings
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.symbols import Symbols, SymbolSource
-from nugetproxy.feeds.synthesis import Synthesis
 from nugetproxy.feeds.tools import Tools
 from nugetproxy.log import register_secret
 from nugetproxy.metrics import Metrics
+from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.folder import FolderSource
+from nugetproxy.sources.push import Push, PushSettings, SymbolServer
+from nugetproxy.sources.remote import RemoteSource
+from nugetproxy.sources.services import Services
+from nugetproxy.sources.source import Source
+from nugetproxy.sources.stated_hashes import StatedHashes
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.holdings.holdings import Holdings
@@ -35,7 +40,6 @@ from nugetproxy.store.library.library import Library
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.settings import UpstreamSettings
-from nugetproxy.web.edge import Published
 
 SITE_MEMORY = 4 * 2**20
 """Of what a site answered last, so many bytes are kept in memory."""
@@ -57,25 +61,22 @@ class Shared:
     descriptors: Descriptors
 
 
-@dataclass(frozen=True, slots=True)
-class Remote(Published):
-    """The feed of a remote upstream, with its write side."""
-
-    feed: Feed
-    push: Push
-
-
-def folder_feed(name: str, root: Path, shared: Shared) -> FolderFeed:
-    """The feed of a folder of packages."""
-    clock = shared.clock
-    holdings = Holdings(fs=shared.fs, clock=clock)
-    library = Library(name, root, holdings, fs=shared.fs, metrics=shared.metrics, clock=clock)
-    return FolderFeed(name, library=library, synthesis=Synthesis(name, holdings), clock=clock)
+def all_sources(shared: Shared, symbols: SymbolServer | None) -> Mapping[str, Source]:
+    """The configured upstreams by name; ``symbols`` is told of symbols that are pushed to them."""
+    return {
+        name: _remote(name, one, shared, symbols) if one.folder is None else _folder(name, one.folder, shared)
+        for name, one in shared.config.upstreams.items()
+    }
 
 
-def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[], None]) -> Remote:
-    """The feed of one remote upstream, with its write side."""
-    config, clock, metrics, tasks = shared.config, shared.clock, shared.metrics, shared.tasks
+def _folder(name: str, root: Path, shared: Shared) -> FolderSource:
+    holdings = Holdings(fs=shared.fs, clock=shared.clock)
+    library = Library(name, root, holdings, fs=shared.fs, metrics=shared.metrics, clock=shared.clock)
+    return FolderSource(library, holdings, shared.config.cache.path / name, shared.clock)
+
+
+def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer | None) -> RemoteSource:
+    config, clock, metrics = shared.config, shared.clock, shared.metrics
     root = config.cache.path / name
     client = UpstreamClient(_settings(name, upstream, shared), clock=clock, metrics=metrics, resolver=shared.resolver)
     cache = Cache(
@@ -84,37 +85,13 @@ def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[
         policies=config.policies(),
         clock=clock,
         metrics=metrics,
-        tasks=tasks,
+        tasks=shared.tasks,
         offline=upstream.offline,
         jitter=shared.jitter,
         hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
     )
-    folder = PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name, kept_open=shared.descriptors.held)
-    pins = Pins(shared.entries, name, clock)
-    holdings = Holdings(fs=shared.fs, clock=clock)
-    feed = Feed(
-        name,
-        upstream=client,
-        index_url=upstream.url,
-        scope=json.dumps((name, *upstream.identity)),
-        cache=cache,
-        packages=Packages(
-            client,
-            folder,
-            pins,
-            holdings,
-            clock=clock,
-            metrics=metrics,
-            tasks=tasks,
-            abandon_above=config.cache.abandon_above,
-        ),
-        entries=shared.entries,
-        pages=shared.pages,
-        synthesis=Synthesis(name, holdings),
-        clock=clock,
-        offline=upstream.offline,
-        held_only=upstream.offline_versions == "held",
-    )
+    services = Services(name, upstream.url, json.dumps((name, *upstream.identity)), cache, clock)
+    groups = DocumentGroups(cache, services)
     settings = PushSettings(
         push=upstream.push,
         delete=upstream.delete,
@@ -122,8 +99,29 @@ def remote(name: str, upstream: Upstream, shared: Shared, on_symbols: Callable[[
         max_bytes=config.limits.push,
         lends_credentials=upstream.lends_credentials,
     )
-    push = Push(client, cache, feed.services, settings=settings, spool=root / "staging", on_symbols=on_symbols)
-    return Remote(feed, push)
+    return RemoteSource(
+        client,
+        secrets=upstream.secret_values(),
+        cache=cache,
+        services=services,
+        groups=groups,
+        packages=Packages(
+            client,
+            PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name, kept_open=shared.descriptors.held),
+            Pins(shared.entries, name, clock),
+            Holdings(fs=shared.fs, clock=clock),
+            StatedHashes(cache, services, groups),
+            clock=clock,
+            metrics=metrics,
+            tasks=shared.tasks,
+            abandon_above=config.cache.abandon_above,
+        ),
+        links=Links(shared.entries, name),
+        writes=Push(client, cache, services, settings=settings, spool=root / "staging", symbols=symbols),
+        clock=clock,
+        offline=upstream.offline,
+        held_only=upstream.offline_versions == "held",
+    )
 
 
 def sites(shared: Shared) -> Mapping[str, Site]:
@@ -161,7 +159,7 @@ def _files(url: str, shared: Shared) -> Files:
         offline=offline,
         hot_bytes=SITE_MEMORY,
     )
-    return Files(client, cache, shared.clock)
+    return Files(cache, Relay(client), shared.clock)
 
 
 def _settings(name: str, upstream: Upstream, shared: Shared) -> UpstreamSettings:

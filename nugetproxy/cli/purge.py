@@ -70,7 +70,6 @@ async def _purge(settings: Config, identity: PackageIdentity, *, every: bool) ->
     from nugetproxy.app import build
 
     async with build(settings) as app:
-        held = {name: feed.packages for name, feed in app.feeds.items()}
-        done = await purge(held, app.entries, identity.id, None if every else identity.version)
+        done = await purge(app.packages, app.entries, identity.id, None if every else identity.version)
         known = any(one.packages or one.others for one in done.feeds)
-        return done, "" if known else await similar(held, identity.id)
+        return done, "" if known else await similar(app.packages, identity.id)

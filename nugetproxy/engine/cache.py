@@ -27,7 +27,8 @@ from nugetproxy.engine.fetch import Fetcher
 from nugetproxy.engine.hot_documents import HotDocuments
 from nugetproxy.engine.invalidation import Invalidation
 from nugetproxy.engine.outcome import CacheStatus, Outcome
-from nugetproxy.engine.target import Completion, Found, Target
+from nugetproxy.engine.rotation import same_since
+from nugetproxy.engine.target import Found, Group, Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Reason, upstream_failure
 from nugetproxy.metrics import Metrics
@@ -67,6 +68,7 @@ class Cache:
         self._soft_deadline = soft_deadline
         self._jitter = jitter
         self._absent_since = 0.0
+        self._entries = entries
         self._shelf = HotDocuments(entries, policies=policies, clock=clock, hot_bytes=hot_bytes)
         self._leash = Invalidation(clock)
         self._inquiry = Fetcher(upstream, clock, metrics)
@@ -74,14 +76,15 @@ class Cache:
         self._overdue: set[asyncio.Task[Found]] = set()
         """Fetches that have outlived the soft deadline while upstream answered nothing else."""
 
-    def trust_absence_since(self, when: float) -> None:
-        """No stored 404 from before ``when`` is believed: other credentials may see what it is about."""
-        self._absent_since = when
+    async def begin(self, scope: str, secrets: tuple[str, ...]) -> None:
+        """Find out which stored 404s of ``scope`` are believed: other ``secrets`` may see what one is about."""
+        self._absent_since = await same_since(self._entries, scope, secrets, self._clock.now())
 
-    async def get(self, target: Target, *, complete: Completion | None = None, settled: bool = False) -> Found:
+    async def get(self, target: Target, *, group: Group | None = None, settled: bool = False) -> Found:
         """The stored document, asked for upstream where the policy wants it.
 
-        ``settled`` says that what is stored is known to be final, so it is fresh however old it is.
+        ``group`` completes what must not be stored alone. ``settled`` says that what is stored is known to be final,
+        so it is fresh however old it is.
         Raises UpstreamFailure when nothing usable is stored and upstream gives no usable answer, and BadRequest
         when upstream refuses a query as malformed.
         """
@@ -93,7 +96,7 @@ class Cache:
                 status = CacheStatus(outcome=outcome, hit=True, ttl=ttl, detail=detail)
                 return Found(entry=entry, body=_body(stored), status=status)
             case Stale(entry=entry, refreshable=refreshable, usable=usable, ttl=ttl):
-                task, collapsed = self._fetch(target, complete)
+                task, collapsed = self._fetch(target, group)
                 status = CacheStatus(outcome=Outcome.STALE, hit=True, ttl=ttl)
                 if refreshable:
                     return Found(entry=entry, body=_body(stored), status=status)
@@ -103,7 +106,7 @@ class Cache:
             case Miss():
                 if self._offline:
                     raise upstream_failure(self._upstream.name, Reason.OFFLINE, "it is not in this cache")
-                task, collapsed = self._fetch(target, complete)
+                task, collapsed = self._fetch(target, group)
                 self._metrics.collapsed.inc(collapsed)
         found = await asyncio.shield(task)
         if collapsed:
@@ -149,9 +152,12 @@ class Cache:
         status = CacheStatus(outcome=Outcome.ABSENT, hit=True, ttl=looked.ttl)
         return Found(entry=looked.entry, body=b"", status=status)
 
-    async def put_absent(self, target: Target) -> None:
-        """Remember that upstream said 404."""
-        await self._shelf.put(target, await self._shelf.entry(Answer(status=404)), b"")
+    async def put_absent(self, target: Target) -> Found:
+        """Remember that upstream said 404, as it has just done."""
+        entry = await self._shelf.entry(Answer(status=404))
+        await self._shelf.put(target, entry, b"")
+        status = CacheStatus(outcome=Outcome.ABSENT, forwarded="uri-miss", forward_status=404, stored=True)
+        return Found(entry=entry, body=b"", status=status)
 
     def invalidate(self, id: str) -> None:
         """A write to ``id`` succeeded: nothing about it counts as fresh, and no older fetch may be stored.
@@ -179,19 +185,19 @@ class Cache:
             task.add_done_callback(self._overdue.discard)
         return bool(done)
 
-    def _fetch(self, target: Target, complete: Completion | None) -> tuple[asyncio.Task[Found], bool]:
+    def _fetch(self, target: Target, group: Group | None) -> tuple[asyncio.Task[Found], bool]:
         """The one fetch of this target that is under way, or a new one; True when it was joined."""
         epoch = self._leash.epoch(target)
         slot = (target.key, epoch)
         task = self._fetches.get(slot)
         if task is not None:
             return task, True
-        task = self._tasks.start(self._fly(target, epoch, complete), name=f"fetch {target.kind} {target.path}")
+        task = self._tasks.start(self._fly(target, epoch, group), name=f"fetch {target.kind} {target.path}")
         self._fetches[slot] = task
         task.add_done_callback(lambda _: self._fetches.pop(slot, None))
         return task, False
 
-    async def _fly(self, target: Target, epoch: int, complete: Completion | None) -> Found:
+    async def _fly(self, target: Target, epoch: int, group: Group | None) -> Found:
         stored = await self._shelf.get(target)
         looked = self._look(target, stored)
         if isinstance(looked, Fresh):  # somebody landed between our lookup and our turn
@@ -201,7 +207,7 @@ class Cache:
         answer = await self._inquiry.ask(target, stored if stale is not None else None)
         if isinstance(answer, Answer):
             self._overdue.clear()
-            answer = await self._inquiry.examine(target, stored, answer, complete)
+            answer = await self._inquiry.examine(target, stored, answer, group)
         return await self._conclude(target, epoch, stored, stale, answer)
 
     async def _conclude(

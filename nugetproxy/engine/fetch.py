@@ -12,7 +12,7 @@ from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Failure
 from nugetproxy.caching.policy import HOUR, MINUTE
 from nugetproxy.clock import Clock
 from nugetproxy.engine.hot_documents import OFF_LOOP_BYTES
-from nugetproxy.engine.target import Completion, Target
+from nugetproxy.engine.target import Group, Target
 from nugetproxy.errors import FINAL, BadRequest, Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.render import InvalidDocument, check
@@ -64,7 +64,7 @@ class Fetcher:
         return said or Failure(Reason.ID_DENIED, f"the upstream's service index has no usable {target.path}")
 
     async def examine(
-        self, target: Target, stored: Stored | None, answer: Answer, complete: Completion | None
+        self, target: Target, stored: Stored | None, answer: Answer, group: Group | None
     ) -> Answer | Failure:
         """Refuse what must not replace a good copy."""
         if answer.status == 400 and target.kind.row.query:
@@ -72,8 +72,8 @@ class Fetcher:
         try:
             if answer.status == 200:
                 await self._check(target, answer)
-                if complete is not None:
-                    await complete(target, answer)
+                if group is not None:
+                    await group.complete(target, answer)
         except InvalidDocument as problem:
             self._metrics.integrity_failures.labels(Reason.INVALID_CONTENT).inc()
             self._upstream.report_invalid(answer.url)

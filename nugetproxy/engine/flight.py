@@ -30,9 +30,10 @@ class Flight:
     stops the writer only when it was the last one, of a flight far from its end.
     """
 
-    def __init__(self, identity: PackageIdentity, *, abandon_above: int) -> None:
-        """``abandon_above``: bytes, see :attr:`deserted`."""
+    def __init__(self, identity: PackageIdentity, urls: tuple[str, ...], *, abandon_above: int) -> None:
+        """``urls``: where upstream may have it, best first. ``abandon_above``: bytes, see :attr:`deserted`."""
         self.identity = identity
+        self.urls = urls
         self.total: int | None = None
         """Size of the whole package in bytes, as soon as upstream has said it."""
         self.landed: HeldPackage | None = None
@@ -190,14 +191,19 @@ class Flights:
     def __contains__(self, identity: PackageIdentity) -> bool:
         return identity in self._aloft
 
+    def __len__(self) -> int:
+        return len(self._aloft)
+
     def get(self, identity: PackageIdentity) -> Flight | None:
         """The flight of this package that is in the air now; not one that has failed and only cleans up."""
         flight = self._aloft.get(identity)
         return flight if flight is not None and flight.error is None else None
 
-    def launch(self, identity: PackageIdentity, fly: Callable[[Flight], Coroutine[Any, Any, None]]) -> Flight:
+    def launch(
+        self, identity: PackageIdentity, urls: tuple[str, ...], fly: Callable[[Flight], Coroutine[Any, Any, None]]
+    ) -> Flight:
         """Start a flight; ``fly`` must land or fail it, and it leaves the table only after that."""
-        flight = Flight(identity, abandon_above=self._abandon_above)
+        flight = Flight(identity, urls, abandon_above=self._abandon_above)
         self._aloft[identity] = flight
         self._metrics.flights.inc()
         self._tasks.start(self._fly(flight, fly), name=f"flight {identity.nupkg_name}")

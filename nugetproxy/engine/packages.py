@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 
 import structlog
@@ -11,7 +10,8 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.fill import Fill
 from nugetproxy.engine.flight import Flight, Flights
-from nugetproxy.engine.pass_through import PassThrough
+from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.pass_through import Bypass, Hashes, refused
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
@@ -28,8 +28,8 @@ from nugetproxy.upstream.client import UpstreamClient
 
 log = structlog.get_logger(__name__)
 
-Stated = Callable[[], Awaitable[str | None]]
-"""Finds out what upstream's metadata says that a package must hash to."""
+FIRST_SYNC = 2.0
+"""Seconds that the start waits for the holdings to know all that is held; large ones are completed later."""
 
 
 class Packages:
@@ -41,26 +41,47 @@ class Packages:
         folder: PackageFolder,
         pins: Pins,
         holdings: Holdings,
+        hashes: Hashes,
         *,
         clock: Clock,
         metrics: Metrics,
         tasks: Tasks,
         abandon_above: int,
     ) -> None:
-        """``abandon_above``: bytes; a package up to this size is downloaded to its end, whoever leaves."""
+        """``hashes`` is asked before a commit. ``abandon_above``: bytes; a package up to this size is downloaded to
+        its end, whoever leaves."""
         self.folder = folder
         self.holdings = holdings
         self._pins = pins
+        self._hashes = hashes
         self._upstream = upstream
         self._clock = clock
         self._metrics = metrics
         self._tasks = tasks
         self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
+        self._bypass = Bypass(upstream, hashes, pins, metrics)
+
+    def __repr__(self) -> str:
+        size, count = self.folder.usage()
+        return f"<Packages of {self.name!r}: {count} held ({size} bytes), {len(self._flights)} in flight>"
 
     @property
     def name(self) -> str:
         """The upstream's name."""
         return self._upstream.name
+
+    async def prepare(self) -> None:
+        """Open folder and holdings; raises StoreUnusable."""
+        await self.folder.prepare()
+        await self.holdings.open(self.folder.layout.root / "holdings.db")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_SYNC):
+                await self.sync_holdings()
+
+    async def close(self) -> None:
+        """Close both; nothing may be in flight any more."""
+        await self.folder.close()
+        await self.holdings.close()
 
     async def open(self, identity: PackageIdentity) -> HeldPackage | None:
         """The package from the folder; None when it is not held, was found damaged, or cannot be read now."""
@@ -74,20 +95,25 @@ class Packages:
         """True while a download of this package is under way."""
         return identity in self._flights
 
-    def fly(self, identity: PackageIdentity, urls: tuple[str, ...], stated: Stated) -> tuple[Flight, bool]:
-        """The one download of this package, joined by the caller; True when it was already under way.
+    async def fly(self, identity: PackageIdentity, urls: tuple[str, ...]) -> FlightBody:
+        """The one download of this package with its first bytes ready; the caller must close it.
 
-        ``stated`` is asked once, before the commit, for the SHA-512 (base64) that upstream's metadata says, if it
-        does. The caller must call ``leave()`` on the flight when it is done with it.
+        Raises NotFound when none of ``urls`` has it, UpstreamFailure.
         """
         flight = self._flights.get(identity)
         collapsed = flight is not None
         if flight is None:
-            flight = self._flights.launch(identity, lambda new: self._download(new, urls, stated))
+            flight = self._flights.launch(identity, urls, self._download)
         else:
             self._metrics.collapsed.inc()
         flight.join()
-        return flight, collapsed
+        body = FlightBody(flight, collapsed, self._bypass)
+        try:
+            await body.board()
+        except BaseException:
+            body.close()
+            raise
+        return body
 
     async def purge(self, identity: PackageIdentity) -> int:
         """Forget a package with what it was pinned to; its size in bytes, 0 if it was not held."""
@@ -105,30 +131,7 @@ class Packages:
         with suppress(HoldingsUnavailable, DiskFailure):
             await self.holdings.sync(self.folder.walk, self.folder.facts_reader())
 
-    async def pass_through(
-        self, flight: Flight, urls: tuple[str, ...], start: int, stated: Stated
-    ) -> AsyncGenerator[bytes, None]:
-        """The bytes from ``start`` on of a package that the disk could not take, straight from upstream, checked.
-
-        Raises NotFound or UpstreamFailure, before the first byte where upstream answers with something else.
-        """
-        identity = flight.identity
-        for url in urls:
-            async with self._upstream.download(url) as download:
-                if download.status != 200:
-                    continue
-                passage = PassThrough(start, flight.written if start else (0, ""))
-                try:
-                    async for received in download.chunks():
-                        if ready := passage.take(received):
-                            yield ready
-                    yield passage.finish(await stated(), await self._pins.get(identity))
-                except InvalidPackage as problem:
-                    raise self._refused(problem.reason, problem.detail) from problem
-                return
-        raise NotFound(f"The upstream {self._upstream.name!r} has no {identity.nupkg_name}.")
-
-    async def _download(self, flight: Flight, urls: tuple[str, ...], stated: Stated) -> None:
+    async def _download(self, flight: Flight) -> None:
         """Land ``flight`` or fail it, whatever happens."""
         staged: Staged | None = None
         try:
@@ -136,8 +139,8 @@ class Packages:
             held = await self.folder.open(flight.identity)
             if held is None:
                 staged = await self.folder.stage(flight.identity)
-                await Fill(self._upstream, flight, staged, clock=self._clock, metrics=self._metrics).run(urls)
-                held = await self._commit(flight.identity, staged, await stated())
+                await Fill(self._upstream, flight, staged, clock=self._clock, metrics=self._metrics).run(flight.urls)
+                held = await self._commit(flight.identity, staged)
             flight.land(held)
         except asyncio.CancelledError:
             flight.fail(upstream_failure(self._upstream.name, Reason.STOPPING, "the proxy is stopping"))
@@ -168,8 +171,9 @@ class Packages:
             size=flight.size,
         )
 
-    async def _commit(self, identity: PackageIdentity, staged: Staged, sha512: str | None) -> HeldPackage:
+    async def _commit(self, identity: PackageIdentity, staged: Staged) -> HeldPackage:
         """Verify what was downloaded, then make it part of the folder."""
+        sha512 = await self._hashes.sha512(identity)
         try:
             nuspec = await staged.verify(identity)
         except InvalidPackage as problem:
@@ -195,6 +199,4 @@ class Packages:
         return held
 
     def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
-        self._metrics.integrity_failures.labels(reason).inc()
-        self._metrics.upstream_failures.labels(self._upstream.name, reason).inc()
-        return upstream_failure(self._upstream.name, reason, detail)
+        return refused(self.name, reason, detail, self._metrics)

@@ -1,17 +1,68 @@
-"""PassThrough checks the bytes of a package that the disk cannot take, on their way to a client."""
+"""PassThrough gets a package that the disk cannot take from upstream to a client, checked on its way."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import AsyncGenerator
+from typing import Protocol
 
 from nugetproxy.engine.fill import ZIP_MAGIC
-from nugetproxy.engine.flight import HOLD
-from nugetproxy.errors import Reason
+from nugetproxy.engine.flight import HOLD, Flight
+from nugetproxy.engine.pins import Pins
+from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
+from nugetproxy.upstream.client import UpstreamClient
 
 ZIP_END = b"PK\x05\x06"
 """The end of central directory record; with its comment it fits into the block that is kept back."""
+
+
+class Hashes(Protocol):
+    """What upstream's metadata says that packages must hash to."""
+
+    async def sha512(self, identity: PackageIdentity) -> str | None:
+        """In base64; None where nothing is known of it."""
+
+
+class Bypass:
+    """Gets packages that the disk cannot take straight from upstream."""
+
+    def __init__(self, upstream: UpstreamClient, hashes: Hashes, pins: Pins, metrics: Metrics) -> None:
+        self._upstream = upstream
+        self._hashes = hashes
+        self._pins = pins
+        self._metrics = metrics
+
+    async def read(self, flight: Flight, start: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from ``start`` on of the package that ``flight`` could not land.
+
+        Raises NotFound or UpstreamFailure, before the first byte where upstream answers with something else.
+        """
+        identity = flight.identity
+        for url in flight.urls:
+            async with self._upstream.download(url) as download:
+                if download.status != 200:
+                    continue
+                passage = PassThrough(start, flight.written if start else (0, ""))
+                try:
+                    async for received in download.chunks():
+                        if ready := passage.take(received):
+                            yield ready
+                    yield passage.finish(await self._hashes.sha512(identity), await self._pins.get(identity))
+                except InvalidPackage as problem:
+                    raise refused(self._upstream.name, problem.reason, problem.detail, self._metrics) from problem
+                return
+        raise NotFound(f"The upstream {self._upstream.name!r} has no {identity.nupkg_name}.")
+
+
+def refused(upstream: str, reason: Reason, detail: str, metrics: Metrics) -> UpstreamFailure:
+    """The failure of a package whose bytes are not what they must be; counted."""
+    metrics.integrity_failures.labels(reason).inc()
+    metrics.upstream_failures.labels(upstream, reason).inc()
+    return upstream_failure(upstream, reason, detail)
 
 
 class PassThrough:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import orjson
 
@@ -60,5 +60,8 @@ class Found:
         return (*self.entry.warnings, self.notice) if self.notice else self.entry.warnings
 
 
-Completion = Callable[[Target, Answer], Awaitable[None]]
-"""Fetches what a document names before the document may replace a good copy; raises UpstreamFailure."""
+class Group(Protocol):
+    """Documents that name each other, so that they are fetched and replaced together."""
+
+    async def complete(self, target: Target, answer: Answer) -> None:
+        """Fetch what ``answer`` names, before it may replace a good copy of ``target``; raises UpstreamFailure."""

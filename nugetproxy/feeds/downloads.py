@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from nugetproxy.errors import NotFound
-from nugetproxy.feeds.published import ReadSide
+from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.reply import Reply, View
 from nugetproxy.nuget.documents.render import newest_version, registration_pages
 from nugetproxy.nuget.operations import operation
@@ -23,7 +23,7 @@ def is_download(method: str, route: Route) -> bool:
     return wanted is not None and wanted.name == "download"
 
 
-async def downloaded(feed: ReadSide, route: Route, view: View) -> Route:
+async def downloaded(feed: Feed, route: Route, view: View) -> Route:
     """Where the package is that ``route`` names by id and version, or by its id alone: then the newest one.
 
     The newest is the newest listed release, else the newest listed prerelease, else the newest of all, as in the
@@ -43,7 +43,7 @@ def _encoded(route: Route) -> str:
     return route.rest.partition("/")[0]
 
 
-async def _newest(feed: ReadSide, id: str, view: View) -> str:
+async def _newest(feed: Feed, id: str, view: View) -> str:
     """In URL form; empty where nothing is known of the package."""
     for hive in HIVES:
         route = parse_route(f"{hive}/{id}/index.json") if await feed.offers(hive) else None
@@ -53,7 +53,7 @@ async def _newest(feed: ReadSide, id: str, view: View) -> str:
     return ""
 
 
-async def _registration(feed: ReadSide, route: Route, view: View) -> AsyncIterator[bytes]:
+async def _registration(feed: Feed, route: Route, view: View) -> AsyncIterator[bytes]:
     """The registration index as the client would see it, then its pages."""
     index = await _body(await feed.read(route, "", view))
     if index is None:

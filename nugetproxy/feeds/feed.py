@@ -1,190 +1,89 @@
-"""Feed answers the reads of one published V3 feed."""
+"""Feed answers the clients of one published V3 feed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.cache import Cache
-from nugetproxy.engine.packages import Packages
-from nugetproxy.engine.target import Found, Target
-from nugetproxy.errors import NotFound, Reason, UpstreamFailure
-from nugetproxy.feeds.package_reads import PackageReads
-from nugetproxy.feeds.rendering import HotPages, Page, Rendering
-from nugetproxy.feeds.reply import Reply, View, absent_reply
-from nugetproxy.feeds.synthesis import Synthesis
-from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.resources import RESOURCES
-from nugetproxy.nuget.routes import LINK, Route, parse_route
-from nugetproxy.nuget.services import ServiceMap
-from nugetproxy.sources.catalog_pages import CatalogPages
-from nugetproxy.sources.document_groups import DocumentGroups
-from nugetproxy.sources.services import Services
-from nugetproxy.store.documents.documents import Documents
+from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
+from nugetproxy.errors import NotFound, UpstreamFailure
+from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
+from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, Reply, View, absent_reply
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import BINARY_TYPE, Kind
+from nugetproxy.nuget.routes import Route
+from nugetproxy.sources.source import Source, WriteSide
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.upstream.answers import Head
 from nugetproxy.upstream.breaker import BreakerState
-from nugetproxy.upstream.client import UpstreamClient
 
-PREFETCH_SECONDS = 60.0
-"""Between two looks whether the signatures are stored and fresh."""
-SIGNATURES = tuple(route for row in RESOURCES if row.secure_only and (route := parse_route(row.path)) is not None)
-CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
+ICON_SIGNATURES: Mapping[bytes, str] = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+GZIP_FROM_BYTES = 400
+
+Reader = Callable[[Source, Route, str, View], Awaitable[Reply]]
 
 
 class Feed:
-    """One upstream, published under our own addresses."""
+    """Its sources under our own addresses: what is stored or said, rendered, else what can be made of what is held."""
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        upstream: UpstreamClient,
-        index_url: str,
-        scope: str,
-        cache: Cache,
-        packages: Packages,
-        entries: Documents,
-        pages: HotPages,
-        synthesis: Synthesis,
-        clock: Clock,
-        offline: bool = False,
-        held_only: bool = True,
-    ) -> None:
-        """``offline``: upstream is never asked; then ``held_only`` says that lists name held versions only."""
+    def __init__(self, name: str, sources: tuple[Source, ...], *, pages: HotPages, clock: Clock) -> None:
         self.name = name
-        self.scope = scope
-        self.cache = cache
-        self.packages = packages
-        self.upstream = upstream
-        self.synthesis = synthesis
-        self._entries = entries
+        self.sources = sources
         self._clock = clock
-        self._offline = offline
-        self._held_lists = offline and held_only
-        self._services = Services(name, index_url, scope, cache, clock)
-        self._rendering = Rendering(name, pages, entries)
-        self._groups = DocumentGroups(cache, upstream, scope)
-        self._catalog = CatalogPages(cache)
-        self._prefetched_until = 0.0
-        self._package_reads = PackageReads(
-            name,
-            scope=scope,
-            upstream=upstream,
-            services=self._services,
-            cache=cache,
-            packages=packages,
-            groups=self._groups,
-            rendering=self._rendering,
-            clock=clock,
-        )
+        self._rendering = Rendering(name, pages)
+        self._readers: dict[Kind | None, Reader] = {kind: self._member for kind in Kind if kind.row.inside}
+        self._readers[Kind.PACKAGE] = self._package
+
+    def __repr__(self) -> str:
+        return f"<Feed {self.name!r} of {list(self.sources)!r}>"
+
+    @property
+    def writes(self) -> WriteSide:
+        """Where writes go."""
+        return self.sources[0].writes
 
     async def read(self, route: Route, query: str, view: View) -> Reply:
-        """The reply to one GET or HEAD.
+        """The reply to one GET or HEAD; ``query`` is the client's raw query string.
 
-        ``query`` is the client's raw query string; only searches look at it. Where upstream is needed and gives no
-        usable answer, what can be said from held packages is said. Raises NotFound for what this feed does not
-        publish, or what an offline feed does not hold; UpstreamFailure where nothing can be said.
+        Raises NotFound for what this feed does not publish, or what an offline feed does not hold; UpstreamFailure
+        where nothing can be said.
         """
-        if self._held_lists and route.kind is not None and route.kind.row.from_holdings:
-            reply = await self.synthesis.make(route, query, view, Reason.OFFLINE)
-            if reply is not None:
-                return reply
-            raise NotFound(self._not_held())
+        source = self.sources[0]
         try:
-            return await self._read(route, query, view)
+            return await self._readers.get(route.kind, self._document)(source, route, query, view)
         except UpstreamFailure as failure:
-            # Offline, "not held" is an answer, so it must be certain.
-            make = self.synthesis.make if self._offline else self.synthesis.reply
-            reply = await make(route, query, view, failure.reason)
-            if reply is not None:
-                return reply
-            if self._offline and not (route.kind is Kind.PACKAGE and await self.synthesis.names(route)):
-                raise NotFound(self._not_held()) from failure
-            raise
-
-    async def services(self) -> ServiceMap:
-        """Where the upstream keeps its resources; raises UpstreamFailure where that is not known."""
-        return await self._services.map()
+            return synthesized(*await source.made(route, query, view.base, failure), view)
 
     async def offers(self, resource: str) -> bool:
-        """Whether the upstream has a resource, as the registry calls it; raises UpstreamFailure."""
-        return (await self._services.map()).has(resource)
-
-    def breakers(self) -> Mapping[str, BreakerState]:
-        """The circuit breakers of the upstream's origins."""
-        return self.upstream.breakers()
-
-    async def begin(self, *, secure: bool) -> None:
-        """Fetch what every client begins with; ``secure`` clients begin with the signatures too."""
-        services = await self._services.map()
-        if secure:
-            self._prefetch(services)
+        """Whether it has a resource, as the registry calls it; raises UpstreamFailure where that is not known."""
+        return any([await source.offers(resource) for source in self.sources])
 
     async def ready(self) -> None:
-        """Return when clients can be served; raises UpstreamFailure where there is nothing to begin with."""
-        try:
-            await self._services.map()
-        except UpstreamFailure:
-            if not await self.synthesis.holds_anything():
-                raise
+        """Return when clients can be served; raises ProxyError that says why they cannot."""
+        for source in self.sources:
+            await source.ready()
 
-    def _not_held(self) -> str:
-        return f"The feed {self.name!r} is offline, and this is not in its cache."
+    def breakers(self) -> Mapping[str, BreakerState]:
+        """The circuit breakers of its origins; none where nobody is asked."""
+        return {origin: state for source in self.sources for origin, state in source.breakers().items()}
 
-    async def _read(self, route: Route, query: str, view: View) -> Reply:
-        kind = route.kind
-        if kind is Kind.INDEX:
-            return await self._index(view)
-        if kind is Kind.PACKAGE:
-            return await self._package_reads.package(route, view)
-        if kind is not None and kind.row.inside:
-            return await self._package_reads.member(route, view)
-        return await self._document(route, query if kind is not None and kind.row.query else "", view)
-
-    async def _index(self, view: View) -> Reply:
-        found, services = await self._services.index()
-        if view.secure:
-            self._prefetch(services)
-        page = self._rendering.index(found, services, view.base, secure=view.secure)
-        return self._reply(Kind.INDEX, found, await self._rendering.coded(page, gzipped=view.gzip))
-
-    def _prefetch(self, services: ServiceMap) -> None:
-        """Fetch the signatures: an https client asks for them next, and cannot restore without them."""
-        now = self._clock.monotonic()
-        if now < self._prefetched_until:
-            return
-        self._prefetched_until = now + PREFETCH_SECONDS
-        for route in SIGNATURES:
-            if services.has(route.resource):
-                self.cache.prefetch(self._groups.target(route, "", services))
-
-    async def _document(self, route: Route, query: str, view: View) -> Reply:
-        services = await self._services.map()
-        target = await self._target(route, query, services)
-        settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
-        complete = self._groups.completion(services, target.kind)
-        found = await self.cache.get(target, complete=complete, settled=settled)
+    async def _document(self, source: Source, route: Route, query: str, view: View) -> Reply:
+        document = await source.document(route, query)
+        if document is None:
+            return synthesized(*await source.made(route, query, view.base), view)
+        found, kind = document.found, document.kind
         if found.entry.absent:
-            return absent_reply(target.kind, found, self._clock.now())
-        page = await self._rendering.document(target.kind, found, services, view.base, route.resource)
-        if page.empty:
-            return absent_reply(target.kind, found, self._clock.now())
-        return self._reply(target.kind, found, await self._rendering.coded(page, gzipped=view.gzip))
-
-    async def _is_finished(self, page: Target, services: ServiceMap) -> bool:
-        return services.has(CATALOG.resource) and await self._catalog.is_finished(
-            self._groups.target(CATALOG, "", services), page
-        )
-
-    async def _target(self, route: Route, query: str, services: ServiceMap) -> Target:
-        """The upstream document behind a route; raises NotFound where upstream offers no such resource."""
-        if route.resource == LINK:
-            link = await self._entries.get_link(route.rest)
-            if link is None:
-                raise NotFound("This link is not one that this proxy has handed out.")
-            return self._groups.link_target(route.rest, *link)
-        return self._groups.target(route, query, services)
-
-    def _reply(self, kind: Kind, found: Found, page: Page) -> Reply:
+            return absent_reply(kind, found, self._clock.now())
+        if kind is Kind.INDEX:
+            if view.secure:
+                source.prefetch()
+            page = self._rendering.index(found, document.services, view.base, secure=view.secure)
+        else:
+            page = await self._rendering.document(source, document, view.base, route.resource)
+            if page.empty:
+                return absent_reply(kind, found, self._clock.now())
+        page = await self._rendering.coded(page, gzipped=view.gzip)
         return Reply(
             kind=kind,
             cache=found.status,
@@ -195,3 +94,105 @@ class Feed:
             warnings=found.warnings,
             negotiated=True,
         )
+
+    # --- packages ---
+
+    async def _package(self, source: Source, route: Route, _query: str, view: View) -> Reply:
+        found = await source.package(route, head=view.head)
+        if isinstance(found, HeldPackage):
+            return self._held(source, HeldBody(found.acquire()), HIT)
+        if isinstance(found, FlightBody):
+            return self._flying(source, found)
+        if isinstance(found, Head):
+            status = CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200)
+            return Reply(
+                kind=Kind.PACKAGE,
+                cache=status,
+                content_type=BINARY_TYPE,
+                relayed=True,
+                length=found.length,
+                cache_control=IMMUTABLE,
+            )
+        return absent_reply(Kind.PACKAGE, found, self._clock.now())
+
+    def _flying(self, source: Source, body: FlightBody) -> Reply:
+        status, landed = body.status, body.flight.landed
+        if landed is not None:
+            held = HeldBody(landed.acquire())
+            body.close()
+            return self._held(source, held, status)
+        return Reply(
+            kind=Kind.PACKAGE, cache=status, content_type=BINARY_TYPE, body=body, cache_control=_control(source)
+        )
+
+    def _held(self, source: Source, body: HeldBody, status: CacheStatus) -> Reply:
+        held, lasting = body.held, source.immutable
+        return Reply(
+            kind=Kind.PACKAGE,
+            cache=status,
+            content_type=BINARY_TYPE,
+            body=body,
+            etag=held.etag,
+            modified=held.modified,
+            age=self._clock.now() - held.modified if status.hit and lasting else None,
+            cache_control=IMMUTABLE if lasting else NO_CACHE,
+        )
+
+    async def _member(self, source: Source, route: Route, query: str, view: View) -> Reply:
+        """A nuspec, readme, icon or licence: out of the held package where that has it, else as a document."""
+        identity, kind = PackageIdentity(route.id, route.version), route.kind
+        if kind is None:
+            raise NotFound("There is nothing to read here.")
+        key = (source.name, kind, identity)
+        page = self._rendering.hot(key) if source.immutable else None
+        if page is None and (content := await source.member(identity, kind)) is not None:
+            page = page_of(content)
+            if source.immutable:
+                self._rendering.keep(key, page)
+        if page is not None:
+            return _member_reply(source, kind, HIT, page)
+        document = await source.document(route, query)
+        if document is None:
+            raise NotFound("There is no such file in the package.")
+        found = document.found
+        if found.entry.absent:
+            return absent_reply(kind, found, self._clock.now())
+        age = self._clock.now() - found.entry.stored_at
+        return _member_reply(source, kind, found.status, page_of(found.body), age)
+
+
+def _member_reply(source: Source, kind: Kind, status: CacheStatus, page: Page, age: float | None = None) -> Reply:
+    return Reply(
+        kind=kind,
+        cache=status,
+        content_type=media_type(kind, page.body),
+        body=page.body,
+        etag=page.etag,
+        age=age,
+        cache_control=_control(source),
+    )
+
+
+def _control(source: Source) -> str:
+    return IMMUTABLE if source.immutable else NO_CACHE
+
+
+def media_type(kind: Kind, content: bytes) -> str:
+    """The Content-Type of a nuspec, readme, icon or licence."""
+    found = (known for magic, known in ICON_SIGNATURES.items() if content.startswith(magic))
+    return kind.row.media_type or next(found, BINARY_TYPE)
+
+
+def synthesized(kind: Kind, body: bytes, view: View) -> Reply:
+    """The reply of a document that was made here."""
+    page = page_of(body)
+    if view.gzip and len(body) >= GZIP_FROM_BYTES:
+        page = compress(page)
+    return Reply(
+        kind=kind,
+        cache=CacheStatus(outcome=Outcome.SYNTHESIZED, detail="synthesized"),
+        body=page.body,
+        etag=page.etag,
+        gzipped=page.gzipped,
+        negotiated=True,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Protocol
 
 from cachetools import LRUCache
@@ -11,17 +10,16 @@ from multidict import CIMultiDictProxy
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.outcome import CacheStatus, Outcome
+from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Target
-from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
+from nugetproxy.errors import NotFound, Reason, UpstreamFailure
 from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, RelayedBody, Reply, View, absent_reply
 from nugetproxy.nuget.kinds import BINARY_TYPE
-from nugetproxy.upstream.client import UpstreamClient
 
 STORED_BYTES = 32 * 2**20
 """The largest file that is stored, in bytes; it is in memory while it is fetched."""
 AS_THEY_ARE = (("Accept", "*/*"), ("Accept-Encoding", "identity"))
 """What a file is asked for with: its bytes are what its readers compare."""
-ABSENT = frozenset({404, 410})
 REFUSED = frozenset({Reason.AUTH, Reason.STATUS})
 """A 4xx to a request without credentials of ours: to this client, there is no such file."""
 
@@ -39,9 +37,10 @@ class Site(Protocol):
 class Files:
     """Reads the files of one upstream."""
 
-    def __init__(self, upstream: UpstreamClient, cache: Cache, clock: Clock) -> None:
-        self.upstream = upstream
+    def __init__(self, cache: Cache, relay: Relay, clock: Clock) -> None:
+        self.name = relay.name
         self.cache = cache
+        self._relayed = relay
         self._clock = clock
         self._large: LRUCache[str, bool] = LRUCache(1024)
 
@@ -74,39 +73,36 @@ class Files:
             cache_control=_cache_control(target),
         )
 
+    async def close(self) -> None:
+        """End the connections to the upstream."""
+        await self._relayed.close()
+
     async def _refused(self, target: Target) -> Reply:
         await self.cache.put_absent(target)
         return _no_file(target)
 
     async def _relay(self, target: Target, view: View) -> Reply:
         """What upstream says to a HEAD; for a GET, with the body behind it."""
-        head = await self.upstream.head(target.urls[0], headers=dict(target.headers))
-        if head.status in ABSENT or 400 <= head.status < 500:
+        try:
+            head = await self._relayed.head(target)
+        except NotFound:
             return _no_file(target)
+        except UpstreamFailure as failure:
+            if failure.reason in REFUSED:
+                return _no_file(target)
+            raise
         etag = head.validators.etag
         strong = etag if etag is not None and not etag.startswith("W/") else None
-        body = RelayedBody(head.length, lambda start: self._from_upstream(target, start, strong))
         return Reply(
             kind=target.kind,
             cache=CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200),
             content_type=BINARY_TYPE,
-            body=b"" if view.head else body,
+            body=b"" if view.head else RelayedBody(head.length, self._relayed, target, strong),
             relayed=view.head,
             length=head.length,
             etag=strong,
             cache_control=_cache_control(target),
         )
-
-    async def _from_upstream(self, target: Target, start: int, etag: str | None) -> AsyncIterator[bytes]:
-        download = self.upstream.download(target.urls[0], start=start, if_range=etag, headers=dict(target.headers))
-        async with download as file:
-            if file.status not in {200, 206} or (etag is not None and file.validators.etag != etag):
-                raise upstream_failure(self.upstream.name, Reason.PIN, "the file changed while it was read")
-            skip = start if file.status == 200 else 0
-            async for chunk in file.chunks():
-                if skip < len(chunk):
-                    yield chunk[skip:]
-                skip = max(0, skip - len(chunk))
 
 
 def _cache_control(target: Target) -> str:

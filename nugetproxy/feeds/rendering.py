@@ -13,9 +13,8 @@ from cachetools import LRUCache
 
 from nugetproxy.engine.target import Found
 from nugetproxy.nuget.documents.render import View, render, render_index
-from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.services import ServiceMap
-from nugetproxy.store.documents.documents import Documents
+from nugetproxy.sources.source import Document, Source
 
 log = structlog.get_logger(__name__)
 
@@ -73,27 +72,27 @@ def compress(page: Page) -> Page:
 class Rendering:
     """One feed's documents as its clients get them, kept hot under the digest of what they were made from."""
 
-    def __init__(self, feed: str, pages: HotPages, entries: Documents) -> None:
+    def __init__(self, feed: str, pages: HotPages) -> None:
         self._feed = feed
         self._pages = pages
-        self._entries = entries
 
     def index(self, found: Found, services: ServiceMap, base: str, *, secure: bool) -> Page:
         """Our service index for clients that know us as ``base``."""
         key = (self._feed, found.entry.digest, base, secure)
         return self._pages.get(key) or self._pages.put(key, page_of(render_index(services, base, secure=secure)))
 
-    async def document(self, kind: Kind, found: Found, services: ServiceMap, base: str, resource: str) -> Page:
-        """A stored document with its links pointing to us; every link that it hands out is stored before."""
-        key = (self._feed, found.entry.digest, kind, found.entry.url, services.digest, base, resource)
+    async def document(self, source: Source, document: Document, base: str, resource: str) -> Page:
+        """A document of ``source`` with its links pointing to us; every link that it hands out is kept before."""
+        kind, found, services = document.kind, document.found, document.services
+        key = (self._feed, source.name, found.entry.digest, kind, found.entry.url, services.digest, base, resource)
         page = self._pages.get(key)
         if page is not None:
             return page
         view = View(services, base, found.entry.url, resource)
         large = len(found.body) > OFF_LOOP_BYTES
         rendered = await asyncio.to_thread(render, kind, found.body, view) if large else render(kind, found.body, view)
-        for link in rendered.links:
-            await self._entries.put_link(link.token, link.kind, link.url)
+        if rendered.links:
+            await source.keep_links(rendered.links)
         if rendered.dropped:
             log.warning("document.garbage_dropped", feed=self._feed, kind=kind, dropped=rendered.dropped[:5])
         return self._pages.put(key, replace(page_of(rendered.body), empty=rendered.empty))

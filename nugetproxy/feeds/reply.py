@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from nugetproxy.engine.flight import Flight
+from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import CacheStatus
-from nugetproxy.engine.target import Found
+from nugetproxy.engine.relay import Relay
+from nugetproxy.engine.target import Found, Target
 from nugetproxy.nuget.kinds import JSON_TYPE, Kind
-from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.held import HeldPackage
 
 NO_CACHE = "no-cache"
@@ -48,75 +47,21 @@ class HeldBody:
         self.held.release()
 
 
-@dataclass(slots=True)
-class FlightBody:
-    """A package that is still being downloaded, its flight joined for this reply."""
-
-    flight: Flight
-    pass_through: Callable[[int], AsyncGenerator[bytes, None]]
-    """The bytes from an offset on straight from upstream, should the disk fail."""
-    _passed: AsyncGenerator[bytes, None] | None = None
-    _first: bytes = b""
-
-    @property
-    def size(self) -> int | None:
-        """Bytes in all; None while upstream has not said it."""
-        return self.flight.total
-
-    async def bypass_disk(self) -> None:
-        """Begin to pass the body through, before a status is sent; raises what upstream says instead of a package."""
-        self._passed = self.pass_through(0)
-        self._first = await anext(self._passed)
-
-    async def chunks(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
-        """The bytes from ``start`` up to ``stop``; raises what ended the flight."""
-        if self._passed is not None:
-            async for chunk in self._from_upstream(self._passed, start, stop):
-                yield chunk
-            return
-        at = start
-        try:
-            async for chunk in self.flight.read(start, stop):
-                at += len(chunk)
-                yield chunk
-        except DiskFailure:
-            async for chunk in self._from_upstream(self.pass_through(at), 0, None if stop is None else stop - at):
-                yield chunk
-
-    async def _from_upstream(
-        self, passed: AsyncGenerator[bytes, None], start: int, stop: int | None
-    ) -> AsyncIterator[bytes]:
-        """What of the bytes passed through lies from ``start`` to ``stop``; all are read, so a cut does not go by."""
-        async with aclosing(passed):
-            at, chunk = 0, self._first
-            while True:
-                wanted = chunk[max(0, start - at) : None if stop is None else max(0, stop - at)]
-                at += len(chunk)
-                if wanted:
-                    yield wanted
-                try:
-                    chunk = await anext(passed)
-                except StopAsyncIteration:
-                    return
-
-    def close(self) -> None:
-        """Leave the flight; once."""
-        self.flight.leave()
-
-
 @dataclass(frozen=True, slots=True)
 class RelayedBody:
     """A file that is too large to be stored, straight from upstream."""
 
     size: int | None
     """Bytes in all; None where upstream did not say it."""
-    start_from: Callable[[int], AsyncIterator[bytes]]
-    """The bytes from an offset on."""
+    relay: Relay
+    target: Target
+    etag: str | None
+    """What the file must still be, where upstream has said a strong one."""
 
     async def chunks(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
         """The bytes from ``start`` up to ``stop``; raises UpstreamFailure."""
         left = None if stop is None else stop - start
-        async for chunk in self.start_from(start):
+        async for chunk in self.relay.body(self.target, start, self.etag):
             wanted = chunk if left is None else chunk[:left]
             left = None if left is None else left - len(wanted)
             if wanted:

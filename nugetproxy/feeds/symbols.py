@@ -67,7 +67,7 @@ class Symbols:
     async def close(self) -> None:
         """End the connections to all upstreams."""
         for source in self._sources:
-            await source.files.upstream.close()
+            await source.files.close()
 
 
 def _target(source: SymbolSource, symbol: SymbolFile, checksums: str) -> Target:

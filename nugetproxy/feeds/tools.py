@@ -32,7 +32,7 @@ class Tools:
         """The reply for ``tools.json`` or ``tools/...``; raises NotFound for what is not listed, UpstreamFailure."""
         found = await self._files.cache.get(self._index)
         if found.entry.absent:
-            raise upstream_failure(self._files.upstream.name, Reason.GONE, "it has no tools.json at the configured URL")
+            raise upstream_failure(self._files.name, Reason.GONE, "it has no tools.json at the configured URL")
         if path == INDEX:
             return self._list(found, view)
         tool = self._tools(found).get(path.partition("/")[2])
@@ -50,7 +50,7 @@ class Tools:
 
     async def close(self) -> None:
         """End the connections to the upstream."""
-        await self._files.upstream.close()
+        await self._files.close()
 
     def _list(self, found: Found, view: View) -> Reply:
         page = page_of(render_tools(found.body, found.entry.url, f"{view.base}tools/"))

@@ -8,7 +8,7 @@ from cachetools import LRUCache
 
 from nugetproxy.caching.entry import Answer
 from nugetproxy.engine.cache import Cache
-from nugetproxy.engine.target import Completion, Target
+from nugetproxy.engine.target import Target
 from nugetproxy.errors import NotFound
 from nugetproxy.nuget.documents.render import (
     Link,
@@ -21,7 +21,7 @@ from nugetproxy.nuget.documents.render import (
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.services import ServiceMap
-from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.sources.services import Services
 
 PAGES_AT_ONCE = 8
 PAGES_OF = {Kind.REGISTRATION: registration_pages, Kind.VULNERABILITIES: vulnerability_pages}
@@ -30,11 +30,10 @@ PAGES_OF = {Kind.REGISTRATION: registration_pages, Kind.VULNERABILITIES: vulnera
 class DocumentGroups:
     """Targets of one upstream's documents, with what must be fetched together."""
 
-    def __init__(self, cache: Cache, upstream: UpstreamClient, scope: str) -> None:
-        """``scope`` is what everything stored of this upstream belongs to."""
+    def __init__(self, cache: Cache, services: Services) -> None:
         self._cache = cache
-        self._upstream = upstream
-        self._scope = scope
+        self._services = services
+        self._scope = services.scope
         self._known: LRUCache[tuple[str, str, str], Target] = LRUCache(8192)
 
     def target(self, route: Route, query: str, services: ServiceMap) -> Target:
@@ -44,7 +43,7 @@ class DocumentGroups:
         if known is not None and not query and not route.alternatives:
             return known
         if route.kind is None or not services.has(route.resource):
-            raise NotFound(f"The upstream {self._upstream.name!r} does not offer this resource.")
+            raise NotFound(f"The upstream {self._services.upstream!r} does not offer this resource.")
         urls = services.upstream_urls(route.resource, route.rest, query)
         for other in route.alternatives:
             urls += services.upstream_urls(route.resource, other, query)
@@ -59,27 +58,23 @@ class DocumentGroups:
         """The upstream document behind an opaque link."""
         return Target(kind=kind, path=f"x/{token}", urls=(url,), id=id, scope=self._scope)
 
-    def completion(self, services: ServiceMap, kind: Kind) -> Completion | None:
-        """What to fetch before a document of ``kind`` may replace an older one."""
-        if kind not in PAGES_OF:
-            return None
+    async def complete(self, target: Target, answer: Answer) -> None:
+        """Fetch the pages that an index names; raises UpstreamFailure."""
+        services = self._services.known
+        if target.kind not in PAGES_OF or services is None:
+            return
+        turns = asyncio.Semaphore(PAGES_AT_ONCE)
 
-        async def complete(target: Target, answer: Answer) -> None:
-            pages = PAGES_OF[target.kind](answer.body, answer.url)
-            turns = asyncio.Semaphore(PAGES_AT_ONCE)
+        async def fetch(page: PageRef) -> None:
+            async with turns:
+                await self._fetch_page(target, page, services)
 
-            async def fetch(page: PageRef) -> None:
-                async with turns:
-                    await self._fetch_page(target, page, services)
-
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for page in pages:
-                        group.create_task(fetch(page), name=f"page of {target.path}")
-            except BaseExceptionGroup as failed:
-                raise failed.exceptions[0] from failed
-
-        return complete
+        try:
+            async with asyncio.TaskGroup() as group:
+                for page in PAGES_OF[target.kind](answer.body, answer.url):
+                    group.create_task(fetch(page), name=f"page of {target.path}")
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
 
     async def _fetch_page(self, index: Target, page: PageRef, services: ServiceMap) -> None:
         target = self._page_target(index, page, services)

@@ -19,12 +19,20 @@ class Services:
     """The upstream's service index, fetched and cached as any document, parsed once per content."""
 
     def __init__(self, upstream: str, index_url: str, scope: str, cache: Cache, clock: Clock) -> None:
-        self._upstream = upstream
+        """``scope`` is what everything stored of this upstream belongs to."""
+        self.upstream = upstream
+        self.index_url = index_url
+        self.scope = scope
         self._cache = cache
         self._clock = clock
         self._target = Target(kind=Kind.INDEX, path="index.json", urls=(index_url,), scope=scope)
         self._parsed: tuple[str, ServiceMap] | None = None
         self._until = 0.0
+
+    @property
+    def known(self) -> ServiceMap | None:
+        """What was last seen of it, however old; upstream is never asked."""
+        return self._parsed[1] if self._parsed is not None else None
 
     async def map(self) -> ServiceMap:
         """Where to find what; remembered as long as what is stored. Raises UpstreamFailure where it is unknown."""
@@ -36,13 +44,13 @@ class Services:
         """The stored index with what it says; raises UpstreamFailure."""
         found = await self._cache.get(self._target)
         if found.entry.absent:
-            raise upstream_failure(self._upstream, Reason.GONE, "it has no service index at the configured URL")
+            raise upstream_failure(self.upstream, Reason.GONE, "it has no service index at the configured URL")
         if self._parsed is None or self._parsed[0] != found.entry.digest:
             services = parse_service_index(found.body, found.entry.url)
             for name in services.unknown:
-                log.info("resource.unknown", upstream=self._upstream, type=name)
+                log.info("resource.unknown", upstream=self.upstream, type=name)
             for name in services.denied:
-                log.warning("resource.denied", upstream=self._upstream, type=name, reason=Reason.ID_DENIED)
+                log.warning("resource.denied", upstream=self.upstream, type=name, reason=Reason.ID_DENIED)
             self._parsed = (found.entry.digest, services)
         self._until = self._clock.monotonic() + HOT_SECONDS
         return found, self._parsed[1]

@@ -16,6 +16,7 @@ from nugetproxy.nuget.routes import parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.services import Services
 from nugetproxy.store.documents.documents import Stored
 
 NAMED = b'"packageHash"'
@@ -28,14 +29,15 @@ OFF_LOOP_BYTES = 64 * 1024
 class StatedHashes:
     """Looks into documents that are stored anyway; upstream is never asked."""
 
-    def __init__(self, cache: Cache, groups: DocumentGroups) -> None:
+    def __init__(self, cache: Cache, services: Services, groups: DocumentGroups) -> None:
         self._cache = cache
+        self._services = services
         self._groups = groups
 
-    async def sha512(self, identity: PackageIdentity, services: ServiceMap) -> str | None:
+    async def sha512(self, identity: PackageIdentity) -> str | None:
         """The base64 SHA-512 of a package as a stored registration or catalog leaf states it; None where none does."""
-        version = Version.parse(identity.version)
-        if version is None:
+        version, services = Version.parse(identity.version), self._services.known
+        if version is None or services is None:
             return None
         async for stored in self._documents(identity, version, services):
             if NAMED not in stored.body:

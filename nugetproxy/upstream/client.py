@@ -94,6 +94,7 @@ class UpstreamClient:
             async with self._wire.read(request, target, seconds()) as response:
                 if response.status != 200 and not 400 <= response.status < 500:
                     raise response.refuse(Reason.STATUS, f"status {response.status}")
+                self._count_refusal(response.status)
                 return Head(
                     status=response.status,
                     length=None if response.coding else response.length,
@@ -216,8 +217,7 @@ class UpstreamClient:
             raise response.refuse(Reason.PROTOCOL, "status 304 to an unconditional request")
         if status not in {200, 304} and not 400 <= status < 500:
             raise response.refuse(Reason.STATUS, f"status {status}")
-        if status in {401, 403}:
-            self._wire.failures.count(Reason.AUTH)
+        self._count_refusal(status)
         body = b""
         if status == 200:
             body = await self._decoded(response, await response.read(limit), limit)
@@ -232,6 +232,10 @@ class UpstreamClient:
             phrase=response.reason if status >= 400 else "",
             warnings=response.warnings,
         )
+
+    def _count_refusal(self, status: int) -> None:
+        if status in {401, 403}:
+            self._wire.failures.count(Reason.AUTH)
 
     async def _decoded(self, response: Response, body: bytes, limit: int) -> bytes:
         if not response.coding:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
 from types import MappingProxyType
@@ -15,8 +14,8 @@ from aiohttp import hdrs, web
 
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError, Stopping, UnknownVersion
 from nugetproxy.feeds.downloads import downloaded, is_download
+from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.files import Site
-from nugetproxy.feeds.published import ReadSide, WriteSide
 from nugetproxy.feeds.reply import View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
@@ -36,20 +35,12 @@ MAX_QUERY = 4096
 _NOT_AT_ALL = re.compile(r"\s*q\s*=\s*0(?:\.0*)?\s*", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
-    """One feed with both of its sides."""
-
-    feed: ReadSide
-    push: WriteSide
-
-
 class Edge:
     """The request handler of the server."""
 
     def __init__(
         self,
-        feeds: Mapping[str, Published],
+        feeds: Mapping[str, Feed],
         *,
         addresses: PublicAddresses,
         sender: Sender,
@@ -121,8 +112,7 @@ class Edge:
         found = self._find(path)
         if found is None:
             return await self._ops.respond(request, path, event)
-        published, prefix, below = found
-        feed = published.feed
+        feed, prefix, below = found
         route = parse_route(below)
         if route is None:
             raise NotFound("There is no such resource; start at v3/index.json.")
@@ -132,7 +122,7 @@ class Edge:
         if route.write and not download:
             event.kind = route.resource
             self._addresses.base(request)  # raises UnknownHost
-            return await self._writes.respond(request, feed, published.push, route)
+            return await self._writes.respond(request, feed, route)
         view = self._view(request, f"{prefix}/v3/")
         if download:
             route = await downloaded(feed, route, view)
@@ -152,7 +142,7 @@ class Edge:
         coding = request.headers.get(hdrs.ACCEPT_ENCODING, "")
         return view_of(f"{self._addresses.base(request)}{below}", coding, request.method == hdrs.METH_HEAD)
 
-    def _find(self, path: str) -> tuple[Published, str, str] | None:
+    def _find(self, path: str) -> tuple[Feed, str, str] | None:
         """The feed that ``path`` belongs to, the path in front of it, the path below ``v3/``."""
         head, slash, below = path.partition("/v3/")
         if not slash:

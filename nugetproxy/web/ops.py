@@ -12,7 +12,7 @@ from aiohttp import hdrs, web
 from nugetproxy import log as logs
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
-from nugetproxy.feeds.published import ReadSide
+from nugetproxy.feeds.feed import Feed
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.hosts import Network
@@ -27,7 +27,7 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Ops:
     """``/health/live``, ``/health/ready`` and ``/metrics``."""
 
-    def __init__(self, feeds: Mapping[str, ReadSide], metrics: Metrics, *, metrics_from: Iterable[Network]) -> None:
+    def __init__(self, feeds: Mapping[str, Feed], metrics: Metrics, *, metrics_from: Iterable[Network]) -> None:
         """``feeds`` by name; ``metrics_from`` are the networks that may read ``/metrics`` directly."""
         self._feeds = feeds
         self._metrics = metrics
@@ -74,7 +74,7 @@ class Ops:
         return any(peer in network for network in self._metrics_from)
 
 
-async def _unready(feed: ReadSide) -> str:
+async def _unready(feed: Feed) -> str:
     try:
         async with asyncio.timeout(READY_SECONDS):
             await feed.ready()

@@ -13,8 +13,9 @@ from aiohttp import HttpVersion11, hdrs, web
 from multidict import CIMultiDict
 
 from nugetproxy.caching.conditions import Selection, select
+from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.errors import ProxyError
-from nugetproxy.feeds.reply import FlightBody, HeldBody, RelayedBody, Reply
+from nugetproxy.feeds.reply import HeldBody, RelayedBody, Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.held import HeldPackage

@@ -8,7 +8,7 @@ from multidict import CIMultiDict
 
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import BadRequest, ProxyError
-from nugetproxy.feeds.published import ReadSide, WriteSide
+from nugetproxy.feeds.feed import Feed
 from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
@@ -30,9 +30,7 @@ class Writes:
         self._addresses = addresses
         self._body_timeout = body_timeout
 
-    async def respond(
-        self, request: web.BaseRequest, feed: ReadSide, push: WriteSide, route: Route
-    ) -> web.StreamResponse:
+    async def respond(self, request: web.BaseRequest, feed: Feed, route: Route) -> web.StreamResponse:
         """Upstream's own answer, or an error that says whether the write may have happened.
 
         The client's body is read to its end (within bounds) before any answer: a client that is cut off while it
@@ -44,12 +42,12 @@ class Writes:
         try:
             if hdrs.CONTENT_ENCODING in request.headers:
                 raise BadRequest("A request body with a Content-Encoding is not taken; send it as it is.")
-            url = await push.check(request.method, route, request.content_length)
+            url = await feed.writes.check(request.method, route, request.content_length)
             if awaits_continue and request.transport is not None:
                 # The client asked first whether its body is welcome (RFC 9110 section 10.1.1).
                 request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 awaits_continue = False
-            sent = await push.send(
+            sent = await feed.writes.send(
                 request.method,
                 route,
                 url,
@@ -73,7 +71,7 @@ class Writes:
     def _audit(
         self,
         request: web.BaseRequest,
-        feed: ReadSide,
+        feed: Feed,
         route: Route,
         package: tuple[str, str],
         *,

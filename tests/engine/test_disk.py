@@ -59,7 +59,7 @@ async def test_one_failure_at_every_operation_of_a_cold_fetch(
         assert whole_or_nothing(proxy)
         again = await ask(proxy, PACKAGE)
         assert again.body == nupkg
-        await proxy.app.feeds["up"].packages.folder.delete(IDENTITY)
+        await proxy.held.folder.delete(IDENTITY)
         if done:
             break
     assert done, "a run without a failure ends it"

@@ -116,7 +116,7 @@ async def test_a_package_found_bad_is_no_longer_listed(proxy: Proxy, feed: FakeF
 
 async def test_it_goes_on_after_a_restart_where_it_was(proxy: Proxy, feed: FakeFeed) -> None:
     checked: list[str] = []
-    folder = proxy.app.feeds["up"].packages.folder
+    folder = proxy.held.folder
     scrub, enough = folder.scrub, asyncio.Event()
 
     async def counted(identity: PackageIdentity, pace: object) -> bool:
@@ -188,7 +188,7 @@ async def test_a_file_that_cannot_be_read_is_damaged(proxy: Proxy, fs: FailingFs
 
 async def test_a_package_replaced_under_the_scrub_is_not_set_aside(proxy: Proxy) -> None:
     """Its own hash file agrees with it: the check that began with the old file must not judge the new one."""
-    folder = proxy.app.feeds["up"].packages.folder
+    folder = proxy.held.folder
     path = path_of(proxy, "acme.a")
     marker = path.with_name(f"{path.name}.sha512")
 
@@ -202,7 +202,7 @@ async def test_a_package_replaced_under_the_scrub_is_not_set_aside(proxy: Proxy)
 
 
 async def test_a_package_that_goes_meanwhile_is_no_damage(proxy: Proxy) -> None:
-    folder = proxy.app.feeds["up"].packages.folder
+    folder = proxy.held.folder
     identity = PackageIdentity("acme.a", "1.0.0")
 
     async def evict(_: int) -> None:

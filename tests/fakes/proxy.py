@@ -12,6 +12,8 @@ from aiohttp.test_utils import BaseTestServer, TestClient
 from nugetproxy.app import App, build
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
+from nugetproxy.engine.packages import Packages
+from nugetproxy.sources.folder import FolderSource
 from nugetproxy.store.fs import FsOps
 from nugetproxy.web.server import LimitedServer
 from tests.fakes import canary
@@ -85,6 +87,18 @@ class Proxy:
     def url(self) -> str:
         """Our address without a slash at its end."""
         return str(self.client.make_url("/")).rstrip("/")
+
+    @property
+    def held(self) -> Packages:
+        """What the remote upstream's source holds."""
+        return self.app.packages["up"]
+
+    @property
+    def library(self) -> FolderSource:
+        """The source of a folder of packages."""
+        source = self.app.sources["up"]
+        assert isinstance(source, FolderSource)
+        return source
 
     @property
     def packages(self) -> Path:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from nugetproxy.feeds import folder_feed
 from nugetproxy.nuget.resources import HIVES
+from nugetproxy.sources import folder as folder_source
 from tests.conftest import StartProxy
 from tests.fakes.asking import PACKAGE, VERSIONS, ask
 from tests.fakes.clock import FakeClock
@@ -229,23 +229,23 @@ class TestChanges:
         assert (await document(proxy, VERSIONS))["versions"] == ["1.0.0", "2.0.0-rc.1"]
         (root / "Acme.A.3.0.0.nupkg").write_bytes(make_nupkg("Acme.A", "3.0.0"))
 
-        await proxy.app.folders["up"].library.look()
+        await proxy.library.library.look()
 
         assert (await document(proxy, VERSIONS))["versions"] == ["1.0.0", "2.0.0-rc.1", "3.0.0"]
 
     async def test_the_watch_looks_by_itself(self, proxy: Proxy, root: Path, clock: FakeClock) -> None:
-        watch = asyncio.create_task(proxy.app.folders["up"].watch())
+        watch = asyncio.create_task(proxy.library.watch())
         try:
             async with asyncio.timeout(10):
                 while not clock.slept:
                     await asyncio.sleep(0)
                 (root / "Acme.A.3.0.0.nupkg").write_bytes(make_nupkg("Acme.A", "3.0.0"))
-                while len(proxy.app.folders["up"].library) < 4:
+                while len(proxy.library.library) < 4:
                     await asyncio.sleep(0)
         finally:
             watch.cancel()
             await asyncio.wait({watch})
-        assert set(clock.slept) == {folder_feed.WATCH_SECONDS}
+        assert set(clock.slept) == {folder_source.WATCH_SECONDS}
 
     async def test_the_watch_outlives_a_look_that_crashes(
         self, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, clock: FakeClock
@@ -257,7 +257,7 @@ class TestChanges:
             looks += 1
             raise RuntimeError("unforeseen")
 
-        folder = proxy.app.folders["up"]
+        folder = proxy.library
         monkeypatch.setattr(folder.library, "look", crash)
         watch = asyncio.create_task(folder.watch())
         async with asyncio.timeout(10):
@@ -318,15 +318,15 @@ class TestTrouble:
         assert b"ENOENT" in ready.body
 
         root.with_name("away").rename(root)
-        await proxy.app.folders["up"].library.look()
+        await proxy.library.library.look()
         assert (await ask(proxy, "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg")).body == B1
         assert (await ask(proxy, "/health/ready")).status == 200
 
     async def test_while_it_is_read_for_the_first_time_nothing_is_denied(
         self, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async with proxy.app.folders["up"].library._looking:
-            monkeypatch.setattr(folder_feed, "PATIENCE_SECONDS", 0.05)
+        async with proxy.library.library._looking:
+            monkeypatch.setattr(folder_source, "PATIENCE_SECONDS", 0.05)
             for path in (PACKAGE, VERSIONS, "/v3/query?q=acme"):
                 got = await ask(proxy, path)
                 assert (got.status, "still being read" in got.body.decode()) == (503, True)
@@ -361,7 +361,7 @@ class TestTrouble:
         await ask(proxy, "/v3/index.json")
         await ask(proxy, PACKAGE)
 
-        assert proxy.app.feeds == {}
+        assert proxy.app.packages == {}
         assert json.loads((await ask(proxy, "/health/ready")).body)["breakers"] == {"up": {}}
 
 

@@ -123,7 +123,7 @@ async def test_derived_files_may_be_anything(
     proxy = await start_proxy(feed.index_url)
     assert (await ask(proxy, INDEX)).status == 200
     shutil.copytree(shelf, proxy.packages, dirs_exist_ok=True)
-    await proxy.app.feeds["up"].packages.sync_holdings()
+    await proxy.held.sync_holdings()
     await proxy.stop()
     await feed.set_mode("refused")
     files = {"entries": proxy.directory / "entries" / "cache.db", "holdings": proxy.directory / "up" / "holdings.db"}
@@ -138,7 +138,7 @@ async def test_derived_files_may_be_anything(
         got = await ask(proxy, package_url(f"acme.n{number}"))
         assert (got.status, got.body, got.cache) == (200, nupkg(number), "hit")
 
-    await proxy.app.feeds["up"].packages.sync_holdings()
+    await proxy.held.sync_holdings()
     assert (await ask(proxy, INDEX)).status == 200
     assert (await ask(proxy, "/health/ready")).status == 200
     assert await read(proxy, "/v3/content/acme.n7/index.json") == {"versions": ["1.0.0"]}
@@ -152,7 +152,7 @@ async def test_a_catalog_damaged_while_running_heals_unasked(proxy: Proxy, feed:
     await ask(proxy, PACKAGE)
     await feed.set_mode("refused")
     proxy.app.start_background()
-    holdings = proxy.app.feeds["up"].packages.holdings
+    holdings = proxy.held.holdings
     await until(lambda: holdings.synced)
     middle(proxy.directory / "up" / "holdings.db")
     lost(proxy.directory / "up" / "holdings.db")
@@ -183,7 +183,7 @@ async def test_a_row_without_its_file_is_not_listed(proxy: Proxy, feed: FakeFeed
     shutil.rmtree(proxy.packages / "acme.a")
     await feed.set_mode("refused")
     await proxy.start()
-    await proxy.app.feeds["up"].packages.sync_holdings()
+    await proxy.held.sync_holdings()
     assert (await ask(proxy, VERSIONS)).status == 503
     assert (await ask(proxy, PACKAGE)).status == 503
 
@@ -193,7 +193,7 @@ async def test_a_file_without_its_row_is_found(proxy: Proxy, feed: FakeFeed) -> 
     lay_down(proxy.packages, "acme.a", "1.0.0", SMALL)
     await feed.set_mode("refused")
     assert (await ask(proxy, PACKAGE)).cache == "hit"
-    await proxy.app.feeds["up"].packages.sync_holdings()
+    await proxy.held.sync_holdings()
     assert await read(proxy, VERSIONS) == {"versions": ["1.0.0"]}
     assert len(held(proxy)) == 3, "one copy"
 
@@ -280,7 +280,7 @@ async def test_many_packages_and_a_cold_start(start_proxy: StartProxy, feed: Fak
     assert (await ask(first, "/health/live")).status == 200
     assert (await ask(first, package_url("bulk.n0"))).cache == "hit"
     assert time.monotonic() - began < START_SECONDS
-    holdings = first.app.feeds["up"].packages.holdings
+    holdings = first.held.holdings
     async with asyncio.timeout(45):
         while not holdings.synced:
             assert (await ask(first, package_url("bulk.n0"))).cache == "hit"

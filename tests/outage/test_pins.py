@@ -31,7 +31,7 @@ def sha512(content: bytes) -> bytes:
 
 async def evict(proxy: Proxy) -> None:
     """Remove every package, as a full cache does."""
-    await proxy.app.feeds["up"].packages.folder.evict(0, lambda _: False)
+    await proxy.held.folder.evict(0, lambda _: False)
     assert held(proxy) == set()
 
 

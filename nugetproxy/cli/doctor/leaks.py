@@ -15,7 +15,7 @@ from nugetproxy.cli.doctor.running import running_walk
 from nugetproxy.cli.doctor.tables import show
 from nugetproxy.config import Cache, Config, safe_url
 from nugetproxy.errors import ProxyError, UpstreamFailure
-from nugetproxy.feeds.published import ReadSide
+from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.reply import View
 from nugetproxy.jobs.leaks import Fetch, Fetched, LeakWalk
 from nugetproxy.nuget.routes import parse_route
@@ -55,11 +55,13 @@ async def _fresh(config: Config, stack: AsyncExitStack) -> list[tuple[str, LeakW
     upstreams = {name: one.model_copy(update=NO_BREAKER) for name, one in config.upstreams.items()}
     cache = Cache(directory=directory, force_network_filesystem=True)
     app = await stack.enter_async_context(build(config.model_copy(update={"cache": cache, "upstreams": upstreams})))
-    feeds: dict[str, ReadSide] = {**app.feeds, **app.folders}
-    return [(name, LeakWalk(_through(app, feeds[name]), root=PRETENDED, base=f"{PRETENDED}v3/")) for name in upstreams]
+    return [
+        (name, LeakWalk(_through(app, feed), root=PRETENDED, base=f"{PRETENDED}v3/"))
+        for name, feed in app.feeds.items()
+    ]
 
 
-def _through(app: App, feed: ReadSide) -> Fetch:
+def _through(app: App, feed: Feed) -> Fetch:
     """Fetches from the application itself, as its server would."""
 
     async def fetch(url: str, headers_only: bool) -> Fetched:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from cachetools import TTLCache
 from multidict import CIMultiDict
 
 from nugetproxy.engine.cache import Cache
 from nugetproxy.errors import MethodNotAllowed, NotFound, Reason, TooLarge, WriteRefused, upstream_failure
-from nugetproxy.feeds.passing import Passing
-from nugetproxy.feeds.published import Named
 from nugetproxy.nuget.operations import Leave, Operation, allowed_methods, operation
 from nugetproxy.nuget.routes import Route
-from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.sources.passing import Passing
+from nugetproxy.sources.services import Services
+from nugetproxy.sources.source import Named
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.upstream.client import UpstreamClient
 
@@ -52,26 +53,33 @@ class PushSettings:
     """Whether writes are made with the proxy's own credentials for the upstream."""
 
 
+class SymbolServer(Protocol):
+    """What gives out symbols that may be pushed through us."""
+
+    def expect_new(self) -> None:
+        """Symbols were pushed: what was absent may be there now."""
+
+
 class Push:
-    """The write side of one feed: streamed, sent once, never retried."""
+    """The write side of one upstream: streamed, sent once, never retried."""
 
     def __init__(
         self,
         upstream: UpstreamClient,
         cache: Cache,
-        services: Callable[[], Awaitable[ServiceMap]],
+        services: Services,
         *,
         settings: PushSettings,
         spool: Path,
-        on_symbols: Callable[[], None],
+        symbols: SymbolServer | None = None,
     ) -> None:
-        """``on_symbols`` is called when symbols may have come to the upstream."""
+        """``symbols`` is told when symbols may have come to the upstream."""
         self._upstream = upstream
         self._cache = cache
         self._services = services
         self._settings = settings
         self._spool = spool
-        self._on_symbols = on_symbols
+        self._symbols = symbols
         self._forwarded = FORWARDED if settings.lends_credentials else FORWARDED + CREDENTIALS
         self._moved: TTLCache[str, str] = TTLCache(64, MOVED_SECONDS)
 
@@ -84,7 +92,7 @@ class Push:
         self._permit(method, _known(method, route))
         if length is not None and length > self._settings.max_bytes:
             raise TooLarge("The package", self._settings.max_bytes)
-        services = await self._services()
+        services = await self._services.map()
         urls = services.publish_urls(route.resource, route.rest)
         if urls:
             return self._moved.get(urls[0], urls[0])
@@ -149,8 +157,8 @@ class Push:
 
     def _note(self, wanted: Operation, id: str, passing: Passing | None, status: int) -> None:
         """What may have changed at the upstream is asked for again."""
-        if wanted.brings_symbols and _is_success(status):
-            self._on_symbols()
+        if self._symbols is not None and wanted.brings_symbols and _is_success(status):
+            self._symbols.expect_new()
         # Also where the outcome is unknown: half a body is never carried out, a whole one may have been.
         whole = passing is None or passing.whole
         if wanted.changes and (_is_success(status) or (whole and status in _PERHAPS)):

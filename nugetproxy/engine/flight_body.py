@@ -1,0 +1,86 @@
+"""FlightBody is a package that is still being downloaded, as one of its readers gets it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from nugetproxy.engine.flight import Flight
+from nugetproxy.engine.outcome import CacheStatus, Outcome
+from nugetproxy.engine.pass_through import Bypass
+from nugetproxy.store.fs import DiskFailure
+
+
+@dataclass(slots=True)
+class FlightBody:
+    """A flight joined for one reader; where the disk fails it, the rest comes straight from upstream."""
+
+    flight: Flight
+    collapsed: bool
+    """True when it was under way before."""
+    _bypass: Bypass
+    _passed: AsyncGenerator[bytes, None] | None = None
+    _first: bytes = b""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all; None while upstream has not said it."""
+        return self.flight.total
+
+    @property
+    def status(self) -> CacheStatus:
+        """How the reply came about."""
+        passed = self._passed is not None
+        return CacheStatus(
+            outcome=Outcome.COLLAPSED if self.collapsed else Outcome.MISS,
+            forwarded="uri-miss",
+            forward_status=200,
+            stored=not self.collapsed and not passed,
+            collapsed=self.collapsed,
+            detail="disk" if passed else "",
+        )
+
+    async def board(self) -> None:
+        """Wait until a first byte can be read, from disk or past it; raises what upstream says instead of a package."""
+        try:
+            await self.flight.boarding()
+        except DiskFailure:
+            self._passed = self._bypass.read(self.flight, 0)
+            self._first = await anext(self._passed)
+
+    async def chunks(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
+        """The bytes from ``start`` up to ``stop``; raises what ended the flight."""
+        if self._passed is not None:
+            async for chunk in self._from_upstream(self._passed, start, stop):
+                yield chunk
+            return
+        at = start
+        try:
+            async for chunk in self.flight.read(start, stop):
+                at += len(chunk)
+                yield chunk
+        except DiskFailure:
+            rest = self._bypass.read(self.flight, at)
+            async for chunk in self._from_upstream(rest, 0, None if stop is None else stop - at):
+                yield chunk
+
+    async def _from_upstream(
+        self, passed: AsyncGenerator[bytes, None], start: int, stop: int | None
+    ) -> AsyncIterator[bytes]:
+        """What of the bytes passed through lies from ``start`` to ``stop``; all are read, so a cut does not go by."""
+        async with aclosing(passed):
+            at, chunk = 0, self._first
+            while True:
+                wanted = chunk[max(0, start - at) : None if stop is None else max(0, stop - at)]
+                at += len(chunk)
+                if wanted:
+                    yield wanted
+                try:
+                    chunk = await anext(passed)
+                except StopAsyncIteration:
+                    return
+
+    def close(self) -> None:
+        """Leave the flight; once."""
+        self.flight.leave()

@@ -1,0 +1,59 @@
+"""Relay passes on what upstream says without storing it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from nugetproxy.engine.target import Target
+from nugetproxy.errors import FINAL, NotFound, Reason, UpstreamFailure, upstream_failure
+from nugetproxy.upstream.answers import Head
+from nugetproxy.upstream.client import UpstreamClient
+
+ABSENT = frozenset({404, 410})
+
+
+class Relay:
+    """HEADs of what is not held, and files that are too large to be stored."""
+
+    def __init__(self, upstream: UpstreamClient) -> None:
+        self.name = upstream.name
+        self._upstream = upstream
+
+    async def head(self, target: Target) -> Head:
+        """The first 200 to a HEAD of the target's URLs.
+
+        Raises NotFound where all say that it is not there, UpstreamFailure where one failed and none has it.
+        """
+        failed: UpstreamFailure | None = None
+        for url in target.urls:
+            try:
+                head = await self._upstream.head(url, headers=dict(target.headers))
+            except UpstreamFailure as failure:
+                failed = failed or failure
+                continue
+            if head.status == 200:
+                return head
+            if head.status in FINAL:
+                raise self._upstream.denied(head.status, head.phrase)
+            if head.status not in ABSENT:
+                failed = failed or upstream_failure(self.name, Reason.STATUS, f"status {head.status}")
+        raise failed or NotFound(f"The upstream {self.name!r} does not have this.")
+
+    async def body(self, target: Target, start: int, etag: str | None) -> AsyncIterator[bytes]:
+        """The bytes of the target's first URL from ``start`` on, while they are those of ``etag``.
+
+        Raises UpstreamFailure, also where the file is not the one of ``etag`` any more.
+        """
+        headers = dict(target.headers)
+        async with self._upstream.download(target.urls[0], start=start, if_range=etag, headers=headers) as file:
+            if file.status not in {200, 206} or (etag is not None and file.validators.etag != etag):
+                raise upstream_failure(self.name, Reason.PIN, "the file changed while it was read")
+            skip = start if file.status == 200 else 0
+            async for chunk in file.chunks():
+                if skip < len(chunk):
+                    yield chunk[skip:]
+                skip = max(0, skip - len(chunk))
+
+    async def close(self) -> None:
+        """End the connections to the upstream."""
+        await self._upstream.close()

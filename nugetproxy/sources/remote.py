@@ -1,0 +1,246 @@
+"""RemoteSource is a feed somewhere else, with what is stored of it here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import structlog
+
+from nugetproxy.clock import Clock
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.links import Links
+from nugetproxy.engine.packages import Packages
+from nugetproxy.engine.relay import Relay
+from nugetproxy.engine.target import Found, Target
+from nugetproxy.engine.tasks import Tasks
+from nugetproxy.errors import NotFound, UpstreamFailure
+from nugetproxy.nuget.documents.render import Link, stated_content
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.resources import HIVES, RESOURCES
+from nugetproxy.nuget.routes import LINK, Route, parse_route
+from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.nuget.version import Version
+from nugetproxy.sources.catalog_pages import CatalogPages
+from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.services import Services
+from nugetproxy.sources.source import Document, WriteSide
+from nugetproxy.sources.synthesis import Synthesis
+from nugetproxy.store.holdings.holdings import HoldingsUnavailable
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.upstream.answers import Head
+from nugetproxy.upstream.breaker import BreakerState
+from nugetproxy.upstream.client import UpstreamClient
+
+log = structlog.get_logger(__name__)
+
+PREFETCH_SECONDS = 60.0
+"""Between two looks whether the signatures are stored and fresh."""
+SIGNATURES = tuple(route for row in RESOURCES if row.secure_only and (route := parse_route(row.path)) is not None)
+CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
+
+
+class RemoteSource:
+    """One remote feed: what is stored, else what it says, else what can be made from what is held of it."""
+
+    immutable = True
+
+    def __init__(
+        self,
+        upstream: UpstreamClient,
+        *,
+        secrets: tuple[str, ...],
+        cache: Cache,
+        services: Services,
+        groups: DocumentGroups,
+        packages: Packages,
+        links: Links,
+        writes: WriteSide,
+        clock: Clock,
+        offline: bool = False,
+        held_only: bool = True,
+    ) -> None:
+        """``secrets`` that it is asked with. ``offline``: it is never asked; then ``held_only`` says that lists name
+        held versions only.
+        """
+        self.name = upstream.name
+        self.upstream = upstream
+        self.packages = packages
+        self.writes = writes
+        self._secrets = secrets
+        self._cache = cache
+        self._services = services
+        self._groups = groups
+        self._links = links
+        self._clock = clock
+        self._offline = offline
+        # Offline, a list must not name what cannot be had.
+        self._held_lists = offline and held_only
+        self._catalog = CatalogPages(cache)
+        self._relay = Relay(upstream)
+        self._synthesis = Synthesis(self.name, packages.holdings)
+        self._prefetched_until = 0.0
+
+    def __repr__(self) -> str:
+        state = "offline" if self._offline else str({at: str(one.phase) for at, one in self.breakers().items()})
+        return f"<RemoteSource {self.name!r} at {self._services.index_url}: {state}, {self.packages!r}>"
+
+    async def open(self) -> None:
+        """Make what is held usable; raises StoreUnusable."""
+        await self._cache.begin(self._services.scope, self._secrets)
+        await self.packages.prepare()
+
+    def start(self, tasks: Tasks, *, secure: bool) -> None:
+        """Fetch what every client begins with, keep the holdings up to date."""
+        tasks.start(self._begin(secure), name=f"begin {self.name}")
+        tasks.keep(self.packages.keep_holdings, name=f"holdings {self.name}")
+
+    async def _begin(self, secure: bool) -> None:
+        await self._services.map()
+        if secure:
+            self.prefetch()
+
+    async def close(self) -> None:
+        """End its connections, close what is held."""
+        await self.upstream.close()
+        await self.packages.close()
+
+    async def ready(self) -> None:
+        """Return when clients have something to begin with; raises UpstreamFailure."""
+        try:
+            await self._services.map()
+        except UpstreamFailure:
+            if not await self._synthesis.holds_anything():
+                raise
+
+    def breakers(self) -> Mapping[str, BreakerState]:
+        """The circuit breakers of its origins."""
+        return self.upstream.breakers()
+
+    async def offers(self, resource: str) -> bool:
+        """Whether it has a resource, as the registry calls it; raises UpstreamFailure."""
+        return (await self._services.map()).has(resource)
+
+    def prefetch(self) -> None:
+        """Fetch the signatures: an https client asks for them next, and cannot restore without them."""
+        now, services = self._clock.monotonic(), self._services.known
+        if services is None or now < self._prefetched_until:
+            return
+        self._prefetched_until = now + PREFETCH_SECONDS
+        for route in SIGNATURES:
+            if services.has(route.resource):
+                self._cache.prefetch(self._groups.target(route, "", services))
+
+    # --- documents ---
+
+    async def document(self, route: Route, query: str) -> Document | None:
+        """What is stored or said of ``route``; None where, offline, only what is held may be named."""
+        kind = route.kind
+        if kind is Kind.INDEX:
+            return Document(kind, *await self._services.index())
+        if self._held_lists and kind is not None and kind.row.from_holdings:
+            return None
+        services = await self._services.map()
+        if route.resource == LINK:
+            target = await self._linked(route.rest)
+        else:
+            target = self._groups.target(route, query if kind is not None and kind.row.query else "", services)
+        settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
+        found = await self._cache.get(target, group=self._groups, settled=settled)
+        return Document(target.kind, found, services)
+
+    async def _linked(self, token: str) -> Target:
+        link = await self._links.get(token)
+        if link is None:
+            raise NotFound("This link is not one that this feed has handed out.")
+        return self._groups.link_target(token, *link)
+
+    async def _is_finished(self, page: Target, services: ServiceMap) -> bool:
+        return services.has(CATALOG.resource) and await self._catalog.is_finished(
+            self._groups.target(CATALOG, "", services), page
+        )
+
+    async def keep_links(self, links: Iterable[Link]) -> None:
+        """Remember links that are about to be handed out."""
+        await self._links.keep(links)
+
+    async def made(
+        self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None
+    ) -> tuple[Kind, bytes]:
+        """The document of ``route`` as the held packages tell it; else raises ``failure``.
+
+        Offline, "not held" is an answer (NotFound), so it must be certain: raises HoldingsUnavailable where it is not.
+        """
+        body = None
+        try:
+            body = await self._synthesis.make(route, query, base, failure.reason if failure is not None else None)
+        except HoldingsUnavailable as error:
+            if self._offline:
+                raise
+            log.warning("synthesis.failed", upstream=self.name, kind=route.kind, problem=str(error))
+        if body is not None and route.kind is not None:
+            return route.kind, body
+        if failure is not None and (not self._offline or await self._is_missing(route)):
+            raise failure
+        raise NotFound(f"The feed {self.name!r} is offline, and this is not in its cache.") from failure
+
+    async def _is_missing(self, route: Route) -> bool:
+        """True for a package that lists name: it was held, so that it is not there is damage, not an answer."""
+        return route.kind is Kind.PACKAGE and await self._synthesis.names(route)
+
+    # --- packages ---
+
+    async def package(self, route: Route, *, head: bool) -> HeldPackage | FlightBody | Head | Found:
+        """A package: held, in flight, what upstream says to a HEAD, or its absence."""
+        identity = PackageIdentity(route.id, route.version)
+        held = await self.packages.open(identity)
+        if held is not None:
+            self.packages.folder.note_use(identity)
+            return held
+        target = Target(kind=Kind.PACKAGE, path=f"content/{route.rest}", id=route.id, scope=self._services.scope)
+        known = await self._cache.known_absent(target)
+        if known is not None:
+            return known
+        services = await self._services.map()
+        usual = replace(target, urls=services.upstream_urls("content", route.rest))
+        try:
+            return await self._fetch(identity, usual, head)
+        except NotFound:
+            stated = await self._stated_url(identity, services)
+            if stated is not None and stated not in usual.urls:
+                return await self._fetch(identity, replace(target, urls=(stated,)), head)
+            return await self._cache.put_absent(target)
+
+    async def _fetch(self, identity: PackageIdentity, target: Target, head: bool) -> FlightBody | Head:
+        if head:
+            return await self._relay.head(target)
+        body = await self.packages.fly(identity, target.urls)
+        if body.flight.landed is not None:
+            self.packages.folder.note_use(identity)
+        return body
+
+    async def _stated_url(self, identity: PackageIdentity, services: ServiceMap) -> str | None:
+        """Where the upstream's registration says the package is, for feeds with other paths than the usual.
+
+        Only asked when the usual path answered 404: feeds that keep the original casing, or packages on a CDN.
+        """
+        version = Version.parse(identity.version)
+        for hive in HIVES:
+            route = parse_route(f"{hive}/{identity.id}/index.json")
+            if version is None or route is None or not services.has(hive):
+                continue
+            found = await self._cache.get(self._groups.target(route, "", services))
+            if not found.entry.absent:
+                return stated_content(found.body, version, found.entry.url)
+        return None
+
+    async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
+        """The nuspec, readme, icon or licence out of the held package; None where there is none."""
+        if await self.packages.open(identity) is None:
+            return None
+        if kind is Kind.NUSPEC:
+            return await self.packages.folder.nuspec(identity)
+        member = await self.packages.folder.member(identity, kind)
+        return member[0] if member is not None else None

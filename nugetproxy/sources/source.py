@@ -1,0 +1,116 @@
+"""Source is everything of one upstream in NuGet's terms: it knows no client, no view, no reply."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.target import Found
+from nugetproxy.engine.tasks import Tasks
+from nugetproxy.errors import UpstreamFailure
+from nugetproxy.nuget.documents.render import Link
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.routes import Route
+from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.upstream.answers import Head, Sent
+from nugetproxy.upstream.breaker import BreakerState
+
+Named = Callable[[str, str], None]
+"""Is told an id (lower case) with a normalised version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as upstream said it; ``found.entry`` has the digest of its bytes, or says that it is absent."""
+
+    kind: Kind
+    """Of what was found; a link does not tell it before."""
+    found: Found
+    services: ServiceMap
+    """What its links are read by."""
+
+
+class WriteSide(Protocol):
+    """Takes the writes to one source."""
+
+    async def check(self, method: str, route: Route, length: int | None) -> str:
+        """The URL that a write goes to, before its body is read; raises ProxyError where it is not taken."""
+
+    async def send(
+        self,
+        method: str,
+        route: Route,
+        url: str,
+        headers: Mapping[str, str],
+        body: AsyncIterator[bytes] | None,
+        *,
+        named: Named,
+    ) -> Sent:
+        """What was answered to it; ``named`` is told which package the body is. Raises UpstreamFailure."""
+
+
+class Source(Protocol):
+    """One upstream. Its reads raise NotFound for what it certainly lacks, UpstreamFailure where nobody can say."""
+
+    @property
+    def name(self) -> str:
+        """As the configuration calls it."""
+
+    @property
+    def immutable(self) -> bool:
+        """True where a version never has other bytes than it had."""
+
+    @property
+    def writes(self) -> WriteSide:
+        """Its write side."""
+
+    async def open(self) -> None:
+        """Make what is held usable; raises StoreUnusable."""
+
+    def start(self, tasks: Tasks, *, secure: bool) -> None:
+        """Begin what it does unasked; ``secure`` says that clients come over https."""
+
+    async def close(self) -> None:
+        """Close what was opened; its tasks must have been stopped."""
+
+    async def ready(self) -> None:
+        """Return when it can answer; raises UpstreamFailure that says why it cannot."""
+
+    def breakers(self) -> Mapping[str, BreakerState]:
+        """The circuit breakers of its origins; none where nobody is asked."""
+
+    async def offers(self, resource: str) -> bool:
+        """Whether it has a resource, as the registry calls it."""
+
+    async def document(self, route: Route, query: str) -> Document | None:
+        """The document of ``route``; None where it keeps none, so that what it holds is all that it can say.
+
+        ``query`` is the raw query string of whoever asks; only searches look at it.
+        """
+
+    async def made(
+        self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None
+    ) -> tuple[Kind, bytes]:
+        """The document of ``route`` as what is held tells it, its links below ``base``.
+
+        ``failure`` is why there is no better one; it is raised where nothing can be made.
+        """
+
+    async def package(self, route: Route, *, head: bool) -> HeldPackage | FlightBody | Head | Found:
+        """A package: held (borrowed, until the next await), in flight (to be closed), or an entry that it is absent.
+
+        What is not held is not fetched for a ``head``; then it is what upstream says about it.
+        """
+
+    async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
+        """The nuspec, readme, icon or licence out of a held package; None where ``document`` may have it."""
+
+    async def keep_links(self, links: Iterable[Link]) -> None:
+        """Remember links that are about to be handed out; ``document`` finds their routes."""
+
+    def prefetch(self) -> None:
+        """Fetch what a client that comes over https asks for next."""

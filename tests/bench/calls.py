@@ -1,0 +1,70 @@
+"""Counts the calls of our own Python functions that a warm hit costs: ``python -m tests.bench.calls``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from types import FrameType
+
+import nugetproxy
+from nugetproxy.clock import Clock
+from nugetproxy.errors import ProxyError
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+OURS = str(Path(nugetproxy.__file__).parent)
+TIMES = 100
+PATHS = {
+    "service index": "/v3/index.json",
+    "version list": "/v3/content/acme.a/index.json",
+    "registration": "/v3/registration/gz-semver2/acme.a/index.json",
+    "small package": "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg",
+    "nuspec": "/v3/content/acme.a/1.0.0/acme.a.nuspec",
+}
+
+
+async def count(proxy: Proxy, path: str) -> Counter[str]:
+    """Calls by function for ``TIMES`` warm hits; coroutines count once for each time they are entered."""
+    calls: Counter[str] = Counter()
+
+    def profile(frame: FrameType, event: str, _argument: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(OURS):
+            calls[f"{code.co_filename.removeprefix(OURS)[1:]}:{code.co_qualname}"] += 1
+
+    for _ in range(5):
+        assert await (await proxy.client.get(path)).read()
+    sys.setprofile(profile)
+    try:
+        for _ in range(TIMES):
+            assert await (await proxy.client.get(path)).read()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+async def main() -> None:
+    """Print the calls for one hit of each sort; with ``-v``, each function too."""
+    with tempfile.TemporaryDirectory() as directory:
+        async with FakeFeed() as feed:
+            feed.add(make_nupkg("Acme.A", "1.0.0"))
+            proxy = Proxy(feed.index_url, Path(directory), clock=Clock())
+            await proxy.start()
+            try:
+                for name, path in PATHS.items():
+                    calls = await count(proxy, path)
+                    print(f"{name}: {sum(calls.values()) / TIMES:g}")
+                    for function, number in calls.most_common() if "-v" in sys.argv else ():
+                        print(f"    {number / TIMES:g} {function}")
+            except ProxyError as error:
+                sys.exit(str(error))
+            finally:
+                await proxy.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
