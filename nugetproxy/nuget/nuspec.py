@@ -82,7 +82,7 @@ class Nuspec:
     def is_semver2(self) -> bool:
         """True if only clients that know SemVer 2.0.0 may see it: by its version, or by a bound of a dependency."""
         ranges = (need.range for group in self.dependency_groups for need in group.dependencies)
-        return _is_semver2(self.version) or any(map(_has_semver2_bound, ranges))
+        return _is_semver2(self.version) or any(map(has_semver2_bound, ranges))
 
 
 def inspect_package(file: BinaryIO, expected: PackageIdentity | None, *, checksum: bool = True) -> Nuspec:
@@ -189,7 +189,8 @@ def _local(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _has_semver2_bound(range_text: str) -> bool:
+def has_semver2_bound(range_text: str) -> bool:
+    """True if only clients that know SemVer 2.0.0 can read a bound of the range."""
     return any(map(_is_semver2, range_text.strip("[]() ").split(",")))
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 
 import pytest
 
+from nugetproxy.nuget.documents.registration import pages_with, registration_versions
 from nugetproxy.nuget.documents.render import (
     InvalidDocument,
     Link,
@@ -788,3 +789,32 @@ def test_lists_that_are_null_are_empty_lists() -> None:
     hit = {"id": "Foo", "version": "1.0.0", "versions": None, "title": None}
     out, _ = rendered(Kind.SEARCH, {"totalHits": 1, "data": [hit]})
     assert out["data"] == [{**hit, "versions": []}]
+
+
+# --- feeds without a flat container ---
+
+
+def test_the_versions_of_a_registration_make_a_list() -> None:
+    def leaf(version: str, **more: Any) -> dict[str, Any]:
+        return {"catalogEntry": {"id": "Foo", "version": version, **more}}
+
+    nameless = {"packageContent": "https://h/foo/3.0.0/foo.3.0.0.nupkg", "catalogEntry": {"id": "Foo"}}
+    index = {"items": [{"@id": "https://h/p1"}, {"items": [leaf("1.10.0"), leaf("1.9.0-RC+x", listed=False)]}]}
+    page = {"items": [leaf("1.10.0"), leaf("nonsense"), nameless]}
+    bodies = [json.dumps(document).encode() for document in (index, page)]
+    assert [version.url for version in registration_versions(bodies)] == ["1.9.0-rc", "1.10.0", "3.0.0"]
+
+
+def test_pages_that_may_have_a_version() -> None:
+    pages = [
+        {"@id": "https://h/foo/1", "lower": "1.0.0", "upper": "1.9.9"},
+        {"@id": "https://h/foo/2", "lower": "2.0.0", "upper": "2.9.9"},
+        {"@id": "https://h/foo/3"},
+        {"@id": "https://h/foo/4", "lower": "2.0.0", "upper": "2.9.9", "items": []},
+        {"@id": "page5", "lower": "2.5.0", "upper": "odd"},
+    ]
+    body = json.dumps({"items": pages}).encode()
+    version = Version.parse("2.5.0")
+    assert version is not None
+    found = [page.url for page in pages_with(body, version, "https://h/foo/index.json")]
+    assert found == ["https://h/foo/2", "https://h/foo/3", "https://h/foo/page5"]

@@ -195,7 +195,7 @@ def newest_version(documents: Iterable[bytes]) -> str:
     for leaf in (leaf for body in documents for leaf in leaves(_index(body))):
         entry = leaf.get("catalogEntry")
         entry = entry if isinstance(entry, dict) else leaf
-        version = _version(entry.get("version"), str(leaf.get("packageContent", "")))
+        version = leaf_version(leaf)
         if version is not None:
             found.append((entry.get("listed", True) is not False, not version.is_prerelease, version))
     return max(found)[2].url if found else ""
@@ -211,6 +211,45 @@ def leaves(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _objects(item["items"])
         elif is_leaf(item):
             yield item
+
+
+def leaf_version(leaf: dict[str, Any]) -> Version | None:
+    """The version that a leaf is about; None where it does not say."""
+    entry = leaf.get("catalogEntry")
+    entry = entry if isinstance(entry, dict) else leaf
+    content_url = leaf.get("packageContent") or entry.get("packageContent")
+    return _version(entry.get("version"), content_url if isinstance(content_url, str) else "")
+
+
+def registration_versions(documents: Iterable[bytes]) -> tuple[Version, ...]:
+    """All versions in a registration's index and pages, listed or not, ascending, each once. Raises InvalidDocument.
+
+    For the version list of a feed that has no flat container.
+    """
+    found = (leaf_version(leaf) for body in documents for leaf in leaves(_index(body)))
+    return tuple(sorted({version for version in found if version is not None}))
+
+
+def pages_with(body: bytes, version: Version, url: str) -> tuple[PageRef, ...]:
+    """The pages that the index ``body`` (which came from ``url``) does not hold itself and that may have ``version``.
+
+    By their bounds; a page that states none may have everything. Raises InvalidDocument.
+    """
+    bounds: dict[str, tuple[Version | None, Version | None]] = {}
+    for page in _objects(_index(body).get("items")):
+        target = absolute(page["@id"], url) if isinstance(page.get("@id"), str) else None
+        if target is not None:
+            bounds.setdefault(without_fragment(target), (_bound(page, "lower"), _bound(page, "upper")))
+    return tuple(page for page in registration_pages(body, url) if _is_within(version, *bounds[page.url]))
+
+
+def _bound(page: dict[str, Any], name: str) -> Version | None:
+    stated = page.get(name)
+    return Version.parse(stated) if isinstance(stated, str) else None
+
+
+def _is_within(version: Version, lower: Version | None, upper: Version | None) -> bool:
+    return (lower is None or lower <= version) and (upper is None or version <= upper)
 
 
 def _version(stated: object, content_url: str) -> Version | None:

@@ -1,0 +1,1 @@
+"""One feed's documents made of those of several sources."""

@@ -1,0 +1,161 @@
+"""The answers of several sources to one search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, Final
+from urllib.parse import quote, unquote_plus
+
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
+from nugetproxy.nuget.identity import invariant_lower
+from nugetproxy.nuget.merging.versions import SourceDocument
+from nugetproxy.nuget.version import Version
+
+Json = dict[str, Any]
+Suppressed = Callable[[str, str], bool]
+"""(source, lower-case id) -> True where this source may not speak of it: another one has claimed the id."""
+
+TAKE: Final = 20
+"""What a client gets that does not say how many (nuget.org's default)."""
+MAX_TAKE: Final = 1000
+MAX_REACH: Final = 4000
+"""How far into a merged answer one can look: every source is asked for all that comes before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a search result that a client asks for."""
+
+    query: str
+    """For each source: the client's query, from the first hit on to the last that may be needed."""
+    skip: int
+    take: int
+
+
+def window_of(query: str) -> Window:
+    """What the raw ``query`` of a search or autocompletion asks for; out-of-range numbers become the nearest."""
+    kept: list[str] = []
+    numbers = {"skip": 0, "take": TAKE}
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        name = unquote_plus(name).lower()
+        if name not in numbers:
+            kept.append(part)
+        elif value.strip().isascii() and value.strip().isdigit():
+            numbers[name] = int(value[:9])
+    skip, take = min(numbers["skip"], MAX_REACH - MAX_TAKE), min(numbers["take"], MAX_TAKE)
+    rest = "&".join(part for part in kept if part)
+    wide = f"skip=0&take={skip + take}"
+    return Window(f"{rest}&{wide}" if rest else wide, skip, take)
+
+
+def merge_search(
+    answers: Sequence[SourceDocument], window: Window, *, base: str, hive: str, suppressed: Suppressed
+) -> bytes:
+    """One search result, its hits by rank, then in the feed's order; each id once, with the versions of all sources.
+
+    ``answers`` are rendered for the merged feed (base ``.../v3/``), to ``window.query``; those that failed are left
+    out, as a search is advisory. ``totalHits`` is what nobody can know exactly: the sum without the duplicates seen.
+    Raises InvalidDocument.
+    """
+    hits: dict[str, Json] = {}
+    total = 0
+    ranked: list[list[tuple[str, Json]]] = []
+    for answer in answers:
+        stated, data = _result(answer.body)
+        total += stated
+        ranked.append([(answer.source, hit) for hit in data if isinstance(hit, dict)])
+    for source, hit in _by_rank(ranked):
+        id_ = hit.get("id")
+        key = invariant_lower(id_) if isinstance(id_, str) else ""
+        if not key or suppressed(source, key):
+            total -= 1
+        elif key in hits:
+            total -= 1
+            hits[key]["versions"] = _united(hits[key].get("versions"), hit.get("versions"))
+        else:
+            # "verified" is a promise of one registry about its own prefixes.
+            hits[key] = {name: value for name, value in hit.items() if name != "verified"}
+    shown = list(hits.items())[window.skip : window.skip + window.take]
+    data = [_placed(hit, f"{base}{hive}/{quote(key)}") for key, hit in shown]
+    context = {"@vocab": "http://schema.nuget.org/schema#"}
+    return dumps({"@context": context, "totalHits": _at_least(total, window, len(data)), "data": data})
+
+
+def merge_ids(answers: Sequence[SourceDocument], window: Window, *, suppressed: Suppressed) -> bytes:
+    """One autocompletion of ids, as ``merge_search`` does it. Raises InvalidDocument."""
+    total = 0
+    ranked: list[list[tuple[str, str]]] = []
+    for answer in answers:
+        stated, data = _result(answer.body)
+        total += stated
+        ranked.append([(answer.source, id_) for id_ in data if isinstance(id_, str)])
+    found: dict[str, str] = {}
+    for source, id_ in _by_rank(ranked):
+        key = invariant_lower(id_)
+        if key in found or suppressed(source, key):
+            total -= 1
+        else:
+            found[key] = id_
+    shown = list(found.values())[window.skip : window.skip + window.take]
+    return dumps({"totalHits": _at_least(total, window, len(shown)), "data": shown})
+
+
+def merge_id_versions(answers: Sequence[SourceDocument]) -> bytes:
+    """One autocompletion of the versions of an id: all of them, ascending, each once. Raises InvalidDocument."""
+    found: dict[Version, str] = {}
+    for answer in answers:
+        for text in _result(answer.body)[1]:
+            version = Version.parse(text) if isinstance(text, str) else None
+            if version is not None:
+                found.setdefault(version, text)
+    return dumps({"totalHits": len(found), "data": [found[version] for version in sorted(found)]})
+
+
+def _result(body: bytes) -> tuple[int, list[Any]]:
+    """What ``totalHits`` says, with the data; an autocompletion of versions need not say it."""
+    document, exact = loads(body), loads_exact(body)
+    data = exact.get("data") if isinstance(exact, dict) else None
+    if not isinstance(data, list):
+        raise InvalidDocument("a search result has no list called data")
+    total = document.get("totalHits")
+    return (total if isinstance(total, int) and total > 0 else 0), data
+
+
+def _by_rank(ranked: Sequence[Sequence[tuple[str, Any]]]) -> Iterator[tuple[str, Any]]:
+    for row in zip_longest(*ranked):
+        yield from (found for found in row if found is not None)
+
+
+def _at_least(total: int, window: Window, shown: int) -> int:
+    return max(total, window.skip + shown if shown else 0)
+
+
+def _united(mine: Any, theirs: Any) -> list[Any]:
+    """The versions of two hits of one id, ascending; of equal ones mine."""
+    found: dict[Version, Any] = {}
+    for listed in (mine, theirs):
+        for item in listed if isinstance(listed, list) else ():
+            stated = item.get("version") if isinstance(item, dict) else None
+            version = Version.parse(stated) if isinstance(stated, str) else None
+            if version is not None:
+                found.setdefault(version, item)
+    return [found[version] for version in sorted(found)]
+
+
+def _placed(hit: Json, folder: str) -> Json:
+    """``hit`` with links to the merged registration, whatever hive its source names."""
+    index = f"{folder}/index.json"
+    placed = {**hit, "@id": index, "registration": index}
+    versions = hit.get("versions")
+    if isinstance(versions, list):
+        placed["versions"] = [_version_placed(item, folder) for item in versions]
+    return placed
+
+
+def _version_placed(item: Any, folder: str) -> Any:
+    stated = item.get("version") if isinstance(item, dict) else None
+    version = Version.parse(stated) if isinstance(stated, str) else None
+    return item if version is None else {**item, "@id": f"{folder}/{version.url}.json"}
