@@ -16,9 +16,10 @@ from nugetproxy.config import Address, Config, Secret, derive_name, load, safe_u
 from nugetproxy.config.model import Upstream
 from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin, parse_public_url
 from nugetproxy.config.problems import TABLES
-from nugetproxy.config.units import parse_size, parse_span, size_text, span_text
+from nugetproxy.config.units import parse_size, parse_span, size_text
 from nugetproxy.errors import ConfigError
 from nugetproxy.nuget.kinds import Kind
+from tests.fakes.spans import span_text
 
 ROOT = Path(__file__).parent.parent
 FEED = "https://feed.example.com/v3/index.json"

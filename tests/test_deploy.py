@@ -18,9 +18,10 @@ from typer.main import get_command
 from nugetproxy import cli
 from nugetproxy.config import load
 from nugetproxy.config.problems import known_keys
-from nugetproxy.config.units import parse_size, parse_span, span_text
+from nugetproxy.config.units import parse_size, parse_span
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
+from tests.fakes.spans import span_text
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"

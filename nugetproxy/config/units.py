@@ -28,7 +28,6 @@ _SIZES = {
     "gib": GIB,
     "tib": TIB,
 }
-_SPAN_NAMES = (("d", DAY), ("h", HOUR), ("m", MINUTE), ("s", SECOND), ("ms", 0.001))
 _SIZE_NAMES = (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB))
 
 _PART = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]+)\s*", re.ASCII)
@@ -76,18 +75,6 @@ def _parts(spelled: str, units: dict[str, float] | dict[str, int]) -> list[tuple
         found.append((float(part[1]), units[part[2]]))
         at = part.end()
     return found
-
-
-def span_text(seconds: float) -> str:
-    """``seconds`` as people write it, and as ``parse_span`` reads it: "1h30m", "forever"."""
-    if seconds == FOREVER:
-        return "forever"
-    rest, text = round(seconds * 1000), ""
-    for name, unit in _SPAN_NAMES:
-        count, rest = divmod(rest, round(unit * 1000))
-        if count:
-            text += f"{count}{name}"
-    return text or "0"
 
 
 def about_size(size: int) -> str:

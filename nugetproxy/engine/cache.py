@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import assert_never
 
 import structlog
 
@@ -108,6 +109,8 @@ class Cache:
                     raise upstream_failure(self._upstream.name, Reason.OFFLINE, "it is not in this cache")
                 task, collapsed = self._fetch(target, group)
                 self._metrics.collapsed.inc(collapsed)
+            case unknown:
+                assert_never(unknown)
         found = await asyncio.shield(task)
         if collapsed:
             status = replace(found.status, collapsed=True, outcome=Outcome.COLLAPSED, stored=False)
@@ -238,6 +241,8 @@ class Cache:
                 failure = failed.exception(self._upstream.name)
                 failure.forwarded = forwarded
                 raise failure
+            case unknown:
+                assert_never(unknown)
 
     def _notice(self, answer: Answer | Failure) -> str:
         """What readers of a stale document must know: an outage passes by itself, a final no does not."""

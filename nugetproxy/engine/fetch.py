@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import orjson
 import structlog
 from cachetools import TTLCache
@@ -11,12 +9,12 @@ from cachetools import TTLCache
 from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Failure
 from nugetproxy.caching.policy import HOUR, MINUTE
 from nugetproxy.clock import Clock
-from nugetproxy.engine.hot_documents import OFF_LOOP_BYTES
 from nugetproxy.engine.target import Group, Target
 from nugetproxy.errors import FINAL, BadRequest, Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.render import InvalidDocument, check
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.off_loop import off_loop
 from nugetproxy.store.documents.documents import Stored
 from nugetproxy.upstream.client import UpstreamClient
 
@@ -82,7 +80,7 @@ class Fetcher:
                 upstream=self._upstream.name,
                 path=target.path,
                 reason=Reason.INVALID_CONTENT,
-                problem=str(problem),
+                detail=str(problem),
             )
             return Failure(Reason.INVALID_CONTENT, str(problem))
         except UpstreamFailure as failure:
@@ -90,10 +88,7 @@ class Fetcher:
         return self._doubt(target, stored, answer)
 
     async def _check(self, target: Target, answer: Answer) -> None:
-        if len(answer.body) > OFF_LOOP_BYTES:
-            await asyncio.to_thread(check, target.kind, answer.body, id=target.id)
-        else:
-            check(target.kind, answer.body, id=target.id)
+        await off_loop(len(answer.body), check, target.kind, answer.body, id=target.id)
 
     def _doubt(self, target: Target, stored: Stored | None, answer: Answer) -> Answer | Failure:
         """Believe only on confirmation that something stored is gone or has become empty."""

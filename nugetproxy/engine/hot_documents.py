@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Mapping
 
@@ -13,13 +12,11 @@ from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Target
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.off_loop import off_loop
 from nugetproxy.store.documents.documents import Documents, Stored
 
 HOT_SECONDS = 2.0
 """How long what is stored is remembered in memory; also bounds what one worker can miss of another's write."""
-
-OFF_LOOP_BYTES = 64 * 1024
-"""Documents from this size on are hashed in a thread."""
 
 OVERHEAD_BYTES = 512
 
@@ -58,7 +55,7 @@ class HotDocuments:
         """The record of what upstream says now."""
         absent = answer.status != 200
         body = b"" if absent else answer.body
-        digest = hashlib.sha256(body) if len(body) < OFF_LOOP_BYTES else await asyncio.to_thread(hashlib.sha256, body)
+        digest = await off_loop(len(body), hashlib.sha256, body)
         return Entry(
             status=404 if absent else 200,
             stored_at=self._clock.now(),

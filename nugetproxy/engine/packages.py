@@ -88,7 +88,13 @@ class Packages:
         try:
             return self.folder.peek(identity) or await self.folder.open(identity)
         except DiskFailure as failure:
-            log.warning("package.unopened", upstream=self.name, package=identity.nupkg_name, error=str(failure))
+            log.warning(
+                "package.unopened",
+                upstream=self.name,
+                package=identity.nupkg_name,
+                reason=Reason.DISK,
+                detail=str(failure),
+            )
             return None
 
     def in_flight(self, identity: PackageIdentity) -> bool:
@@ -167,7 +173,7 @@ class Packages:
             upstream=self._upstream.name,
             package=flight.identity.nupkg_name,
             reason=reason,
-            error=str(error),
+            detail=str(error),
             size=flight.size,
         )
 

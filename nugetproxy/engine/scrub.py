@@ -13,6 +13,7 @@ from nugetproxy.caching.entry import Entry
 from nugetproxy.caching.policy import DAY, MINUTE
 from nugetproxy.clock import Clock
 from nugetproxy.engine.packages import Packages
+from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.documents.documents import Documents
@@ -115,7 +116,7 @@ class Scrub:
             try:
                 batch = await packages.folder.held_after(position.last, BATCH)
             except DiskFailure as failure:
-                log.warning("scrub.interrupted", upstream=name, error=str(failure))
+                log.warning("scrub.interrupted", upstream=name, reason=Reason.DISK, detail=str(failure))
                 break
             for identity in batch:
                 sound = await self._check(packages, identity)
@@ -133,7 +134,13 @@ class Scrub:
         try:
             sound = await packages.folder.scrub(identity, self._pace)
         except DiskFailure as failure:  # no damage: trouble of our own, such as too many open files
-            log.warning("scrub.skipped", upstream=packages.name, package=identity.nupkg_name, error=str(failure))
+            log.warning(
+                "scrub.skipped",
+                upstream=packages.name,
+                package=identity.nupkg_name,
+                reason=Reason.DISK,
+                detail=str(failure),
+            )
             return True
         if not sound:
             self._metrics.scrub_damaged.inc()

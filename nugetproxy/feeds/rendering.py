@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import hashlib
 from collections.abc import Hashable
@@ -14,11 +13,11 @@ from cachetools import LRUCache
 from nugetproxy.engine.target import Found
 from nugetproxy.nuget.documents.render import View, render, render_index
 from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.source import Document, Source
 
 log = structlog.get_logger(__name__)
 
-OFF_LOOP_BYTES = 32 * 1024
 GZIP_FROM_BYTES = 400
 GZIP_LEVEL = 5
 OVERHEAD_BYTES = 600
@@ -89,12 +88,11 @@ class Rendering:
         if page is not None:
             return page
         view = View(services, base, found.entry.url, resource)
-        large = len(found.body) > OFF_LOOP_BYTES
-        rendered = await asyncio.to_thread(render, kind, found.body, view) if large else render(kind, found.body, view)
+        rendered = await off_loop(2 * len(found.body), render, kind, found.body, view)
         if rendered.links:
             await source.keep_links(rendered.links)
         if rendered.dropped:
-            log.warning("document.garbage_dropped", feed=self._feed, kind=kind, dropped=rendered.dropped[:5])
+            log.warning("document.garbage_dropped", upstream=self._feed, kind=kind, dropped=rendered.dropped[:5])
         return self._pages.put(key, replace(page_of(rendered.body), empty=rendered.empty))
 
     async def coded(self, page: Page, *, gzipped: bool) -> Page:
@@ -105,8 +103,7 @@ class Rendering:
         known = self._pages.get(key)
         if known is not None:
             return known
-        large = len(page.body) > OFF_LOOP_BYTES
-        return self._pages.put(key, await asyncio.to_thread(compress, page) if large else compress(page))
+        return self._pages.put(key, await off_loop(2 * len(page.body), compress, page))
 
     def hot(self, key: Hashable) -> Page | None:
         """A page that was kept under a key of the caller's."""

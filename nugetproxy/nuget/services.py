@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, assert_never
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads, loads_exact
 from nugetproxy.nuget.kinds import Kind
@@ -252,6 +252,8 @@ def _mounts(offers: list[Offer]) -> dict[str, tuple[_Mount, ...]]:
                         places[_Mount(name, _BESIDE[name], url[: url.rfind("/") + 1], query)] = None
                 case Shape.TEMPLATE | Shape.WEB | Shape.WRITE:
                     pass
+                case unknown:
+                    assert_never(unknown)
     return {name: tuple(places) for name, places in mounts.items() if places}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import struct
 import zlib
 from collections.abc import Iterator
@@ -140,7 +140,7 @@ def open_zip(file: BinaryIO, origin: int = 0) -> Archive:
 
     Raises BrokenArchive; OSError if the disk fails.
     """
-    source = Source(file, origin, max(0, file.seek(0, os.SEEK_END) - origin))
+    source = Source(file, origin, max(0, file.seek(0, io.SEEK_END) - origin))
     end = _find_end(source)
     disk, first_disk, here, count, start = struct.unpack("<4H4xL", source.read(end + 4, 16))
     if disk != first_disk or here != count:

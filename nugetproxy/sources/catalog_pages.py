@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from cachetools import LRUCache
 
 from nugetproxy.engine.cache import Cache
-from nugetproxy.engine.hot_documents import OFF_LOOP_BYTES
 from nugetproxy.engine.target import Target
 from nugetproxy.nuget.documents.catalog import CatalogListing, catalog_listing
 from nugetproxy.nuget.documents.render import InvalidDocument, page_commit
+from nugetproxy.off_loop import off_loop
 
 
 class CatalogPages:
@@ -40,8 +38,6 @@ class CatalogPages:
         if stored is None or stored.entry.absent:
             return None
         if self._listing is None or self._listing[0] != stored.entry.digest:
-            large = len(stored.body) > OFF_LOOP_BYTES
-            parse = asyncio.to_thread(catalog_listing, stored.body, stored.entry.url) if large else None
-            listing = await parse if parse else catalog_listing(stored.body, stored.entry.url)
+            listing = await off_loop(len(stored.body), catalog_listing, stored.body, stored.entry.url)
             self._listing = (stored.entry.digest, listing)
         return self._listing[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ from nugetproxy.nuget.resources import HIVES
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.version import Version
+from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.services import Services
 from nugetproxy.store.documents.documents import Stored
@@ -23,7 +23,6 @@ NAMED = b'"packageHash"'
 """nuget.org's registrations do not have it: then they need not be parsed."""
 
 SHA512_BYTES = 64
-OFF_LOOP_BYTES = 64 * 1024
 
 
 class StatedHashes:
@@ -43,10 +42,7 @@ class StatedHashes:
             if NAMED not in stored.body:
                 continue
             try:
-                if len(stored.body) < OFF_LOOP_BYTES:
-                    stated = stated_sha512(stored.body, version)
-                else:
-                    stated = await asyncio.to_thread(stated_sha512, stored.body, version)
+                stated = await off_loop(len(stored.body), stated_sha512, stored.body, version)
             except InvalidDocument:
                 continue
             if stated is not None and (known := normal_sha512(stated)) is not None:

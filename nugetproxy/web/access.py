@@ -8,7 +8,7 @@ from aiohttp import web
 
 from nugetproxy import log as logs
 from nugetproxy.engine.outcome import Outcome
-from nugetproxy.errors import ProxyError, UpstreamFailure
+from nugetproxy.errors import ProxyError, Reason, UpstreamFailure
 from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.answers import status_of
@@ -19,6 +19,7 @@ SESSION_ID = "X-NuGet-Session-Id"
 MAX_TEXT = 300
 OPERATORS = frozenset({"health_live", "health_ready", "metrics"})
 """Kinds that machines ask for every few seconds; the log is about clients."""
+_REASONS = frozenset(reason.value for reason in Reason)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,25 +35,27 @@ class AccessEvent:
     outcome: str = Outcome.BYPASS.value
     status: int = 0
     reason: str = ""
-    error: str = ""
+    """A word of ``Reason``; empty where there is none."""
+    detail: str = ""
 
     def answered(self, reply: Reply) -> None:
         """A feed has a reply."""
         self.kind = reply.kind.value
         self.outcome = reply.cache.outcome.value
-        self.reason = reply.cache.detail
+        said = reply.cache.detail
+        self.reason, self.detail = (said, "") if said in _REASONS else ("", said)
 
     def failed(self, error: ProxyError) -> None:
         """The request ends with an error response."""
         self.status = status_of(error)
         self.outcome = (Outcome.FAILED if self.status >= 500 else Outcome.REJECTED).value
-        self.error = str(error)[:MAX_TEXT]
-        self.reason = error.reason.value if isinstance(error, UpstreamFailure) else type(error).__name__
+        self.detail = str(error)[:MAX_TEXT]
+        self.reason = error.reason.value if isinstance(error, UpstreamFailure) else ""
 
     def cut(self, why: str) -> None:
         """The response was cut off, or its client left."""
-        self.error = why[:MAX_TEXT]
-        self.reason = "cut"
+        self.detail = f"cut off: {why}"[:MAX_TEXT]
+        self.reason = ""
         self.outcome = Outcome.FAILED.value
 
 
@@ -92,8 +95,8 @@ class Access:
             fields["feed"] = event.feed
         if event.reason:
             fields["reason"] = event.reason
-        if event.error:
-            fields["error"] = event.error
+        if event.detail:
+            fields["detail"] = event.detail
         if event.session:
             fields["session"] = event.session
         logs.emit("request", fields, "debug" if event.kind in OPERATORS else "info")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
 from time import perf_counter
 from types import MappingProxyType
 
@@ -24,6 +22,7 @@ from nugetproxy.web.access import Access, AccessEvent
 from nugetproxy.web.answers import answer
 from nugetproxy.web.connection import Connection
 from nugetproxy.web.hosts import PublicAddresses
+from nugetproxy.web.negotiation import view_of
 from nugetproxy.web.ops import Ops
 from nugetproxy.web.sending import ResponseCut, Sender
 from nugetproxy.web.writes import Writes
@@ -32,7 +31,6 @@ log = structlog.get_logger(__name__)
 
 READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 MAX_QUERY = 4096
-_NOT_AT_ALL = re.compile(r"\s*q\s*=\s*0(?:\.0*)?\s*", re.IGNORECASE)
 
 
 class Edge:
@@ -174,22 +172,3 @@ def _failed(request: web.BaseRequest, event: AccessEvent, error: ProxyError) -> 
     if not request.content.is_eof() or isinstance(error, BadRequest | UnknownVersion):
         response.force_close()
     return response
-
-
-@lru_cache(maxsize=1024)
-def view_of(base: str, accept_encoding: str, head: bool) -> View:
-    """The view of a client; most clients have one of very few."""
-    return View(base=base, gzip=accepts_gzip(accept_encoding), head=head)
-
-
-def accepts_gzip(accept_encoding: str) -> bool:
-    """Whether a client that sent this ``Accept-Encoding`` takes gzip (RFC 9110 section 12.5.3)."""
-    if accept_encoding in {"gzip, deflate", "gzip"}:  # what nearly everybody sends
-        return True
-    weights = {}
-    for part in accept_encoding.split(","):
-        coding, _, weight = part.partition(";")
-        weights[coding.strip().lower()] = weight
-    # What is named counts before the asterisk, wherever it stands.
-    said = next((weights[name] for name in ("gzip", "x-gzip", "*") if name in weights), "q=0")
-    return _NOT_AT_ALL.fullmatch(said) is None

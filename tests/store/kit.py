@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.holdings.holdings import Holdings
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
 from tests.fakes.packages import make_nupkg
@@ -88,3 +90,10 @@ def held_versions(folder: PackageFolder, id: str) -> tuple[str, ...]:
     """The versions of ``id`` with all three files, sorted as text."""
     found = (identity for identity, _, _ in folder.walk() if identity.id == id)
     return tuple(sorted(identity.version for identity in found if folder.layout.marker(identity).exists()))
+
+
+async def hold(holdings: Holdings, facts: Iterable[PackageFacts]) -> None:
+    """Make the holdings those of a folder with these packages."""
+    shelf = {one.identity: one for one in facts}
+    walk = [(one.identity, one.size, one.published) for one in shelf.values()]
+    await holdings.sync(lambda: walk, lambda identity, _: shelf.get(identity))

@@ -21,6 +21,7 @@ from nugetproxy.store.holdings.holdings import Holdings
 from nugetproxy.store.holdings.rows import change, sort_key
 from nugetproxy.store.holdings.search import autocomplete, search
 from tests.nuget.held import facts
+from tests.store.kit import hold
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ SHELF = (
 @pytest.fixture
 async def shelf(holdings: Holdings) -> Holdings:
     """A holdings with a few well-known packages."""
-    await holdings.replace_all(SHELF)
+    await hold(holdings, SHELF)
     return holdings
 
 
@@ -149,7 +150,7 @@ async def test_what_is_found(shelf: Holdings, q: str, expected: set[str]) -> Non
 
 
 async def test_everything_is_ordered_by_downloads_then_id(holdings: Holdings) -> None:
-    await holdings.replace_all([facts("B"), facts("A"), facts("C", downloads=5)])
+    await hold(holdings, [facts("B"), facts("A"), facts("C", downloads=5)])
     assert await ids(holdings) == ["C", "A", "B"]
     assert await ids(holdings, "*") == ["C", "A", "B"]
 
@@ -227,7 +228,7 @@ async def test_packages_without_a_type_are_dependencies(shelf: Holdings) -> None
 async def test_pages_cut_one_list_whose_length_is_exact(holdings: Holdings, q: str) -> None:
     names = [f"Part.Number{number:03}" for number in range(57)]
     random.Random(3).shuffle(names)
-    await holdings.replace_all([facts(name, version) for name in names for version in ("1.0.0", "2.0.0")])
+    await hold(holdings, [facts(name, version) for name in names for version in ("1.0.0", "2.0.0")])
     whole, hits = await holdings.search(query(q, take=1000))
     assert whole == 57
     in_order = [hit.newest.id for hit in hits]
@@ -245,7 +246,7 @@ async def test_pages_cut_one_list_whose_length_is_exact(holdings: Holdings, q: s
 async def test_a_crowd_of_hits_keeps_the_id_first(holdings: Holdings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nugetproxy.store.holdings.search._CROWD", 3)
     others = [facts(f"Other{number}", description="json") for number in range(5)]
-    await holdings.replace_all([facts("Text.Json"), *others, facts("Json.Text"), facts("Json")])
+    await hold(holdings, [facts("Text.Json"), *others, facts("Json.Text"), facts("Json")])
     whole = ["Json", "Json.Text", "Text.Json", *(f"Other{number}" for number in range(5))]
     assert await ids(holdings, "json") == whole
     for skip in range(len(whole)):

@@ -186,15 +186,6 @@ async def test_a_cancelled_sync_leaves_the_holdings_usable_but_not_synced(holdin
     assert holdings.synced
 
 
-async def test_replace_all_forgets_what_was_there(holdings: Holdings) -> None:
-    await holdings.add(facts("Old"))
-    assert await holdings.replace_all(iter(many(BATCH + 1))) == BATCH + 1
-    assert holdings.synced
-    assert ("Old", "13.0.3") not in await held(holdings)
-    assert await holdings.replace_all([]) == 0
-    assert await held(holdings) == set()
-
-
 async def test_keep_synced_tries_again_after_a_failure(holdings: Holdings, clock: FakeClock) -> None:
     shelf = HotDocuments(facts("A"))
     failures = iter([DiskFailure("names", errno.EIO)])

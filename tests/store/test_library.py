@@ -370,7 +370,7 @@ class TestBadFiles:
 
         (line,) = lines(logged, "library.skipped")
         assert line["file"] == path
-        assert why in line["why"]
+        assert why in line["detail"]
         assert await versions(library, "acme.good") == ["1.0.0"]
         assert library.complete
 

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from nugetproxy.errors import Reason
 from tests.conftest import StartProxy
 from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, VERSIONS, ask
+from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
@@ -70,3 +72,22 @@ async def test_bytes_are_those_of_the_body_that_was_sent(
     assert got.status == 304
     assert sent > 200
     assert proxy.metric("sent_bytes_total", kind=kind) == sent
+
+
+async def test_reason_is_one_vocabulary_and_detail_the_text(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock, events: list[Any]
+) -> None:
+    feed.add(SMALL)
+    await ask(proxy, PACKAGE)
+    await ask(proxy, "/v3/content/acme.a/index.json", headers={"Host": "evil.example"})
+    assert "reason" not in last(events)
+    assert "server.allowed_hosts" in last(events)["detail"]
+    await feed.set_mode("5xx")
+    await ask(proxy, "/v3/content/acme.b/index.json")
+    assert (last(events)["status"], last(events)["reason"]) == (503, "5xx")
+    assert "gave no usable answer" in last(events)["detail"]
+    await ask(proxy, VERSIONS)
+    assert (last(events)["outcome"], last(events)["detail"]) == ("synthesized", "synthesized")
+    reasons = {entry["reason"] for entry in events if "reason" in entry}
+    assert reasons <= set(Reason)
+    assert not {"error", "problem", "why"} & {name for entry in events for name in entry}

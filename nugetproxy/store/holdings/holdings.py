@@ -160,17 +160,6 @@ class Holdings:
             else:
                 await self._incomplete.wait()
 
-    async def replace_all(self, facts: Iterable[PackageFacts]) -> int:
-        """Forget everything, then add ``facts`` (iterated in a thread); how many. Raises HoldingsUnavailable."""
-        added = 0
-        async with self._filling():
-            self._complete = False
-            await self._file.write(rows.clear)
-            async for batch in self._batches(lambda: facts):
-                await self._file.write(self._put, batch)
-                added += len(batch)
-        return added
-
     @contextlib.asynccontextmanager
     async def _filling(self) -> AsyncIterator[None]:
         """The block makes the holdings complete, unless it fails or something is lost meanwhile."""

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity, Version
 from nugetproxy.nuget.synthesis.search_query import camel_parts, id_parts, split_words
-from nugetproxy.store.holdings.database import FILTERS, make_tables
+from nugetproxy.store.holdings.database import FILTERS
 from nugetproxy.store.sqlite_form import UnsoundFile, transaction
 
 _PRERELEASE, _SEMVER2, _UNLISTED = 1, 2, 4
@@ -70,12 +70,6 @@ def change(
             changed[facts.identity.id] = None
         for id_ in changed:
             _choose_newest(connection, id_, fresh)
-
-
-def clear(connection: sqlite3.Connection) -> None:
-    """Remove everything."""
-    with transaction(connection):
-        make_tables(connection)
 
 
 def facts_of(connection: sqlite3.Connection, id: str) -> tuple[PackageFacts, ...]:

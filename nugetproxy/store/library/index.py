@@ -95,4 +95,4 @@ class LibraryIndex:
             refused = self._refused[path]
             if not refused.told:
                 refused.told = True
-                self._log.warning("library.skipped", file=path, why=refused.why)
+                self._log.warning("library.skipped", file=path, detail=refused.why)

@@ -140,7 +140,7 @@ class Library:
             if not self._holdings.synced:
                 await self._holdings.sync(self._walk, self._facts)
         except (HoldingsUnavailable, DiskFailure) as error:
-            log.warning("library.unfinished", feed=self.name, detail=str(error))
+            log.warning("library.unfinished", upstream=self.name, detail=str(error))
             return
         finally:
             self._looked = self._clock.monotonic()
@@ -150,13 +150,13 @@ class Library:
         self._metrics.folder_packages.labels(self.name).set(len(self._index))
         self._metrics.folder_skipped.labels(self.name).set(self._index.refused)
         if seen.changed or seen.gone:
-            log.info("library.read", feed=self.name, packages=len(self._index), skipped=self._index.refused)
+            log.info("library.read", upstream=self.name, packages=len(self._index), skipped=self._index.refused)
 
     def _note_problem(self, problem: str) -> None:
         if problem and not self.problem:
-            log.error("library.unreadable", feed=self.name, detail=problem)
+            log.error("library.unreadable", upstream=self.name, detail=problem)
         elif self.problem and not problem:
-            log.info("library.readable", feed=self.name)
+            log.info("library.readable", upstream=self.name)
         self.problem = problem
 
     def _forget(self, paths: Iterable[str]) -> None:
@@ -280,7 +280,7 @@ class Library:
         """A file whose structure is sound turned out damaged inside."""
         async with self._looking:
             if self._index.find(identity) == (path, at):
-                log.warning("library.damaged", feed=self.name, file=path, why=why)
+                log.warning("library.damaged", upstream=self.name, file=path, detail=why)
                 self._forget([path])
                 self._index.refuse(path, at, why, told=True)
                 await self._settle(identity)
