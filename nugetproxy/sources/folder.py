@@ -74,7 +74,7 @@ class FolderSource:
             try:
                 await self.library.look()
             except Exception:  # the top of a background task: the folder must not go unwatched
-                log.exception("library.crashed", feed=self.name)
+                log.exception("library.crashed", upstream=self.name)
             took = self._clock.monotonic() - began
             await self._clock.sleep(min(max(WATCH_SECONDS, 20 * took), MAX_WATCH_SECONDS))
 

@@ -179,7 +179,7 @@ class RemoteSource:
         except HoldingsUnavailable as error:
             if self._offline:
                 raise
-            log.warning("synthesis.failed", upstream=self.name, kind=route.kind, problem=str(error))
+            log.warning("synthesis.failed", upstream=self.name, kind=route.kind, detail=str(error))
         if body is not None and route.kind is not None:
             return route.kind, body
         if failure is not None and (not self._offline or await self._is_missing(route)):
