@@ -231,6 +231,31 @@ async def test_a_directory_that_another_one_has_taken_is_left_to_it(feed: FakeFe
         assert f"process {os.getpid()} has used it since" in "".join(first.errors)
 
 
+async def test_a_start_names_what_no_upstream_needs_any_more(feed: FakeFeed, cache: Path) -> None:
+    (cache / "gone" / "packages").mkdir(parents=True)
+    (cache / "gone" / "packages" / "file").write_bytes(bytes(3 * 1024))
+    async with proxying(feed, cache) as proxy:
+        event = await proxy.logged("upstream.leftover", upstream="gone", size="3 KiB")
+    assert event["detail"].endswith(f"remove it with: rm -r {cache}/gone")
+
+
+async def test_another_feeds_packages_are_not_served_as_ones_own(feed: FakeFeed, cache: Path) -> None:
+    feed.add(SMALL)
+    async with ProxyProcess("--cache-dir", cache, environ=named_up(feed.index_url)) as proxy:
+        assert await fetch(proxy, PACKAGE) == (200, SMALL)
+    async with ProxyProcess("--cache-dir", cache, environ=named_up(NOBODY)) as proxy:
+        event = await proxy.logged("upstream.url_changed", upstream="up")
+        assert (await fetch(proxy, PACKAGE))[0] == 503
+    assert f"its packages came from {feed.index_url.removeprefix('http://')} " in event["detail"]
+    async with ProxyProcess("--cache-dir", cache, environ=named_up(feed.index_url)) as proxy:
+        await feed.set_mode("refused")
+        assert await fetch(proxy, PACKAGE) == (200, SMALL)
+
+
+def named_up(url: str) -> dict[str, str]:
+    return {"NUGETPROXY_UPSTREAMS__UP__URL": url}
+
+
 async def test_leftovers_of_a_crash_are_swept_at_the_start(feed: FakeFeed, cache: Path) -> None:
     async with proxying(feed, cache) as proxy:
         await proxy.ready()

@@ -9,6 +9,7 @@ from typing import Self
 from aiohttp.abc import AbstractResolver
 
 from nugetproxy.app.descriptors import Descriptors, share_out
+from nugetproxy.app.folders import name_leftovers, settle_folders
 from nugetproxy.app.parts import Shared, all_sources, sites
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
@@ -63,6 +64,7 @@ class App:
 
     async def __aenter__(self) -> Self:
         await self.lock.acquire()
+        await settle_folders(self.config)
         await self.entries.open(self.config.cache.path / "entries")
         for source in self.sources.values():
             await source.open()
@@ -75,6 +77,7 @@ class App:
 
     def start_background(self) -> None:
         """Begin what a running proxy does unasked: housekeeping, fetching the service indexes."""
+        self.tasks.start(name_leftovers(self.config), name="leftovers")
         self.tasks.keep(self.housekeeping.run, name="housekeeping")
         self.tasks.keep(self.prober.run, name="prober")
         self.tasks.keep(self.scrub.run, name="scrub")

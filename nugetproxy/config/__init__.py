@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from nugetproxy.config.checks import contradictions, warnings
 from nugetproxy.config.layers import Layer, environment_layer, file_layer, flags_layer
 from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Symbols, Tools, Upstream
-from nugetproxy.config.places import Address, derive_name, safe_url
+from nugetproxy.config.places import Address, derive_name, feed_of, safe_url
 from nugetproxy.config.problems import problem_lines
 from nugetproxy.config.secrets import Secret
 from nugetproxy.errors import ConfigError
@@ -29,6 +29,7 @@ __all__ = [
     "Tools",
     "Upstream",
     "derive_name",
+    "feed_of",
     "load",
     "safe_url",
     "warnings",

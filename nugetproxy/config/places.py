@@ -218,6 +218,14 @@ def safe_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def feed_of(url: str) -> str:
+    """The feed at ``url``, the same for whatever scheme, case of the host or usual port; fit to be printed."""
+    parts = split_url(url)
+    usual = parts.port in (None, *DEFAULT_PORTS.values())
+    query = f"?{hashlib.blake2b(parts.query.encode(), digest_size=4).hexdigest()}" if parts.query else ""
+    return f"{(parts.hostname or '').rstrip('.')}{'' if usual else f':{parts.port}'}{parts.path.rstrip('/')}{query}"
+
+
 def derive_name(url: str) -> str:
     """A readable name for the upstream at ``url``, the same every time; different URLs get different names.
 

@@ -37,10 +37,11 @@ class LockWatch:
         await asyncio.to_thread(self._lock.release)
 
     async def run(self) -> None:
-        """Look after look until cancelled, or ousted."""
-        while not self.ousted.is_set():
+        """Look after look until cancelled."""
+        while True:
             await self._clock.sleep(BEAT)
-            await self.look()
+            if not self.ousted.is_set():
+                await self.look()
 
     async def look(self) -> None:
         """Make sure that whoever starts on our directory finds it locked."""

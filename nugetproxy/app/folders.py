@@ -1,0 +1,39 @@
+"""Folders of upstreams are settled at the start: whose packages they hold, which of them nobody needs any more."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+
+import structlog
+
+from nugetproxy.config import Config, feed_of
+from nugetproxy.config.units import about_size
+from nugetproxy.store.upstream_folders import leftovers, settle
+
+log = structlog.get_logger(__name__)
+
+
+async def settle_folders(config: Config) -> None:
+    """No upstream serves the packages of the feed that another one of its name was."""
+    for name, upstream in config.upstreams.items():
+        if upstream.folder is not None:
+            continue
+        try:
+            replaced = await asyncio.to_thread(settle, config.cache.path / name, feed_of(upstream.url))
+        except OSError as error:  # a disk that takes no writes: what it holds is still served
+            log.warning("upstream.unsettled", upstream=name, detail=error.strerror)
+            continue
+        if replaced is not None:
+            told = (
+                f"its packages came from {replaced.feed} and lie in {replaced.path}; they are not served, stored "
+                "documents of then are out of reach. If it is the same feed, stop the proxy and move them to packages"
+            )
+            log.warning("upstream.url_changed", upstream=name, detail=told)
+
+
+async def name_leftovers(config: Config) -> None:
+    """Tell which folders belong to upstreams that are no longer configured."""
+    for one in await asyncio.to_thread(leftovers, config.cache.path, frozenset(config.upstreams)):
+        told = f"no upstream has this name any more; remove it with: rm -r {shlex.quote(str(one.path))}"
+        log.warning("upstream.leftover", upstream=one.path.name, size=about_size(one.size), detail=told)

@@ -1,0 +1,96 @@
+"""Upstream folders are what the cache directory holds of each upstream, below its name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+ORIGIN = "origin"
+"""The file that says which feed the packages beside it came from."""
+TEXT = 4096
+_MARKS = ("packages", "holdings.db", "catalog.db")
+"""Any of these makes a folder one of an upstream; the last one is of the first release."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """The folder of an upstream that is no longer configured."""
+
+    path: Path
+    size: int
+    """Bytes of its files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The packages of the feed that an upstream of this name was before."""
+
+    feed: str
+    path: Path
+    """Where they lie now; nothing serves them."""
+
+
+def leftovers(directory: Path, configured: Collection[str]) -> tuple[Leftover, ...]:
+    """The folders below ``directory`` that no configured upstream has. Blocks: reads every entry of them."""
+    try:
+        folders = [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+    except OSError:  # what cannot be read is no leftover of anybody
+        return ()
+    return tuple(
+        Leftover(folder, _size(folder))
+        for folder in sorted(folders)
+        if folder.name not in configured and any((folder / mark).exists() for mark in _MARKS)
+    )
+
+
+def settle(root: Path, feed: str) -> Replaced | None:
+    """Make ``root`` the folder of ``feed`` (one line that names it); packages of another feed are put aside.
+
+    They come back when the feed does. A folder that says nothing, of an earlier release, is taken for this feed's.
+    Blocks: for the start. Raises OSError.
+    """
+    place = root / ORIGIN
+    before = _read(place)
+    if before == feed:
+        return None
+    replaced = None
+    if before:
+        replaced = Replaced(before, _aside(root, before))
+        _move(root / "packages", replaced.path)
+    _move(_aside(root, feed), root / "packages")
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    scratch = place.with_suffix(".new")
+    scratch.write_text(f"{feed}\n", encoding="utf-8")
+    scratch.replace(place)  # last: a crash before it does all of this again
+    return replaced
+
+
+def _read(place: Path) -> str:
+    try:
+        with place.open("rb") as file:
+            return file.read(TEXT).decode("utf-8", "replace").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _aside(root: Path, feed: str) -> Path:
+    return root / f"packages-{hashlib.blake2b(feed.encode(), digest_size=4).hexdigest()}"
+
+
+def _move(source: Path, target: Path) -> None:
+    if source.is_dir() and not target.exists():
+        source.rename(target)
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(place, name)).st_size  # noqa: PTH118 - a hundred thousand files
+            except OSError:
+                continue  # gone meanwhile
+    return total
