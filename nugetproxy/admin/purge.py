@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from nugetproxy.engine.packages import Packages
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.documents.documents import Documents
+from nugetproxy.store.documents.documents import Documents, of_id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,4 +50,4 @@ async def purge(feeds: Mapping[str, Packages], documents: Documents, id: str, ve
         done.append(
             Purged(feed=name, packages=tuple(sorted(wanted & held)), size=size, others=tuple(sorted(held - wanted)))
         )
-    return Purge(tuple(done), await documents.evict_tag(id))
+    return Purge(tuple(done), await documents.evict_tag(of_id(id)))

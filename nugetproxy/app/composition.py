@@ -29,7 +29,9 @@ from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import FsOps
-from nugetproxy.store.lock import DirectoryLock
+from nugetproxy.store.ledger.ledger import Ledger
+from nugetproxy.store.lock import FORMAT, DirectoryLock
+from nugetproxy.store.takeover import is_old, take_over
 from nugetproxy.web.edge import Edge
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.ops import Ops
@@ -52,7 +54,10 @@ class App:
     sources: Mapping[str, Source]
     feeds: Mapping[str, Feed]
     entries: Documents
+    ledger: Ledger
     lock: LockWatch
+    fs: FsOps
+    clock: Clock
     tasks: Tasks
     housekeeping: Housekeeping
     prober: Prober
@@ -63,9 +68,15 @@ class App:
     loop_watch: LoopWatch
 
     async def __aenter__(self) -> Self:
+        path = self.config.cache.path
         await self.lock.acquire()
         await settle_folders(self.config)
-        await self.entries.open(self.config.cache.path / "entries")
+        await self.ledger.open(path, fresh=self.lock.format < FORMAT)
+        if is_old(path):
+            urls = {name: one.url for name, one in self.config.upstreams.items() if one.folder is None}
+            await take_over(self.fs, path, self.ledger, urls, self.clock.now())
+        await self.lock.write_format()
+        await self.entries.open(path / "documents")
         for source in self.sources.values():
             await source.open()
         return self
@@ -89,12 +100,13 @@ class App:
     async def __aexit__(self, *_: object) -> None:
         await self.tasks.stop()
         await self.housekeeping.finish()
-        await self.scrub.finish()
+        self.scrub.finish()
         for source in self.sources.values():
             await source.close()
         for site in set(self.sites.values()):
             await site.close()
         await self.entries.close()
+        await self.ledger.close()
         await self.lock.release()
 
 
@@ -121,6 +133,7 @@ def build(
         metrics=metrics,
         tasks=Tasks(clock, metrics),
         entries=Documents(metrics=metrics, fs=fs),
+        ledger=Ledger(fs=fs, clock=clock),
         pages=HotPages(config.cache.hot_memory // 2),
         descriptors=share_out(config),
     )
@@ -129,7 +142,7 @@ def build(
     sources = all_sources(shared, symbols if isinstance(symbols, Symbols) else None)
     remotes = [source for source in sources.values() if isinstance(source, RemoteSource)]
     feeds = {name: Feed(name, (one,), pages=shared.pages, clock=shared.clock) for name, one in sources.items()}
-    ops = Ops(feeds, metrics, metrics_from=config.server.metrics_from)
+    ops = Ops(feeds, metrics, shared.ledger, metrics_from=config.server.metrics_from)
     packages = tuple(source.packages for source in remotes)
     return App(
         config=config,
@@ -140,6 +153,9 @@ def build(
         feeds=feeds,
         sites=published_sites,
         entries=shared.entries,
+        ledger=shared.ledger,
+        fs=fs,
+        clock=shared.clock,
         lock=_lock(shared),
         tasks=shared.tasks,
         housekeeping=_housekeeping(packages, shared),
@@ -173,6 +189,7 @@ def _housekeeping(packages: Sequence[Packages], shared: Shared) -> Housekeeping:
     return Housekeeping(
         packages,
         shared.entries,
+        shared.ledger,
         max_packages=shared.config.cache.max_size,
         max_documents=shared.config.cache.max_documents,
         clock=shared.clock,
@@ -182,7 +199,7 @@ def _housekeeping(packages: Sequence[Packages], shared: Shared) -> Housekeeping:
 def _scrub(packages: Sequence[Packages], shared: Shared) -> Scrub:
     return Scrub(
         packages,
-        shared.entries,
+        shared.ledger,
         rate=shared.config.cache.scrub_rate,
         clock=shared.clock,
         metrics=shared.metrics,

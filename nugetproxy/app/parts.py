@@ -15,7 +15,6 @@ from nugetproxy.app.egress import egress_of
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config, Upstream
 from nugetproxy.engine.cache import Cache
-from nugetproxy.engine.links import Links
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.relay import Relay
@@ -36,6 +35,7 @@ from nugetproxy.sources.stated_hashes import StatedHashes
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.holdings.holdings import Holdings
+from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.library.library import Library
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.upstream.client import UpstreamClient
@@ -57,6 +57,7 @@ class Shared:
     metrics: Metrics
     tasks: Tasks
     entries: Documents
+    ledger: Ledger
     pages: HotPages
     descriptors: Descriptors
 
@@ -86,6 +87,7 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
         clock=clock,
         metrics=metrics,
         tasks=shared.tasks,
+        ledger=shared.ledger,
         offline=upstream.offline,
         jitter=shared.jitter,
         hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
@@ -108,7 +110,7 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
         packages=Packages(
             client,
             PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name, kept_open=shared.descriptors.held),
-            Pins(shared.entries, name, clock),
+            Pins(shared.ledger, name),
             Holdings(fs=shared.fs, clock=clock),
             StatedHashes(cache, services, groups),
             clock=clock,
@@ -116,7 +118,7 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
             tasks=shared.tasks,
             abandon_above=config.cache.abandon_above,
         ),
-        links=Links(shared.entries, name),
+        links=shared.ledger.links(name),
         writes=Push(client, cache, services, settings=settings, spool=root / "staging", symbols=symbols),
         clock=clock,
         offline=upstream.offline,
@@ -156,6 +158,7 @@ def _files(url: str, shared: Shared) -> Files:
         clock=shared.clock,
         metrics=shared.metrics,
         tasks=shared.tasks,
+        ledger=shared.ledger,
         offline=offline,
         hot_bytes=SITE_MEMORY,
     )

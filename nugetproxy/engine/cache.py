@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -35,6 +35,7 @@ from nugetproxy.errors import Reason, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.documents.documents import Documents, Stored
+from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.upstream.client import UpstreamClient
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,7 @@ class Cache:
         clock: Clock,
         metrics: Metrics,
         tasks: Tasks,
+        ledger: Ledger,
         offline: bool = False,
         soft_deadline: float = 0.5,
         jitter: float = 0.0,
@@ -71,7 +73,7 @@ class Cache:
         self._absent_since = 0.0
         self._entries = entries
         self._shelf = HotDocuments(entries, policies=policies, clock=clock, hot_bytes=hot_bytes)
-        self._leash = Invalidation(clock)
+        self._leash = Invalidation(ledger, upstream.name, clock)
         self._inquiry = Fetcher(upstream, clock, metrics)
         self._fetches: dict[tuple[str, int], asyncio.Task[Found]] = {}
         self._overdue: set[asyncio.Task[Found]] = set()
@@ -130,21 +132,20 @@ class Cache:
 
         A 404 is a failure here: what a document names must be there.
         """
+        epoch = self._leash.epoch(target)
         stored = await self._shelf.get(target)
         held = stored if stored is not None and not stored.entry.absent else None
         answer = await self._inquiry.ask(target, held)
-        if isinstance(answer, Answer) and answer.status == 200:
+        if isinstance(answer, Answer):
             answer = await self._inquiry.examine(target, None, answer, None)
-        match decide_answer(held.entry if held else None, False, answer, self._clock.now()):
-            case Store(said, _) if said.status == 200:
-                await self._shelf.put(target, await self._shelf.entry(said), said.body)
-            case Freshen(entry):
-                await self._shelf.put(target, entry, _body(held))
-            case Fail(reason, retry_after):
-                denial = answer.denial if isinstance(answer, Failure) else None
-                raise Failure(reason, target.path, retry_after, denial).exception(self._upstream.name)
-            case _:
-                raise upstream_failure(self._upstream.name, Reason.GONE, f"{target.path} is named but not there")
+        if isinstance(answer, Answer) and answer.status in {404, 410}:
+            answer = Failure(Reason.GONE, f"{target.path} is named but not there")
+        stale = Stale(entry=held.entry, refreshable=False, usable=False, ttl=0.0) if held is not None else None
+        await self._conclude(target, epoch, held, stale, answer)
+
+    async def keep_named(self, index: Target, pages: Sequence[Target]) -> None:
+        """``index`` names these pages now: where they are kept however old, those that it named before go later."""
+        await self._shelf.keep_named(index, pages)
 
     async def known_absent(self, target: Target) -> Found | None:
         """The stored 404 of ``target`` while it is believed."""
@@ -173,7 +174,7 @@ class Cache:
         entry = stored.entry if stored is not None else None
         if entry is not None and entry.absent and entry.stored_at < self._absent_since:
             entry = None
-        policy = self._leash.policy(target, self._policies[target.kind])
+        policy = self._leash.policy(target, self._policies[target.kind], entry.stored_at if entry is not None else None)
         if settled:
             policy = replace(policy, fresh=FOREVER)
         spread = 1.0 - self._jitter * target.lot

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from cachetools import TTLCache
 
@@ -13,7 +13,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Target
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
-from nugetproxy.store.documents.documents import Documents, Stored
+from nugetproxy.store.documents.documents import Documents, Stored, never_trimmed, of_id, of_kind
 
 HOT_SECONDS = 2.0
 """How long what is stored is remembered in memory; also bounds what one worker can miss of another's write."""
@@ -49,7 +49,12 @@ class HotDocuments:
         self._remember(target.key, Stored(entry, body))
         keep = policy.absent if entry.absent else policy.fresh + max(policy.refresh, policy.on_error)
         expire = None if keep == FOREVER else max(keep, 1.0)
-        await self._entries.put(target.key, entry, body, tag=target.id or str(target.kind), expire=expire)
+        await self._entries.put(target.key, entry, body, tag=_tag(target), expire=expire)
+
+    async def keep_named(self, index: Target, pages: Collection[Target]) -> None:
+        """What ``index`` names now; for documents that are kept as long as something names them."""
+        if index.kind.row.spared:
+            await self._entries.keep_named(_tag(index), [one.key for one in (index, *pages)])
 
     async def entry(self, answer: Answer) -> Entry:
         """The record of what upstream says now."""
@@ -69,6 +74,13 @@ class HotDocuments:
     def _remember(self, key: str, stored: Stored) -> None:
         if _weight(stored) < self._hot.maxsize // 4:
             self._hot[key] = stored
+
+
+def _tag(target: Target) -> str:
+    if target.kind.row.spared:
+        scope = hashlib.blake2b(target.scope.encode(), digest_size=16).hexdigest()
+        return never_trimmed(f"{target.kind.row.family}:{scope}")
+    return of_id(target.id) if target.id else of_kind(target.kind)
 
 
 def _weight(stored: Stored) -> int:

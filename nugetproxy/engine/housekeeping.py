@@ -12,6 +12,7 @@ from nugetproxy.engine.packages import Packages
 from nugetproxy.errors import Reason
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.ledger.ledger import Ledger
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +26,7 @@ class Housekeeping:
         self,
         packages: Sequence[Packages],
         entries: Documents,
+        ledger: Ledger,
         *,
         max_packages: int,
         max_documents: int,
@@ -33,6 +35,7 @@ class Housekeeping:
         """``max_packages`` and ``max_documents`` are bytes, for all upstreams together."""
         self._packages = packages
         self._entries = entries
+        self._ledger = ledger
         self._max_packages = max_packages
         self._max_documents = max_documents
         self._clock = clock
@@ -50,6 +53,7 @@ class Housekeeping:
         await self.finish()
         await self._evict()
         await self._entries.trim(self._max_documents)
+        await self._ledger.tidy()
 
     async def finish(self) -> None:
         """Write down what would be lost by stopping."""

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import replace
-
-from cachetools import TTLCache
+from typing import Final
 
 from nugetproxy.caching.policy import MINUTE, Policy
 from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Target
+from nugetproxy.store.ledger.ledger import Epoch, Ledger
 
-LEASH_SECONDS = 15 * MINUTE
+LEASH_SECONDS: Final = 15 * MINUTE
 """How long after a write every read of its package is revalidated (nuget.org indexes a push with a delay)."""
+_NEVER: Final = Epoch(0, 0.0)
 
 
 class Invalidation:
-    """Which packages were written to through us, and how often."""
+    """Which packages were written to through us, how often, and when; the ledger knows it after a restart too."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._epochs: dict[str, int] = {}
-        self._writes = 0
-        self._leashed: TTLCache[str, bool] = TTLCache(10_000, LEASH_SECONDS, timer=clock.monotonic)
+    def __init__(self, ledger: Ledger, source: str, clock: Clock) -> None:
+        self._ledger = ledger
+        self._source = source
+        self._clock = clock
+        self._writes = ledger.writes(source)
 
     def put_on(self, id: str) -> None:
         """``id`` was written to; an empty one means that it is not known which package was."""
-        self._epochs[id] = self._epochs.get(id, 0) + 1
-        self._writes += 1
-        self._leashed[id] = True
+        self._ledger.raise_epoch(self._source, id)
 
     def epoch(self, target: Target) -> int:
         """Rises with every write that may change ``target``: an answer to a question of an older epoch may be of
         before the write."""
         if target.kind.row.query:
-            return self._writes
-        return self._epochs.get(target.id, 0) + self._epochs.get("", 0)
+            return self._writes.number
+        return self._of(target.id).number + (self._of("").number if target.id else 0)
 
-    def policy(self, target: Target, policy: Policy) -> Policy:
-        """``policy``, or one under which nothing counts as fresh; stored copies stay usable when upstream fails."""
-        if not self._leashed:
+    def policy(self, target: Target, policy: Policy, stored_at: float | None) -> Policy:
+        """``policy``, or one under which nothing counts as fresh: for a while after a write, and for what was stored
+        before it (``stored_at``, wall time) always. Stored copies stay usable when upstream fails.
+        """
+        if not self._writes.by_id:
             return policy
-        leashed = target.kind.row.query or target.id in self._leashed or "" in self._leashed
-        return replace(policy, fresh=0.0, refresh=0.0, absent=0.0) if leashed else policy
+        at = self._writes.last if target.kind.row.query else max(self._of(target.id).at, self._of("").at)
+        now = self._clock.now()
+        # After a write in the future (the clock was set back) nothing can be told by time.
+        outdated = at <= now and (now - at < LEASH_SECONDS or (stored_at is not None and stored_at <= at))
+        return replace(policy, fresh=0.0, refresh=0.0, absent=0.0) if outdated else policy
+
+    def _of(self, id: str) -> Epoch:
+        return self._writes.by_id.get(id, _NEVER)

@@ -32,6 +32,15 @@ class LockWatch:
         """Lock the directory, once; raises StoreUnusable."""
         await asyncio.to_thread(self._lock.acquire)
 
+    @property
+    def format(self) -> int:
+        """The form of the directory as it was found; 0 for a new one."""
+        return self._lock.format
+
+    async def write_format(self) -> None:
+        """Say that the directory has the form of this version now; raises StoreUnusable."""
+        await asyncio.to_thread(self._lock.write_format)
+
     async def release(self) -> None:
         """Let go of it."""
         await asyncio.to_thread(self._lock.release)

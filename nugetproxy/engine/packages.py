@@ -198,8 +198,7 @@ class Packages:
             facts = PackageFacts.of(nuspec, published=held.modified, size=held.size)
             self._tasks.start(self.holdings.add(facts), name=f"holdings {identity.nupkg_name}")
             if pinned is None:
-                # Not waited for: where the documents are locked by someone else, the package is held all the same.
-                self._tasks.start(self._pins.put(identity, held.sha512), name=f"pin {identity.nupkg_name}")
+                self._pins.put(identity, held.sha512)
         finally:
             held.release()
         return held

@@ -9,15 +9,14 @@ from typing import Any
 import orjson
 import structlog
 
-from nugetproxy.caching.entry import Entry
 from nugetproxy.caching.policy import DAY, MINUTE
 from nugetproxy.clock import Clock
 from nugetproxy.engine.packages import Packages
 from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +28,6 @@ AFTER_START = MINUTE
 
 SAVE_SECONDS = 30.0
 BATCH = 100
-TAG = "scrub"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,10 +61,10 @@ class Scrub:
     """
 
     def __init__(
-        self, packages: Sequence[Packages], entries: Documents, *, rate: int, clock: Clock, metrics: Metrics
+        self, packages: Sequence[Packages], ledger: Ledger, *, rate: int, clock: Clock, metrics: Metrics
     ) -> None:
         self._packages = packages
-        self._entries = entries
+        self._ledger = ledger
         self._rate = rate
         self._clock = clock
         self._metrics = metrics
@@ -89,22 +87,20 @@ class Scrub:
             if not position.done:
                 await self._scrub(packages, position)
 
-    async def finish(self) -> None:
+    def finish(self) -> None:
         """Write down how far it is."""
-        unsaved, self._unsaved = self._unsaved, {}  # more may be noted while these are written
-        for name, position in unsaved.items():
-            body = position.to_json()
-            entry = Entry.of(200, body, stored_at=self._clock.now())
-            await self._entries.put(f"scrub:{name}", entry, body, tag=TAG)
+        for name, position in self._unsaved.items():
+            self._ledger.note_scrub(name, position.to_json())
+        self._unsaved.clear()
         self._saved_at = self._clock.monotonic()
 
     async def _position(self, name: str) -> Position:
         """Where to go on: a new pass where the last one is over and old, or where nothing is known of it."""
         now = self._clock.now()
-        stored = await self._entries.get(f"scrub:{name}")
         try:
-            position = Position.of(stored.body) if stored is not None else None
-        except (ValueError, TypeError):  # of another version of this program
+            stored = await self._ledger.scrub(name)
+            position = Position.of(stored) if stored is not None else None
+        except (LedgerUnavailable, ValueError, TypeError):  # the last two: of another version of this program
             position = None
         if position is None or (position.done and not 0 <= now - position.began < PERIOD):
             return Position(began=now)
@@ -122,13 +118,13 @@ class Scrub:
                 sound = await self._check(packages, identity)
                 count, bad = position.packages + 1, position.damaged + (not sound)
                 position = replace(position, last=identity, packages=count, damaged=bad)
-                await self._note(name, position)
+                self._note(name, position)
             if not batch:
                 position = replace(position, done=True)
                 log.info("scrub.finished", upstream=name, packages=position.packages, damaged=position.damaged)
                 break
         self._unsaved[name] = position
-        await self.finish()
+        self.finish()
 
     async def _check(self, packages: Packages, identity: PackageIdentity) -> bool:
         try:
@@ -152,10 +148,10 @@ class Scrub:
         self._metrics.scrub_bytes.inc(size)
         await self._clock.sleep(size / self._rate)
 
-    async def _note(self, name: str, position: Position) -> None:
+    def _note(self, name: str, position: Position) -> None:
         self._unsaved[name] = position
         if self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
-            await self.finish()
+            self.finish()
 
 
 def _row(value: Any) -> tuple[Any, Any, Any, Any, Any]:

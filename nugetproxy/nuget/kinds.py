@@ -32,7 +32,7 @@ class Row:
     vital: bool = False
     """A 404 never takes a stored one away: nothing is served without the index; a stored index may name the page."""
     spared: bool = False
-    """Goes last when there is no room: a client's index may name it after upstream no longer has it."""
+    """Never trimmed: without the index nothing can be served, without advisories an outage looks like an all-clear."""
     inside: bool = False
     """A file in the package: read out of it where the package is held."""
     family: str = ""
@@ -77,7 +77,7 @@ class Kind(StrEnum):
         kind.row = row
         return kind
 
-    INDEX = "index", Row(policy=Policy(fresh=HOUR, refresh=DAY, on_error=FOREVER), vital=True)
+    INDEX = "index", Row(policy=Policy(fresh=HOUR, refresh=DAY, on_error=FOREVER), vital=True, spared=True)
     VERSIONS = "versions", Row(policy=_METADATA, lists=True, family="content", shown=True)
     PACKAGE = "package", _content(BINARY_TYPE, inside=False)
     NUSPEC = "nuspec", _content("text/xml; charset=utf-8")
@@ -115,7 +115,7 @@ class Kind(StrEnum):
     SIGNATURES = "signatures", Row(policy=Policy(fresh=DAY, refresh=DAY, on_error=FOREVER))
     VULNERABILITIES = (
         "vulnerabilities",
-        Row(policy=Policy(fresh=HOUR, refresh=HOUR, on_error=FOREVER), family="vulnerabilities"),
+        Row(policy=Policy(fresh=HOUR, refresh=HOUR, on_error=FOREVER), spared=True, family="vulnerabilities"),
     )
     VULNERABILITY_PAGE = (
         "vulnerability_page",

@@ -64,20 +64,23 @@ class DocumentGroups:
         if target.kind not in PAGES_OF or services is None:
             return
         turns = asyncio.Semaphore(PAGES_AT_ONCE)
+        pages = [
+            (page, self._page_target(target, page, services)) for page in PAGES_OF[target.kind](answer.body, answer.url)
+        ]
 
-        async def fetch(page: PageRef) -> None:
+        async def fetch(page: PageRef, at: Target) -> None:
             async with turns:
-                await self._fetch_page(target, page, services)
+                await self._fetch_page(page, at)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for page in PAGES_OF[target.kind](answer.body, answer.url):
-                    group.create_task(fetch(page), name=f"page of {target.path}")
+                for page, at in pages:
+                    group.create_task(fetch(page, at), name=f"page of {target.path}")
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
+        await self._cache.keep_named(target, [at for _, at in pages])
 
-    async def _fetch_page(self, index: Target, page: PageRef, services: ServiceMap) -> None:
-        target = self._page_target(index, page, services)
+    async def _fetch_page(self, page: PageRef, target: Target) -> None:
         stored = await self._cache.stored(target)
         unchanged = stored is not None and page.commit and page_commit(stored.body) == page.commit
         if not unchanged:

@@ -10,7 +10,6 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.flight_body import FlightBody
-from nugetproxy.engine.links import Links
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
@@ -29,6 +28,7 @@ from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Document, WriteSide
 from nugetproxy.sources.synthesis import Synthesis
 from nugetproxy.store.holdings.holdings import HoldingsUnavailable
+from nugetproxy.store.ledger.links import Links
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
 from nugetproxy.upstream.breaker import BreakerState
@@ -152,7 +152,7 @@ class RemoteSource:
         return Document(target.kind, found, services)
 
     async def _linked(self, token: str) -> Target:
-        link = await self._links.get(token)
+        link = await self._links.find(token)
         if link is None:
             raise NotFound("This link is not one that this feed has handed out.")
         return self._groups.link_target(token, *link)
@@ -164,7 +164,8 @@ class RemoteSource:
 
     async def keep_links(self, links: Iterable[Link]) -> None:
         """Remember links that are about to be handed out."""
-        await self._links.keep(links)
+        for link in links:
+            self._links.hand_out(link.token, link.kind, link.url)
 
     async def made(
         self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None

@@ -14,7 +14,7 @@ from typing import Self
 
 from nugetproxy.errors import StoreUnusable
 
-FORMAT = 1
+FORMAT = 2
 """Layout of the cache directory; a directory of a higher one belongs to a newer nugetproxy."""
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -52,6 +52,8 @@ class DirectoryLock:
     def __init__(self, directory: Path, *, forced: bool = False) -> None:
         self.directory = directory
         self._forced = forced
+        self.format = 0
+        """What ``format`` said when it was acquired; 0 for a new directory."""
         self._fd: int | None = None
         self._path = directory / "lock"
 
@@ -161,24 +163,34 @@ class DirectoryLock:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW), False
 
     def _check_format(self) -> None:
-        path = self.directory / "format"
         try:
-            text = path.read_text("ascii", "replace").strip()
+            text = (self.directory / "format").read_text("ascii", "replace").strip()
         except FileNotFoundError:
-            self._write_format(path)
-            return
-        if not re.fullmatch(r"\d{1,6}", text):
-            self._write_format(path)  # a crash while it was first written; format 1 is the only one that had that
-        elif int(text) > FORMAT:
+            text = ""
+        # What is no number is left of a crash while it was first written; only format 1 had that.
+        self.format = int(text) if re.fullmatch(r"\d{1,6}", text) else 0
+        if self.format > FORMAT:
             raise self._unusable(
                 f"a newer nugetproxy made it (format {text}; this one knows up to {FORMAT})",
                 "Run the newer version, or set another cache directory. Nothing was changed.",
             )
 
-    def _write_format(self, path: Path) -> None:
-        scratch = path.with_name("format.new")
-        scratch.write_text(f"{FORMAT}\n")
-        scratch.replace(path)
+    def write_format(self) -> None:
+        """Say that the directory has the form of this version now, durably; raises StoreUnusable."""
+        if self.format == FORMAT:
+            return
+        scratch = self.directory / "format.new"
+        try:
+            with scratch.open("w") as file:
+                file.write(f"{FORMAT}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            scratch.replace(self.directory / "format")
+        except OSError as error:
+            # What is held on a disk that became read-only can still be served.
+            if error.errno != errno.EROFS:
+                raise self._unusable(str(error.strerror), "Make it writable for this user.") from error
+        self.format = FORMAT
 
 
 def _trouble(error: OSError, directory: Path) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from nugetproxy.errors import (
     UpstreamUnavailable,
 )
 from nugetproxy.store.fs import DiskFailure
-from nugetproxy.store.holdings.holdings import HoldingsUnavailable
+from nugetproxy.store.sqlite_form import SqliteUnavailable
 from nugetproxy.web.whole import Whole
 
 STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
@@ -43,7 +43,7 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
         Overloaded: 503,
         Stopping: 503,
         DiskFailure: 503,
-        HoldingsUnavailable: 503,
+        SqliteUnavailable: 503,
         ProxyError: 500,
     }
 )

@@ -14,6 +14,7 @@ from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.metrics import Metrics
+from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.hosts import Network
 from nugetproxy.web.whole import Whole
@@ -27,10 +28,13 @@ METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Ops:
     """``/health/live``, ``/health/ready`` and ``/metrics``."""
 
-    def __init__(self, feeds: Mapping[str, Feed], metrics: Metrics, *, metrics_from: Iterable[Network]) -> None:
+    def __init__(
+        self, feeds: Mapping[str, Feed], metrics: Metrics, ledger: Ledger, *, metrics_from: Iterable[Network]
+    ) -> None:
         """``feeds`` by name; ``metrics_from`` are the networks that may read ``/metrics`` directly."""
         self._feeds = feeds
         self._metrics = metrics
+        self._ledger = ledger
         self._metrics_from = tuple(metrics_from)
         self.draining = False
 
@@ -56,7 +60,8 @@ class Ops:
             name: {origin: state.phase for origin, state in feed.breakers().items()}
             for name, feed in self._feeds.items()
         }
-        body = {"ready": not reasons, "reasons": reasons, "breakers": upstreams}
+        problems = [self._ledger.problem] if self._ledger.problem else []
+        body = {"ready": not reasons, "reasons": reasons, "problems": problems, "breakers": upstreams}
         return _response(503 if reasons else 200, orjson.dumps(body) + b"\n", "application/json; charset=utf-8")
 
     async def _exposition(self, _request: web.BaseRequest) -> Whole:

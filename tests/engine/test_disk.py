@@ -118,7 +118,7 @@ async def test_without_a_disk_what_is_no_package_is_still_refused(proxy: Proxy, 
 
 async def test_documents_do_without_a_disk(proxy: Proxy, feed: FakeFeed) -> None:
     feed.add(SMALL)
-    shutil.rmtree(proxy.directory / "entries")
+    shutil.rmtree(proxy.directory / "documents")
     for _ in range(3):
         assert (await ask(proxy, VERSIONS)).body == b'{"versions":["1.0.0"]}'
 
@@ -195,7 +195,7 @@ class TestDamage:
 
     async def test_lost_documents_cost_no_package(self, proxy: Proxy, feed: FakeFeed, stored: Path) -> None:
         await proxy.stop()
-        shutil.rmtree(proxy.directory / "entries")
+        shutil.rmtree(proxy.directory / "documents")
         await feed.set_mode("refused")
         await proxy.start()
         got = await ask(proxy, PACKAGE)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from nugetproxy.caching.entry import Entry
 from nugetproxy.engine.scrub import AFTER_START, PERIOD, Position
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.conftest import StartProxy
@@ -155,7 +154,7 @@ async def test_a_pass_a_day(proxy: Proxy, clock: FakeClock) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[1]", b'[null,["a"],0,0,0]', b'["x",null,0,0,0]'])
 async def test_a_position_that_says_nothing_begins_anew(proxy: Proxy, clock: FakeClock, body: bytes) -> None:
-    await proxy.app.entries.put("scrub:up", Entry.of(200, body, stored_at=clock.now()), body, tag="scrub")
+    proxy.app.ledger.note_scrub("up", body)
     await proxy.app.scrub.round()
     assert proxy.metric("scrub_bytes_total") == size_of_all(proxy)
 

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
 from multidict import CIMultiDict
 
-from nugetproxy.caching.entry import Entry
-from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.kinds import Kind
-from nugetproxy.store.documents import documents as entries_module
-from nugetproxy.store.documents.documents import Documents
 from tests.conftest import StartProxy
 from tests.fakes.asking import Got, ask, until
 from tests.fakes.clock import FakeClock
@@ -105,27 +99,17 @@ async def test_never_fetched_and_upstream_down_is_no_all_clear(proxy: Proxy, fee
     assert (await plain(proxy, VULNERABILITIES)).status == 503
 
 
-async def test_trimming_spares_the_pages_of_the_last_day(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(entries_module, "TRIM_ROWS", 1)
-    entries = Documents(metrics=Metrics())
-    await entries.open(tmp_path_factory.mktemp("store") / "entries")
-    entry, body = Entry(status=200, stored_at=time.time(), digest="0" * 64, url="https://x/"), b"x" * 50_000
-    await entries.put("page", entry, body, tag=Kind.VULNERABILITY_PAGE)
-    for number in range(10):
-        await entries.put(f"other{number}", entry, body, tag="acme.a")
-
-    await entries.trim(entries.volume() - 5 * 50_000)
-
-    assert await entries.get("page") is not None
-    assert await entries.get("other0") is None
-    monkeypatch.setattr(entries_module, "SPARED_SECONDS", -1.0)
-    await entries.put("newest", entry, body, tag="acme.a")
-    await entries.trim(entries.volume() - 50_000)
-    assert await entries.get("page") is None
-    assert await entries.get("newest") is not None
-    await entries.close()
+async def test_trimming_leaves_the_current_vulnerabilities(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.vulnerabilities = {"base": {"acme.a": [ADVISORY]}, "update": {}}
+    names = [page["@name"] for page in json_of(await plain(proxy, VULNERABILITIES))]
+    feed.add(make_nupkg("Acme.A", "1.0.0"))
+    await ask(proxy, "/v3/content/acme.a/index.json")
+    assert await proxy.app.entries.trim(0) > 0
+    await feed.set_mode("refused")
+    await proxy.restart()
+    index = json_of(await plain(proxy, VULNERABILITIES))
+    assert [page["@name"] for page in index] == names
+    assert [json_of(await plain(proxy, page["@id"])) for page in index] == [{"acme.a": [ADVISORY]}, {}]
 
 
 # --- signatures ------------------------------------------------------------------------------------------------------

@@ -112,8 +112,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("victims", "damage"),
     [
-        *((("entries", "holdings"), damage) for damage in DAMAGES),
-        *(((victim,), damage) for victim in ("entries", "holdings") for damage in (lost, garbage)),
+        *((("documents", "holdings"), damage) for damage in DAMAGES),
+        *(((victim,), damage) for victim in ("documents", "holdings") for damage in (lost, garbage)),
     ],
     ids=lambda value: "+".join(value) if isinstance(value, tuple) else value.__name__,
 )
@@ -126,7 +126,10 @@ async def test_derived_files_may_be_anything(
     await proxy.held.sync_holdings()
     await proxy.stop()
     await feed.set_mode("refused")
-    files = {"entries": proxy.directory / "entries" / "cache.db", "holdings": proxy.directory / "up" / "holdings.db"}
+    files = {
+        "documents": proxy.directory / "documents" / "cache.db",
+        "holdings": proxy.directory / "up" / "holdings.db",
+    }
     for victim in victims:
         damage(files[victim])
 
@@ -166,7 +169,7 @@ async def test_documents_damaged_while_running_reach_no_client(proxy: Proxy, fee
     feed.add(SMALL)
     paths = (INDEX, VERSIONS, REGISTRATION, SEARCH, PACKAGE)
     before = [(await ask(proxy, path)).body for path in paths]
-    middle(proxy.directory / "entries" / "cache.db")
+    middle(proxy.directory / "documents" / "cache.db")
     clock.advance(10)
     for _ in range(3):
         for path, body in zip(paths, before, strict=True):
@@ -215,7 +218,7 @@ async def test_documents_locked_by_somebody_else(proxy: Proxy, feed: FakeFeed) -
     """Reads go on, a package is published at once: the file is the truth."""
     feed.add(SMALL)
     await ask(proxy, VERSIONS)
-    lock = sqlite3.connect(proxy.directory / "entries" / "cache.db", isolation_level=None)
+    lock = sqlite3.connect(proxy.directory / "documents" / "cache.db", isolation_level=None)
     lock.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     assert (await ask(proxy, VERSIONS)).status == 200
@@ -232,7 +235,7 @@ async def test_a_poisoned_row_is_a_miss(proxy: Proxy, feed: FakeFeed, tmp_path: 
     first = await ask(proxy, VERSIONS)
     await proxy.stop()
     canary = tmp_path / "canary"
-    with sqlite3.connect(proxy.directory / "entries" / "cache.db") as database:
+    with sqlite3.connect(proxy.directory / "documents" / "cache.db") as database:
         poison = b"cos\nsystem\n(S'touch %s'\ntR." % os.fsencode(canary)
         database.execute(
             "UPDATE Cache SET mode = 4, filename = NULL, value = ? WHERE key LIKE 'e:versions:%'", (poison,)

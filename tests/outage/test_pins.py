@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from nugetproxy.nuget.identity import PackageIdentity
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, ask, failures, held, staged, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
@@ -67,12 +68,12 @@ async def refused(proxy: Proxy, body: bytes) -> None:
         assert body not in got.body
 
 
-async def test_without_its_documents_a_package_is_trusted_on_first_use(proxy: Proxy, feed: FakeFeed) -> None:
-    """The pin is what is remembered; where that was lost, there is nothing to compare with."""
+async def test_a_forgotten_package_is_trusted_on_first_use(proxy: Proxy, feed: FakeFeed) -> None:
+    """The pin is what is remembered; without it, there is nothing to compare with."""
     feed.origin.routes[UP_PACKAGE] = Script(body=SMALL)
     await ask(proxy, PACKAGE)
     await evict(proxy)
-    await proxy.app.entries.evict_tag("pin")
+    await proxy.app.ledger.forget("up", PackageIdentity("acme.a", "1.0.0"))
     feed.origin.routes[UP_PACKAGE] = Script(body=OTHER)
     assert (await ask(proxy, PACKAGE)).body == OTHER
 

@@ -121,7 +121,7 @@ class Bench:
 
     def documents(self) -> dict[str, bool]:
         """The keys of what is stored beside packages; True for what diskcache removes when its time has come."""
-        with closing(sqlite3.connect(self.cache / "entries" / "cache.db")) as connection:
+        with closing(sqlite3.connect(self.cache / "documents" / "cache.db")) as connection:
             return {key: ends is not None for key, ends in connection.execute("SELECT key, expire_time FROM Cache")}
 
     def asked(self) -> Counter[str]:

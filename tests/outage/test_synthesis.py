@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import datetime, timedelta
 
 import pytest
@@ -56,9 +57,9 @@ async def filled(start_proxy: StartProxy, feed: FakeFeed) -> Proxy:
     await restore(proxy, *PACKAGES)
     await proxy.held.sync_holdings()
     await feed.set_mode("refused")
-    for kind in ("index", "acme.a", "acme.b", "acme.tool"):
-        await proxy.app.entries.evict_tag(kind)
-    await proxy.restart()
+    await proxy.stop()
+    shutil.rmtree(proxy.directory / "documents")
+    await proxy.start()
     return proxy
 
 

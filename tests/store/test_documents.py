@@ -18,11 +18,10 @@ from diskcache import Cache
 from nugetproxy.caching.entry import Entry, Validators
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.documents import database
-from nugetproxy.store.documents import documents as entries_module
+from nugetproxy.store.documents import documents as documents_module
 from nugetproxy.store.documents import index as index_module
-from nugetproxy.store.documents.documents import Documents, Stored
+from nugetproxy.store.documents.documents import Documents, Stored, never_trimmed, of_id, of_kind
 from tests.store.kit import count
 
 ENTRY = Entry(status=200, stored_at=1_800_000_000.0, digest="00" * 32, validators=Validators('"e"'), url="https://x/")
@@ -34,7 +33,7 @@ Maker = Callable[[], Documents]
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    return tmp_path / "entries"
+    return tmp_path / "documents"
 
 
 @pytest.fixture
@@ -78,7 +77,7 @@ def sql(directory: Path, statement: str, *values: object) -> None:
 
 
 def corrupt(directory: Path) -> list[Path]:
-    return sorted(directory.parent.glob("entries.corrupt-*"))
+    return sorted(directory.parent.glob("documents.corrupt-*"))
 
 
 # --- the good path ---
@@ -125,27 +124,6 @@ async def test_a_tag_takes_all_of_its_documents(entries: Documents) -> None:
     assert [n for n in range(10) if await entries.get(f"key{n}")] == [1, 3, 5, 7, 9]
 
 
-async def test_links(entries: Documents, make: Maker, directory: Path) -> None:
-    assert await entries.get_link("token") is None
-    assert await entries.put_link("token", Kind.SEARCH, "https://x/s?q=1")
-    assert await entries.put_link("token", Kind.SEARCH, "https://x/s?q=1")
-    await entries.put("token", ENTRY, SMALL, tag="id")  # another name space
-    assert await entries.get_link("token") == (Kind.SEARCH, "https://x/s?q=1")
-    assert await entries.get("token") == Stored(ENTRY, SMALL)
-    await entries.close()
-    again = make()
-    await again.open(directory)
-    assert await again.get_link("token") == (Kind.SEARCH, "https://x/s?q=1")
-
-
-async def test_a_link_that_was_lost_is_stored_again(entries: Documents, directory: Path) -> None:
-    await entries.put_link("token", Kind.SEARCH, "https://x/")
-    sql(directory, "DELETE FROM Cache")
-    assert await entries.get_link("token") is None
-    assert await entries.put_link("token", Kind.SEARCH, "https://x/")
-    assert await entries.get_link("token") == (Kind.SEARCH, "https://x/")
-
-
 async def test_everything_is_private(entries: Documents, directory: Path) -> None:
     await fill(entries, 1, LARGE)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
@@ -160,8 +138,7 @@ async def test_many_at_once(entries: Documents) -> None:
 # --- room ---
 
 
-async def test_trimming_removes_documents_before_links(entries: Documents, metrics: Metrics) -> None:
-    await entries.put_link("old", Kind.SEARCH, "https://x/")
+async def test_trimming_removes_the_oldest_in_a_step(entries: Documents, metrics: Metrics) -> None:
     await fill(entries, 40, LARGE)
     before = entries.volume()
     assert before > 40 * len(LARGE)
@@ -169,11 +146,46 @@ async def test_trimming_removes_documents_before_links(entries: Documents, metri
     limit = before - 10 * len(LARGE)
     assert await entries.trim(limit) == 40  # all at once: fewer than one step removes
     assert entries.volume() < limit
-    assert await entries.get_link("old") is not None
+
+
+async def test_what_is_named_is_never_trimmed_and_the_rest_goes_a_day_later(
+    entries: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tag = never_trimmed("up")
+    for key in ("index", "old", "new"):
+        await entries.put(key, ENTRY, SMALL, tag=tag)
+    await entries.put("other", ENTRY, SMALL, tag=never_trimmed("another"))
+    await entries.keep_named(tag, ["index", "new"])
+    await fill(entries, 20)
+    assert await entries.trim(0) == 20
+    kept = [key for key in ("index", "old", "new", "other") if await entries.get(key)]
+    assert kept == ["index", "old", "new", "other"]
+    monkeypatch.setattr(documents_module, "SUPERSEDED_SECONDS", -1.0)
+    await entries.keep_named(tag, ["index", "new"])
+    assert await entries.trim(0) == 1
+    assert [key for key in kept if await entries.get(key)] == ["index", "new", "other"]
+
+
+async def test_what_is_named_again_stays(entries: Documents, directory: Path) -> None:
+    tag = never_trimmed("up")
+    await entries.put("page", ENTRY, SMALL, tag=tag)
+    await entries.keep_named(tag, [])
+    await entries.keep_named(tag, ["page"])
+    connection = sqlite3.connect(directory / "cache.db")
+    assert connection.execute("SELECT expire_time FROM Cache").fetchall() == [(None,)]
+    connection.close()
+
+
+async def test_tags_of_packages_and_of_kinds_are_different(entries: Documents) -> None:
+    await entries.put("one", ENTRY, SMALL, tag=of_id("search"))
+    await entries.put("two", ENTRY, SMALL, tag=of_kind("search"))
+    await entries.put("three", ENTRY, SMALL, tag=never_trimmed("search"))
+    assert await entries.evict_tag(of_id("search")) == 1
+    assert [key for key in ("one", "two", "three") if await entries.get(key)] == ["two", "three"]
 
 
 async def test_trimming_in_small_steps_stops_at_the_goal(entries: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(entries_module, "TRIM_ROWS", 1)
+    monkeypatch.setattr(documents_module, "TRIM_ROWS", 1)
     await fill(entries, 40, LARGE)
     await fill(entries, 1, LARGE)
     before = entries.volume()
@@ -185,12 +197,9 @@ async def test_trimming_in_small_steps_stops_at_the_goal(entries: Documents, mon
 
 
 async def test_trimming_to_nothing_ends(entries: Documents) -> None:
-    await entries.put_link("old", Kind.SEARCH, "https://x/")
     await fill(entries, 20)
-    assert await entries.trim(0) == 21
-    assert await entries.get_link("old") is None
-    assert await entries.put_link("old", Kind.SEARCH, "https://x/")
-    assert await entries.get_link("old") is not None
+    assert await entries.trim(0) == 20
+    assert await held(entries, 20) == 0
 
 
 async def test_below_the_limit_nothing_is_trimmed(entries: Documents) -> None:
@@ -622,7 +631,6 @@ async def test_calls_before_the_opening_and_after_the_end_miss(make: Maker, dire
     assert await entries.delete("key") is False
     assert await entries.evict_tag("id") == 0
     assert await entries.trim(0) == 0
-    assert await entries.get_link("token") is None
     await entries.close()
 
 

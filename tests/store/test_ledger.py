@@ -144,8 +144,8 @@ async def test_a_write_is_known_to_the_next_start(
     assert ledger.raise_epoch("up", "acme") == Epoch(2, clock.now())
     ledger.raise_epoch("other", "")
     ledger = await again(ledger, make, path)
-    assert ledger.epochs("up") == {"acme": Epoch(2, clock.now())}
-    assert ledger.epochs("other") == {"": Epoch(1, clock.now())}
+    assert ledger.writes("up").by_id == {"acme": Epoch(2, clock.now())}
+    assert ledger.writes("other").by_id == {"": Epoch(1, clock.now())}
 
 
 async def test_a_later_document_adds_to_the_facts_of_a_version(

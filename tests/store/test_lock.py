@@ -52,8 +52,7 @@ def end(process: subprocess.Popen[str]) -> None:
 def test_the_directory_is_made_private(tmp_path: Path) -> None:
     with DirectoryLock(tmp_path / "a" / "cache"):
         assert stat.S_IMODE((tmp_path / "a" / "cache").stat().st_mode) == 0o700
-        assert files(tmp_path) == {"a/cache/lock", "a/cache/format"}
-        assert (tmp_path / "a/cache/format").read_text() == "1\n"
+        assert files(tmp_path) == {"a/cache/lock"}
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o755, 0o701])
@@ -161,11 +160,11 @@ def test_of_twenty_processes_one_wins_until_it_is_killed(tmp_path: Path) -> None
 
 
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "format").write_text("2\n")
+    (tmp_path / "format").write_text("3\n")
     (tmp_path / "packages").write_text("precious")
     with pytest.raises(StoreUnusable, match="newer nugetproxy"):
         DirectoryLock(tmp_path).acquire()
-    assert (tmp_path / "format").read_text() == "2\n"
+    assert (tmp_path / "format").read_text() == "3\n"
     assert (tmp_path / "packages").read_text() == "precious"
     (tmp_path / "format").write_text("1\n")
     with DirectoryLock(tmp_path):
@@ -175,8 +174,19 @@ def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "\n", "one", "-1", "1.5"])
 def test_a_format_file_that_says_nothing_is_written_again(tmp_path: Path, text: str) -> None:
     (tmp_path / "format").write_text(text)
-    with DirectoryLock(tmp_path):
+    with DirectoryLock(tmp_path) as lock:
+        assert lock.format == 0
+        lock.write_format()
+        assert (tmp_path / "format").read_text() == "2\n"
+
+
+def test_an_older_format_stays_until_what_is_there_was_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "format").write_text("1\n")
+    with DirectoryLock(tmp_path) as lock:
+        assert lock.format == 1
         assert (tmp_path / "format").read_text() == "1\n"
+        lock.write_format()
+        assert (tmp_path / "format").read_text() == "2\n"
 
 
 # --- file system ---

@@ -7,16 +7,13 @@ from dataclasses import replace
 import pytest
 
 from nugetproxy.caching.entry import Entry, Validators
-from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.documents.record import (
     DamagedRecord,
     Stored,
     pack,
     pack_entry,
-    pack_link,
     unpack,
     unpack_entry,
-    unpack_link,
 )
 
 ENTRY = Entry(
@@ -36,10 +33,6 @@ BODY = b'{"versions":["1.0.0"]}'
 @pytest.mark.parametrize("body", [BODY, b"", b"\0" * 100_000])
 def test_what_is_packed_is_unpacked(entry: Entry, body: bytes) -> None:
     assert unpack_entry("key", pack_entry("key", entry, body)) == Stored(entry, body)
-
-
-def test_a_link() -> None:
-    assert unpack_link("l", pack_link("l", Kind.SEARCH, "https://x/?q=1")) == (Kind.SEARCH, "https://x/?q=1")
 
 
 def test_every_flipped_bit_is_noticed() -> None:
@@ -76,6 +69,5 @@ def test_another_version_is_refused(version: int) -> None:
 def test_a_header_of_something_else_is_refused(header: dict[str, str]) -> None:
     value = pack("key", header, b"")
     assert unpack("key", value) == (header, b"")
-    for read in (unpack_entry, unpack_link):
-        with pytest.raises(DamagedRecord, match="header"):
-            read("key", value)
+    with pytest.raises(DamagedRecord, match="header"):
+        unpack_entry("key", value)

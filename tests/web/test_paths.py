@@ -50,7 +50,7 @@ PLAIN = ["-", "a.", "~root", "a..b", "a" * 101]
 
 def snapshot(directory: Path) -> set[str]:
     """Every file and directory around the cache, its database's own apart."""
-    return {str(path) for path in directory.rglob("*") if "entries" not in path.parts}
+    return {str(path) for path in directory.rglob("*") if "documents" not in path.parts}
 
 
 async def raw(proxy: Proxy, target: str, method: str = "GET", head: str = "", body: bytes = b"") -> list[bytes]:

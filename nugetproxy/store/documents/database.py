@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -145,19 +145,26 @@ def check(fs: FsOps, directory: Path) -> Findings:
     return Findings(poisoned, _sweep(fs, directory, named))
 
 
-def oldest(directory: Path, limit: int, *, spared: str, since: float) -> list[str]:
-    """Keys of the least recently stored rows; those without a tag (links) only when there are no others.
-
-    Rows with the tag ``spared`` that were stored after ``since`` (epoch seconds) go last of all. Raises ERRORS.
-    """
-    select = "SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text' AND ({}) ORDER BY store_time LIMIT :limit"
-    values = {"spared": spared, "since": since, "limit": limit}
+def oldest(directory: Path, limit: int, spared: str) -> list[str]:
+    """Keys of the least recently stored rows, without those whose tag begins with ``spared``. Raises ERRORS."""
+    select = """SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text' AND coalesce(tag, '') NOT GLOB ? || '*'
+        ORDER BY store_time LIMIT ?"""
     with _connect(directory) as connection:
-        old = "tag IS NOT NULL AND NOT (tag = :spared AND store_time > :since)"
-        for which in (old, "tag IS NULL", "tag = :spared"):
-            if keys := [key for (key,) in connection.execute(select.format(which), values)]:
-                return keys
-    return []
+        return [key for (key,) in connection.execute(select, (spared, limit))]
+
+
+def expire_unnamed(directory: Path, tag: str, named: Collection[str], at: float) -> None:
+    """Have the rows with this tag end ``at`` (epoch seconds) or sooner, but those named never. Raises ERRORS."""
+    with _connect(directory) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TEMP TABLE named (key TEXT PRIMARY KEY)")
+        connection.executemany("INSERT OR IGNORE INTO named VALUES (?)", ((key,) for key in named))
+        which = "tag = ? AND key {} (SELECT key FROM named)"
+        keep = f"UPDATE Cache SET expire_time = NULL WHERE {which.format('IN')} AND expire_time IS NOT NULL"  # noqa: S608
+        end = f"UPDATE Cache SET expire_time = ? WHERE coalesce(expire_time, 9e99) > ? AND {which.format('NOT IN')}"  # noqa: S608
+        connection.execute(keep, (tag,))
+        connection.execute(end, (at, at, tag))
+        connection.execute("COMMIT")
 
 
 def set_aside(fs: FsOps, directory: Path) -> Path | None:

@@ -6,22 +6,19 @@ import asyncio
 import contextlib
 import itertools
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from cachetools import LRUCache
 from diskcache import Cache
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.documents.database import LOCK_SECONDS
 from nugetproxy.store.documents.index import Index
-from nugetproxy.store.documents.record import Stored, pack_entry, pack_link, unpack_entry, unpack_link
+from nugetproxy.store.documents.record import Stored, pack_entry, unpack_entry
 from nugetproxy.store.fs import FsOps
 
 __all__ = ["Documents", "Stored"]
@@ -33,10 +30,24 @@ OPEN_SECONDS = 10.0
 TRIM_ROWS = 200
 """Rows removed at once: few enough that a write waits only some 10 ms for it."""
 LOW_WATER = 0.95
-SPARED, SPARED_SECONDS = next(kind.value for kind in Kind if kind.row.spared), 24 * 3600.0
-"""Pages that a client's index may still name after upstream has replaced them, where upstream no longer has them."""
-KNOWN_LINKS = 20_000
-"""Links of which it is remembered that they are stored."""
+SUPERSEDED_SECONDS = 24 * 3600.0
+"""How long what is never trimmed is kept when it is no longer named: a client's index may still name it."""
+NEVER_TRIMMED = "kept:"
+
+
+def of_id(id: str) -> str:
+    """The tag of the documents about a package (its id in lower case)."""
+    return f"id:{id}"
+
+
+def of_kind(kind: str) -> str:
+    """The tag of documents that are about no package."""
+    return f"kind:{kind}"
+
+
+def never_trimmed(group: str) -> str:
+    """The tag of documents that go only when they are no longer named (``keep_named``)."""
+    return f"{NEVER_TRIMMED}{group}"
 
 
 class Documents:
@@ -52,7 +63,6 @@ class Documents:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="index-write")
         self._readers = tuple(ThreadPoolExecutor(1, thread_name_prefix=f"index-read-{n}") for n in range(2))
         self._turns = itertools.cycle(self._readers)
-        self._links: LRUCache[tuple[int, str], bool] = LRUCache(KNOWN_LINKS)
 
     async def open(self, directory: Path) -> None:
         """Check what is there, set it aside if it is damaged, begin; the only method that raises (StoreUnusable)."""
@@ -74,7 +84,8 @@ class Documents:
     async def put(self, key: str, entry: Entry, body: bytes, *, tag: str, expire: float | None = None) -> bool:
         """Store or replace, in one step; False if it was dropped.
 
-        ``tag`` (the package id) is what ``evict_tag`` finds it by; after ``expire`` seconds it is gone.
+        ``tag`` (of ``of_id``, ``of_kind`` or ``never_trimmed``) is what ``evict_tag`` finds it by; after ``expire``
+        seconds it is gone.
         """
         name = f"e:{key}"
         return await self._ask(
@@ -91,41 +102,24 @@ class Documents:
         """Remove everything with this tag; how many."""
         return await self._change(lambda cache: int(cache.evict(tag)), 0)
 
-    async def put_link(self, token: str, kind: Kind, url: str) -> bool:
-        """Keep what an opaque link stands for; True once it is stored, at no cost if it is known to be."""
-        known, name = (self._index.generation, token), f"l:{token}"
-        if known in self._links:
-            return True
-        value = pack_link(name, kind, url)
-        stored = await self._ask(self._writer, lambda: self._index.store(name, value), False)
-        if stored:
-            self._links[known] = True
-        return stored
-
-    async def get_link(self, token: str) -> tuple[Kind, str] | None:
-        """What an opaque link stands for."""
-        found = await self._ask(next(self._turns), lambda: self._index.read(f"l:{token}", unpack_link), None)
-        if found is None:
-            self._links.pop((self._index.generation, token), None)
-        return found
+    async def keep_named(self, tag: str, keys: Collection[str]) -> None:
+        """Of the documents with a ``never_trimmed`` tag, these are named now; the others go a day after they were."""
+        names = [f"e:{key}" for key in keys]
+        await self._ask(self._writer, lambda: self._index.keep_named(tag, names, SUPERSEDED_SECONDS), None)
 
     async def trim(self, max_bytes: int) -> int:
         """Remove what has expired, then, beyond ``max_bytes``, the least recently stored down to 95 %; how many rows.
 
-        Links have no tag and go late: they are small, and clients hold on to them. ``SPARED`` documents go last.
+        What has a ``never_trimmed`` tag stays.
         """
         removed = await self._change(lambda cache: int(cache.expire()), 0)
         goal = max_bytes if self._index.volume <= max_bytes else LOW_WATER * max_bytes
         while self._index.volume > goal:
-            rows = await self._ask(self._writer, self._remove_oldest, 0)
+            rows = await self._ask(self._writer, lambda: self._index.remove_oldest(TRIM_ROWS, NEVER_TRIMMED), 0)
             if not rows:
                 break
             removed += rows
-            self._links.clear()
         return removed
-
-    def _remove_oldest(self) -> int:
-        return self._index.remove_oldest(TRIM_ROWS, spared=SPARED, since=time.time() - SPARED_SECONDS)
 
     def volume(self) -> int:
         """Bytes on disk, as measured after the last change."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +19,7 @@ from nugetproxy.store.documents.database import (
     UnsoundDatabase,
     check,
     diagnose,
+    expire_unnamed,
     oldest,
     open_cache,
     set_aside,
@@ -131,19 +132,23 @@ class Index:
             return default
         return result
 
-    def store(self, key: str, value: bytes, *, tag: str | None = None, expire: float | None = None) -> bool:
+    def store(self, key: str, value: bytes, *, tag: str, expire: float | None = None) -> bool:
         """Store or replace; False if it was dropped."""
         return self.change(lambda cache: bool(cache.set(key, value, tag=tag, expire=expire)), False)
 
-    def remove_oldest(self, rows: int, *, spared: str, since: float) -> int:
-        """Remove the least recently stored; how many. ``spared`` and ``since`` are those of ``database.oldest``."""
+    def remove_oldest(self, rows: int, spared: str) -> int:
+        """Remove the least recently stored; how many. ``spared`` is that of ``database.oldest``."""
 
         def remove(cache: Cache) -> int:
-            keys = oldest(self._directory, rows, spared=spared, since=since)
+            keys = oldest(self._directory, rows, spared)
             with cache.transact():  # one commit for all of them
                 return sum(cache.delete(key) for key in keys)
 
         return self.change(remove, 0)
+
+    def keep_named(self, tag: str, keys: Collection[str], seconds: float) -> None:
+        """Have the rows with this tag that are not among ``keys`` expire after so many seconds."""
+        self.change(lambda _: expire_unnamed(self._directory, tag, keys, time.time() + seconds), None)
 
     def _open(self) -> None:
         self._fs.mkdir(self._directory)

@@ -10,7 +10,6 @@ from typing import Any
 import orjson
 
 from nugetproxy.caching.entry import Entry, Validators
-from nugetproxy.nuget.kinds import Kind
 
 VERSION = 1
 _DIGEST = 16
@@ -86,20 +85,6 @@ def unpack_entry(key: str, value: bytes) -> Stored:
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedRecord("header") from error
     return Stored(entry, body)
-
-
-def pack_link(key: str, kind: Kind, url: str) -> bytes:
-    """The value for what an opaque link stands for."""
-    return pack(key, {"kind": kind.value, "url": url}, b"")
-
-
-def unpack_link(key: str, value: bytes) -> tuple[Kind, str]:
-    """What an opaque link stands for; raises DamagedRecord."""
-    header, _ = unpack(key, value)
-    try:
-        return Kind(header["kind"]), str(header["url"])
-    except (KeyError, ValueError) as error:
-        raise DamagedRecord("header") from error
 
 
 def _digest(key: str, head: bytes, body: bytes) -> bytes:

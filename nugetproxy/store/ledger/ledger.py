@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,12 @@ from nugetproxy.store.ledger import rows
 from nugetproxy.store.ledger.copies import copies, copy, copy_is_due, restore
 from nugetproxy.store.ledger.form import LEDGER, STEPS, LedgerUnavailable, NewerLedger
 from nugetproxy.store.ledger.links import Links
-from nugetproxy.store.ledger.rows import Epoch, Owner, Token, VersionFacts
+from nugetproxy.store.ledger.rows import Epoch, Owner, Token, VersionFacts, Writes
 from nugetproxy.store.sqlite_file import SqliteFile
 from nugetproxy.store.sqlite_form import ERRORS, Trouble, check, diagnose, file_key, open_writer, set_aside
 from nugetproxy.store.threads import hop
 
-__all__ = ["Epoch", "Ledger", "LedgerUnavailable", "Owner", "Token", "VersionFacts"]
+__all__ = ["Epoch", "Ledger", "LedgerUnavailable", "Owner", "Token", "VersionFacts", "Writes"]
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Ledger:
         self._waiting: dict[tuple[str, ...], _Noted] = {}
         self._writing: dict[tuple[str, ...], _Noted] = {}
         self._flusher: asyncio.Task[None] | None = None
-        self._epochs: dict[tuple[str, str], Epoch] = {}
+        self._writes: dict[str, Writes] = {}
         self._numbers = itertools.count()
         self._loaded = False
         self._links: dict[str, Links] = {}
@@ -86,7 +86,9 @@ class Ledger:
     async def _load(self) -> None:
         """Learn of the writes of earlier runs; what happened meanwhile is newer."""
         if not self._loaded:
-            self._epochs = await self._file.read(rows.epochs) | self._epochs
+            for (source, id), epoch in (await self._file.read(rows.epochs)).items():
+                if id not in self.writes(source).by_id:
+                    self.writes(source).put(id, epoch)
             self._loaded = True
             self.problem = self.problem if self.problem == _RESTORED else ""
 
@@ -144,14 +146,15 @@ class Ledger:
 
     # --- epochs ---
 
-    def epochs(self, source: str) -> Mapping[str, Epoch]:
-        """By id: how often it was written to through this source, and when last; the id "" stands for any."""
-        return {id: epoch for (of, id), epoch in self._epochs.items() if of == source}
+    def writes(self, source: str) -> Writes:
+        """The writes through this source; the same object always, which goes on to be right."""
+        return self._writes.setdefault(source, Writes())
 
     def raise_epoch(self, source: str, id: str) -> Epoch:
         """A write to ``id`` happened now; ``settle`` waits until the next start will know it."""
-        before = self._epochs.get((source, id), Epoch(0, 0.0))
-        epoch = self._epochs[source, id] = Epoch(before.number + 1, self._clock.now())
+        before = self.writes(source).by_id.get(id, Epoch(0, 0.0))
+        epoch = Epoch(before.number + 1, self._clock.now())
+        self.writes(source).put(id, epoch)
         self._note(("epochs", source, id), rows.EPOCH, (source, id, epoch.number, epoch.at), epoch)
         return epoch
 
@@ -219,6 +222,10 @@ class Ledger:
     async def remove_token(self, name: str) -> bool:
         """Remove a token; False if there was none of that name."""
         return await self._file.write(rows.run, "DELETE FROM tokens WHERE name = ?", (name,)) > 0
+
+    async def take(self, found: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+        """Write statements of ``rows`` with their values, all of them or none; raises LedgerUnavailable."""
+        await self._file.write(rows.run_all, found)
 
     # --- writing behind ---
 

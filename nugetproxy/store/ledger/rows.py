@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from nugetproxy.nuget.identity import PackageIdentity
@@ -30,6 +30,23 @@ class Epoch:
 
     number: int
     at: float
+
+
+@dataclass(slots=True)
+class Writes:
+    """The writes through one source, by id; the id "" stands for any."""
+
+    by_id: dict[str, Epoch] = field(default_factory=dict)
+    number: int = 0
+    """How many this process has seen."""
+    last: float = 0.0
+    """When the latest of them happened."""
+
+    def put(self, id: str, epoch: Epoch) -> None:
+        """Something was written."""
+        self.by_id[id] = epoch
+        self.number += 1
+        self.last = max(self.last, epoch.at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
