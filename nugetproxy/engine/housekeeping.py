@@ -47,13 +47,13 @@ class Housekeeping:
         while True:
             await self.round()
             await self._clock.sleep(ROUND_SECONDS)
+            await self._ledger.tidy()  # not at once: the start has enough to do without a copy of the ledger
 
     async def round(self) -> None:
         """One pass over everything."""
         await self.finish()
         await self._evict()
         await self._entries.trim(self._max_documents)
-        await self._ledger.tidy()
 
     async def finish(self) -> None:
         """Write down what would be lost by stopping."""
