@@ -10,7 +10,7 @@ import os
 from nugetproxy.caching.entry import Entry
 from nugetproxy.engine.target import Target
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.store.documents.documents import Documents
+from nugetproxy.store.documents.documents import Documents, of_kind
 
 _SALT = 16
 
@@ -28,7 +28,7 @@ async def same_since(documents: Documents, scope: str, secrets: tuple[str, ...],
     if known is not None and await asyncio.to_thread(_is_of, known.body, secrets):
         return known.entry.stored_at
     sealed = await asyncio.to_thread(_seal, os.urandom(_SALT), secrets)
-    await documents.put(key, Entry.of(200, sealed, stored_at=now), sealed, tag=Kind.INDEX.value)
+    await documents.put(key, Entry.of(200, sealed, stored_at=now), sealed, tag=of_kind(Kind.INDEX))
     return now
 
 
