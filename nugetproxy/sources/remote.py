@@ -142,9 +142,10 @@ class RemoteSource:
             return Document(kind, *await self._services.index())
         if self._held_lists and kind is not None and kind.row.from_holdings:
             return None
+        linked = await self._linked(route.rest) if route.resource == LINK else None
         services = await self._services.map()
-        if route.resource == LINK:
-            target = await self._linked(route.rest)
+        if linked is not None:
+            target = linked
         else:
             target = self._groups.target(route, query if kind is not None and kind.row.query else "", services)
         settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
