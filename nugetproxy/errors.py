@@ -44,6 +44,7 @@ class Reason(StrEnum):
     OFFLINE = "offline"
     DISK = "disk"
     STOPPING = "stopping"
+    EXHAUSTED = "exhausted"
 
 
 TRANSIENT = frozenset(
@@ -63,6 +64,7 @@ TRANSIENT = frozenset(
         Reason.OFFLINE,
         Reason.DISK,
         Reason.STOPPING,
+        Reason.EXHAUSTED,
     }
 )
 """Reasons that may pass by themselves (503 + Retry-After); every other one is a wrong answer (502)."""
@@ -178,6 +180,10 @@ class UpstreamFailure(ProxyError):
         self.detail = detail
         self.retry_after = retry_after
         self.forwarded = "" if reason is Reason.OFFLINE else "uri-miss"
+        self.of_host = False
+        """Upstream says of itself that it is busy or out of service, whatever was asked for (429, 503)."""
+        self.remembered = False
+        """Upstream was not asked again: this is what it said to the last request for the same target."""
 
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
@@ -189,6 +195,16 @@ class UpstreamFailure(ProxyError):
 
 class UpstreamUnavailable(UpstreamFailure):
     """Upstream cannot be reached or is in trouble; it may pass."""
+
+
+class OutOfResources(UpstreamUnavailable):
+    """Upstream could not be asked: this process has no descriptor, memory or buffer left for it."""
+
+    def __str__(self) -> str:
+        return (
+            f"This proxy could not ask upstream {self.upstream!r}: {self.detail}. That is its own limit, not the "
+            "upstream's fault; raise its limit of open files (ulimit -n, LimitNOFILE) or of memory."
+        )
 
 
 class UpstreamRefused(UpstreamFailure):
@@ -335,5 +351,7 @@ def upstream_failure(
     upstream: str, reason: Reason, detail: str = "", *, retry_after: float | None = None
 ) -> UpstreamFailure:
     """The exception for ``reason``: UpstreamUnavailable where it may pass, else UpstreamRefused."""
+    if reason is Reason.EXHAUSTED:
+        return OutOfResources(upstream, reason, detail)
     cls = UpstreamUnavailable if reason in TRANSIENT else UpstreamRefused
     return cls(upstream, reason, detail, retry_after=retry_after)

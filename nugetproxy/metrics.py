@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
@@ -17,6 +17,7 @@ PREFIX = "nugetproxy"
 
 
 BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, math.inf)
+UPSTREAM_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, math.inf)
 
 
 class Requests(Collector):
@@ -77,6 +78,15 @@ class Metrics:
         self.upstream_retries = self._counter("upstream_retries", "Upstream requests tried again.", "upstream")
         self.upstream_resumes = self._counter("upstream_resumes", "Downloads resumed after a cut.", "upstream")
         self.upstream_failures = self._counter("upstream_failures", "Upstream failures.", "upstream", "reason")
+        self.upstream_seconds = Histogram(
+            "upstream_seconds",
+            "Time from a request to an upstream to the headers of its answer.",
+            ("upstream", "method"),
+            namespace=PREFIX,
+            registry=self.registry,
+            buckets=UPSTREAM_BUCKETS,
+        )
+        self.shortages = self._counter("shortages", "Upstream requests that failed for want of our own.", "errno")
         self.breaker_open = self._gauge("breaker_open", "1 while the circuit breaker is open.", "upstream", "origin")
         self.flights = self._gauge("flights", "Downloads in progress.")
         self.fills_abandoned = self._counter("fills_abandoned", "Downloads given up as every client had left.")

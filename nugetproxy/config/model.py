@@ -143,8 +143,8 @@ class Upstream(Section):
     document_deadline: Wait = 15.0
     connections: int = Field(default=64, ge=1, le=1000)
     breaker_failures: int = Field(default=5, ge=1)
-    breaker_open: Wait = 5.0
-    breaker_max: Wait = 60.0
+    breaker_open: Wait = 1.0
+    breaker_max: Wait = 5.0
     ca_file: str = ""
     proxy: UpstreamProxy = ""
 

@@ -37,6 +37,7 @@ from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.documents.documents import Documents, Stored
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.patience import is_spared
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,7 @@ class Cache:
         self._shelf = HotDocuments(entries, policies=policies, clock=clock, hot_bytes=hot_bytes)
         self._leash = Invalidation(ledger, upstream.name, clock)
         self._inquiry = Fetcher(upstream, clock, metrics)
-        self._fetches: dict[tuple[str, int], asyncio.Task[Found]] = {}
+        self._fetches: dict[tuple[str, int, bool], asyncio.Task[Found]] = {}
         self._overdue: set[asyncio.Task[Found]] = set()
         """Fetches that have outlived the soft deadline while upstream answered nothing else."""
 
@@ -192,7 +193,8 @@ class Cache:
     def _fetch(self, target: Target, group: Group | None) -> tuple[asyncio.Task[Found], bool]:
         """The one fetch of this target that is under way, or a new one; True when it was joined."""
         epoch = self._leash.epoch(target)
-        slot = (target.key, epoch)
+        # Who has something else to serve does not wait for a lost upstream: those who have nothing join no such fetch.
+        slot = (target.key, epoch, is_spared())
         task = self._fetches.get(slot)
         if task is not None:
             return task, True
@@ -208,7 +210,8 @@ class Cache:
             status = CacheStatus(outcome=Outcome.HIT, hit=True, ttl=looked.ttl)
             return Found(entry=looked.entry, body=_body(stored), status=status)
         stale = looked if isinstance(looked, Stale) else None
-        answer = await self._inquiry.ask(target, stored if stale is not None else None)
+        usable = stale is not None and stale.usable
+        answer = await self._inquiry.ask(target, stored if stale is not None else None, usable=usable)
         if isinstance(answer, Answer):
             self._overdue.clear()
             answer = await self._inquiry.examine(target, stored, answer, group)
@@ -232,7 +235,8 @@ class Cache:
                 status = CacheStatus(outcome=Outcome.REVALIDATED, forwarded=forwarded, forward_status=304)
                 return Found(entry=entry, body=_body(stored), status=status)
             case ServeStale(entry, reason):
-                log.warning("document.stale", upstream=self._upstream.name, path=target.path, reason=reason)
+                self._upstream.note_stale()
+                log.debug("document.stale", upstream=self._upstream.name, path=target.path, reason=reason)
                 status = CacheStatus(outcome=Outcome.STALE, forwarded=forwarded, detail=reason)
                 return Found(entry=entry, body=_body(stored), status=status, notice=self._notice(answer))
             case Fail(reason, retry_after):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import orjson
-import structlog
 from cachetools import TTLCache
 
+from nugetproxy import log as logs
 from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Failure
 from nugetproxy.caching.policy import HOUR, MINUTE
 from nugetproxy.clock import Clock
@@ -17,8 +19,8 @@ from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
 from nugetproxy.store.documents.documents import Stored
 from nugetproxy.upstream.client import UpstreamClient
-
-log = structlog.get_logger(__name__)
+from nugetproxy.upstream.faults import OF_A_TARGET
+from nugetproxy.upstream.patience import Patience, impatience
 
 CONFIRM_SECONDS = MINUTE
 """A list that vanished or became empty is believed when upstream still says so after this long."""
@@ -33,13 +35,14 @@ class Fetcher:
         self._metrics = metrics
         self._doubts: TTLCache[str, float] = TTLCache(10_000, HOUR, timer=clock.monotonic)
 
-    async def ask(self, target: Target, stored: Stored | None) -> Answer | Failure:
+    async def ask(self, target: Target, stored: Stored | None, *, usable: bool = True) -> Answer | Failure:
         """The first useful answer of the target's URLs; a 404 counts only when no other URL failed.
 
-        Asked once where something is ``stored`` that can be served instead, else again and again for a while.
+        Asked once where something is ``stored`` that is ``usable`` instead, else again and again for a while.
         """
         said: Answer | None = None
         failed: Failure | None = None
+        patience = Patience() if stored is None or not usable else impatience()
         for url in target.urls:
             try:
                 answer = await self._upstream.get(
@@ -47,9 +50,11 @@ class Fetcher:
                     validators=stored.entry.validators if stored is not None else NO_VALIDATORS,
                     limit=target.limit,
                     headers=dict(target.headers),
-                    patient=stored is None,
+                    patience=patience,
+                    verify=partial(self._check, target),
                 )
             except UpstreamFailure as failure:
+                self._note(target, failure)
                 failed = Failure.of(failure)
                 continue
             if answer.status in FINAL and not (answer.status == 400 and target.kind.row.query):
@@ -68,24 +73,31 @@ class Fetcher:
         if answer.status == 400 and target.kind.row.query:
             raise BadRequest(f"The upstream {self._upstream.name!r} refused this query as malformed (status 400).")
         try:
-            if answer.status == 200:
-                await self._check(target, answer)
-                if group is not None:
-                    await group.complete(target, answer)
+            if answer.status == 200 and group is not None:
+                await group.complete(target, answer)
         except InvalidDocument as problem:
-            self._metrics.integrity_failures.labels(Reason.INVALID_CONTENT).inc()
-            self._upstream.report_invalid(answer.url)
-            log.warning(
-                "document.refused",
-                upstream=self._upstream.name,
-                path=target.path,
-                reason=Reason.INVALID_CONTENT,
-                detail=str(problem),
-            )
-            return Failure(Reason.INVALID_CONTENT, str(problem))
+            failure = self._upstream.refused(Reason.INVALID_CONTENT, str(problem))
+            self._note(target, failure)
+            return Failure.of(failure)
         except UpstreamFailure as failure:
             return Failure.of(failure)
         return self._doubt(target, stored, answer)
+
+    def _note(self, target: Target, failure: UpstreamFailure) -> None:
+        """Say it where the document is what is wrong; of an upstream that is lost, its breaker says enough."""
+        if failure.remembered:
+            return
+        if failure.reason is Reason.INVALID_CONTENT:
+            self._metrics.integrity_failures.labels(Reason.INVALID_CONTENT).inc()
+        if failure.reason in OF_A_TARGET and not failure.of_host:
+            logs.rate_limited(
+                "document.refused",
+                self._upstream.name,
+                upstream=self._upstream.name,
+                path=target.path,
+                reason=failure.reason,
+                detail=failure.detail,
+            )
 
     async def _check(self, target: Target, answer: Answer) -> None:
         await off_loop(len(answer.body), check, target.kind, answer.body, id=target.id)

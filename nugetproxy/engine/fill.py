@@ -15,12 +15,15 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.store.packages.staging import Staged
 from nugetproxy.upstream.answers import Download
 from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.judges import ZIP_MAGIC
+from nugetproxy.upstream.patience import Patience
 
 log = structlog.get_logger(__name__)
 
-ZIP_MAGIC = b"PK\x03\x04"
 RESUMES_WITHOUT_PROGRESS = 3
 RESUME_PAUSE = 0.2
+RESUME_SECONDS = 5.0
+"""What resumes have at least, after the silence that made them necessary."""
 ABSENT = frozenset({404, 410})
 
 
@@ -36,7 +39,17 @@ class Fill:
         self._clock = clock
         self._metrics = metrics
         self._url = ""
+        """Where the package comes from, once its headers are here."""
         self._validators = NO_VALIDATORS
+        # With the read time-out as it comes 45 s, all resumes included: clients give up after 60.
+        self._longest_silence = upstream.read_timeout + max(upstream.read_timeout / 2, RESUME_SECONDS)
+        self._last_byte = asyncio.get_running_loop().time()
+        self._limit: asyncio.Timeout | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the package came from; empty if it did not."""
+        return self._url
 
     async def run(self, urls: tuple[str, ...]) -> None:
         """Return when the whole body is written.
@@ -48,12 +61,12 @@ class Fill:
         while True:
             before = self._staged.size
             try:
-                await (self._again() if self._url else self._first(urls))
+                await (self._resume() if self._url else self._first(urls))
             except UpstreamUnavailable as failure:
                 # A trickle gets further every time, and would for ever.
                 progress = self._staged.size > before and failure.reason is not Reason.SLOW
                 left = RESUMES_WITHOUT_PROGRESS if progress else left - 1
-                if self._staged.size == 0 or left == 0:
+                if self._staged.size == 0 or left == 0 or self._silence_left() <= 0:
                     raise
                 self._metrics.upstream_resumes.labels(self._upstream.name).inc()
                 package = self._flight.identity.nupkg_name
@@ -65,9 +78,10 @@ class Fill:
     async def _first(self, urls: tuple[str, ...]) -> None:
         """Take the body of the first URL that has the package."""
         failed: UpstreamFailure | None = None
+        patience = Patience()
         for url in urls:
             try:
-                async with self._upstream.download(url) as download:
+                async with self._upstream.download(url, patience=patience) as download:
                     if download.status in ABSENT:
                         continue
                     self._url, self._validators = url, download.validators
@@ -77,9 +91,24 @@ class Fill:
             except UpstreamFailure as failure:
                 if self._staged.size > 0:
                     raise
+                if self._url:
+                    self._upstream.blame(url, failure)
                 self._url = ""
                 failed = failure
         raise failed or NotFound(f"The upstream {self._upstream.name!r} has no {self._flight.identity.nupkg_name}.")
+
+    def _silence_left(self) -> float:
+        """Seconds until clients will have waited for too long for the next byte."""
+        return self._last_byte + self._longest_silence - asyncio.get_running_loop().time()
+
+    async def _resume(self) -> None:
+        """Once more, as long as clients can be expected to wait: what stalls again ends sooner than it did first."""
+        try:
+            async with asyncio.timeout(self._silence_left()) as self._limit:
+                await self._again()
+        except TimeoutError as error:
+            detail = f"nothing more of the body arrived in {self._longest_silence:g} s"
+            raise self._upstream.refused(Reason.STALL, detail) from error
 
     async def _again(self) -> None:
         """Ask for the rest; where upstream sends everything again, what we have must be the start of it."""
@@ -101,6 +130,7 @@ class Fill:
         head = b""
         async for received in download.chunks():
             chunk = head + received
+            self._moved()
             if at < self._staged.size:
                 known = min(len(chunk), self._staged.size - at)
                 if await asyncio.to_thread(os.pread, self._staged.fd, known, at) != chunk[:known]:
@@ -117,11 +147,18 @@ class Fill:
                 await self._staged.write(chunk)
                 at += len(chunk)
                 self._flight.grow(self._staged.size)
+                self._last_byte = asyncio.get_running_loop().time()
                 self._check_readers()
         if head or at == 0:
             raise self._refused(Reason.INVALID_CONTENT, "the answer is empty or shorter than a zip signature")
         if self._flight.total is not None and at < self._flight.total:
             raise upstream_failure(self._upstream.name, Reason.TRUNCATED, f"{at} of {self._flight.total} bytes")
+
+    def _moved(self) -> None:
+        """Something arrives, be it what is here already: a resume is given a little longer."""
+        if self._limit is not None and not self._limit.expired():
+            soon = asyncio.get_running_loop().time() + self._upstream.read_timeout / 2
+            self._limit.reschedule(max(self._last_byte + self._longest_silence, soon))
 
     def _check_readers(self) -> None:
         if self._flight.deserted and self._flight.total is not None:
@@ -134,8 +171,4 @@ class Fill:
 
     def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
         self._metrics.integrity_failures.labels(reason).inc()
-        if reason is Reason.INVALID_CONTENT:
-            self._upstream.report_invalid(self._url)
-        else:
-            self._metrics.upstream_failures.labels(self._upstream.name, reason).inc()
-        return upstream_failure(self._upstream.name, reason, detail)
+        return self._upstream.refused(reason, detail)

@@ -140,13 +140,19 @@ class Packages:
     async def _download(self, flight: Flight) -> None:
         """Land ``flight`` or fail it, whatever happens."""
         staged: Staged | None = None
+        url = ""
         try:
             # Another flight may have landed between the caller's lookup and this one's start.
             held = await self.folder.open(flight.identity)
             if held is None:
                 staged = await self.folder.stage(flight.identity)
-                await Fill(self._upstream, flight, staged, clock=self._clock, metrics=self._metrics).run(flight.urls)
+                fill = Fill(self._upstream, flight, staged, clock=self._clock, metrics=self._metrics)
+                try:
+                    await fill.run(flight.urls)
+                finally:
+                    url = fill.url
                 held = await self._commit(flight.identity, staged)
+                self._upstream.acquit(url)
             flight.land(held)
         except asyncio.CancelledError:
             flight.fail(upstream_failure(self._upstream.name, Reason.STOPPING, "the proxy is stopping"))
@@ -156,6 +162,8 @@ class Packages:
             log.info("download.abandoned", upstream=self.name, package=error.what, size=error.size, total=error.total)
         except ProxyError as error:
             flight.fail(error)
+            if url and isinstance(error, UpstreamFailure):
+                self._upstream.blame(url, error)
             if not isinstance(error, NotFound):
                 self._warn(flight, error)
         except Exception:  # the top of a background task: readers must not wait for ever
@@ -168,6 +176,8 @@ class Packages:
 
     def _warn(self, flight: Flight, error: ProxyError) -> None:
         reason = error.reason if isinstance(error, UpstreamFailure) else Reason.DISK
+        if reason is Reason.BREAKER_OPEN or (isinstance(error, UpstreamFailure) and error.remembered):
+            return  # said when it was found out
         log.warning(
             "download.failed",
             upstream=self._upstream.name,

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from nugetproxy.engine.fill import ZIP_MAGIC
 from nugetproxy.engine.flight import HOLD, Flight
 from nugetproxy.engine.pins import Pins
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
@@ -15,6 +14,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
 from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.judges import ZIP_MAGIC
 
 ZIP_END = b"PK\x05\x06"
 """The end of central directory record; with its comment it fits into the block that is kept back."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import structlog
+
 from nugetproxy.clock import Clock
-from nugetproxy.upstream.breaker import Phase
 from nugetproxy.upstream.client import UpstreamClient
 
-INTERVAL = 5.0
-"""Seconds between two probes of one origin: recovery is seen soon, at a cost that upstream does not feel."""
+log = structlog.get_logger(__name__)
 
-PATIENCE = 3.0
-"""How long a probe waits for an answer, in seconds."""
+TICK = 0.25
+"""Seconds between two looks whether a probe is due; how often there is one is the breaker's matter."""
 
 
 class Prober:
@@ -24,17 +24,22 @@ class Prober:
         self._clock = clock
 
     async def run(self) -> None:
-        """Round after round until cancelled."""
-        while True:
-            await self._clock.sleep(INTERVAL)
-            await self.round()
+        """Look again and again until cancelled; a probe that hangs holds up no other."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._clock.sleep(TICK)
+                for upstream, origin in self._due():
+                    group.create_task(self._probe(upstream, origin), name=f"probe of {origin}")
 
     async def round(self) -> None:
-        """One probe of every origin that needs one, side by side."""
-        probes = [
-            upstream.probe(origin, seconds=PATIENCE)
-            for upstream in self._upstreams
-            for origin, state in upstream.breakers().items()
-            if state.phase is not Phase.CLOSED
-        ]
-        await asyncio.gather(*probes)
+        """One probe of every origin that is due, side by side."""
+        await asyncio.gather(*(self._probe(upstream, origin) for upstream, origin in self._due()))
+
+    def _due(self) -> list[tuple[UpstreamClient, str]]:
+        return [(upstream, origin) for upstream in self._upstreams for origin in upstream.due()]
+
+    async def _probe(self, upstream: UpstreamClient, origin: str) -> None:
+        try:
+            await upstream.probe(origin)
+        except Exception:  # the top of a background task: the others must go on
+            log.exception("probe.crashed", upstream=upstream.name, origin=origin)

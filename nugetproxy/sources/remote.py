@@ -33,6 +33,7 @@ from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.patience import spared
 
 log = structlog.get_logger(__name__)
 
@@ -98,6 +99,7 @@ class RemoteSource:
         tasks.keep(self.packages.keep_holdings, name=f"holdings {self.name}")
 
     async def _begin(self, secure: bool) -> None:
+        await self.upstream.settle()
         await self._services.map()
         if secure:
             self.prefetch()
@@ -137,6 +139,10 @@ class RemoteSource:
 
     async def document(self, route: Route, query: str) -> Document | None:
         """What is stored or said of ``route``; None where, offline, only what is held may be named."""
+        with spared(lambda: self._synthesis.can(route, query)):
+            return await self._document(route, query)
+
+    async def _document(self, route: Route, query: str) -> Document | None:
         kind = route.kind
         if kind is Kind.INDEX:
             return Document(kind, *await self._services.index())

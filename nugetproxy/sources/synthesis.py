@@ -62,6 +62,16 @@ class Synthesis:
             log.info("document.synthesized", upstream=self._source, kind=route.kind, path=route.rest, reason=why)
         return body
 
+    async def can(self, route: Route, query: str) -> bool:
+        """Whether something held says anything about ``route``."""
+        maker = self._makers.get(route.kind) if route.kind is not None else None
+        if maker is None or route.kind is None or (route.kind.row.lists and not self._holdings.synced):
+            return False
+        try:
+            return await maker(route, query, "") is not None
+        except HoldingsUnavailable:
+            return False
+
     async def holds_anything(self) -> bool:
         """True when at least one package is held."""
         try:

@@ -77,17 +77,26 @@ def is_local_name(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Public addresses for every host; any address for ``hosts``, or for all if ``anywhere``."""
+    """Public addresses for every host; any address for ``hosts``, or for all if ``anywhere``.
+
+    The host of the ``index`` may have a private address if it had no other when it was first looked up.
+    """
 
     anywhere: bool
     hosts: frozenset[str]
+    index: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing depends on where the index's host is found."""
+        return self.anywhere or not self.index or self.index in self.hosts or is_literal(self.index)
 
     @classmethod
     def of(cls, settings: UpstreamSettings) -> Self:
         """An upstream whose index is itself at a private address, or on this machine, is internal."""
         index = host_of(parse_url(settings.index_url))
         private = is_local_name(index) or (is_literal(index) and not is_public(index))
-        return cls(settings.internal or private, settings.hosts | {index})
+        return cls(settings.internal or private, settings.hosts, index)
 
     def allows(self, host: str, address: str) -> bool:
         """May ``host`` (lower case) be at ``address``?"""

@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
+
+from nugetproxy.errors import Reason
+
+YOUNG = 15.0
+"""So many seconds of an outage are taken for a hiccup: what is asked for may wait for the next probe."""
+YOUNG_INTERVAL = 1.0
+"""Seconds between two probes in that time."""
+PROBE_PATIENCE = 3.0
+"""A probe that has no result after so many seconds no longer keeps the next one from being made."""
+PROBE_WAIT = 1.0
+"""What the others are told while a probe is under way, in seconds."""
+RELEASED = 4
+"""So many of those who waited go first when a probe has succeeded; all go when one of them does."""
+SEVERAL = 2
+"""One target alone never speaks against its host."""
 
 
 class Phase(StrEnum):
@@ -14,22 +30,50 @@ class Phase(StrEnum):
     HALF_OPEN = "half_open"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """A real failure: what an open breaker names in every answer. ``at`` is wall time, seconds since the epoch."""
+
+    reason: Reason
+    detail: str
+    at: float
+
+    @property
+    def when(self) -> str:
+        """``at`` for people and machines: to the second, UTC."""
+        return datetime.fromtimestamp(self.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 @dataclass(frozen=True, slots=True)
 class BreakerState:
     """A breaker as others see it."""
 
     phase: Phase
     failures: int
-    """Weighted, since the last success."""
+    """Of the host, weighted, since the last success."""
     retry_after: float
-    """Seconds until the next request is let through; 0 while closed."""
+    """Seconds until the next probe; 0 while closed."""
+    cause: Cause | None = None
+    """The last failure since the last success."""
+    young: bool = False
+    """The outage may be a hiccup: what can wait may wait for the next probe."""
+
+
+class Leave(StrEnum):
+    """As what a request is let through."""
+
+    NORMAL = "normal"
+    PROBE = "probe"
+    TRIAL = "trial"
+    """One of the first after a probe that succeeded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """That a request may be made; handed back with its outcome."""
+    """That a request may be made; handed back with its outcome. ``round`` tells late outcomes from current ones."""
 
-    probe: bool
+    leave: Leave
+    round: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,100 +83,146 @@ class Blocked:
     retry_after: float
 
 
-PROBE_WAIT = 1.0
-"""What the others are told while a probe is under way."""
-
-
 class CircuitBreaker:
     """A pure state machine: ``now`` is monotonic seconds.
 
-    Opens when the weights of consecutive failures reach ``failures``, for ``open_for`` seconds; then lets one probe
-    through at a time. A probe that fails doubles the time, up to ``max_open``. What became of requests that were
-    let through before it opened no longer matters.
+    Opens when the weights of consecutive failures of the host reach ``failures``, or when so many different targets
+    (at least two) fail alike without a success in between. Then lets one probe through a second for a while, later
+    one per ``open_for`` seconds, which doubles with each failed probe up to ``max_open``. What became of requests that
+    were let through before it opened no longer matters.
     """
 
     def __init__(self, *, failures: int, open_for: float, max_open: float) -> None:
         self._limit = failures
+        self._several = max(SEVERAL, failures)
         self._open_for = open_for
         self._max_open = max_open
         self._failures = 0
-        self._before = 0
-        """Failures before the last success: what `retract` returns to."""
+        self._alike: dict[Reason, set[str]] = {}
         self._span = open_for
-        self._open_until: float | None = None
+        self._lost_at: float | None = None
+        self._next = 0.0
         self._held_until = 0.0
-        self._probing = False
+        self._round = 0
+        self._probing_since: float | None = None
+        self._trials: int | None = None
+        self._cause: Cause | None = None
+
+    def __repr__(self) -> str:
+        phase = "closed" if self._lost_at is None else "open" if self._trials is None else "releasing"
+        alike = {str(reason): len(targets) for reason, targets in self._alike.items()}
+        cause = f", {self._cause.reason}: {self._cause.detail}" if self._cause else ""
+        return f"<CircuitBreaker {phase}, {self._failures} of {self._limit} failures, alike {alike}{cause}>"
+
+    @property
+    def cause(self) -> Cause | None:
+        """The last failure since the last success."""
+        return self._cause
 
     def admit(self, now: float) -> Pass | Blocked:
         """May a request be made now?"""
-        if self._open_until is None:
-            return Pass(probe=False)
-        if now < self._open_until:
-            return Blocked(self._open_until - now)
-        if self._probing:
+        if self._lost_at is None:
+            return Pass(Leave.NORMAL)
+        if self._trials is not None:
+            if self._trials >= RELEASED:
+                return Blocked(PROBE_WAIT)
+            self._trials += 1
+            return Pass(Leave.TRIAL, self._round)
+        if now < self._next:
+            return Blocked(self._next - now)
+        if self._probing_since is not None and now - self._probing_since < PROBE_PATIENCE:
             return Blocked(PROBE_WAIT)
-        self._probing = True
-        return Pass(probe=True)
+        self._round += 1
+        self._probing_since = now
+        self._next = now + self._interval(now)
+        return Pass(Leave.PROBE, self._round)
 
-    def succeed(self, ticket: Pass) -> None:
-        """The request was answered."""
-        if ticket.probe:
-            # The next open time starts over only after a second success: `retract` may take this one back.
-            self._before = self._limit
-            self._open_until = None
-            self._probing = False
+    def is_due(self, now: float) -> bool:
+        """Whether a probe would be let through."""
+        if self._lost_at is None or now < self._next or self._trials is not None:
+            return False
+        return self._probing_since is None or now - self._probing_since >= PROBE_PATIENCE
+
+    def succeed(self, ticket: Pass, waiting: int = 0) -> None:
+        """The request was answered; ``waiting`` others are held up."""
+        if self._lost_at is None:
             self._failures = 0
-        elif self._open_until is None:
-            if self._failures == 0:
-                self._span = self._open_for
-            self._before, self._failures = self._failures, 0
+            self._alike.clear()
+            self._cause = None
+        elif ticket.leave is Leave.PROBE and waiting > RELEASED:
+            self._probing_since = None
+            self._trials = self._trials or 0
+        elif ticket.leave is not Leave.NORMAL:
+            self._close()
 
-    def fail(self, ticket: Pass, now: float, weight: int, hold: float | None = None) -> None:
-        """The request came to nothing; ``hold``: upstream asked to be left alone for so many seconds."""
-        if ticket.probe:
-            self._probing = False
-            self._span = min(self._span * 2, self._max_open)
-            self._open(now, hold)
-        elif self._open_until is None:
+    def fail(self, ticket: Pass, now: float, weight: int, cause: Cause, hold: float | None = None) -> None:
+        """The host failed; ``hold``: it asked to be left alone for so many seconds."""
+        if self._lost_at is None:
+            self._cause = cause
             self._failures += weight
             if hold is not None or self._failures >= self._limit:
                 self._open(now, hold)
+        elif ticket.leave is not Leave.NORMAL and ticket.round == self._round:
+            self._cause = cause
+            self._open(now, hold)
+
+    def fault(self, ticket: Pass, now: float, target: str, cause: Cause) -> None:
+        """The host answered, but not with ``target`` as it should be."""
+        if self._lost_at is not None and ticket.leave is Leave.PROBE and ticket.round == self._round:
+            self._cause = cause
+            self._open(now, None)
+            return
+        if ticket.leave is Leave.TRIAL:
+            self.abandon(ticket)
+        if self._lost_at is None or self._trials is not None:
+            self._cause = cause
+            alike = self._alike.setdefault(cause.reason, set())
+            alike.add(target)
+            if len(alike) >= self._several:
+                self._open(now, None)
 
     def abandon(self, ticket: Pass) -> None:
         """Nothing can be said about the request: it was cancelled, or failed for a reason of its own."""
-        if ticket.probe:
-            self._probing = False
-
-    def retract(self, now: float) -> None:
-        """The last success was none: upstream answered, but not with what was asked for."""
-        if self._open_until is not None:
+        if ticket.leave is Leave.NORMAL or ticket.round != self._round:
             return
-        reopened = self._before >= self._limit
-        self._failures = max(self._failures, self._before) + 1
-        if self._failures >= self._limit:
-            if reopened:
-                self._span = min(self._span * 2, self._max_open)
-            self._open(now, None)
-
-    def invite(self, now: float) -> bool:
-        """Let the next request through as a probe, however long the breaker would stay open by itself.
-
-        For probes that no client waits for. False where there is nothing to find out, a probe is under way, or
-        upstream has asked to be left alone.
-        """
-        if self._open_until is None or self._probing or now < self._held_until:
-            return False
-        self._open_until = min(self._open_until, now)
-        return True
+        if ticket.leave is Leave.TRIAL and self._trials:
+            self._trials -= 1
+        elif ticket.leave is Leave.PROBE and self._probing_since is not None:
+            self._next = min(self._next, max(self._probing_since, self._held_until))
+            self._probing_since = None
 
     def state(self, now: float) -> BreakerState:
         """For health reports and gauges."""
-        if self._open_until is None:
-            return BreakerState(Phase.CLOSED, self._failures, 0.0)
-        phase = Phase.OPEN if now < self._open_until else Phase.HALF_OPEN
-        return BreakerState(phase, self._failures, max(0.0, self._open_until - now))
+        if self._lost_at is None:
+            return BreakerState(Phase.CLOSED, self._failures, 0.0, self._cause)
+        phase = Phase.OPEN if now < self._next and self._trials is None else Phase.HALF_OPEN
+        return BreakerState(phase, self._failures, max(0.0, self._next - now), self._cause, self._is_young(now))
+
+    def _is_young(self, now: float) -> bool:
+        return self._lost_at is not None and now - self._lost_at < YOUNG
+
+    def _interval(self, now: float) -> float:
+        return YOUNG_INTERVAL if self._is_young(now) else self._span
 
     def _open(self, now: float, hold: float | None) -> None:
-        self._open_until = now + min(max(self._span if hold is None else hold, 0.0), self._max_open)
+        """Begin an outage, or go on with it."""
+        if self._lost_at is None:
+            self._lost_at = now
+            self._next = now + self._interval(now)
+        else:
+            self._span = min(self._span * 2, self._max_open)
+            began = now if self._probing_since is None else self._probing_since
+            self._next = max(now, began + self._interval(now))
+        self._round += 1
+        self._probing_since = self._trials = None
+        self._alike.clear()
         if hold is not None:
-            self._held_until = self._open_until
+            self._held_until = self._next = max(now + hold, now)
+
+    def _close(self) -> None:
+        self._lost_at = self._probing_since = self._trials = self._cause = None
+        self._failures = 0
+        self._alike.clear()
+        self._span = self._open_for
+        self._held_until = 0.0
+        self._round += 1

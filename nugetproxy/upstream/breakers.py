@@ -1,8 +1,10 @@
-"""Breakers keeps one circuit breaker per origin."""
+"""Breakers keeps one circuit breaker per origin, with those who wait for it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -11,8 +13,11 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
-from nugetproxy.upstream.breaker import Blocked, BreakerState, CircuitBreaker, Pass, Phase
-from nugetproxy.upstream.failures import Failures
+from nugetproxy.upstream.breaker import Blocked, BreakerState, Cause, CircuitBreaker, Leave, Pass, Phase
+from nugetproxy.upstream.failures import Failures, Trip
+from nugetproxy.upstream.patience import LONGEST_WAIT, Patience
+from nugetproxy.upstream.questions import Question
+from nugetproxy.upstream.remedies import remedy
 from nugetproxy.upstream.retry import PATIENCE
 from nugetproxy.upstream.settings import UpstreamSettings
 
@@ -21,6 +26,8 @@ log = structlog.get_logger(__name__)
 MOST_ORIGINS = 256
 """Redirects could name ever new ones."""
 
+SURE = 1000
+"""More than any limit."""
 WEIGHTS: Mapping[Reason, int] = MappingProxyType(
     {
         Reason.REFUSED: 2,
@@ -28,21 +35,44 @@ WEIGHTS: Mapping[Reason, int] = MappingProxyType(
         Reason.READ_TIMEOUT: 2,
         Reason.DNS: 2,
         Reason.DNS_TIMEOUT: 2,
-        Reason.TLS: 2,
-        Reason.STALL: 2,
-        Reason.SLOW: 2,
+        Reason.TLS: SURE,  # a certificate does not become valid by the third look
         Reason.RESET: 1,
-        Reason.TRUNCATED: 1,
-        Reason.PROTOCOL: 1,
-        Reason.SERVER_ERROR: 1,
         Reason.RATE_LIMITED: 1,
-        Reason.INVALID_CONTENT: 1,
+        Reason.SERVER_ERROR: 1,
     }
 )
-"""What counts against an origin."""
+"""What counts against a host that has not answered, or whose answer speaks of itself (429, 503)."""
+
+FAULTS = frozenset(
+    {
+        Reason.READ_TIMEOUT,
+        Reason.RESET,
+        Reason.TRUNCATED,
+        Reason.STALL,
+        Reason.SLOW,
+        Reason.PROTOCOL,
+        Reason.SERVER_ERROR,
+        Reason.INVALID_CONTENT,
+    }
+)
+"""What is wrong with one target, of a host that answers."""
 
 ANSWERED = frozenset({Reason.AUTH, Reason.STATUS, Reason.REDIRECT_DENIED, Reason.TOO_LARGE})
 """What shows that it is alive, however useless the answer; all else says nothing about it."""
+
+
+@dataclass(slots=True)
+class _Origin:
+    """One origin: its breaker, who waits for it, what to ask it as a probe."""
+
+    breaker: CircuitBreaker
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    waiting: int = 0
+    question: Question | None = None
+    """The last that failed, or that somebody could not ask."""
+    lost_at: float | None = None
+    stale: int = 0
+    """Stale answers since it was lost."""
 
 
 class Breakers:
@@ -53,69 +83,141 @@ class Breakers:
         self._clock = clock
         self._gauge = metrics.breaker_open
         self._failures = failures
-        self._by_origin: dict[str, CircuitBreaker] = {}
-        self._open: set[str] = set()
+        self._by_origin: dict[str, _Origin] = {}
 
-    def admit(self, origin: str) -> Ticket:
-        """Leave to make one request. Raises UpstreamUnavailable (BREAKER_OPEN, with ``retry_after``)."""
-        breaker = self._breaker(origin)
-        verdict = breaker.admit(self._clock.monotonic())
-        if isinstance(verdict, Blocked):
-            raise self._failures.make(
-                Reason.BREAKER_OPEN, f"not asked, after several failures ({origin})", retry_after=verdict.retry_after
-            )
-        return Ticket(self, origin, breaker, verdict)
+    def __repr__(self) -> str:
+        states = {origin: one.breaker for origin, one in self._by_origin.items()}
+        return f"<Breakers of {self._settings.name!r}: {states}>"
 
-    def report_invalid(self, origin: str) -> None:
-        """The last success of ``origin`` was none."""
-        self._breaker(origin).retract(self._clock.monotonic())
-        self.show(origin)
+    async def admit(self, origin: str, question: Question, patience: Patience) -> Ticket:
+        """Leave to make one request, waited for while an outage is young.
 
-    def invite(self, origin: str) -> bool:
-        """Whether a probe of ``origin`` may be made now."""
-        breaker = self._by_origin.get(origin)
-        return breaker is not None and breaker.invite(self._clock.monotonic())
+        Raises UpstreamUnavailable (BREAKER_OPEN, with ``retry_after``) that names what opened the breaker.
+        """
+        one = self._origin(origin)
+        while True:
+            verdict = one.breaker.admit(self._clock.monotonic())
+            if isinstance(verdict, Pass):
+                return Ticket(self, origin, one.breaker, verdict, question)
+            if question.repeatable:
+                one.question = question
+            state = one.breaker.state(self._clock.monotonic())
+            if not state.young or verdict.retry_after > LONGEST_WAIT or await patience.is_over():
+                raise self._blocked(origin, state, verdict)
+            await self._wait(one, patience, verdict.retry_after)
+
+    async def _wait(self, one: _Origin, patience: Patience, seconds: float) -> None:
+        """Until something has become of a probe, the next one is due, or patience is over."""
+        began = self._clock.monotonic()
+        sleeping = asyncio.ensure_future(self._clock.sleep(min(seconds, patience.left)))
+        changed = asyncio.ensure_future(one.changed.wait())
+        one.waiting += 1
+        try:
+            await asyncio.wait((sleeping, changed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            one.waiting -= 1
+            for end in (sleeping, changed):
+                end.cancel()
+            patience.left -= self._clock.monotonic() - began
+
+    def _blocked(self, origin: str, state: BreakerState, verdict: Blocked) -> UpstreamFailure:
+        detail = f"not asked, after failures ({origin})"
+        if (cause := state.cause) is not None:
+            detail = f"not asked, it failed at {cause.when} with {cause.reason}: {cause.detail}"
+        return self._failures.make(Reason.BREAKER_OPEN, detail, retry_after=verdict.retry_after)
+
+    def is_open(self, origin: str) -> bool:
+        """Whether requests to it are held up or refused."""
+        one = self._by_origin.get(origin)
+        return one is not None and one.breaker.state(self._clock.monotonic()).phase is not Phase.CLOSED
+
+    def due(self) -> Mapping[str, Question | None]:
+        """The origins that nobody waits for and that a probe may be made of now, with what to ask."""
+        now = self._clock.monotonic()
+        found = self._by_origin.items()
+        return {origin: one.question for origin, one in found if not one.waiting and one.breaker.is_due(now)}
+
+    def note_stale(self) -> None:
+        """A stale answer was served because the upstream failed: counted until it is back."""
+        for one in self._by_origin.values():
+            one.stale += one.lost_at is not None
 
     def states(self) -> Mapping[str, BreakerState]:
         """By origin, those with failures."""
         now = self._clock.monotonic()
-        states = {origin: breaker.state(now) for origin, breaker in self._by_origin.items()}
+        states = {origin: one.breaker.state(now) for origin, one in self._by_origin.items()}
         return {origin: state for origin, state in states.items() if not _quiet(state)}
+
+    def cause(self, reason: Reason, detail: str) -> Cause:
+        """A failure of now."""
+        return Cause(reason=reason, detail=detail, at=self._clock.now())
 
     def now(self) -> float:
         return self._clock.monotonic()
 
-    def show(self, origin: str) -> None:
-        """Bring gauge and log up to date."""
-        state = self._by_origin[origin].state(self._clock.monotonic()) if origin in self._by_origin else None
-        is_open = state is not None and state.phase is not Phase.CLOSED
-        if is_open == (origin in self._open):
-            return
-        (self._open.add if is_open else self._open.discard)(origin)
-        self._gauge.labels(self._settings.name, origin).set(is_open)
-        if state is not None and is_open:
-            log.warning("breaker.opened", upstream=self._settings.name, origin=origin, seconds=state.retry_after)
-        else:
-            log.info("breaker.closed", upstream=self._settings.name, origin=origin)
+    def waiting(self, origin: str) -> int:
+        """How many are held up at ``origin``."""
+        return self._by_origin[origin].waiting if origin in self._by_origin else 0
 
-    def _breaker(self, origin: str) -> CircuitBreaker:
-        breaker = self._by_origin.get(origin)
-        if breaker is None:
+    def report(self, origin: str, failed: Question | None, *, useless: bool = False) -> None:
+        """A ticket was handed back: bring gauge and log up to date, wake who waits.
+
+        ``failed`` is what to ask again as a probe, unless it is ``useless`` for that: its target is what is wrong.
+        """
+        one = self._by_origin.get(origin)
+        if one is None:
+            return
+        if failed is not None and failed.repeatable:
+            one.question = None if useless else failed
+        self._show(origin, one)
+        waiting, one.changed = one.changed, asyncio.Event()
+        waiting.set()
+
+    def _show(self, origin: str, one: _Origin) -> None:
+        state = one.breaker.state(self._clock.monotonic())
+        is_open = state.phase is not Phase.CLOSED
+        if is_open == (one.lost_at is not None):
+            return
+        self._gauge.labels(self._settings.name, origin).set(is_open)
+        if is_open:
+            self._lost(origin, one, state)
+        else:
+            self._back(origin, one)
+
+    def _lost(self, origin: str, one: _Origin, state: BreakerState) -> None:
+        one.lost_at, one.stale = self._clock.monotonic(), 0
+        fields = {}
+        if state.cause is not None:
+            fields = {"reason": str(state.cause.reason), "detail": state.cause.detail}
+            if todo := remedy(state.cause.reason, state.cause.detail, self._settings):
+                fields["remedy"] = todo
+        log.warning("breaker.opened", upstream=self._settings.name, origin=origin, **fields)
+
+    def _back(self, origin: str, one: _Origin) -> None:
+        seconds = round(self._clock.monotonic() - (one.lost_at or 0.0), 1)
+        one.lost_at, one.question = None, None
+        log.info("breaker.closed", upstream=self._settings.name, origin=origin, seconds=seconds, stale=one.stale)
+
+    def _origin(self, origin: str) -> _Origin:
+        one = self._by_origin.get(origin)
+        if one is None:
             if len(self._by_origin) >= MOST_ORIGINS:
                 self._forget()
             settings = self._settings
-            breaker = self._by_origin[origin] = CircuitBreaker(
+            breaker = CircuitBreaker(
                 failures=settings.breaker_failures, open_for=settings.breaker_open, max_open=settings.breaker_max
             )
-        return breaker
+            one = self._by_origin[origin] = _Origin(breaker)
+        return one
 
     def _forget(self) -> None:
         """Drop the quiet ones; if there are none, the oldest."""
         now = self._clock.monotonic()
-        quiet = [origin for origin, breaker in self._by_origin.items() if _quiet(breaker.state(now))]
+        quiet = [origin for origin, one in self._by_origin.items() if _quiet(one.breaker.state(now))]
         for origin in quiet or list(self._by_origin)[:1]:
-            del self._by_origin[origin]
-            self.show(origin)
+            one = self._by_origin.pop(origin)
+            if one.lost_at is not None:
+                self._gauge.labels(self._settings.name, origin).set(0)
 
 
 def _quiet(state: BreakerState) -> bool:
@@ -125,26 +227,37 @@ def _quiet(state: BreakerState) -> bool:
 class Ticket:
     """One request's leave; as a context manager it reports the outcome when it ends.
 
-    An UpstreamFailure counts by its weight, a normal end or a useless answer as success, anything else not at all.
+    A normal end or a useless answer is a success. An UpstreamFailure is the host's, or its one target's; anything else
+    says nothing.
     """
 
-    def __init__(self, breakers: Breakers, origin: str, breaker: CircuitBreaker, leave: Pass) -> None:
+    def __init__(
+        self, breakers: Breakers, origin: str, breaker: CircuitBreaker, leave: Pass, question: Question
+    ) -> None:
         self._breakers = breakers
         self._origin = origin
         self._breaker = breaker
         self._pass = leave
+        self._question = question
         self._inconclusive = False
+        self.trip = Trip()
+        """How far the request got."""
 
     def arrived(self) -> None:
         """The headers of a long body are here: as a probe it has shown enough."""
-        if self._pass.probe:
-            self._breaker.succeed(self._pass)
-            self._pass = Pass(probe=False)
-            self._breakers.show(self._origin)
+        if self._pass.leave is not Leave.NORMAL:
+            self._breaker.succeed(self._pass, self._breakers.waiting(self._origin))
+            self._pass = Pass(Leave.NORMAL)
+            self._breakers.report(self._origin, None)
 
     def disregard(self) -> None:
         """Whatever the end, say nothing."""
         self._inconclusive = True
+
+    def give_back(self) -> None:
+        """Nothing was asked."""
+        self._breaker.abandon(self._pass)
+        self._breakers.report(self._origin, None)
 
     def __enter__(self) -> Self:
         return self
@@ -152,15 +265,25 @@ class Ticket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        failed, useless = None, False
         reason = error.reason if isinstance(error, UpstreamFailure) else None
         if self._inconclusive:
             self._breaker.abandon(self._pass)
         elif error is None or reason in ANSWERED:
-            self._breaker.succeed(self._pass)
-        elif isinstance(error, UpstreamFailure) and error.reason in WEIGHTS:
+            self._breaker.succeed(self._pass, self._breakers.waiting(self._origin))
+        elif isinstance(error, UpstreamFailure) and self._is_of_the_host(error):
+            failed = self._question
             # A short Retry-After is waited for by the request itself.
             hold = error.retry_after if (error.retry_after or 0.0) > PATIENCE else None
-            self._breaker.fail(self._pass, self._breakers.now(), WEIGHTS[error.reason], hold)
+            weight, cause = WEIGHTS[error.reason], self._breakers.cause(error.reason, error.detail)
+            self._breaker.fail(self._pass, self._breakers.now(), weight, cause, hold)
+        elif isinstance(error, UpstreamFailure) and error.reason in FAULTS:
+            failed, useless = self._question, self._pass.leave is Leave.PROBE
+            cause = self._breakers.cause(error.reason, error.detail)
+            self._breaker.fault(self._pass, self._breakers.now(), self._question.name, cause)
         else:
             self._breaker.abandon(self._pass)
-        self._breakers.show(self._origin)
+        self._breakers.report(self._origin, failed, useless=useless)
+
+    def _is_of_the_host(self, error: UpstreamFailure) -> bool:
+        return error.reason in WEIGHTS and (error.of_host or not self.trip.answered)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -17,27 +16,31 @@ from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Validators
 from nugetproxy.clock import Clock
 from nugetproxy.errors import FINAL, Denial, Reason, UpstreamDenied, UpstreamFailure
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.documents.check import check
-from nugetproxy.nuget.documents.exact_json import InvalidDocument
-from nugetproxy.nuget.kinds import Kind
 from nugetproxy.upstream.answers import Download, Head, Sent
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
+from nugetproxy.upstream.faults import Faults
+from nugetproxy.upstream.judges import Verify, believe, conditions, glance, ranged, verify_index
+from nugetproxy.upstream.patience import Patience, impatience
+from nugetproxy.upstream.questions import Question, Request
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.retry import RetryBudget, with_retries
 from nugetproxy.upstream.sessions import Lane
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.urls import UrlDenied, origin_of, parse_url
-from nugetproxy.upstream.wire import Request, Wire
+from nugetproxy.upstream.wire import Wire
 from nugetproxy.upstream.writes import Rewind, Write, send_once
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 OFF_LOOP = 64 * 1024
 """Compressed bodies beyond this are decoded in a thread."""
 
+PROBE_SECONDS = 3.0
+"""How long a probe that no client waits for has until its headers, or its document, are here."""
+
 T = TypeVar("T")
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.IGNORECASE)
+_PACKAGE = Request(lane=Lane.PACKAGES, method="GET", headers=NO_HEADERS)
 
 
 class UpstreamClient:
@@ -52,11 +55,14 @@ class UpstreamClient:
     ) -> None:
         """``resolver`` replaces the system's name look-ups; its addresses are checked all the same."""
         self.name = settings.name
+        self.read_timeout = settings.read_timeout
+        """Longest silence in a response, in seconds."""
         self._settings = settings
         self._clock = clock
         self._wire = Wire(settings, clock, metrics, resolver)
         self._retries = metrics.upstream_retries.labels(settings.name)
         self._retry_budget = RetryBudget()
+        self._faults = Faults(settings.name, clock)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     async def get(
@@ -66,32 +72,44 @@ class UpstreamClient:
         validators: Validators = NO_VALIDATORS,
         limit: int | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
-        patient: bool = True,
+        patience: Patience | None = None,
+        verify: Verify | None = None,
     ) -> Answer:
         """One document: 200 (body decoded, at most ``limit`` bytes), 304 (if ``validators`` were given) or any 4xx.
 
         408 and 429 are no answers. A body without a stated length may have been cut short unnoticed: parse it before
-        believing it. ``headers`` go along, or instead of our own. Without ``patient`` there is one try only.
+        believing it. ``headers`` go along, or instead of our own. ``patience`` may be shared by the requests
+        made for one client. ``verify`` raises InvalidDocument where a 200 cannot be believed: it fails then as
+        INVALID_CONTENT.
         """
-        asked = {"Accept": "application/json, */*;q=0.8", "Accept-Encoding": "gzip", **_conditions(validators)}
+        asked = {"Accept": "application/json, */*;q=0.8", "Accept-Encoding": "gzip", **conditions(validators)}
         request = Request(lane=Lane.DOCUMENTS, method="GET", headers={**asked, **headers})
         most = self._settings.max_document if limit is None else limit
-        target, seconds = self._wire.url(url), self._budget()
+
+        async def judge(response: Response) -> Answer:
+            answer = await self._answer(response, validators, most)
+            if verify is not None and answer.status == 200:
+                await believe(verify, answer, response)
+            return answer
+
+        question, seconds = Question(request, self._wire.url(url), judge), self._budget()
+        patience = patience or Patience()
 
         async def attempt() -> Answer:
-            async with self._wire.read(request, target, seconds()) as response:
-                return await self._answer(response, validators, most)
+            async with self._wire.read(question, seconds(), patience) as response:
+                return await judge(response)
 
-        return await (self._with_retries(attempt) if patient else attempt())
+        with self._remembering(question):
+            return await (attempt() if patience.once else self._with_retries(attempt, question))
 
     async def head(self, url: str, *, headers: Mapping[str, str] = NO_HEADERS) -> Head:
         """What a GET of ``url`` would say: 200 or any 4xx."""
         asked = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
         request = Request(lane=Lane.DOCUMENTS, method="HEAD", headers=asked)
-        target, seconds = self._wire.url(url), self._budget()
+        question, seconds, patience = Question(request, self._wire.url(url), Response.drain), self._budget(), Patience()
 
         async def attempt() -> Head:
-            async with self._wire.read(request, target, seconds()) as response:
+            async with self._wire.read(question, seconds(), patience) as response:
                 if response.status != 200 and not 400 <= response.status < 500:
                     raise response.refuse(Reason.STATUS, f"status {response.status}")
                 self._count_refusal(response.status)
@@ -104,11 +122,18 @@ class UpstreamClient:
                     phrase=response.reason,
                 )
 
-        return await self._with_retries(attempt)
+        with self._remembering(question):
+            return await self._with_retries(attempt, question)
 
     @asynccontextmanager
     async def download(
-        self, url: str, *, start: int = 0, if_range: str | None = None, headers: Mapping[str, str] = NO_HEADERS
+        self,
+        url: str,
+        *,
+        start: int = 0,
+        if_range: str | None = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        patience: Patience | None = None,
     ) -> AsyncIterator[Download]:
         """A package, from byte ``start`` (``if_range``: a strong ETag or a date that must still hold).
 
@@ -121,13 +146,15 @@ class UpstreamClient:
             if if_range is not None:
                 asked["If-Range"] = if_range
         request = Request(lane=Lane.PACKAGES, method="GET", headers=asked)
-        target, seconds = self._wire.url(url), self._budget()
+        question, seconds = Question(request, self._wire.url(url), glance), self._budget()
+        patience = patience or Patience()
 
         async def attempt() -> tuple[AsyncExitStack, Response]:
             stack = AsyncExitStack()
-            return stack, await stack.enter_async_context(self._wire.read(request, target, seconds()))
+            return stack, await stack.enter_async_context(self._wire.read(question, seconds(), patience))
 
-        stack, response = await self._with_retries(attempt)
+        with self._remembering(question):
+            stack, response = await self._with_retries(attempt, question)
         async with stack:
             yield self._download(response, start)
 
@@ -159,40 +186,57 @@ class UpstreamClient:
         credentials = bool(self._settings.headers.keys() - self._settings.public_headers)
         return UpstreamDenied(self.name, Denial(status, phrase, credentials))
 
-    def report_invalid(self, url: str) -> None:
-        """Count a 200 whose content was refused (say a login page) as a failure of that URL's origin."""
-        try:
-            origin = origin_of(parse_url(url))
-        except UrlDenied:
-            return
-        self._wire.failures.count(Reason.INVALID_CONTENT)
-        self._wire.breakers.report_invalid(origin)
+    def refused(self, reason: Reason, detail: str) -> UpstreamFailure:
+        """The failure that something which arrived well is: it must not be kept."""
+        return self._wire.failures.make(reason, detail)
 
-    async def probe(self, origin: str, *, seconds: float) -> None:
-        """Find out, within ``seconds``, whether an origin whose breaker is open answers again.
+    def blame(self, url: str, failure: UpstreamFailure) -> None:
+        """Leave the package at ``url`` alone for a short, growing while: its download came to nothing."""
+        with suppress(UrlDenied):
+            self._faults.note(Question(_PACKAGE, parse_url(url), glance).name, failure)
 
-        The service index tells most, if it is one (a login page is not); of other origins any answer will do. A probe
-        that hangs counts as failed.
+    def acquit(self, url: str) -> None:
+        """The package at ``url`` is as it should be."""
+        with suppress(UrlDenied):
+            self._faults.forget(Question(_PACKAGE, parse_url(url), glance).name)
+
+    def note_stale(self) -> None:
+        """Something stale is served instead of what this upstream failed to say."""
+        self._wire.breakers.note_stale()
+
+    async def settle(self) -> None:
+        """Decide, at a start, whether the index is at a public address; a private one is refused from then on."""
+        await self._wire.settle()
+
+    def due(self) -> tuple[str, ...]:
+        """The origins to ask now whether they are back."""
+        return tuple(self._wire.breakers.due())
+
+    async def probe(self, origin: str) -> None:
+        """Find out whether an origin that was given up answers again, by what failed last or could not be asked.
+
+        Where nothing such is left, the service index is asked for, if it is at this origin.
         """
-        if not self._wire.breakers.invite(origin):
+        question = self._wire.breakers.due().get(origin) or self._index_question(origin)
+        if question is None:
             return
-        index = self._settings.index_url
-        url = index if origin_of(parse_url(index)) == origin else f"{origin}/"
-        request = Request(lane=Lane.DOCUMENTS, method="GET", headers={"Accept": "*/*", "Accept-Encoding": "gzip"})
         with suppress(UpstreamFailure):
-            async with self._wire.read(request, self._wire.url(url), seconds) as response:
-                if url == index and response.status == 200:
-                    await self._check_index(response)
-                else:
-                    await response.drain()
+            async with self._wire.read(question, PROBE_SECONDS, impatience()) as response:
+                await question.judge(response)
 
-    async def _check_index(self, response: Response) -> None:
-        """Raises UpstreamFailure (INVALID_CONTENT) where a service index should be but is none."""
+    def _index_question(self, origin: str) -> Question | None:
+        index = parse_url(self._settings.index_url)
+        if origin_of(index) != origin:
+            return None
         most = self._settings.max_document
-        try:
-            check(Kind.INDEX, await self._decoded(response, await response.read(most), most))
-        except InvalidDocument as problem:
-            raise response.refuse(Reason.INVALID_CONTENT, str(problem)) from problem
+
+        async def judge(response: Response) -> None:
+            answer = await self._answer(response, NO_VALIDATORS, most)
+            if answer.status == 200:
+                await believe(verify_index, answer, response)
+
+        headers = {"Accept": "application/json, */*;q=0.8", "Accept-Encoding": "gzip"}
+        return Question(Request(lane=Lane.DOCUMENTS, method="GET", headers=headers), index, judge)
 
     def breakers(self) -> Mapping[str, BreakerState]:
         """By origin, those that are not quietly closed."""
@@ -203,8 +247,26 @@ class UpstreamClient:
         await self._wire.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _with_retries(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        return await with_retries(attempt, self._settings, self._clock, self._retry_budget, self._retries.inc)
+    @contextmanager
+    def _remembering(self, question: Question) -> Iterator[None]:
+        """Fail at once while what is wrong with this target is remembered; remember what is wrong with it now."""
+        self._faults.check(question.name)
+        try:
+            yield
+        except UpstreamFailure as failure:
+            self._faults.note(question.name, failure)
+            raise
+        if question.request.lane is not Lane.PACKAGES:  # of a package, only its headers are here
+            self._faults.forget(question.name)
+
+    async def _with_retries(self, attempt: Callable[[], Awaitable[T]], question: Question) -> T:
+        def is_free() -> bool:
+            """While the upstream is held up its breaker says how much it is asked, whoever wants to."""
+            return self._wire.breakers.is_open(origin_of(question.url))
+
+        return await with_retries(
+            attempt, self._settings, self._clock, self._retry_budget, self._retries.inc, is_free=is_free
+        )
 
     def _budget(self) -> Callable[[], float]:
         """What is left of the document deadline, in seconds, each time it is called."""
@@ -267,7 +329,7 @@ class UpstreamClient:
             raise response.refuse(Reason.PROTOCOL, "a content coding that was not asked for")
         begin, length, total = start, response.length, response.length
         if status == 206:
-            length, total = _ranged(response, start)
+            length, total = ranged(response, start)
         else:
             begin = 0
         most = self._settings.max_package
@@ -291,24 +353,6 @@ class UpstreamClient:
             warnings=response.warnings,
             _chunks=chunks,
         )
-
-
-def _conditions(validators: Validators) -> dict[str, str]:
-    """Both, as some caches in between know only one of them (RFC 9110 section 13.1.3 settles the order)."""
-    pairs = {"If-None-Match": validators.etag, "If-Modified-Since": validators.last_modified}
-    return {name: value for name, value in pairs.items() if value is not None}
-
-
-def _ranged(response: Response, start: int) -> tuple[int, int | None]:
-    """Length and total that a 206 states; it must run from ``start`` to the end (RFC 9110 section 14.4)."""
-    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if match is None or int(match[1]) != start:
-        raise response.refuse(Reason.PROTOCOL, "status 206 with another range than asked for")
-    stop = int(match[2]) + 1
-    total = None if match[3] == "*" else int(match[3])
-    if stop <= start or (total is not None and stop != total) or response.length not in {None, stop - start}:
-        raise response.refuse(Reason.PROTOCOL, "status 206 with a Content-Range that cannot be")
-    return stop - start, total
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import aiohttp
+import structlog
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
 
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamRefused, upstream_failure
+from nugetproxy.log.floods import FloodGate
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.resolver import AddressDenied, LookupTimeout
+
+log = structlog.get_logger(__name__)
+
+OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What runs short here, whatever upstream does."""
 
 
 class OutcomeUnknown(UpstreamRefused):
@@ -59,10 +68,16 @@ Named = tuple[Reason, str]
 PROXY_LOGIN = "the egress proxy wants credentials, or others (status 407); network.proxy may refer to a URL with them"
 
 
+def _certificate(error: aiohttp.ClientConnectorCertificateError, _: Trip) -> Named:
+    cause = error.certificate_error
+    why = getattr(cause, "verify_message", "")  # OpenSSL's own words for its code
+    return Reason.TLS, f"its certificate is not valid: {why}" if why else "its certificate is not valid"
+
+
 def _connector(error: aiohttp.ClientConnectorError, trip: Trip) -> Named:
     cause = error.os_error
     if isinstance(cause, AddressDenied):
-        return (Reason.REDIRECT_DENIED if trip.redirected else Reason.ID_DENIED), "not a public address"
+        return (Reason.REDIRECT_DENIED if trip.redirected else Reason.ID_DENIED), cause.why
     if isinstance(cause, LookupTimeout):
         return Reason.DNS_TIMEOUT, "the name look-up timed out"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -118,7 +133,7 @@ def _always(reason: Reason, detail: str) -> Callable[[Exception, Trip], Named]:
 
 # The first match wins. No text of an exception gets any further: it may hold headers, keys among them.
 _TABLE: tuple[tuple[type[Exception], Callable[..., Named]], ...] = (
-    (aiohttp.ClientConnectorCertificateError, _always(Reason.TLS, "its certificate is not valid")),
+    (aiohttp.ClientConnectorCertificateError, _certificate),
     (aiohttp.ClientConnectorSSLError, _always(Reason.TLS, "the TLS handshake failed")),
     (aiohttp.ClientProxyConnectionError, _always(Reason.REFUSED, "the egress proxy cannot be reached")),
     (aiohttp.ClientConnectorError, _connector),
@@ -143,6 +158,7 @@ class Failures:
     def __init__(self, upstream: str, metrics: Metrics) -> None:
         self._upstream = upstream
         self._counter = metrics.upstream_failures
+        self._shortages = metrics.shortages
 
     def make(self, reason: Reason, detail: str = "", *, retry_after: float | None = None) -> UpstreamFailure:
         """The exception to raise; ``detail`` must be fit for logs and clients."""
@@ -159,6 +175,45 @@ class Failures:
         try:
             yield
         except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+            if (number := _shortage(error)) is not None:
+                raise self._ours(number) from error
             name = next(name for kind, name in _TABLE if isinstance(error, kind))
             reason, detail = name(error, trip)
             raise self.make(reason, f"{detail} ({origin})") from error
+
+    def _ours(self, number: int) -> UpstreamFailure:
+        """Not counted as a failure of upstream, logged once a minute."""
+        self._shortages.labels(errno.errorcode[number]).inc()
+        _say_shortage(number)
+        return upstream_failure(self._upstream, Reason.EXHAUSTED, os.strerror(number))
+
+
+_once_a_minute = FloodGate(burst=1, every=60.0)
+"""One for all upstreams of the process: it is the process that runs short."""
+
+
+def _say_shortage(number: int) -> None:
+    held = _once_a_minute.admit(errno.errorcode[number])
+    if held is not None:
+        log.error("resources.exhausted", errno=errno.errorcode[number], error=os.strerror(number), held_back=held)
+
+
+def _shortage(error: BaseException) -> int | None:
+    """The error number if it was this machine that ran short: of the error, or of what caused it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in OURS:
+            return seen.errno
+        seen = getattr(seen, "os_error", None) or seen.__cause__
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return _no_descriptor_left()
+    return None
+
+
+def _no_descriptor_left() -> int | None:
+    """Name services fail without saying why when they cannot open a socket."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error.errno if error.errno in OURS else None
+    return None

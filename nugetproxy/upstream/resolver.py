@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
+import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from nugetproxy.upstream.addresses import Reach
+from nugetproxy.upstream.addresses import Reach, is_public
+
+log = structlog.get_logger(__name__)
 
 _LOOKUPS = 8
+MOVED = (
+    "its name led to a public address when this proxy started, now to private ones only; "
+    "if that is right, set internal = true for this upstream"
+)
 _NUMERIC = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 
 
@@ -20,7 +28,11 @@ class LookupTimeout(OSError):
 
 
 class AddressDenied(OSError):
-    """The name has no address that this upstream may be asked at."""
+    """The name has no address that this upstream may be asked at; ``why`` is fit for logs and clients."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(socket.EAI_FAIL, why)
+        self.why = why
 
 
 class ThreadResolver(AbstractResolver):
@@ -48,13 +60,23 @@ class ThreadResolver(AbstractResolver):
 class GuardedResolver(AbstractResolver):
     """Passes on only the addresses within ``reach``.
 
-    The check is made on what is connected to, so a name that changes its address later (DNS rebinding) gains nothing.
+    The check is made on what is connected to, so a name that changes its address later (DNS rebinding) gains nothing:
+    neither does the index's own, which stays public once it was found to be.
     """
 
     def __init__(self, inner: AbstractResolver, reach: Reach, timeout: float) -> None:
         self._inner = inner
         self._reach = reach
         self._timeout = timeout
+        self._index_is_public: bool | None = None
+
+    async def settle(self) -> None:
+        """Look the index's host up, to decide whether it is public: if that fails, the first look-up that succeeds
+        decides.
+        """
+        if not self._reach.is_settled:
+            with suppress(OSError):
+                await self.resolve(self._reach.index)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -65,9 +87,15 @@ class GuardedResolver(AbstractResolver):
         except TimeoutError as error:
             raise LookupTimeout(socket.EAI_AGAIN, "name look-up timed out") from error
         name = host.lower().rstrip(".")
+        own = name == self._reach.index and not self._reach.is_settled
+        if own and found and self._index_is_public is None:
+            self._index_is_public = any(is_public(result["host"]) for result in found)
+            log.info("upstream.address", host=name, public=self._index_is_public)
+        if own and not self._index_is_public:
+            return found
         allowed = [result for result in found if self._reach.allows(name, result["host"])]
         if found and not allowed:
-            raise AddressDenied(socket.EAI_FAIL, "the name has no public address")
+            raise AddressDenied(MOVED if own else "not a public address")
         return allowed
 
     async def close(self) -> None:

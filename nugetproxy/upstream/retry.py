@@ -27,6 +27,7 @@ RETRIED = frozenset(
         Reason.STALL,
         Reason.SERVER_ERROR,
         Reason.RATE_LIMITED,
+        Reason.EXHAUSTED,
     }
 )
 PATIENCE = 5.0
@@ -95,10 +96,13 @@ async def with_retries(
     clock: Clock,
     budget: RetryBudget,
     retried: Callable[[], None],
+    *,
+    is_free: Callable[[], bool] = lambda: False,
 ) -> T:
     """What ``attempt`` returns, tried up to ``settings.tries`` times within ``settings.document_deadline``.
 
-    ``retried`` is called before each further try, which ``budget`` must allow. Raises the last try's exception.
+    ``retried`` is called before each further try, which ``budget`` must allow, unless it ``is_free``. Raises the last
+    try's exception.
     """
     began = clock.monotonic()
     budget.earn()
@@ -110,7 +114,7 @@ async def with_retries(
     def stop(state: RetryCallState) -> bool:
         spent = clock.monotonic() - began + state.upcoming_sleep
         ended = state.attempt_number >= settings.tries or spent >= settings.document_deadline
-        return ended or not budget.spend()
+        return ended or not (is_free() or budget.spend())
 
     return await AsyncRetrying(
         sleep=clock.sleep,

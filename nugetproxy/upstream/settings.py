@@ -48,10 +48,11 @@ class UpstreamSettings:
     connections: int = 64
     """Most simultaneous requests, for documents, for packages, for writes each."""
     breaker_failures: int = 5
-    """Weighted consecutive failures that open the circuit breaker (a time-out weighs 2)."""
-    breaker_open: float = 5.0
-    breaker_max: float = 60.0
-    """The breaker's first and longest time of being open."""
+    """Weighted consecutive failures of a host that open its circuit breaker (a time-out weighs 2), or so many different
+    targets (at least two) that fail alike."""
+    breaker_open: float = 1.0
+    breaker_max: float = 5.0
+    """The breaker's first and longest time between two probes, once an outage has lasted for 15 seconds."""
     ca_file: str | None = None
     """PEM file of certification authorities that are trusted besides the system's."""
     user_agent: str = "nugetproxy"

@@ -31,8 +31,13 @@ class Ways:
 
     @property
     def lookup_reach(self) -> Reach:
-        """The reach of name look-ups: what is connected to may be a proxy, wherever that is."""
-        return Reach(self._reach.anywhere, self._reach.hosts | self._proxies)
+        """The reach of name look-ups: what is connected to may be a proxy, wherever that is.
+
+        With one, where the index's own name leads to is the proxy's matter: nothing is decided about it.
+        """
+        if not self._proxies:
+            return self._reach
+        return Reach(self._reach.anywhere, self._reach.hosts | self._proxies | {self._reach.index})
 
     def denies(self, host: str) -> bool:
         """Whether a URL must not name ``host`` (lower case), whatever its address is."""

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -16,10 +15,12 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.addresses import Reach, is_literal
-from nugetproxy.upstream.breakers import Breakers
+from nugetproxy.upstream.breakers import Breakers, Ticket
 from nugetproxy.upstream.failures import PROXY_LOGIN, ConnectionDropped, Failures, Trip, UnaskedBytes
 from nugetproxy.upstream.hiding import Hiding
 from nugetproxy.upstream.outgoing import Outgoing
+from nugetproxy.upstream.patience import Patience, impatience
+from nugetproxy.upstream.questions import Question, Request
 from nugetproxy.upstream.resolver import GuardedResolver, ThreadResolver
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.retry import parse_retry_after
@@ -35,17 +36,6 @@ SLOT_WAIT = 60.0
 
 SPARE = 5.0
 """What aiohttp's own limit for silence is given before ours ends the wait, in seconds."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What to send, without credentials: those depend on the hop."""
-
-    lane: Lane
-    method: str
-    headers: Mapping[str, str]
-    credentials: bool = True
-    """Whether the configured credentials go along."""
 
 
 class Wire:
@@ -73,6 +63,11 @@ class Wire:
         self.hiding = Hiding(settings.secrets)
         self._closed = False
 
+    async def settle(self) -> None:
+        """Find out, and log, whether the index is at a public address: from then on it stays so."""
+        if not self._settings.offline:
+            await self._resolver.settle()
+
     def url(self, text: str) -> URL:
         """Raises UpstreamFailure (ID_DENIED) unless this upstream may be asked for it."""
         try:
@@ -81,18 +76,21 @@ class Wire:
             raise self.failures.make(Reason.ID_DENIED, denied.why) from denied
 
     @asynccontextmanager
-    async def read(self, request: Request, url: URL, seconds: float) -> AsyncIterator[Response]:
+    async def read(self, question: Question, seconds: float, patience: Patience) -> AsyncIterator[Response]:
         """The final response of a GET or HEAD, at most five redirects away.
 
         Its headers must have arrived ``seconds`` after a connection slot was free. Statuses that may pass (408, 429,
-        5xx) are raised as UpstreamFailure.
+        5xx) are raised as UpstreamFailure. ``patience``: how long it may wait for an upstream that was just lost.
         """
         self._check_online()
+        request, url = question.request, question.url
         visited = {str(url)}
-        async with self._slot(request.lane, seconds):
+        # Before the slot: who waits for a lost upstream must not keep others from a connection.
+        ticket = await self._admit(question, url, patience, redirected=False)
+        async with self._slot(request.lane, seconds, ticket):
             deadline = asyncio.get_running_loop().time() + seconds
             while True:
-                async with self._hop(request, url, deadline, redirected=len(visited) > 1) as response:
+                async with self._hop(request, url, deadline, ticket, redirected=len(visited) > 1) as response:
                     if response.status not in REDIRECTS:
                         yield response
                         return
@@ -102,6 +100,10 @@ class Wire:
                     except UrlDenied as denied:
                         raise self.failures.make(Reason.REDIRECT_DENIED, denied.why) from denied
                     visited.add(str(url))
+                ticket = await self._admit(question, url, patience, redirected=True)
+
+    async def _admit(self, question: Question, url: URL, patience: Patience, *, redirected: bool) -> Ticket:
+        return await self.breakers.admit(self._vet(url, redirected=redirected), question, patience)
 
     @asynccontextmanager
     async def write(
@@ -113,8 +115,9 @@ class Wire:
             if body is not None:
                 body.fly(slot)
             deadline = asyncio.get_running_loop().time() + seconds
-            origin = self._vet(url, redirected=False)
-            with self.breakers.admit(origin) as ticket:
+            question = Question(request, url, Response.drain)
+            with await self._admit(question, url, impatience(), redirected=False) as ticket:
+                ticket.trip = trip
                 timeout = request_timeout(self._settings, seconds)
                 try:
                     response = await self._send(request, url, trip, deadline, body=body, timeout=timeout)
@@ -159,32 +162,38 @@ class Wire:
         await self._resolver.close()
 
     @asynccontextmanager
-    async def _slot(self, lane: Lane, seconds: float) -> AsyncIterator[Slot]:
+    async def _slot(self, lane: Lane, seconds: float, ticket: Ticket | None = None) -> AsyncIterator[Slot]:
+        """A connection's turn; without one ``ticket`` is given back."""
         async with AsyncExitStack() as stack:
             try:
                 # Packages may queue for longer: a restore asks for hundreds at once, over a slow line.
                 wait = SLOT_WAIT if lane is Lane.PACKAGES else seconds
                 slot = await stack.enter_async_context(self._slots[lane].hold(wait))
-            except TimeoutError as error:
+            except BaseException as error:
+                if ticket is not None:
+                    ticket.give_back()
+                if not isinstance(error, TimeoutError):
+                    raise
                 raise self.failures.make(
                     Reason.CONNECT_TIMEOUT, f"all {self._settings.connections} connections for {lane} were busy"
                 ) from error
             yield slot
 
     @asynccontextmanager
-    async def _hop(self, request: Request, url: URL, deadline: float, *, redirected: bool) -> AsyncIterator[Response]:
-        origin = self._vet(url, redirected=redirected)
-        with self.breakers.admit(origin) as ticket:
-            trip = Trip(redirected=redirected)
+    async def _hop(
+        self, request: Request, url: URL, deadline: float, ticket: Ticket, *, redirected: bool
+    ) -> AsyncIterator[Response]:
+        with ticket:
+            ticket.trip = Trip(redirected=redirected)
             try:
-                response = await self._send(request, url, trip, deadline, again=True)
+                response = await self._send(request, url, ticket.trip, deadline, again=True)
             except _Stale:
                 self._metrics.upstream_retries.labels(self._settings.name).inc()
-                trip = Trip(redirected=redirected)
-                response = await self._send(request, url, trip, deadline)
+                ticket.trip = Trip(redirected=redirected)
+                response = await self._send(request, url, ticket.trip, deadline)
             response.on_arrival = ticket.arrived
             try:
-                await self._check_status(response, origin)
+                await self._check_status(response, origin_of(url))
                 yield response
             finally:
                 response.close()
@@ -204,6 +213,7 @@ class Wire:
         session = self._session(request.lane)
         origin = origin_of(url)
         self._metrics.upstream_requests.labels(self._settings.name, request.method).inc()
+        began = self._clock.monotonic()
         with self.failures.translating(origin, trip):
             try:
                 async with asyncio.timeout_at(deadline):
@@ -231,7 +241,11 @@ class Wire:
         trip.answered = True
         if way is not None and answer.status == 407:
             answer.close()
+            trip.answered = False  # not by upstream
             raise self.failures.make(Reason.REFUSED, f"{PROXY_LOGIN} ({origin})")
+        self._metrics.upstream_seconds.labels(self._settings.name, request.method).observe(
+            self._clock.monotonic() - began
+        )
         return Response(
             answer,
             url,
@@ -279,7 +293,9 @@ class Wire:
         await response.drain()
         reason = {408: Reason.READ_TIMEOUT, 429: Reason.RATE_LIMITED}.get(status, Reason.SERVER_ERROR)
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
-        raise self.failures.make(reason, f"status {status} ({origin})", retry_after=retry_after)
+        failure = self.failures.make(reason, f"status {status} ({origin})", retry_after=retry_after)
+        failure.of_host = status in {429, 503}
+        raise failure
 
 
 class _Stale(Exception):

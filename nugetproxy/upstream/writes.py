@@ -15,9 +15,10 @@ from nugetproxy.upstream.answers import Sent
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
 from nugetproxy.upstream.failures import OutcomeUnknown, Trip
 from nugetproxy.upstream.outgoing import Outgoing
+from nugetproxy.upstream.questions import Request
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.sessions import Lane
-from nugetproxy.upstream.wire import Request, Wire
+from nugetproxy.upstream.wire import Wire
 
 ANSWER = 64 * 1024
 """Most of upstream's answer that is passed on, in bytes."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -49,9 +48,8 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
 )
 """The nearest ancestor counts, so a new kind of error already has a status."""
 
-RETRY_AFTER = 5
-MAX_RETRY_AFTER = 60
-"""Seconds; the official client gives up after six tries, so it must not be sent away for long."""
+RETRY_AFTER = 1
+"""Seconds, whatever upstream says or the breaker does: NuGet 7 sleeps for as long as it is told, three times."""
 
 
 MAX_REASON = 512
@@ -98,8 +96,7 @@ def answer(error: ProxyError, *, head: bool = False) -> Whole:
         "Content-Security-Policy": "default-src 'none'",
     }
     if status == 503:
-        asked = error.retry_after if isinstance(error, UpstreamFailure) else None
-        headers[hdrs.RETRY_AFTER] = str(min(MAX_RETRY_AFTER, math.ceil(asked if asked else RETRY_AFTER)))
+        headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
     if isinstance(error, MethodNotAllowed):
         headers[hdrs.ALLOW] = ", ".join(error.allowed)
     body = orjson.dumps({"error": str(error)})

@@ -15,6 +15,8 @@ from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.ledger.ledger import Ledger
+from nugetproxy.upstream.breaker import BreakerState
+from nugetproxy.upstream.patience import spared
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.hosts import Network
 from nugetproxy.web.whole import Whole
@@ -56,12 +58,14 @@ class Ops:
         reasons = [f"{name}: {why}" for name, feed in self._feeds.items() if (why := await _unready(feed))]
         if self.draining:
             reasons.insert(0, "stopping")
-        upstreams = {
-            name: {origin: state.phase for origin, state in feed.breakers().items()}
-            for name, feed in self._feeds.items()
+        states = {name: feed.breakers() for name, feed in self._feeds.items()}
+        body = {
+            "ready": not reasons,
+            "reasons": reasons,
+            "problems": [self._ledger.problem] if self._ledger.problem else [],
+            "breakers": {name: {origin: state.phase for origin, state in one.items()} for name, one in states.items()},
+            "last_failures": {name: _causes(one) for name, one in states.items() if _causes(one)},
         }
-        problems = [self._ledger.problem] if self._ledger.problem else []
-        body = {"ready": not reasons, "reasons": reasons, "problems": problems, "breakers": upstreams}
         return _response(503 if reasons else 200, orjson.dumps(body) + b"\n", "application/json; charset=utf-8")
 
     async def _exposition(self, _request: web.BaseRequest) -> Whole:
@@ -81,13 +85,29 @@ class Ops:
 
 async def _unready(feed: Feed) -> str:
     try:
-        async with asyncio.timeout(READY_SECONDS):
-            await feed.ready()
+        with spared(_at_once):
+            async with asyncio.timeout(READY_SECONDS):
+                await feed.ready()
     except TimeoutError:
         return "its service index is not here yet; upstream is slow"
     except ProxyError as error:
         return str(error)
     return ""
+
+
+async def _at_once() -> bool:
+    """Whoever asks for health waits for no lost upstream."""
+    return True
+
+
+def _causes(states: Mapping[str, BreakerState]) -> dict[str, dict[str, str]]:
+    """The last failure of each origin that is in trouble."""
+    causes = ((origin, state.cause) for origin, state in states.items())
+    return {
+        origin: {"reason": cause.reason, "detail": cause.detail, "when": cause.when}
+        for origin, cause in causes
+        if cause is not None
+    }
 
 
 def _response(status: int, body: bytes, content_type: str) -> Whole:

@@ -193,7 +193,7 @@ WRONG = {
 @pytest.mark.parametrize("kind", ["application/json", "text/html"])
 @pytest.mark.parametrize(("path", "upstream"), DOCUMENTS)
 async def test_wrong_documents_are_refused_and_the_next_right_one_served(
-    start_proxy: StartProxy, feed: FakeFeed, path: str, upstream: str, kind: str
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, path: str, upstream: str, kind: str
 ) -> None:
     proxy = await start_proxy(feed.index_url, upstream={"breaker_failures": 1000})
     feed.add(SMALL)
@@ -202,7 +202,12 @@ async def test_wrong_documents_are_refused_and_the_next_right_one_served(
             feed.origin.routes[other] = Script(body=body, headers=[("Content-Type", kind)])
         got = await ask(proxy, path)
         assert (got.status, got.cache) == (502, 'fwd=uri-miss; detail="invalid_content"'), wrong
-    assert proxy.metric("integrity_failures_total", reason="invalid_content") == len(WRONG)
+        asked = len(feed.requests)
+        again = await ask(proxy, path)
+        assert (again.status, again.body, len(feed.requests)) == (502, got.body, asked), "said at once, not asked again"
+        clock.advance(61)
+    hosts = 2 if "usnc" in upstream else 1
+    assert proxy.metric("integrity_failures_total", reason="invalid_content") == len(WRONG) * hosts
     feed.origin.routes.clear()
     assert (await ask(proxy, path)).status == 200
 

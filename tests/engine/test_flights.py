@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from tests.conftest import StartProxy
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, UP_REGISTRATION, ask, held, staged, until
+from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
 from tests.fakes.proxy import Proxy
@@ -199,7 +200,9 @@ async def test_a_client_that_leaves_before_the_first_byte_stops_nothing(
     assert feed.count(UP_PACKAGE) == 1
 
 
-async def test_a_failed_download_fails_all_its_readers_once(proxy: Proxy, feed: FakeFeed, gate: asyncio.Event) -> None:
+async def test_a_failed_download_fails_all_its_readers_once(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock, gate: asyncio.Event
+) -> None:
     """Whoever has had bytes is cut off, never finished; the failure counts once, not once a reader."""
     cut = Script(body=LARGE, gate=gate, gate_at=HALF, cut_at=HALF + 1)
     feed.origin.routes[UP_PACKAGE] = [cut, Script(body=b"PK\x03\x04 something else"), Script(body=LARGE)]
@@ -214,6 +217,7 @@ async def test_a_failed_download_fails_all_its_readers_once(proxy: Proxy, feed: 
     await until(lambda: proxy.metric("flights") == 0)
     assert (held(proxy), staged(proxy)) == (set(), [])
     await until(lambda: proxy.metric("responses_aborted_total", reason="upstream") == 20)
+    clock.advance(1)
     assert (await ask(proxy, PACKAGE)).body == LARGE
 
 

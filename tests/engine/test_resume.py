@@ -83,12 +83,15 @@ async def test_it_is_resumed_as_often_as_it_gets_further(proxy: Proxy, feed: Fak
     assert proxy.metric("upstream_resumes_total", upstream="up") == 4
 
 
-async def test_it_is_given_up_when_it_gets_no_further(proxy: Proxy, feed: FakeFeed) -> None:
+async def test_it_is_given_up_when_it_gets_no_further(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
     gone = Script(body=LARGE, headers=[STRONG], cut_at=0, ranges=True)
     feed.origin.routes[UP_PACKAGE] = [broken(LARGE, 200_000), gone]
     assert await cut_off(proxy) <= 200_000
     assert await nothing_stored(proxy)
     assert feed.count(UP_PACKAGE) == 4
+    assert (await ask(proxy, PACKAGE)).status == 503
+    assert feed.count(UP_PACKAGE) == 4, "for a second it is left alone"
+    clock.advance(1)
     feed.origin.routes[UP_PACKAGE] = Script(body=LARGE)
     assert (await ask(proxy, PACKAGE)).body == LARGE, "the next request starts afresh"
 
@@ -132,16 +135,17 @@ async def test_a_package_that_vanishes_meanwhile_is_no_404(proxy: Proxy, feed: F
 @pytest.mark.parametrize(("end", "reason"), [("fin", "truncated"), ("rst", "reset")])
 @pytest.mark.parametrize("at", [0, 1, 3, 4, len(SMALL) // 2, len(SMALL) - 1])
 async def test_a_small_package_cut_for_good_is_an_error(
-    proxy: Proxy, feed: FakeFeed, at: int, end: str, reason: str
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock, at: int, end: str, reason: str
 ) -> None:
     feed.origin.routes[UP_PACKAGE] = broken(SMALL, at, end)
     with capture_logs() as logs:
         got = await ask(proxy, PACKAGE)
     assert got.status == 503
-    assert got.headers["Retry-After"] == "5"
+    assert got.headers["Retry-After"] == "1"
     assert await nothing_stored(proxy)
     assert failures(proxy, reason) + (failures(proxy, "reset") if at == 0 else 0) >= 1
     assert len([entry for entry in logs if entry["event"] == "download.failed"]) == 1
+    clock.advance(1)
     feed.origin.routes[UP_PACKAGE] = Script(body=SMALL)
     assert (await ask(proxy, PACKAGE)).body == SMALL
 
@@ -200,6 +204,22 @@ async def test_a_stall_for_good_cuts_the_client(start_proxy: StartProxy, feed: F
     assert await nothing_stored(proxy)
 
 
+async def test_a_resume_that_stalls_again_ends_sooner(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clients wait for 60 s: three read time-outs one after the other are 90."""
+    monkeypatch.setattr("nugetproxy.engine.fill.RESUME_SECONDS", 0.0)
+    proxy = await start_proxy(feed.index_url, upstream={"read_timeout": "600ms"})
+    again = Script(body=LARGE, headers=[STRONG], stall_at=0, ranges=True)
+    feed.origin.routes[UP_PACKAGE] = [Script(body=LARGE, headers=[STRONG], stall_at=200_000), again]
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert await cut_off(proxy) <= 200_000
+    assert 0.9 <= loop.time() - began < 1.2, "one and a half time-outs"
+    assert feed.count(UP_PACKAGE) == 2
+    assert await nothing_stored(proxy)
+
+
 async def test_a_trickle_is_given_up(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
     async def trickle() -> AsyncIterator[bytes]:
         yield b"PK\x03\x04"
@@ -249,7 +269,9 @@ async def test_what_is_no_package_is_refused_before_a_byte_is_sent(
     ],
     ids=["garbage", "no-nuspec", "other-id", "other-version", "trailing"],
 )
-async def test_a_wrong_package_is_refused(proxy: Proxy, feed: FakeFeed, body: bytes, reason: str) -> None:
+async def test_a_wrong_package_is_refused(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock, body: bytes, reason: str
+) -> None:
     feed.origin.routes[UP_PACKAGE] = Script(body=body)
     with capture_logs() as logs:
         got = await ask(proxy, PACKAGE)
@@ -257,6 +279,11 @@ async def test_a_wrong_package_is_refused(proxy: Proxy, feed: FakeFeed, body: by
     assert await nothing_stored(proxy)
     assert proxy.metric("integrity_failures_total", reason=reason) == 1
     assert [entry["reason"] for entry in logs if entry["event"] == "download.failed"] == [reason]
+    with capture_logs() as logs:
+        again = await ask(proxy, PACKAGE)
+    assert (again.status, again.body, feed.count(UP_PACKAGE)) == (502, got.body, 1), "said at once, not asked again"
+    assert not [entry for entry in logs if entry["event"] == "download.failed"]
+    clock.advance(1)
     feed.origin.routes[UP_PACKAGE] = Script(body=SMALL)
     assert (await ask(proxy, PACKAGE)).body == SMALL
 

@@ -184,9 +184,12 @@ async def test_the_next_server_is_asked_after_a_miss_and_after_a_failure(
 
 
 @pytest.mark.parametrize("answer", [Script(status=500), Script(body=b"<!DOCTYPE html><p>Log in"), Script(body=b"")])
-async def test_a_failure_is_no_miss(proxy: Proxy, origin: Origin, second: Origin, answer: Script) -> None:
+async def test_a_failure_is_no_miss(
+    proxy: Proxy, origin: Origin, second: Origin, clock: FakeClock, answer: Script
+) -> None:
     origin.routes[UP] = answer
     assert (await symbol(proxy)).status in {502, 503}
+    clock.advance(1)
     origin.routes[UP] = Script(body=PDB)
     assert (await symbol(proxy)).body == PDB
 

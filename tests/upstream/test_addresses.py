@@ -107,9 +107,10 @@ def test_an_index_at_a_private_address_makes_all_of_the_upstream_internal(index_
     assert reach(index_url).allows("other.example", "192.168.1.1")
 
 
-def test_a_public_index_allows_private_addresses_to_its_own_and_to_listed_hosts_only() -> None:
+def test_a_public_index_allows_private_addresses_to_listed_hosts_only() -> None:
     it = reach("https://Feed.Example/v3/index.json", hosts=frozenset({"cdn.example"}))
-    assert it.allows("feed.example", "10.0.0.1")
+    assert it.index == "feed.example"
+    assert not it.allows("feed.example", "10.0.0.1")
     assert it.allows("cdn.example", "10.0.0.1")
     assert not it.allows("evil.example", "10.0.0.1")
     assert it.allows("evil.example", "8.8.8.8")
@@ -117,3 +118,19 @@ def test_a_public_index_allows_private_addresses_to_its_own_and_to_listed_hosts_
 
 def test_internal_by_configuration() -> None:
     assert reach("https://feed.example/i", internal=True).allows("blob.example", "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("index_url", "settings", "settled"),
+    [
+        ("https://feed.example/i", {}, False),
+        ("https://feed.example/i", {"internal": True}, True),
+        ("https://feed.example/i", {"hosts": frozenset({"feed.example"})}, True),
+        ("https://8.8.8.8/i", {}, True),
+        ("http://localhost/i", {}, True),
+    ],
+)
+def test_only_a_name_that_may_be_public_has_to_be_looked_up(
+    index_url: str, settings: dict[str, object], settled: bool
+) -> None:
+    assert reach(index_url, **settings).is_settled == settled

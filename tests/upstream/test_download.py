@@ -11,6 +11,7 @@ import pytest
 
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.upstream.answers import Download
+from nugetproxy.upstream.breaker import Phase
 from nugetproxy.upstream.client import UpstreamClient
 from tests.fakes.clock import FakeClock
 from tests.fakes.origin import Origin, Script
@@ -262,12 +263,15 @@ async def test_leaving_early_gives_the_slot_back(origin: Origin, make_client: Ma
     assert not client.breakers()
 
 
-async def test_cut_packages_open_the_breaker(origin: Origin, make_client: MakeClient) -> None:
-    origin.routes["/p"] = replace(WHOLE, cut_at=1000)
+async def test_packages_that_are_cut_one_after_the_other_open_the_breaker(
+    origin: Origin, make_client: MakeClient
+) -> None:
+    """One alone may be broken; a way on which all of them are is."""
+    origin.fallback = lambda _: replace(WHOLE, cut_at=1000)
     client = make_client(breaker_failures=3)
-    for _ in range(3):
-        assert (await failure(client, f"{origin.url}/p"))[1].reason is Reason.TRUNCATED
-    assert (await failure(client, f"{origin.url}/p"))[1].reason is Reason.BREAKER_OPEN
+    for path in ("/p", "/p", "/p", "/p", "/q", "/r"):
+        assert (await failure(client, f"{origin.url}{path}"))[1].reason is Reason.TRUNCATED
+    assert client.breakers()[origin.url].phase is Phase.OPEN
 
 
 async def test_a_probe_has_shown_enough_when_its_headers_are_here(
@@ -275,7 +279,7 @@ async def test_a_probe_has_shown_enough_when_its_headers_are_here(
 ) -> None:
     client = make_client(breaker_failures=1, tries=1)
     gate = asyncio.Event()
-    origin.routes["/p"] = [Script(status=500), replace(WHOLE, gate=gate, gate_at=1000)]
+    origin.routes["/p"] = [Script(status=503), replace(WHOLE, gate=gate, gate_at=1000)]
     origin.routes["/d"] = Script(body=b"{}")
     await failure(client, f"{origin.url}/p")
     clock.advance(5)
@@ -321,7 +325,7 @@ async def test_a_useless_answer_shows_that_upstream_is_back(
     origin: Origin, make_client: MakeClient, clock: FakeClock, status: int
 ) -> None:
     client = make_client(breaker_failures=1, tries=1)
-    origin.routes["/p"] = [Script(status=500), Script(status=status)]
+    origin.routes["/p"] = [Script(status=503), Script(status=status)]
     await failure(client, f"{origin.url}/p")
     clock.advance(5)
     await failure(client, f"{origin.url}/p")

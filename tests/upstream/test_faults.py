@@ -18,6 +18,7 @@ from nugetproxy.errors import ConfigError, Reason, UpstreamFailure, UpstreamRefu
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.sessions import tls_context
 from nugetproxy.upstream.settings import UpstreamSettings
+from tests.fakes.clock import FakeClock
 from tests.fakes.names import Names
 from tests.fakes.origin import Origin, Script
 from tests.upstream.conftest import MakeClient
@@ -122,7 +123,7 @@ async def test_a_connection_ended_before_the_headers(
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize(("end", "reason"), [("fin", Reason.TRUNCATED), ("rst", Reason.RESET)])
 async def test_a_document_cut_short(
-    origin: Origin, client: UpstreamClient, end: str, reason: Reason, chunked: bool
+    origin: Origin, client: UpstreamClient, clock: FakeClock, end: str, reason: Reason, chunked: bool
 ) -> None:
     gate = asyncio.Event()
     gate.set()
@@ -131,6 +132,7 @@ async def test_a_document_cut_short(
     error = await failure(client, f"{origin.url}/x")
     assert error.reason in {reason, Reason.RESET}
     assert origin.count("/x") == 3
+    clock.advance(1)
     origin.routes["/x"] = [cut, Script(body=b"{}")]
     assert (await client.get(f"{origin.url}/x")).body == b"{}"
 

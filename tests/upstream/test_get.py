@@ -6,12 +6,16 @@ import asyncio
 import gzip
 import os
 from collections.abc import Callable
+from typing import Any
 
+import orjson
 import pytest
 
 from nugetproxy.caching.entry import Answer, Validators
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamRefused, UpstreamUnavailable
+from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.patience import impatience
 from tests.fakes.clock import FakeClock
 from tests.fakes.origin import Origin, Script
 from tests.upstream.conftest import MakeClient
@@ -21,7 +25,15 @@ ETAG, DATE = '"abc"', "Fri, 15 Jan 2027 08:00:00 GMT"
 Count = Callable[..., float]
 
 
-async def failure(client: UpstreamClient, url: str, **more: int) -> UpstreamFailure:
+async def parses(answer: Answer) -> None:
+    """What a document must do at least."""
+    try:
+        orjson.loads(answer.body)
+    except ValueError:
+        raise InvalidDocument("not JSON") from None
+
+
+async def failure(client: UpstreamClient, url: str, **more: Any) -> UpstreamFailure:
     with pytest.raises(UpstreamFailure) as caught:
         await client.get(url, **more)
     return caught.value
@@ -285,10 +297,11 @@ class TestBreaker:
         await origin.refuse()
         assert (await failure(client, f"{origin.url}/x")).reason is Reason.REFUSED
         asked = count("upstream_requests", method="GET")
-        error = await failure(client, f"{origin.url}/x")
-        assert (error.reason, error.retry_after) == (Reason.BREAKER_OPEN, 5.0)
+        error = await failure(client, f"{origin.url}/x", patience=impatience())
+        assert (error.reason, error.retry_after) == (Reason.BREAKER_OPEN, client.breakers()[origin.url].retry_after)
         assert count("upstream_requests", method="GET") == asked == 3
-        assert client.breakers()[origin.url].retry_after == 5.0
+        assert "refused: the connection was refused" in str(error), "it names what it is open for"
+        assert "2027-01-15T08:00:0" in str(error)
 
         await origin.listen()
         origin.routes["/x"] = Script(body=JSON)
@@ -304,8 +317,8 @@ class TestBreaker:
 
         client = make_client(breaker_failures=1)
         assert shown() is None
-        origin.routes["/x"] = [Script(status=500), Script(body=JSON)]
-        await failure(client, f"{origin.url}/x")
+        origin.routes["/x"] = [Script(status=503), Script(body=JSON)]
+        await failure(client, f"{origin.url}/x", patience=impatience())
         assert shown() == 1
         clock.advance(10)
         await client.get(f"{origin.url}/x")
@@ -320,33 +333,86 @@ class TestBreaker:
 
     async def test_one_origin_in_trouble_does_not_close_another(self, origin: Origin, make_client: MakeClient) -> None:
         client = make_client(breaker_failures=1)
-        origin.routes["/bad"] = Script(status=500)
+        origin.routes["/bad"] = Script(status=503)
         origin.routes["/good"] = Script(body=JSON)
         await failure(client, f"{origin.localhost}/bad")
         assert (await client.get(f"{origin.url}/good")).status == 200
-        assert (await failure(client, f"{origin.localhost}/good")).reason is Reason.BREAKER_OPEN
+        refused = await failure(client, f"{origin.localhost}/good", patience=impatience())
+        assert refused.reason is Reason.BREAKER_OPEN
 
     async def test_a_captive_portal_opens_it(self, origin: Origin, make_client: MakeClient, count: Count) -> None:
         client = make_client(breaker_failures=3)
-        origin.routes["/x"] = Script(body=b"<html>sign in</html>")
-        for _ in range(3):
-            client.report_invalid((await client.get(f"{origin.url}/x?a=b")).url)
-        assert (await failure(client, f"{origin.url}/x")).reason is Reason.BREAKER_OPEN
+        origin.fallback = lambda _: Script(body=b"<html>sign in</html>")
+        for number in range(3):
+            error = await failure(client, f"{origin.url}/{number}?a=b", verify=parses)
+            assert error.reason is Reason.INVALID_CONTENT
+        refused = await failure(client, f"{origin.url}/x", patience=impatience())
+        assert refused.reason is Reason.BREAKER_OPEN
+        assert "invalid_content: Not a usable NuGet document: not JSON (" in str(refused)
         assert count("upstream_failures", reason="invalid_content") == 3
-        client.report_invalid("not a url")
+
+    @pytest.mark.parametrize(
+        ("script", "reason"),
+        [
+            (Script(body=b"<html>quarantine</html>"), Reason.INVALID_CONTENT),
+            (Script(status=500), Reason.SERVER_ERROR),
+            (Script(body=b"{}", headers=[("Content-Encoding", "br")]), Reason.PROTOCOL),
+            (Script(body=b"{" * 100, cut_at=10), Reason.TRUNCATED),
+        ],
+    )
+    async def test_one_bad_target_is_left_alone_and_nothing_else(
+        self, origin: Origin, make_client: MakeClient, clock: FakeClock, count: Count, script: Script, reason: Reason
+    ) -> None:
+        client = make_client(breaker_failures=1, tries=1)
+        origin.routes["/bad"] = script
+        origin.routes["/good"] = Script(body=JSON)
+        asked = []
+        for _ in range(20):
+            assert (await failure(client, f"{origin.url}/bad", verify=parses)).reason is reason
+            asked.append(origin.count("/bad"))
+            assert (await client.get(f"{origin.url}/good")).body == JSON
+            clock.advance(0.5)
+        assert asked[:8] == [1, 1, 2, 2, 2, 2, 3, 3], "after one second, after two more, four, eight"
+        assert asked[-1] == 4
+        assert count("upstream_failures", reason=reason) == 4, "what is remembered is no further failure"
+        assert not client.breakers()
+
+    async def test_a_bad_target_is_forgiven_when_it_is_well_again(
+        self, origin: Origin, make_client: MakeClient, clock: FakeClock
+    ) -> None:
+        client = make_client(tries=1)
+        bad, good = Script(status=500), Script(body=JSON)
+        origin.routes["/x"] = [bad, bad, good, bad, good]
+        for span in (1.0, 2.0):
+            await failure(client, f"{origin.url}/x")
+            clock.advance(span)
+        assert (await client.get(f"{origin.url}/x")).body == JSON
+        await failure(client, f"{origin.url}/x")
+        clock.advance(1.0)
+        assert (await client.get(f"{origin.url}/x")).body == JSON, "the first second again, not four"
+
+    @pytest.mark.parametrize("status", [429, 503])
+    async def test_what_a_host_says_of_itself_counts_for_it(
+        self, origin: Origin, make_client: MakeClient, status: int
+    ) -> None:
+        client = make_client(breaker_failures=2, tries=1)
+        origin.routes["/x"] = Script(status=status)
+        for _ in range(2):
+            await failure(client, f"{origin.url}/x")
+        assert (await failure(client, f"{origin.url}/y", patience=impatience())).reason is Reason.BREAKER_OPEN
 
     async def test_a_cancelled_probe_does_not_block_it(
         self, origin: Origin, make_client: MakeClient, clock: FakeClock
     ) -> None:
         client = make_client(breaker_failures=1, tries=1)
         gate = asyncio.Event()
-        origin.routes["/x"] = [Script(status=500), Script(gate=gate), Script(body=JSON)]
+        origin.routes["/x"] = [Script(status=503), Script(gate=gate), Script(body=JSON)]
         await failure(client, f"{origin.url}/x")
         clock.advance(5)
         probe = asyncio.create_task(client.get(f"{origin.url}/x"))
         while origin.count("/x") < 2:
             await asyncio.sleep(0)
-        assert (await failure(client, f"{origin.url}/x")).reason is Reason.BREAKER_OPEN
+        assert (await failure(client, f"{origin.url}/x", patience=impatience())).reason is Reason.BREAKER_OPEN
         probe.cancel()
         with pytest.raises(asyncio.CancelledError):
             await probe

@@ -7,6 +7,7 @@ import socket
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+from structlog.testing import capture_logs
 
 from nugetproxy.upstream.addresses import Reach
 from nugetproxy.upstream.resolver import AddressDenied, GuardedResolver, LookupTimeout, ThreadResolver
@@ -45,6 +46,47 @@ async def test_rebinding_gains_nothing() -> None:
     names.known["evil.example"] = ["169.254.169.254"]
     with pytest.raises(AddressDenied):
         await addresses(resolver, "evil.example")
+
+
+class TestIndex:
+    """The index's own name: what it is at a start it stays."""
+
+    REACH = Reach(anywhere=False, hosts=frozenset(), index="feed.example")
+
+    async def test_a_public_one_stays_public(self) -> None:
+        names = Names({"feed.example": ["8.8.8.8", "10.0.0.1"]})
+        resolver = GuardedResolver(names, self.REACH, 1.0)
+        with capture_logs() as logs:
+            await resolver.settle()
+        assert [(line["event"], line["host"], line["public"]) for line in logs] == [
+            ("upstream.address", "feed.example", True)
+        ]
+        assert await addresses(resolver, "feed.example") == ["8.8.8.8"]
+        names.known["Feed.Example."] = ["10.0.0.1"]
+        with pytest.raises(AddressDenied, match="internal = true"):
+            await addresses(resolver, "Feed.Example.")
+        names.known["feed.example"] = ["9.9.9.9"]
+        assert await addresses(resolver, "feed.example") == ["9.9.9.9"]
+
+    async def test_a_private_one_may_be(self) -> None:
+        names = Names({"feed.example": ["10.0.0.1"], "other.example": ["10.0.0.2"]})
+        resolver = GuardedResolver(names, self.REACH, 1.0)
+        with capture_logs() as logs:
+            await resolver.settle()
+        assert [line["public"] for line in logs] == [False]
+        assert await addresses(resolver, "feed.example") == ["10.0.0.1"]
+        with pytest.raises(AddressDenied):
+            await addresses(resolver, "other.example")
+
+    async def test_what_cannot_be_looked_up_at_the_start_is_decided_later(self) -> None:
+        names = Names({})
+        resolver = GuardedResolver(names, self.REACH, 1.0)
+        await resolver.settle()
+        names.known["feed.example"] = ["8.8.8.8"]
+        assert await addresses(resolver, "feed.example") == ["8.8.8.8"]
+        names.known["feed.example"] = ["127.0.0.1"]
+        with pytest.raises(AddressDenied):
+            await addresses(resolver, "feed.example")
 
 
 async def test_a_look_up_that_hangs_is_given_up() -> None:

@@ -289,12 +289,24 @@ class TestLost:
 
     async def test_an_open_breaker_is_known(self, origin: Origin, make_client: MakeClient) -> None:
         client = make_client(breaker_failures=1)
-        origin.routes["/x"] = Script(status=500)
+        origin.routes["/x"] = Script(status=503)
         with pytest.raises(UpstreamFailure):
             await client.get(f"{origin.url}/x")
         error = await failure(client, f"{origin.url}/push")
         assert (error.reason, isinstance(error, OutcomeUnknown)) == (Reason.BREAKER_OPEN, False)
         assert origin.count("/push") == 0
+
+    async def test_a_write_is_never_repeated_by_a_probe(
+        self, origin: Origin, make_client: MakeClient, clock: FakeClock
+    ) -> None:
+        client = make_client(breaker_failures=1)
+        await origin.refuse()
+        await failure(client, f"{origin.url}/push")
+        await failure(client, f"{origin.url}/push")
+        await origin.listen()
+        clock.advance(5)
+        await client.probe(origin.url)
+        assert [(seen.method, seen.path) for seen in origin.requests] == [("GET", "/v3/index.json")]
 
 
 class TestSource:
