@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "check-config": "check_config",
     "doctor": "doctor",
     "purge": "purge",
+    "ledger": "ledger",
     "demo": "demo",
 }
 """Each command -> its module in this package, which has a ``typer.Typer(add_completion=False)`` called ``app``.

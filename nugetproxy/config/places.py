@@ -20,12 +20,14 @@ RESERVED_NAMES = frozenset(
         "symbols",
         "tools",
         "tools.json",
+        "documents",
         "entries",
         "format",
         "lock",
         "run",
         "catalog.db",
         "holdings.db",
+        "ledger.db",
     }
 )
 """First path segments of ours, then what else lies (or is to lie) in the cache directory."""

@@ -1,0 +1,35 @@
+"""The command ``ledger`` mends what must not be lost, while the proxy is stopped."""
+
+from __future__ import annotations
+
+import typer
+
+from nugetproxy.cli.options import CacheDirectory, ConfigFile
+
+app = typer.Typer(add_completion=False, no_args_is_help=True)
+
+
+@app.callback()
+def ledger() -> None:
+    """Mend the ledger: pins, links, and what else must not be lost."""
+
+
+@app.command("begin-afresh")
+def begin_afresh(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
+    """Set a damaged ledger aside and begin an empty one: every pin is forgotten, held packages stay."""
+    from nugetproxy.config import load
+    from nugetproxy.errors import StoreUnusable
+    from nugetproxy.store.fs import FsOps
+    from nugetproxy.store.ledger.ledger import begin_afresh as begin
+    from nugetproxy.store.lock import DirectoryLock
+    from nugetproxy.store.sqlite_form import ERRORS
+
+    cache = load(config, cache_dir=cache_dir).cache
+    with DirectoryLock(cache.path, forced=cache.force_network_filesystem):
+        try:
+            aside = begin(FsOps(), cache.path)
+        except ERRORS as error:
+            raise StoreUnusable(str(cache.path), str(error), "Make it writable for this user.") from error
+    if aside is not None:
+        typer.echo(f"The ledger of before is {aside}.")
+    typer.echo("An empty ledger was begun: the next bytes of every package that is not held are taken as its first.")
