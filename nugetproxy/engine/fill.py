@@ -85,6 +85,7 @@ class Fill:
                     if download.status in ABSENT:
                         continue
                     self._url, self._validators = url, download.validators
+                    self._staged.warnings = download.warnings
                     self._flight.board(self._staged, download.total)
                     await self._copy(download, 0)
                     return

@@ -57,6 +57,11 @@ class Flight:
         return (self._staged.size, self._staged.sha512) if self._staged is not None else (0, "")
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What upstream had to say about the package."""
+        return self._staged.warnings if self._staged is not None else ()
+
+    @property
     def ready(self) -> int:
         """Bytes that readers may have now: everything but the last block, until the commit."""
         if self.landed is not None:

@@ -122,7 +122,12 @@ class Feed:
             body.close()
             return self._held(source, held, status)
         return Reply(
-            kind=Kind.PACKAGE, cache=status, content_type=BINARY_TYPE, body=body, cache_control=_control(source)
+            kind=Kind.PACKAGE,
+            cache=status,
+            content_type=BINARY_TYPE,
+            body=body,
+            cache_control=_control(source),
+            warnings=body.flight.warnings,
         )
 
     def _held(self, source: Source, body: HeldBody, status: CacheStatus) -> Reply:
@@ -136,6 +141,7 @@ class Feed:
             modified=held.modified,
             age=self._clock.now() - held.modified if status.hit and lasting else None,
             cache_control=IMMUTABLE if lasting else NO_CACHE,
+            warnings=held.warnings,
         )
 
     async def _member(self, source: Source, route: Route, query: str, view: View) -> Reply:

@@ -62,11 +62,8 @@ class Writes:
             raise
         await body.drain()
         self._audit(request, feed, route, package[-1], result="answered", status=sent.status)
-        response = _relay(sent)
-        if sent.moved:
-            # The next try is sent to where the upstream wants it; the client must not go there by itself.
-            response.headers[hdrs.LOCATION] = f"{self._addresses.base(request)}{request.raw_path}"
-        return response
+        # Where the upstream wants it elsewhere, the next try is sent there; the client must not go there by itself.
+        return _relay(sent, f"{self._addresses.base(request)}{request.raw_path}" if sent.moved else "")
 
     def _audit(
         self,
@@ -95,7 +92,7 @@ class Writes:
         )
 
 
-def _relay(sent: Sent) -> Whole:
+def _relay(sent: Sent, location: str) -> Whole:
     """Status, reason phrase, body and warnings as upstream sent them; the reason is what NuGet shows its user."""
     headers: CIMultiDict[str] = CIMultiDict(
         {
@@ -105,6 +102,8 @@ def _relay(sent: Sent) -> Whole:
             "X-Content-Type-Options": "nosniff",
         }
     )
+    if location:
+        headers[hdrs.LOCATION] = location
     for name in RELAYED:
         if name in sent.headers:
             headers[name] = header_text(sent.headers[name])

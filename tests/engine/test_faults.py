@@ -13,9 +13,12 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from multidict import CIMultiDict
 
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.sources.remote import RemoteSource
 from tests.conftest import StartProxy
 from tests.fakes import canary
 from tests.fakes.asking import (
+    LARGE,
     PACKAGE,
     REGISTRATION,
     SEARCH,
@@ -321,6 +324,22 @@ class TestWarnings:
         await feed.set_mode("refused")
         got = await ask(proxy, path)
         assert (got.status, got.headers.getall("X-NuGet-Warning")) == (200, [*self.SAID])
+
+    @pytest.mark.parametrize("nupkg", [SMALL, LARGE], ids=["held back", "streamed"])
+    async def test_is_kept_with_a_package(self, proxy: Proxy, feed: FakeFeed, nupkg: bytes) -> None:
+        warnings = [("X-NuGet-Warning", said) for said in self.SAID]
+        feed.origin.routes[UP_PACKAGE] = Script(body=nupkg, headers=warnings)
+        for _ in range(2):
+            got = await ask(proxy, PACKAGE)
+            assert (got.body, got.headers.getall("X-NuGet-Warning")) == (nupkg, [*self.SAID])
+        await proxy.restart()
+        await feed.set_mode("refused")
+        got = await ask(proxy, PACKAGE)
+        assert (got.body, got.headers.getall("X-NuGet-Warning")) == (nupkg, [*self.SAID])
+        (source,) = proxy.app.feeds["up"].sources
+        assert isinstance(source, RemoteSource)
+        await source.packages.purge(PackageIdentity("acme.a", "1.0.0"))
+        assert not held(proxy), "nothing of it is left behind"
 
     async def test_goes_when_the_feed_says_it_no_longer(self, proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
         one = Script(body=b'{"versions":["1.0.0"]}', headers=[("X-NuGet-Warning", "x")])

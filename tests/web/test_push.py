@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from nugetproxy import log
-from nugetproxy.feeds import passing
+from nugetproxy.sources import passing
 from tests.conftest import StartProxy
 from tests.fakes import canary
 from tests.fakes import logs as fake_logs

@@ -15,7 +15,15 @@ QUARANTINE_KEPT = 16
 
 
 def publish(
-    fs: FsOps, layout: Layout, identity: PackageIdentity, *, part: Path, fd: int, nuspec: bytes, sha512: str
+    fs: FsOps,
+    layout: Layout,
+    identity: PackageIdentity,
+    *,
+    part: Path,
+    fd: int,
+    nuspec: bytes,
+    sha512: str,
+    warnings: tuple[str, ...] = (),
 ) -> os.stat_result:
     """Move the finished ``part`` (open as ``fd``) into the folder; its state, which the move does not change.
 
@@ -30,6 +38,8 @@ def publish(
         _make_directories(fs, layout, identity)
         remove_file(fs, layout.marker(identity))  # a hash file without its package, left by a deletion
         write_file(fs, layout, layout.nuspec(identity), nuspec)
+        if warnings:
+            write_file(fs, layout, layout.warnings(identity), "\n".join(warnings).encode())
         fs.rename(part, layout.nupkg(identity))
         fs.fsync_dir(layout.directory(identity))
         mark(fs, layout, identity, sha512)
@@ -108,6 +118,7 @@ def set_aside(fs: FsOps, layout: Layout, identity: PackageIdentity, name: str) -
 
 def _tidy(fs: FsOps, layout: Layout, identity: PackageIdentity) -> None:
     remove_file(fs, layout.nuspec(identity))
+    remove_file(fs, layout.warnings(identity))
     directory = layout.directory(identity)
     fs.rmdir(directory)
     fs.rmdir(directory.parent)

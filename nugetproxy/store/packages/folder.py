@@ -29,7 +29,7 @@ from nugetproxy.store.packages.open_files import KEPT, OpenFiles
 from nugetproxy.store.packages.piecewise import begin_check
 from nugetproxy.store.packages.staging import PinnedPackage, Staged
 from nugetproxy.store.packages.usage import Survey, Usage, held_after, survey, walk, write_uses
-from nugetproxy.store.packages.verify import Damaged, Known, Sound, examine
+from nugetproxy.store.packages.verify import Damaged, Known, Sound, examine, read_warnings
 from nugetproxy.store.threads import DiskCalls, StoreThreads
 
 log = structlog.get_logger()
@@ -130,11 +130,19 @@ class PackageFolder:
             state = await self._calls.run(
                 self._threads.write,
                 lambda: publish(
-                    self._fs, self.layout, identity, part=staged.path, fd=staged.fd, nuspec=nuspec.xml, sha512=sha
+                    self._fs,
+                    self.layout,
+                    identity,
+                    part=staged.path,
+                    fd=staged.fd,
+                    nuspec=nuspec.xml,
+                    sha512=sha,
+                    warnings=staged.warnings,
                 ),
             )
             staged.descriptor.acquire()
             held = HeldPackage(identity, staged.descriptor, state, sha)
+            held.warnings = staged.warnings
             self._census.add(held.size, 1)
             return self._keep(held)
 
@@ -183,7 +191,9 @@ class PackageFolder:
             return finding
         if finding.adopted:
             self._log.info("package.adopted", package=str(identity))
-        return HeldPackage(identity, self._descriptor(finding.fd), finding.state, finding.sha512)
+        held = HeldPackage(identity, self._descriptor(finding.fd), finding.state, finding.sha512)
+        held.warnings = read_warnings(self._fs, self.layout, identity)
+        return held
 
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec, taken out of the verified package; None if that is not held."""

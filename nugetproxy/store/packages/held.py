@@ -84,7 +84,7 @@ class HeldPackage:
     ``sha512`` base64, ``etag`` strong with its quotes, equal on every worker.
     """
 
-    __slots__ = ("_descriptor", "content", "etag", "identity", "modified", "sha512", "size", "stamp")
+    __slots__ = ("_descriptor", "content", "etag", "identity", "modified", "sha512", "size", "stamp", "warnings")
 
     def __init__(self, identity: PackageIdentity, descriptor: Descriptor, state: os.stat_result, sha512: str) -> None:
         self.identity = identity
@@ -94,6 +94,8 @@ class HeldPackage:
         self.etag = f'"sha512-{sha512}"'
         self._descriptor = descriptor
         self.stamp = stamp(state)
+        self.warnings: tuple[str, ...] = ()
+        """What upstream had to say about it, when it was fetched."""
         self.content: bytes | None = None
         """The whole package, where it is small and somebody has read it already."""
 

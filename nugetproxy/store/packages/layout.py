@@ -54,6 +54,10 @@ class Layout:
         """The hash file; its presence says "completely written" to NuGet as to us."""
         return self.directory(identity) / f"{identity.nupkg_name}{HASH_SUFFIX}"
 
+    def warnings(self, identity: PackageIdentity) -> Path:
+        """What upstream had to say about it, a line each; only where it had."""
+        return self.directory(identity) / f"{identity.nupkg_name}.warnings"
+
     def scratch(self) -> Path:
         """A new name in staging, different in every process."""
         return self.staging / f"{secrets.token_hex(12)}.part"

@@ -55,6 +55,8 @@ class Staged:
         self.descriptor = descriptor
         self.size = 0
         """Bytes that may be read; stays right when a write fails."""
+        self.warnings: tuple[str, ...] = ()
+        """What upstream had to say about it, to be kept with it."""
         self._calls = calls
         self._commit = commit
         self._digest = hashlib.sha512()

@@ -22,6 +22,8 @@ from nugetproxy.store.packages.reading import reader
 
 _SHA512 = re.compile(r"[A-Za-z0-9+/]{86}==")
 _CHUNK = 1024 * 1024
+_MOST_WARNINGS = 64 * 1024
+"""Bytes of what an upstream had to say that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,20 @@ def sha512_of(fs: FsOps, fd: int, size: int) -> str:
     for offset in range(0, size, _CHUNK):
         digest.update(fs.read(fd, min(_CHUNK, size - offset), offset))
     return base64.b64encode(digest.digest()).decode()
+
+
+def read_warnings(fs: FsOps, layout: Layout, identity: PackageIdentity) -> tuple[str, ...]:
+    """What upstream had to say about a package; nothing where that cannot be read, for it is not worth a failure."""
+    try:
+        fd = fs.open(layout.warnings(identity))
+    except DiskFailure:
+        return ()
+    try:
+        return tuple(fs.read(fd, _MOST_WARNINGS, 0).decode("utf-8", "replace").splitlines())
+    except DiskFailure:
+        return ()
+    finally:
+        fs.close(fd)
 
 
 def read_marker(fs: FsOps, layout: Layout, identity: PackageIdentity) -> str | None:
