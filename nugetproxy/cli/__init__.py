@@ -14,6 +14,7 @@ from nugetproxy.errors import ProxyError
 
 COMMANDS: Final = {
     "serve": "serve",
+    "init": "init",
     "check-config": "check_config",
     "doctor": "doctor",
     "purge": "purge",
