@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
-
-from pydantic import BaseModel
 
 from nugetproxy.config import Config, Upstream
 from nugetproxy.config.model import NUGET_ORG
@@ -46,7 +44,8 @@ def taken_over(said: NugetConfig, file: Path) -> str:
         name = names.get(source.name.lower())
         if name is not None and name not in written:
             written.add(name)
-            blocks.append("\n".join(_upstream(name, source, places[source.name.lower()])))
+            place, audit = places[source.name.lower()], source not in said.sources
+            blocks.append("\n".join(_upstream(name, source, place, audit=audit)))
     return "\n\n".join((*blocks, *_feed(said, names)))
 
 
@@ -97,7 +96,7 @@ def _remarks(said: NugetConfig, places: Mapping[str, str], file: Path) -> Iterat
     yield "\n".join(lines)
 
 
-def _upstream(name: str, source: ConfiguredSource, place: str) -> Iterator[str]:
+def _upstream(name: str, source: ConfiguredSource, place: str, *, audit: bool) -> Iterator[str]:
     yield f"[{dotted(('upstreams', name))}]"
     yield f"url = {_text(place)}"
     who = source.credentials
@@ -109,8 +108,10 @@ def _upstream(name: str, source: ConfiguredSource, place: str) -> Iterator[str]:
             yield "# The user name holds a variable of NuGet's: write what it stands for."
         yield f"username = {_text(who.username)}"
         yield f"password = {_text(f'env:{variable}')}"
-    elif source.is_url and not safe_url(place).startswith("https://api.nuget.org/"):
-        yield from _live(Upstream, "private", ["private = true"], "true: its ids are never asked of a public source")
+    elif source.is_url and not audit and not safe_url(place).startswith("https://api.nuget.org/"):
+        yield from _live(
+            Upstream.model_fields, "private", ["private = true"], "true: its ids are never asked of a public source"
+        )
 
 
 def _feed(said: NugetConfig, names: Mapping[str, str]) -> Iterator[str]:
@@ -126,12 +127,12 @@ def _feed(said: NugetConfig, names: Mapping[str, str]) -> Iterator[str]:
     lines += [f"advisories = {json.dumps(advisories)}"] if advisories else []
     lines += ["", f"[feeds.{FEED}.mapping]"] if rules else []
     lines += [f"{_text(pattern)} = {json.dumps(sources)}" for pattern, sources in rules.items() if sources]
-    yield "\n".join(_live(Config, "feeds", lines, "one feed of all sources"))
+    yield "\n".join(_live(Config.model_fields, "feeds", lines, "one feed of all sources"))
 
 
-def _live(model: type[BaseModel], key: str, lines: Iterable[str], what: str) -> Iterator[str]:
+def _live(known: Container[str], key: str, lines: Iterable[str], what: str) -> Iterator[str]:
     """The lines; as a remark where this version has no such key yet."""
-    if key in model.model_fields:
+    if key in known:
         yield from lines
         return
     yield f"# {what} (this version does not know {key} yet)"

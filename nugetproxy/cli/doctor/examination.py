@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from nugetproxy.cli.doctor.checks import check_cache, check_configuration, check_proxy, own_url
@@ -48,8 +48,9 @@ def examine_all(config: Config, *, packages: Sequence[str], console: Console) ->
 
 def _section(title: str, findings: Iterable[Finding], counts: dict[Level, int], console: Console) -> None:
     console.print(title, style="bold")
+    lines = Table.grid(padding=(0, 1))
     for finding in findings:
         counts[finding.level] += 1
-        mark = Text(f"{finding.level:<8}", style=STYLES[finding.level])
-        console.print(Padding(mark + Text(finding.text), (0, 0, 0, 2), expand=False))
+        lines.add_row(" ", Text(finding.level, style=STYLES[finding.level]), Text(finding.text, overflow="fold"))
+    console.print(lines)
     console.print()
