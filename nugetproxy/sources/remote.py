@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from urllib.parse import quote
 
 import structlog
 
@@ -15,15 +16,15 @@ from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import NotFound, UpstreamFailure
-from nugetproxy.nuget.documents.render import Link, stated_content
+from nugetproxy.nuget.documents.render import Link
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.resources import HIVES, RESOURCES
+from nugetproxy.nuget.resources import RESOURCES
 from nugetproxy.nuget.routes import LINK, Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
-from nugetproxy.nuget.version import Version
 from nugetproxy.sources.catalog_pages import CatalogPages
 from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Document, WriteSide
 from nugetproxy.sources.synthesis import Synthesis
@@ -80,6 +81,7 @@ class RemoteSource:
         # Offline, a list must not name what cannot be had.
         self._held_lists = offline and held_only
         self._catalog = CatalogPages(cache)
+        self._registrations = Registrations(self.name, cache, groups)
         self._relay = Relay(upstream)
         self._synthesis = Synthesis(self.name, packages.holdings)
         self._prefetched_until = 0.0
@@ -150,6 +152,8 @@ class RemoteSource:
             return None
         linked = await self._linked(route.rest) if route.resource == LINK else None
         services = await self._services.map()
+        if kind is Kind.VERSIONS and not services.has(route.resource):
+            return Document(kind, await self._registrations.versions(route.id, services), services)
         if linked is not None:
             target = linked
         else:
@@ -216,7 +220,8 @@ class RemoteSource:
         try:
             return await self._fetch(identity, usual, head)
         except NotFound:
-            stated = await self._stated_url(identity, services)
+            # Feeds that keep the original casing, have no flat container, or packages elsewhere.
+            stated = await self._registrations.content_url(identity, services)
             if stated is not None and stated not in usual.urls:
                 return await self._fetch(identity, replace(target, urls=(stated,)), head)
             return await self._cache.put_absent(target)
@@ -229,25 +234,26 @@ class RemoteSource:
             self.packages.folder.note_use(identity)
         return body
 
-    async def _stated_url(self, identity: PackageIdentity, services: ServiceMap) -> str | None:
-        """Where the upstream's registration says the package is, for feeds with other paths than the usual.
-
-        Only asked when the usual path answered 404: feeds that keep the original casing, or packages on a CDN.
-        """
-        version = Version.parse(identity.version)
-        for hive in HIVES:
-            route = parse_route(f"{hive}/{identity.id}/index.json")
-            if version is None or route is None or not services.has(hive):
-                continue
-            found = await self._cache.get(self._groups.target(route, "", services))
-            if not found.entry.absent:
-                return stated_content(found.body, version, found.entry.url)
-        return None
+    async def _fetch_whole(self, identity: PackageIdentity) -> None:
+        """Have the package held, if upstream has it; raises UpstreamFailure."""
+        id_ = quote(identity.id)
+        route = parse_route(f"content/{id_}/{identity.version}/{id_}.{identity.version}.nupkg")
+        found = await self.package(route, head=False) if route is not None else None
+        if isinstance(found, FlightBody):
+            try:
+                await found.flight.landing()
+            finally:
+                found.close()
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
-        """The nuspec, readme, icon or licence out of the held package; None where there is none."""
+        """The nuspec, readme, icon or licence out of the held package; None where there is none.
+
+        Where the upstream has no place for such files, the package is fetched for them.
+        """
         if await self.packages.open(identity) is None:
-            return None
+            if (await self._services.map()).has("content"):
+                return None
+            await self._fetch_whole(identity)
         if kind is Kind.NUSPEC:
             return await self.packages.folder.nuspec(identity)
         member = await self.packages.folder.member(identity, kind)

@@ -128,6 +128,7 @@ def test_an_array_of_types_stays_one() -> None:
         {"@id": f"{HTTP}query", "@type": ["SearchQueryService/3.0.0-rc"]},
         {"@id": f"{HTTP}{SEMVER1}/", "@type": ["RegistrationsBaseUrl"]},
         {"@id": f"{HTTP}{GZ_SEMVER2}/", "@type": ["RegistrationsBaseUrl/3.6.0"]},
+        {"@id": f"{HTTP}content/", "@type": "PackageBaseAddress/3.0.0"},
     ]
 
 
@@ -140,8 +141,20 @@ def test_entries_for_other_clients_are_kept_apart() -> None:
             {"@id": "https://i/a/", "@type": "RegistrationsBaseUrl/Versioned", "clientVersion": "5.0.0"},
         ],
     }
-    found = [entry["clientVersion"] for entry in rendered(services_of(index))["resources"]]
-    assert found == ["4.3.0-alpha", "5.0.0"]
+    found = [(entry["@type"], entry.get("clientVersion")) for entry in rendered(services_of(index))["resources"]]
+    assert found == [
+        ("RegistrationsBaseUrl/Versioned", "4.3.0-alpha"),
+        ("RegistrationsBaseUrl/Versioned", "5.0.0"),
+        ("PackageBaseAddress/3.0.0", None),
+    ]
+
+
+def test_a_flat_container_is_offered_wherever_there_are_registrations() -> None:
+    assert ids(services_of(index_of(("RegistrationsBaseUrl", "https://h/reg")))) == {
+        "RegistrationsBaseUrl": f"{HTTP}{SEMVER1}/",
+        "PackageBaseAddress/3.0.0": f"{HTTP}content/",
+    }
+    assert ids(services_of(index_of(("SearchQueryService", "https://h/q")))) == {"SearchQueryService": f"{HTTP}query"}
 
 
 def test_the_base_gets_its_slash_and_the_query_stays_upstream() -> None:
@@ -231,4 +244,5 @@ def test_a_display_template_elsewhere_is_dropped() -> None:
     assert ids(services_of(index)) == {
         "RegistrationsBaseUrl/3.6.0": f"{HTTP}registration/gz-semver2/",
         "PackageDisplayMetadataUriTemplate/3.0.0-rc": f"{HTTP}registration/gz-semver2/{{id-lower}}/index.json",
+        "PackageBaseAddress/3.0.0": f"{HTTP}content/",
     }

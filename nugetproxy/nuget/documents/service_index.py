@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nugetproxy.nuget.documents.exact_json import dumps
-from nugetproxy.nuget.resources import BY_NAME, Resource, Shape
+from nugetproxy.nuget.resources import BY_NAME, HIVES, Resource, Shape
 from nugetproxy.nuget.services import Offer, ServiceMap
 
 
@@ -14,10 +14,14 @@ def render_index(services: ServiceMap, base: str, *, secure: bool) -> bytes:
     """The service index for clients that know us as ``base`` (``.../v3/``), reached over https if ``secure``.
 
     Every ``@type`` that we serve is kept with all its other properties; entries that differ only in upstream's
-    ``@id`` (its failover list) become one, because the failover happens here.
+    ``@id`` (its failover list) become one, because the failover happens here. A flat container is offered wherever
+    there are registrations, which say the same: half of the clients cannot live without it.
     """
     seen: set[tuple[str, bytes, str]] = set()
     resources = [entry for offer in services.offers for entry in _entries(services, offer, base, secure, seen)]
+    if not services.has("content") and any(services.has(hive) for hive in HIVES):
+        row = BY_NAME["content"]
+        resources.append({"@id": base + row.path, "@type": row.types[0]})
     return dumps({**services.index, "resources": resources})
 
 

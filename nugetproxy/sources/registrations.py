@@ -1,0 +1,108 @@
+"""Registrations say which versions a feed has, where they are, if it has no flat container that does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from urllib.parse import quote
+
+from cachetools import LRUCache
+
+from nugetproxy.caching.entry import Entry
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.target import Found
+from nugetproxy.errors import NotFound, Reason, upstream_failure
+from nugetproxy.nuget.documents.exact_json import dumps
+from nugetproxy.nuget.documents.registration import PageRef, pages_with, registration_pages, registration_versions
+from nugetproxy.nuget.documents.render import stated_content
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.resources import HIVES
+from nugetproxy.nuget.routes import parse_route
+from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.nuget.version import Version
+from nugetproxy.off_loop import off_loop
+from nugetproxy.sources.document_groups import DocumentGroups
+
+LISTS = 1024
+"""Version lists that are kept; each is made of documents that are stored."""
+
+
+class Registrations:
+    """The registrations of one upstream, read for what they say instead of being handed on."""
+
+    def __init__(self, upstream: str, cache: Cache, groups: DocumentGroups) -> None:
+        self._upstream = upstream
+        self._cache = cache
+        self._groups = groups
+        self._lists: LRUCache[tuple[str, ...], bytes] = LRUCache(LISTS)
+
+    async def content_url(self, identity: PackageIdentity, services: ServiceMap) -> str | None:
+        """Where the package is, as its leaf says in the index or in a page; None where none does.
+
+        Raises UpstreamFailure.
+        """
+        version = Version.parse(identity.version)
+        if version is None:
+            return None
+        hive, index = await self._index(identity.id, services)
+        if index is None or index.entry.absent:
+            return None
+        url = await off_loop(len(index.body), stated_content, index.body, version, index.entry.url)
+        if url is not None:
+            return url
+        for ref in await off_loop(len(index.body), pages_with, index.body, version, index.entry.url):
+            page = await self._page(ref, hive, identity.id, services)
+            if page.entry.absent:
+                continue
+            url = await off_loop(len(page.body), stated_content, page.body, version, page.entry.url)
+            if url is not None:
+                return url
+        return None
+
+    async def versions(self, id_: str, services: ServiceMap) -> Found:
+        """The version list of an id, made of its registration; absent where that is.
+
+        Raises NotFound for an upstream without registrations, UpstreamFailure where a page cannot be had: a list that
+        is short would silently change which version is restored.
+        """
+        hive, index = await self._index(id_, services)
+        if index is None:
+            raise NotFound(f"The upstream {self._upstream!r} does not offer this resource.")
+        if index.entry.absent:
+            return index
+        refs = await off_loop(len(index.body), registration_pages, index.body, index.entry.url)
+        pages = [await self._page(ref, hive, id_, services) for ref in refs]
+        if any(page.entry.absent for page in pages):
+            raise upstream_failure(self._upstream, Reason.GONE, f"its registration of {id_} names a missing page")
+        return await self._listed([index, *pages])
+
+    async def _listed(self, documents: Sequence[Found]) -> Found:
+        """As old as the oldest of the documents."""
+        digests = tuple(found.entry.digest for found in documents)
+        body = self._lists.get(digests)
+        if body is None:
+            bodies = [found.body for found in documents]
+            versions = await off_loop(sum(map(len, bodies)), registration_versions, bodies)
+            body = self._lists[digests] = dumps({"versions": [version.url for version in versions]})
+        oldest = min(found.entry.stored_at for found in documents)
+        entry = Entry.of(200 if body != _EMPTY else 404, body, stored_at=oldest)
+        return replace(documents[0], entry=entry, body=body)
+
+    async def _index(self, id_: str, services: ServiceMap) -> tuple[str, Found | None]:
+        """The first index that there is, beginning with the hive that has the most packages, else an absence."""
+        found = None
+        for hive in HIVES:
+            route = parse_route(f"{hive}/{quote(id_)}/index.json")
+            if route is None or not services.has(hive):
+                continue
+            found = await self._cache.get(self._groups.target(route, "", services), group=self._groups)
+            if not found.entry.absent:
+                return hive, found
+        return "", found
+
+    async def _page(self, ref: PageRef, hive: str, id_: str, services: ServiceMap) -> Found:
+        return await self._cache.get(self._groups.located(Kind.REGISTRATION_PAGE, ref.url, services, hive, id_))
+
+
+_EMPTY = dumps({"versions": []})

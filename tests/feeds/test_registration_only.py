@@ -1,0 +1,103 @@
+"""A feed without flat container: its registrations say what clients want to read there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.conftest import StartProxy
+from tests.fakes.asking import SMALL, VERSIONS, ask, until
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+MANY = 130
+"""Versions; from 128 on a registration has pages of its own."""
+PAGE = "/v3/registration5-gz-semver2/acme.a/page/1.64.0/1.127.0.json"
+FLAT = "/v3-flatcontainer/acme.a"
+
+
+@pytest.fixture
+async def bare() -> AsyncIterator[FakeFeed]:
+    """A feed that offers no flat container; its packages lie under addresses that only its registrations know."""
+    async with FakeFeed(omit={"PackageBaseAddress", "ReadmeUriTemplate"}) as running:
+        yield running
+
+
+@pytest.fixture
+async def proxy(start_proxy: StartProxy, bare: FakeFeed) -> Proxy:
+    return await start_proxy(bare.index_url)
+
+
+async def test_a_flat_container_is_offered_all_the_same(proxy: Proxy) -> None:
+    index = json.loads((await ask(proxy, "/v3/index.json")).body)
+    rows = {row["@type"]: row["@id"] for row in index["resources"]}
+    assert rows["PackageBaseAddress/3.0.0"] == f"{proxy.url}/v3/content/"
+
+
+async def test_the_version_list_is_made_of_the_registration(proxy: Proxy, bare: FakeFeed) -> None:
+    for version in ("1.10.0", "1.9.0", "2.0.0-RC.1"):
+        bare.add(make_nupkg("Acme.A", version))
+    got = await ask(proxy, VERSIONS)
+    assert (got.status, json.loads(got.body)) == (200, {"versions": ["1.9.0", "1.10.0", "2.0.0-rc.1"]})
+    assert (await ask(proxy, VERSIONS)).body == got.body
+    assert bare.count(f"{FLAT}/index.json") == 0
+    assert (await ask(proxy, "/v3/content/acme.none/index.json")).status == 404
+
+
+async def test_packages_and_what_lies_in_them_are_had(proxy: Proxy, bare: FakeFeed) -> None:
+    bare.add(make_nupkg("Acme.A", "1.0.0", readme="read me"))
+    readme = await ask(proxy, "/v3/content/acme.a/1.0.0/readme")
+    assert (readme.status, readme.body) == (200, b"read me")
+    nuspec = await ask(proxy, "/v3/content/acme.a/1.0.0/acme.a.nuspec")
+    assert nuspec.status == 200
+    assert b"<id>Acme.A</id>" in nuspec.body
+    assert (await ask(proxy, "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg")).status == 200
+    assert bare.count(f"{FLAT}/1.0.0/acme.a.1.0.0.nupkg") == 1
+    for name in ("acme.a.9.9.9.nupkg", "acme.a.nuspec", "readme"):
+        assert (await ask(proxy, f"/v3/content/acme.a/9.9.9/{name}")).status == 404
+
+
+async def test_pages_that_are_not_inlined_are_followed(proxy: Proxy, bare: FakeFeed) -> None:
+    for number in range(MANY):
+        bare.add(make_nupkg("Acme.A", f"1.{number}.0"))
+    listed = json.loads((await ask(proxy, VERSIONS)).body)["versions"]
+    assert listed == [f"1.{number}.0" for number in range(MANY)]
+    got = await ask(proxy, "/v3/content/acme.a/1.100.0/acme.a.1.100.0.nupkg")
+    assert (got.status, got.body) == (200, make_nupkg("Acme.A", "1.100.0"))
+
+
+@pytest.mark.parametrize("fault", [Script(status=500), Script(status=404)])
+async def test_a_list_is_never_shorter_by_a_page(proxy: Proxy, bare: FakeFeed, clock: FakeClock, fault: Script) -> None:
+    for number in range(MANY):
+        bare.add(make_nupkg("Acme.A", f"1.{number}.0"))
+    bare.origin.routes[PAGE] = fault
+    assert (await ask(proxy, VERSIONS)).status in {502, 503}
+    del bare.origin.routes[PAGE]
+    clock.advance(3600)
+    await until(lambda: len(proxy.app.tasks) == 0)
+    got = await ask(proxy, VERSIONS)
+    assert (got.status, len(json.loads(got.body)["versions"])) == (200, MANY)
+
+
+async def test_the_list_follows_the_registration(proxy: Proxy, bare: FakeFeed, clock: FakeClock) -> None:
+    bare.add(SMALL)
+    assert json.loads((await ask(proxy, VERSIONS)).body)["versions"] == ["1.0.0"]
+    bare.add(make_nupkg("Acme.A", "2.0.0"))
+    clock.advance(3601)
+    await ask(proxy, VERSIONS)
+    await until(lambda: len(proxy.app.tasks) == 0)
+    assert json.loads((await ask(proxy, VERSIONS)).body)["versions"] == ["1.0.0", "2.0.0"]
+
+
+async def test_the_list_outlives_the_upstream(proxy: Proxy, bare: FakeFeed, clock: FakeClock) -> None:
+    bare.add(SMALL)
+    before = await ask(proxy, VERSIONS)
+    await bare.set_mode("5xx")
+    clock.advance(7 * 86400)
+    after = await ask(proxy, VERSIONS)
+    assert (after.status, after.body) == (200, before.body)
