@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.modules import listing
+
 PACKAGE = Path(__file__).parent.parent / "nugetproxy"
 FLOORS = (
     "errors log metrics clock off_loop",
@@ -228,3 +230,11 @@ def test_no_file_names_a_package_registrys_host(path: Path) -> None:
     hosts = ("pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".", "deb.debian" + ".org", "archive.ubuntu" + ".com")
     text = path.read_text(encoding="utf-8", errors="replace")
     assert not [host for host in hosts if host in text]
+
+
+def test_contributors_are_shown_these_floors_and_rooms() -> None:
+    text = (ROOT / "tests" / "README.md").read_text(encoding="utf-8")
+    assert "\n".join(f"    {level:2}  {parts}" for level, parts in reversed(list(enumerate(FLOORS)))) in text
+    rooms = {path.parent.relative_to(PACKAGE) for path in MODULES if path.name == "__init__.py"} - {Path()}
+    assert {Path(name) for name in re.findall(r"^\| `([a-z_/]+)/` \|", text, flags=re.MULTILINE)} >= rooms
+    assert len(listing()) == len(MODULES)

@@ -46,6 +46,13 @@ class Flight:
         self._last = (-1, b"")
         self._grew = asyncio.Event()
 
+    def __repr__(self) -> str:
+        state = "landed" if self.landed is not None else f"failed: {self.error}" if self.error is not None else "flying"
+        total = "?" if self.total is None else self.total
+        return (
+            f"<Flight of {self.identity.nupkg_name}: {state}, {self._size} of {total} bytes, {self._readers} readers>"
+        )
+
     @property
     def size(self) -> int:
         """Bytes written so far."""

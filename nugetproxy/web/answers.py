@@ -25,9 +25,10 @@ from nugetproxy.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from nugetproxy.nuget.kinds import JSON_TYPE
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.sqlite_form import SqliteUnavailable
-from nugetproxy.web.whole import Whole
+from nugetproxy.web.whole import Whole, common_headers
 
 STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
     {
@@ -88,11 +89,8 @@ def answer(error: ProxyError, *, head: bool = False) -> Whole:
     """
     status = status_of(error)
     headers = {
-        hdrs.SERVER: CACHE_NAME,
-        hdrs.CONTENT_TYPE: "application/json; charset=utf-8",
-        hdrs.CACHE_CONTROL: "no-store",
-        "Cache-Status": cache_status_of(error),
-        "X-Content-Type-Options": "nosniff",
+        **common_headers("no-store", cache_status_of(error)),
+        hdrs.CONTENT_TYPE: JSON_TYPE,
         "Content-Security-Policy": "default-src 'none'",
     }
     if status == 503:

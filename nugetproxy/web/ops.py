@@ -19,7 +19,7 @@ from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.patience import spared
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.hosts import Network
-from nugetproxy.web.whole import Whole
+from nugetproxy.web.whole import Whole, common_headers
 
 READY_SECONDS = 2.0
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
@@ -112,10 +112,7 @@ def _causes(states: Mapping[str, BreakerState]) -> dict[str, dict[str, str]]:
 
 def _response(status: int, body: bytes, content_type: str) -> Whole:
     headers = {
-        hdrs.SERVER: CACHE_NAME,
+        **common_headers("no-store", f"{CACHE_NAME}; fwd=bypass"),
         hdrs.CONTENT_TYPE: content_type,
-        hdrs.CACHE_CONTROL: "no-store",
-        "Cache-Status": f"{CACHE_NAME}; fwd=bypass",
-        "X-Content-Type-Options": "nosniff",
     }
     return Whole(status, headers, body, length=len(body))

@@ -22,9 +22,8 @@ from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.reading import read_at
 from nugetproxy.web.answers import header_text
 from nugetproxy.web.kernelcopy import send_file
-from nugetproxy.web.whole import Whole, http_date
+from nugetproxy.web.whole import Whole, common_headers, http_date
 
-SERVER = "nugetproxy"
 INLINE_BYTES = 16 * 1024
 """Held packages up to this size are read and sent with their headers in one write."""
 
@@ -190,12 +189,7 @@ def _whole(reply: Reply, selection: Selection, fields: Mapping[str, str], *, bod
 
 def _fields(reply: Reply, selection: Selection) -> Mapping[str, str]:
     """The header section, without what depends on the connection."""
-    fields: dict[str, str] = {
-        hdrs.SERVER: SERVER,
-        hdrs.CACHE_CONTROL: reply.cache_control,
-        "Cache-Status": reply.cache.header(),
-        "X-Content-Type-Options": "nosniff",
-    }
+    fields = common_headers(reply.cache_control, reply.cache.header())
     if reply.etag is not None:
         fields[hdrs.ETAG] = reply.etag
     if reply.modified is not None:

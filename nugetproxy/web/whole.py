@@ -12,10 +12,22 @@ from http import HTTPStatus
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
+from nugetproxy.engine.outcome import CACHE_NAME
+
 ONE_WRITE_BYTES = 64 * 1024
 """Up to this size a body is copied behind its header section, for one system call less."""
 PIECE = 128 * 1024
 """Of a larger body so much is written at once: what the kernel does not take is copied, for each client anew."""
+
+
+def common_headers(cache_control: str, cache_status: str) -> dict[str, str]:
+    """What every answer says, whoever makes it."""
+    return {
+        hdrs.SERVER: CACHE_NAME,
+        hdrs.CACHE_CONTROL: cache_control,
+        "Cache-Status": cache_status,
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 class Whole(web.StreamResponse):

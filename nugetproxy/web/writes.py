@@ -15,7 +15,7 @@ from nugetproxy.upstream.answers import Sent
 from nugetproxy.web.answers import header_text, reason_phrase
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.incoming import Incoming
-from nugetproxy.web.whole import Whole
+from nugetproxy.web.whole import Whole, common_headers
 
 audit = structlog.get_logger("nugetproxy.audit")
 
@@ -95,12 +95,7 @@ class Writes:
 def _relay(sent: Sent, location: str) -> Whole:
     """Status, reason phrase, body and warnings as upstream sent them; the reason is what NuGet shows its user."""
     headers: CIMultiDict[str] = CIMultiDict(
-        {
-            hdrs.SERVER: CACHE_NAME,
-            hdrs.CACHE_CONTROL: "no-store",
-            "Cache-Status": f"{CACHE_NAME}; fwd=method; fwd-status={sent.status}",
-            "X-Content-Type-Options": "nosniff",
-        }
+        common_headers("no-store", f"{CACHE_NAME}; fwd=method; fwd-status={sent.status}")
     )
     if location:
         headers[hdrs.LOCATION] = location

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from nugetproxy.engine.flight import Flight
 from tests.conftest import StartProxy
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, UP_REGISTRATION, ask, held, staged, until
 from tests.fakes.clock import FakeClock
@@ -379,3 +382,13 @@ async def test_a_head_of_what_does_not_exist(proxy: Proxy, feed: FakeFeed) -> No
         head = await ask(proxy, PACKAGE, "HEAD")
         assert (head.status, head.body, head.cache) == (404, b"", expected)
     assert feed.count(UP_PACKAGE) == 1
+
+
+async def test_a_flight_shows_its_state(proxy: Proxy, feed: FakeFeed, gated: Script, gate: asyncio.Event) -> None:
+    asked = asyncio.create_task(ask(proxy, PACKAGE))
+    await until(lambda: proxy.metric("flights") == 1 and feed.count(UP_PACKAGE) == 1)
+    (flight,) = [one for one in gc.get_objects() if type(one) is Flight and not one.over]
+    assert re.fullmatch(r"<Flight of acme.a.1.0.0.nupkg: flying, \d+ of (\?|\d+) bytes, 1 readers>", repr(flight))
+    gate.set()
+    assert (await asked).status == 200
+    assert repr(flight) == f"<Flight of acme.a.1.0.0.nupkg: landed, {len(LARGE)} of {len(LARGE)} bytes, 0 readers>"
