@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import structlog
 
@@ -12,6 +11,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.flight import Flight
 from nugetproxy.errors import Abandoned, NotFound, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
 from nugetproxy.metrics import Metrics
+from nugetproxy.store.packages.reading import read_at
 from nugetproxy.store.packages.staging import Staged
 from nugetproxy.upstream.answers import Download
 from nugetproxy.upstream.client import UpstreamClient
@@ -134,7 +134,7 @@ class Fill:
             self._moved()
             if at < self._staged.size:
                 known = min(len(chunk), self._staged.size - at)
-                if await asyncio.to_thread(os.pread, self._staged.fd, known, at) != chunk[:known]:
+                if await read_at(self._staged.fd, known, at) != chunk[:known]:
                     raise self._changed()
                 at += known
                 chunk = chunk[known:]

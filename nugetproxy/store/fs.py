@@ -18,6 +18,17 @@ _MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELO
 """Errors that say that there is no such file: a name too long cannot name one, a symbolic link is not one."""
 
 
+def pread_all(fd: int, size: int, offset: int) -> bytes:
+    """Up to ``size`` bytes from ``offset``, fewer only at the end of the file: a short read is continued."""
+    data = os.pread(fd, size, offset)
+    while 0 < len(data) < size:
+        more = os.pread(fd, size - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
 class DiskFailure(ProxyError):
     """A file operation failed; what was being served can go on without the disk.
 
@@ -42,6 +53,16 @@ class DiskFailure(ProxyError):
 
 class MissingFile(DiskFailure):
     """There is no such file or directory."""
+
+
+class ShortFile(DiskFailure):
+    """A file ends before bytes that it had: something has cut it. The kernel reported no error."""
+
+    def __init__(self, path: str = "") -> None:
+        super().__init__("read", errno.ENODATA, path)
+
+    def __str__(self) -> str:
+        return f"The file{f' {self.path}' if self.path else ''} is shorter than it was: something has cut it."
 
 
 class FsOps:
@@ -71,7 +92,7 @@ class FsOps:
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
-        return self.call("read", "", os.pread, fd, size, offset)
+        return self.call("read", "", pread_all, fd, size, offset)
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         """All of ``data`` at ``offset``; a short write is continued."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Coroutine, Mapping
 from functools import lru_cache
 from io import BytesIO
@@ -17,7 +16,6 @@ from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.reply import HeldBody, RelayedBody, Reply
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.reading import read_at
 from nugetproxy.web.answers import header_text
@@ -80,10 +78,7 @@ class Sender:
     async def _small(self, held: HeldPackage) -> bytes:
         """The whole of a small package; kept with its descriptor, which the folder watches for changes."""
         if held.content is None:
-            content = await read_at(held.fd, held.size, 0)
-            if len(content) != held.size:
-                raise DiskFailure("read", errno.EIO, held.identity.nupkg_name)
-            held.content = content
+            held.content = await read_at(held.fd, held.size, 0)
         return held.content
 
     async def _copy(self, request: web.BaseRequest, body: HeldBody, start: int, stop: int) -> None:

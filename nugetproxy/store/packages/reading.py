@@ -7,28 +7,35 @@ import errno
 import io
 import os
 
-from nugetproxy.store.fs import DiskFailure, FsOps
+from nugetproxy.store.fs import DiskFailure, FsOps, ShortFile, pread_all
 
 
 async def read_at(fd: int, count: int, at: int) -> bytes:
-    """At most ``count`` bytes from offset ``at``, at least one; raises DiskFailure.
+    """Exactly ``count`` bytes from offset ``at``; raises DiskFailure, ShortFile where the file ends before.
 
     What is in the page cache is read on the spot, which costs less than a thread hop; ``RWF_NOWAIT`` (Linux) makes
-    the kernel refuse instead of waiting for the disk.
+    the kernel stop where it would have to wait for the disk: a thread reads the rest.
     """
-    try:
-        buffer = bytearray(count)
-        got = os.preadv(fd, [buffer], at, os.RWF_NOWAIT)
-        del buffer[got:]
-        piece = bytes(buffer)
-    except (OSError, AttributeError):  # not cached, or not supported by this file system or platform
+    piece = _cached(fd, count, at)
+    if len(piece) < count:
         try:
-            piece = await asyncio.to_thread(os.pread, fd, count, at)
+            piece += await asyncio.to_thread(pread_all, fd, count - len(piece), at + len(piece))
         except OSError as error:
             raise DiskFailure("read", error.errno or errno.EIO) from error
-    if not piece:
-        raise DiskFailure("read", errno.EIO)
+        if len(piece) < count:
+            raise ShortFile
     return piece
+
+
+def _cached(fd: int, count: int, at: int) -> bytes:
+    """What of it is in the page cache from its beginning on."""
+    buffer = bytearray(count)
+    try:
+        got = os.preadv(fd, [buffer], at, os.RWF_NOWAIT)
+    except (OSError, AttributeError):  # none of it, or not supported by this file system or platform
+        return b""
+    del buffer[got:]
+    return bytes(buffer)
 
 
 class DescriptorReader(io.RawIOBase):
