@@ -23,6 +23,8 @@ OTHER = make_nupkg("Acme.A", "1.0.0", description="another build of the same ver
 OTHER_LARGE = make_nupkg("Acme.A", "1.0.0", description="another build", size=400_000)
 REGISTRATION = "/v3/registration/gz-semver2/acme.a/index.json"
 LEAF = "/v3/registration/gz-semver2/acme.a/1.0.0.json"
+FORGOTTEN = 60.0
+"""Seconds after which the proxy asks again for a package that was wrong, at the latest."""
 PAGED = "/v3/registration/gz-semver2/acme.a/page/1.0.0/1.0.63.json"
 
 
@@ -53,6 +55,7 @@ async def test_other_bytes_after_an_eviction_are_refused(
         assert proxy.metric("integrity_failures_total", reason="pin") == tries
         assert failures(proxy, "pin") == tries
         assert [entry["reason"] for entry in logs if entry["event"] == "download.failed"] == ["pin"]
+        clock.advance(FORGOTTEN)
     feed.origin.routes[UP_PACKAGE] = Script(body=first)
     assert (await ask(proxy, PACKAGE)).body == first, "the right bytes are welcome again"
 
@@ -104,7 +107,9 @@ class TestStated:
             assert (await ask(proxy, REGISTRATION)).status == 200
         assert (await ask(proxy, document)).status == 200
 
-    async def test_the_wrong_bytes_are_refused(self, proxy: Proxy, feed: FakeFeed, document: str) -> None:
+    async def test_the_wrong_bytes_are_refused(
+        self, proxy: Proxy, feed: FakeFeed, clock: FakeClock, document: str
+    ) -> None:
         self.state(feed, base64.b64encode(sha512(OTHER)).decode())
         await self.look_at(proxy, feed, document)
         before = len(feed.requests)
@@ -116,6 +121,7 @@ class TestStated:
         assert proxy.metric("integrity_failures_total", reason="hash") == 1
         assert [entry["reason"] for entry in logs if entry["event"] == "download.failed"] == ["hash"]
         assert [seen.path for seen in feed.requests[before:]] == [UP_PACKAGE]
+        clock.advance(FORGOTTEN)
         feed.origin.routes[UP_PACKAGE] = Script(body=OTHER)
         assert (await ask(proxy, PACKAGE)).body == OTHER
 
@@ -158,7 +164,9 @@ class TestStated:
         await ask(proxy, REGISTRATION)
         assert (await ask(proxy, PACKAGE)).body == SMALL
 
-    async def test_the_catalog_leaf_that_a_registration_leaf_names(self, proxy: Proxy, feed: FakeFeed) -> None:
+    async def test_the_catalog_leaf_that_a_registration_leaf_names(
+        self, proxy: Proxy, feed: FakeFeed, clock: FakeClock
+    ) -> None:
         """There nuget.org states it."""
         feed.add(SMALL)
         leaf = json.loads((await ask(proxy, LEAF)).body)
@@ -167,6 +175,7 @@ class TestStated:
         got = await ask(proxy, PACKAGE)
         assert (got.status, got.cache) == (502, 'fwd=uri-miss; detail="hash"')
         feed.origin.routes.clear()
+        clock.advance(FORGOTTEN)
         assert (await ask(proxy, PACKAGE)).body == SMALL
 
     async def test_without_metadata_there_is_nothing_to_compare_with(self, proxy: Proxy, feed: FakeFeed) -> None:
