@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from types import MappingProxyType
 from typing import TypeVar
 
+import structlog
 from aiohttp.abc import AbstractResolver
 from multidict import CIMultiDict
 
@@ -23,6 +24,7 @@ from nugetproxy.upstream.faults import Faults
 from nugetproxy.upstream.judges import Verify, believe, conditions, glance, ranged, verify_index
 from nugetproxy.upstream.patience import Patience, impatience
 from nugetproxy.upstream.questions import Question, Request
+from nugetproxy.upstream.remedies import remedy
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.retry import RetryBudget, with_retries
 from nugetproxy.upstream.sessions import Lane
@@ -30,6 +32,8 @@ from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.urls import UrlDenied, origin_of, parse_url
 from nugetproxy.upstream.wire import Wire
 from nugetproxy.upstream.writes import Rewind, Write, send_once
+
+log = structlog.get_logger(__name__)
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 OFF_LOOP = 64 * 1024
@@ -63,6 +67,7 @@ class UpstreamClient:
         self._retries = metrics.upstream_retries.labels(settings.name)
         self._retry_budget = RetryBudget()
         self._faults = Faults(settings.name, clock)
+        self._index_refused = False
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     async def get(
@@ -88,6 +93,8 @@ class UpstreamClient:
 
         async def judge(response: Response) -> Answer:
             answer = await self._answer(response, validators, most)
+            if url == self._settings.index_url:
+                self._tell_refusal(answer.status)
             if verify is not None and answer.status == 200:
                 await believe(verify, answer, response)
             return answer
@@ -294,6 +301,19 @@ class UpstreamClient:
             phrase=response.reason if status >= 400 else "",
             warnings=response.warnings,
         )
+
+    def _tell_refusal(self, status: int) -> None:
+        """One line of the log when the index itself is refused, until it no longer is."""
+        refused = status in {401, 403}
+        if refused and not self._index_refused:
+            log.warning(
+                "upstream.unusable",
+                upstream=self.name,
+                reason=Reason.AUTH,
+                detail=f"status {status} for its service index",
+                remedy=remedy(Reason.AUTH, "", self._settings),
+            )
+        self._index_refused = refused
 
     def _count_refusal(self, status: int) -> None:
         if status in {401, 403}:

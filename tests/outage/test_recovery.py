@@ -163,3 +163,19 @@ async def test_the_running_proxy_probes_unasked(warm: Proxy, feed: FakeFeed) -> 
     await until(lambda: not is_open(warm, feed))
     health = json.loads((await ask(warm, "/health/ready")).body)
     assert (health["breakers"], health["last_failures"]) == ({"up": {}}, {})
+
+
+async def test_what_can_be_made_does_not_wait_what_cannot_does(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    feed.add(make_nupkg("Acme.A", "1.0.0"))
+    proxy = await start_proxy(feed.index_url)
+    assert (await ask(proxy, "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg")).status == 200
+    await open_breaker(proxy, feed, "refused")
+    slept = len(clock.slept)
+    got = await ask(proxy, VERSIONS)
+    assert (got.status, got.cache) == (200, "detail=synthesized")
+    assert (await ask(proxy, "/health/ready")).status == 200
+    assert len(clock.slept) == slept, "neither of them waited"
+    assert (await ask(proxy, MISSING)).status == 503
+    assert len(clock.slept) > slept
