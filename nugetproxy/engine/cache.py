@@ -194,7 +194,7 @@ class Cache:
         """The one fetch of this target that is under way, or a new one; True when it was joined."""
         epoch = self._leash.epoch(target)
         # Who has something else to serve does not wait for a lost upstream: those who have nothing join no such fetch.
-        slot = (target.key, epoch, is_spared())
+        slot = (target.key, epoch, is_spared() and self._upstream.is_lost)
         task = self._fetches.get(slot)
         if task is not None:
             return task, True

@@ -18,7 +18,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import FINAL, Denial, Reason, UpstreamDenied, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.answers import Download, Head, Sent
-from nugetproxy.upstream.breaker import BreakerState
+from nugetproxy.upstream.breaker import BreakerState, Phase
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
 from nugetproxy.upstream.faults import Faults
 from nugetproxy.upstream.judges import Verify, believe, conditions, glance, ranged, verify_index
@@ -210,6 +210,11 @@ class UpstreamClient:
     def note_stale(self) -> None:
         """Something stale is served instead of what this upstream failed to say."""
         self._wire.breakers.note_stale()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether one of its origins is given up for now."""
+        return any(state.phase is not Phase.CLOSED for state in self._wire.breakers.states().values())
 
     async def settle(self) -> None:
         """Decide, at a start, whether the index is at a public address; a private one is refused from then on."""
