@@ -60,7 +60,9 @@ def decide_lookup(
     if offline or (dated and age < span):
         return Fresh(entry, ttl)
     if entry.absent:
-        return Miss()  # a 404 is never served stale: what upstream lacked may be there now
+        # Never without asking: what upstream lacked may be there now.
+        usable = dated and age < span + policy.absent_on_error
+        return Stale(entry=entry, refreshable=False, usable=True, ttl=ttl) if usable else Miss()
     return Stale(
         entry=entry,
         refreshable=dated and age < span + policy.refresh,

@@ -14,7 +14,7 @@ DAY = 86400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Four spans in seconds (RFC 9111 section 4.2, RFC 5861); ``FOREVER`` is allowed everywhere."""
+    """Five spans in seconds (RFC 9111 section 4.2, RFC 5861); ``FOREVER`` is allowed everywhere."""
 
     fresh: float
     """Serve without asking upstream."""
@@ -24,3 +24,5 @@ class Policy:
     """After ``fresh``, for this long: serve only if upstream fails."""
     absent: float = 0.0
     """How long a 404 is believed."""
+    absent_on_error: float = 0.0
+    """After ``absent``, for this long: believe a 404 only if upstream fails."""

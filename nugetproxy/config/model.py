@@ -241,6 +241,7 @@ class PolicyCells(Section):
     refresh: AnySpan | None = None
     on_error: AnySpan | None = None
     absent: AnySpan | None = None
+    absent_on_error: AnySpan | None = None
 
 
 class Config(BaseSettings):

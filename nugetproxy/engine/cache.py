@@ -31,7 +31,7 @@ from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.rotation import same_since
 from nugetproxy.engine.target import Found, Group, Target
 from nugetproxy.engine.tasks import Tasks
-from nugetproxy.errors import Reason, upstream_failure
+from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.documents.documents import Documents, Stored
@@ -105,7 +105,8 @@ class Cache:
                 if refreshable:
                     return Found(entry=entry, body=_body(stored), status=status)
                 self._metrics.collapsed.inc(collapsed)
-                if usable and not await self._within_soft_deadline(task):
+                # That the feed is slow is no reason to say that it has no such thing.
+                if usable and not entry.absent and not await self._within_soft_deadline(task):
                     return Found(entry=entry, body=_body(stored), status=replace(status, detail="slow_upstream"))
             case Miss():
                 if self._offline:
@@ -148,13 +149,18 @@ class Cache:
         """``index`` names these pages now: where they are kept however old, those that it named before go later."""
         await self._shelf.keep_named(index, pages)
 
-    async def known_absent(self, target: Target) -> Found | None:
-        """The stored 404 of ``target`` while it is believed."""
-        stored = await self._shelf.get(target)
-        looked = self._look(target, stored)
-        if not isinstance(looked, Fresh) or not looked.entry.absent:
+    async def known_absent(self, target: Target, failure: UpstreamFailure | None = None) -> Found | None:
+        """The stored 404 of ``target`` while it is believed; with a ``failure`` to ask again, for longer."""
+        looked = self._look(target, await self._shelf.get(target))
+        if isinstance(looked, Miss) or not looked.entry.absent:
             return None
-        status = CacheStatus(outcome=Outcome.ABSENT, hit=True, ttl=looked.ttl)
+        if isinstance(looked, Fresh):
+            status = CacheStatus(outcome=Outcome.ABSENT, hit=True, ttl=looked.ttl)
+        elif failure is None:
+            return None
+        else:
+            self._upstream.note_stale()
+            status = CacheStatus(outcome=Outcome.STALE, forwarded="stale", detail=failure.reason)
         return Found(entry=looked.entry, body=b"", status=status)
 
     async def put_absent(self, target: Target) -> Found:
@@ -210,8 +216,9 @@ class Cache:
             status = CacheStatus(outcome=Outcome.HIT, hit=True, ttl=looked.ttl)
             return Found(entry=looked.entry, body=_body(stored), status=status)
         stale = looked if isinstance(looked, Stale) else None
-        usable = stale is not None and stale.usable
-        answer = await self._inquiry.ask(target, stored if stale is not None else None, usable=usable)
+        # A 404 is believed again only after as many tries as what is not known at all.
+        better = stale is not None and stale.usable and not stale.entry.absent
+        answer = await self._inquiry.ask(target, stored if stale is not None else None, usable=better)
         if isinstance(answer, Answer):
             self._overdue.clear()
             answer = await self._inquiry.examine(target, stored, answer, group)

@@ -47,7 +47,9 @@ class HotDocuments:
         policy = self._policies[target.kind]
         body = b"" if entry.absent else body
         self._remember(target.key, Stored(entry, body))
-        keep = policy.absent if entry.absent else policy.fresh + max(policy.refresh, policy.on_error)
+        keep = policy.fresh + max(policy.refresh, policy.on_error)
+        if entry.absent:
+            keep = policy.absent + policy.absent_on_error
         expire = None if keep == FOREVER else max(keep, 1.0)
         await self._entries.put(target.key, entry, body, tag=_tag(target), expire=expire)
 

@@ -37,7 +37,7 @@ class Invalidation:
 
     def policy(self, target: Target, policy: Policy, stored_at: float | None) -> Policy:
         """``policy``, or one under which nothing counts as fresh: for a while after a write, and for what was stored
-        before it (``stored_at``, wall time) always. Stored copies stay usable when upstream fails.
+        before it (``stored_at``, wall time) always. Stored copies stay usable when upstream fails, a 404 does not.
         """
         if not self._writes.by_id:
             return policy
@@ -45,7 +45,7 @@ class Invalidation:
         now = self._clock.now()
         # After a write in the future (the clock was set back) nothing can be told by time.
         outdated = at <= now and (now - at < LEASH_SECONDS or (stored_at is not None and stored_at <= at))
-        return replace(policy, fresh=0.0, refresh=0.0, absent=0.0) if outdated else policy
+        return replace(policy, fresh=0.0, refresh=0.0, absent=0.0, absent_on_error=0.0) if outdated else policy
 
     def _of(self, id: str) -> Epoch:
         return self._writes.by_id.get(id, _NEVER)

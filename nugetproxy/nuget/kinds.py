@@ -12,8 +12,8 @@ from nugetproxy.caching.policy import DAY, FOREVER, HOUR, MINUTE, SECOND, Policy
 JSON_TYPE = "application/json; charset=utf-8"
 BINARY_TYPE = "application/octet-stream"
 
-_METADATA = Policy(fresh=5 * MINUTE, refresh=HOUR, on_error=FOREVER, absent=30 * SECOND)
-_IMMUTABLE = Policy(fresh=FOREVER, on_error=FOREVER, absent=30 * SECOND)
+_METADATA = Policy(fresh=5 * MINUTE, refresh=HOUR, on_error=FOREVER, absent=30 * SECOND, absent_on_error=7 * DAY)
+_IMMUTABLE = Policy(fresh=FOREVER, on_error=FOREVER, absent=30 * SECOND, absent_on_error=7 * DAY)
 _QUERY = Policy(fresh=2 * MINUTE, on_error=7 * DAY)
 
 
@@ -103,7 +103,7 @@ class Kind(StrEnum):
     REGISTRATION_LEAF = (
         "registration_leaf",
         Row(
-            policy=Policy(fresh=HOUR, refresh=HOUR, on_error=FOREVER, absent=30 * SECOND),
+            policy=Policy(fresh=HOUR, refresh=HOUR, on_error=FOREVER, absent=30 * SECOND, absent_on_error=7 * DAY),
             lists=True,
             family="registration",
             shown=True,
@@ -141,7 +141,10 @@ class Kind(StrEnum):
     # Debuggers ask for thousands of files that do not exist; what was pushed is indexed within minutes.
     SYMBOL = (
         "symbol",
-        Row(policy=Policy(fresh=FOREVER, on_error=FOREVER, absent=15 * MINUTE), media_type=BINARY_TYPE),
+        Row(
+            policy=Policy(fresh=FOREVER, on_error=FOREVER, absent=15 * MINUTE, absent_on_error=7 * DAY),
+            media_type=BINARY_TYPE,
+        ),
     )
     TOOLS = "tools", Row(policy=Policy(fresh=HOUR, refresh=DAY, on_error=FOREVER))
     TOOL = "tool", Row(policy=_IMMUTABLE, media_type=BINARY_TYPE)

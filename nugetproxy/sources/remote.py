@@ -11,6 +11,7 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.outcome import Outcome
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
@@ -28,6 +29,7 @@ from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Document, WriteSide
 from nugetproxy.sources.synthesis import Synthesis
+from nugetproxy.sources.testimony import Testimony
 from nugetproxy.store.holdings.holdings import HoldingsUnavailable
 from nugetproxy.store.ledger.links import Links
 from nugetproxy.store.packages.held import HeldPackage
@@ -83,6 +85,7 @@ class RemoteSource:
         self._catalog = CatalogPages(cache)
         self._registrations = Registrations(self.name, cache, groups)
         self._relay = Relay(upstream)
+        self._testimony = Testimony(cache, services, groups)
         self._synthesis = Synthesis(self.name, packages.holdings)
         self._prefetched_until = 0.0
 
@@ -160,6 +163,8 @@ class RemoteSource:
             target = self._groups.target(route, query if kind is not None and kind.row.query else "", services)
         settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
         found = await self._cache.get(target, group=self._groups, settled=settled)
+        if found.entry.absent and found.status.outcome is Outcome.STALE and await self._synthesis.can(route, query):
+            return None  # of a time before what is held
         return Document(target.kind, found, services)
 
     async def _linked(self, token: str) -> Target:
@@ -215,6 +220,18 @@ class RemoteSource:
         known = await self._cache.known_absent(target)
         if known is not None:
             return known
+        try:
+            return await self._find(identity, target, route, head)
+        except UpstreamFailure as failure:
+            known = await self._cache.known_absent(target, failure)
+            if known is None or await self._testimony.lists(identity):  # a list that was stored since
+                raise
+            return known
+
+    async def _find(
+        self, identity: PackageIdentity, target: Target, route: Route, head: bool
+    ) -> FlightBody | Head | Found:
+        """A package that is not held: where the flat container has it, else where its registration says."""
         services = await self._services.map()
         usual = replace(target, urls=services.upstream_urls("content", route.rest))
         try:

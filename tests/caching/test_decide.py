@@ -27,7 +27,7 @@ from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.errors import Reason
 
 NOW = 1_700_000_000.0
-POLICY = Policy(fresh=100, refresh=50, on_error=500, absent=10)
+POLICY = Policy(fresh=100, refresh=50, on_error=500, absent=10, absent_on_error=60)
 VALIDATORS = Validators(etag='"v1"', last_modified="Sun, 06 Nov 1994 08:49:37 GMT")
 PLAIN = Entry(status=200, stored_at=NOW, digest="aa", validators=VALIDATORS, content_type="application/json", url="u")
 ABSENT = Entry(status=404, stored_at=NOW, digest="")
@@ -52,6 +52,10 @@ class Row:
 
 def stale(age: float, *, refreshable: bool = False, usable: bool = True) -> Stale:
     return Stale(entry=aged(PLAIN, age), refreshable=refreshable, usable=usable, ttl=100 - age)
+
+
+def gone(age: float) -> Stale:
+    return Stale(entry=aged(ABSENT, age), refreshable=False, usable=True, ttl=10 - age)
 
 
 SERVER_ERROR = Failure(Reason.SERVER_ERROR, "status 500")
@@ -89,8 +93,19 @@ TABLE = [
     Row("past on_error, 304", aged(PLAIN, 700), stale(700, usable=False), Answer(status=304), Freshen(PLAIN)),
     Row("past on_error, 200", aged(PLAIN, 700), stale(700, usable=False), NEW, Store(NEW, NOW)),
     Row("absent, fresh", aged(ABSENT, 5), Fresh(aged(ABSENT, 5), 5)),
-    Row("absent, expired, failure", aged(ABSENT, 10), Miss(), SERVER_ERROR, Fail(Reason.SERVER_ERROR)),
-    Row("absent, expired, 200", aged(ABSENT, 10), Miss(), NEW, Store(NEW, NOW)),
+    Row("absent, stale, failure", aged(ABSENT, 10), gone(10), BREAKER, ServeStale(aged(ABSENT, 10), BREAKER.reason)),
+    Row("absent, stale, 200", aged(ABSENT, 10), gone(10), NEW, Store(NEW, NOW)),
+    Row("absent, stale, 404", aged(ABSENT, 10), gone(10), MISSING, Store(SEEN_MISSING, NOW)),
+    Row(
+        "absent, stale, 304",
+        aged(ABSENT, 10),
+        gone(10),
+        Answer(status=304),
+        ServeStale(aged(ABSENT, 10), Reason.PROTOCOL),
+    ),
+    Row("absent, nearly past absent_on_error", aged(ABSENT, 69), gone(69)),
+    Row("absent, past absent_on_error, failure", aged(ABSENT, 70), Miss(), BREAKER, Fail(Reason.BREAKER_OPEN, 4.0)),
+    Row("absent, past absent_on_error, 200", aged(ABSENT, 70), Miss(), NEW, Store(NEW, NOW)),
     Row("offline, fresh", aged(PLAIN, 30), Fresh(aged(PLAIN, 30), 70), offline=True),
     Row("offline, long stale", aged(PLAIN, 7000), Fresh(aged(PLAIN, 7000), -6900), offline=True),
     Row("offline, absent", aged(ABSENT, 7000), Fresh(aged(ABSENT, 7000), -6990), offline=True),

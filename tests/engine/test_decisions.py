@@ -16,6 +16,7 @@ from tests.fakes.asking import (
     SMALL,
     UP_INDEX,
     UP_PACKAGE,
+    UP_REGISTRATION,
     UP_VERSIONS,
     VERSIONS,
     ask,
@@ -67,12 +68,91 @@ async def test_nothing_stored_then_404(proxy: Proxy, feed: FakeFeed, clock: Fake
     assert (await ask(proxy, VERSIONS)).body == ONE, "a 404 is forgotten after 30 seconds"
 
 
-async def test_a_404_that_has_run_out_is_not_served_when_upstream_fails(
+@pytest.mark.parametrize(
+    ("path", "up"), [(VERSIONS, UP_VERSIONS), (REGISTRATION, UP_REGISTRATION), (PACKAGE, UP_PACKAGE)]
+)
+async def test_a_known_absence_is_believed_for_a_week_of_outage(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, path: str, up: str
+) -> None:
+    """NuGet needs the answer of every source for a floating version: one dead feed must not break it."""
+    proxy = await start_proxy(feed.index_url)
+    assert (await ask(proxy, path)).status == 404
+    feed.origin.routes[up] = Script(status=500)
+    for seconds in (31, 3600, 6 * 86400):
+        clock.advance(seconds)
+        got = await ask(proxy, path)
+        assert (got.status, got.cache) == (404, 'fwd=stale; detail="5xx"'), seconds
+        assert int(got.headers["Age"]) >= seconds
+    await proxy.restart()
+    assert (await ask(proxy, path)).status == 404, "a restart does not forget it"
+    assert (await ask(proxy, path.replace("acme.a", "acme.never"))).status == 404, "upstream answers about others"
+    clock.advance(86400)
+    assert (await ask(proxy, path)).status == 503
+    del feed.origin.routes[up]
+    feed.add(SMALL)
+    clock.advance(3600)
+    assert (await ask(proxy, path)).status == 200
+
+
+async def test_what_was_never_asked_is_no_absence(start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock) -> None:
+    proxy = await start_proxy(feed.index_url)
+    assert (await ask(proxy, VERSIONS)).status == 404
+    await feed.set_mode("refused")
+    clock.advance(31)
+    assert (await ask(proxy, VERSIONS)).status == 404
+    for path in (VERSIONS, REGISTRATION, PACKAGE):
+        assert (await ask(proxy, path.replace("acme.a", "acme.never"))).status == 503
+
+
+async def test_a_slow_upstream_is_waited_for_before_an_absence_is_believed(
     proxy: Proxy, feed: FakeFeed, clock: FakeClock
 ) -> None:
-    feed.origin.routes[UP_VERSIONS] = Script(status=404)
-    await ask(proxy, VERSIONS)
+    """It may have what it lacked, so that it is slow says nothing."""
+    assert (await ask(proxy, VERSIONS)).status == 404
     clock.advance(31)
+    feed.add(SMALL)
+    await feed.set_mode("hang")
+    asking = asyncio.create_task(ask(proxy, VERSIONS))
+    done, _ = await asyncio.wait({asking}, timeout=1.0)
+    assert not done
+    await feed.set_mode("up")
+    assert (await asking).body == ONE
+
+
+async def test_one_failure_is_tried_again_before_an_absence_is_believed(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    assert (await ask(proxy, VERSIONS)).status == 404
+    clock.advance(31)
+    feed.origin.routes[UP_VERSIONS] = [Script(status=503), listed(ONE)]
+    assert (await ask(proxy, VERSIONS)).body == ONE
+
+
+async def test_a_package_that_a_later_list_names_is_no_absence(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
+    assert (await ask(proxy, PACKAGE)).status == 404
+    feed.add(SMALL)
+    clock.advance(31)
+    assert (await ask(proxy, VERSIONS)).body == ONE
+    feed.origin.routes[UP_PACKAGE] = Script(status=500)
+    assert (await ask(proxy, PACKAGE)).status == 503
+
+
+async def test_an_absence_from_before_a_held_package_does_not_hide_it(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    assert (await ask(proxy, VERSIONS)).status == 404
+    feed.add(SMALL)
+    assert (await ask(proxy, PACKAGE)).status == 200
+    await feed.set_mode("5xx")
+    clock.advance(31)
+    got = await ask(proxy, VERSIONS)
+    assert (got.status, got.body, got.cache) == (200, ONE, "detail=synthesized")
+
+
+async def test_an_absence_from_before_a_write_is_not_believed(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
+    assert (await ask(proxy, VERSIONS)).status == 404
+    clock.advance(1)
+    proxy.app.ledger.raise_epoch("up", "acme.a")
     feed.origin.routes[UP_VERSIONS] = Script(status=500)
     assert (await ask(proxy, VERSIONS)).status == 503
 
