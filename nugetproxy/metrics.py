@@ -107,9 +107,9 @@ class Metrics:
         self.quarantined = self._counter("quarantined", "Damaged files set aside.", "reason")
         self.scrub_bytes = self._counter("scrub_bytes", "Bytes of held packages that were read to check them.")
         self.scrub_damaged = self._counter("scrub_damaged", "Damaged packages that the scrub found.")
-        self.index_rebuilds = self._counter("index_rebuilds", "Times the document store was started afresh.")
-        self.index_poisoned = self._counter("index_poisoned", "Rows of the document store that were refused.")
-        self.index_write_timeouts = self._counter("index_write_timeouts", "Document writes dropped on a lock.")
+        self.documents_rebuilds = self._counter("documents_rebuilds", "Times the document store was started afresh.")
+        self.documents_poisoned = self._counter("documents_poisoned", "Rows of the document store that were refused.")
+        self.documents_write_timeouts = self._counter("documents_write_timeouts", "Document writes dropped on a lock.")
         self.logs_dropped = self._gauge("logs_dropped", "Log lines dropped because nobody took them.")
         self.orphans_removed = self._counter("orphans_removed", "Leftovers of a crash removed at start.")
 

@@ -53,7 +53,7 @@ class App:
     metrics: Metrics
     sources: Mapping[str, Source]
     feeds: Mapping[str, Feed]
-    entries: Documents
+    documents: Documents
     ledger: Ledger
     lock: LockWatch
     fs: FsOps
@@ -76,7 +76,7 @@ class App:
             urls = {name: one.url for name, one in self.config.upstreams.items() if one.folder is None}
             await take_over(self.fs, path, self.ledger, urls, self.clock.now())
         await self.lock.write_format()
-        await self.entries.open(path / "documents")
+        await self.documents.open(path / "documents")
         for source in self.sources.values():
             await source.open()
         return self
@@ -105,7 +105,7 @@ class App:
             await source.close()
         for site in set(self.sites.values()):
             await site.close()
-        await self.entries.close()
+        await self.documents.close()
         await self.ledger.close()
         await self.lock.release()
 
@@ -132,7 +132,7 @@ def build(
         jitter=jitter,
         metrics=metrics,
         tasks=Tasks(clock, metrics),
-        entries=Documents(metrics=metrics, fs=fs),
+        documents=Documents(metrics=metrics, fs=fs),
         ledger=Ledger(fs=fs, clock=clock),
         pages=HotPages(config.cache.hot_memory // 2),
         descriptors=share_out(config),
@@ -152,7 +152,7 @@ def build(
         sources=sources,
         feeds=feeds,
         sites=published_sites,
-        entries=shared.entries,
+        documents=shared.documents,
         ledger=shared.ledger,
         fs=fs,
         clock=shared.clock,
@@ -188,7 +188,7 @@ def _lock(shared: Shared) -> LockWatch:
 def _housekeeping(packages: Sequence[Packages], shared: Shared) -> Housekeeping:
     return Housekeeping(
         packages,
-        shared.entries,
+        shared.documents,
         shared.ledger,
         max_packages=shared.config.cache.max_size,
         max_documents=shared.config.cache.max_documents,

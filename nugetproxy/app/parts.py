@@ -56,7 +56,7 @@ class Shared:
     jitter: float
     metrics: Metrics
     tasks: Tasks
-    entries: Documents
+    documents: Documents
     ledger: Ledger
     pages: HotPages
     descriptors: Descriptors
@@ -82,7 +82,7 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
     client = UpstreamClient(_settings(name, upstream, shared), clock=clock, metrics=metrics, resolver=shared.resolver)
     cache = Cache(
         client,
-        shared.entries,
+        shared.documents,
         policies=config.policies(),
         clock=clock,
         metrics=metrics,
@@ -153,7 +153,7 @@ def _files(url: str, shared: Shared) -> Files:
     client = UpstreamClient(settings, clock=shared.clock, metrics=shared.metrics, resolver=shared.resolver)
     cache = Cache(
         client,
-        shared.entries,
+        shared.documents,
         policies=config.policies(),
         clock=shared.clock,
         metrics=shared.metrics,

@@ -70,6 +70,6 @@ async def _purge(settings: Config, identity: PackageIdentity, *, every: bool) ->
     from nugetproxy.app import build
 
     async with build(settings) as app:
-        done = await purge(app.packages, app.entries, identity.id, None if every else identity.version)
+        done = await purge(app.packages, app.documents, identity.id, None if every else identity.version)
         known = any(one.packages or one.others for one in done.feeds)
         return done, "" if known else await similar(app.packages, identity.id)

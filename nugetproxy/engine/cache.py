@@ -48,7 +48,7 @@ class Cache:
     def __init__(
         self,
         upstream: UpstreamClient,
-        entries: Documents,
+        documents: Documents,
         *,
         policies: Mapping[Kind, Policy],
         clock: Clock,
@@ -72,17 +72,17 @@ class Cache:
         self._soft_deadline = soft_deadline
         self._jitter = jitter
         self._absent_since = 0.0
-        self._entries = entries
-        self._shelf = HotDocuments(entries, policies=policies, clock=clock, hot_bytes=hot_bytes)
-        self._leash = Invalidation(ledger, upstream.name, clock)
-        self._inquiry = Fetcher(upstream, clock, metrics)
+        self._documents = documents
+        self._hot = HotDocuments(documents, policies=policies, clock=clock, hot_bytes=hot_bytes)
+        self._invalidation = Invalidation(ledger, upstream.name, clock)
+        self._fetcher = Fetcher(upstream, clock, metrics)
         self._fetches: dict[tuple[str, int, bool], asyncio.Task[Found]] = {}
         self._overdue: set[asyncio.Task[Found]] = set()
         """Fetches that have outlived the soft deadline while upstream answered nothing else."""
 
     async def begin(self, scope: str, secrets: tuple[str, ...]) -> None:
         """Find out which stored 404s of ``scope`` are believed: other ``secrets`` may see what one is about."""
-        self._absent_since = await same_since(self._entries, scope, secrets, self._clock.now())
+        self._absent_since = await same_since(self._documents, scope, secrets, self._clock.now())
 
     async def get(self, target: Target, *, group: Group | None = None, settled: bool = False) -> Found:
         """The stored document, asked for upstream where the policy wants it.
@@ -92,7 +92,7 @@ class Cache:
         Raises UpstreamFailure when nothing usable is stored and upstream gives no usable answer, and BadRequest
         when upstream refuses a query as malformed.
         """
-        stored = await self._shelf.get(target)
+        stored = await self._hot.get(target)
         match self._look(target, stored, offline=self._offline, settled=settled):
             case Fresh(entry, ttl):
                 detail = "offline" if self._offline else ""
@@ -127,19 +127,19 @@ class Cache:
 
     async def stored(self, target: Target) -> Stored | None:
         """What is stored for ``target``, however old, without asking upstream."""
-        return await self._shelf.get(target)
+        return await self._hot.get(target)
 
     async def refresh(self, target: Target) -> None:
         """Ask upstream now, on behalf of a document that names this one; raises UpstreamFailure where that fails.
 
         A 404 is a failure here: what a document names must be there.
         """
-        epoch = self._leash.epoch(target)
-        stored = await self._shelf.get(target)
+        epoch = self._invalidation.epoch(target)
+        stored = await self._hot.get(target)
         held = stored if stored is not None and not stored.entry.absent else None
-        answer = await self._inquiry.ask(target, held)
+        answer = await self._fetcher.ask(target, held)
         if isinstance(answer, Answer):
-            answer = await self._inquiry.examine(target, None, answer, None)
+            answer = await self._fetcher.examine(target, None, answer, None)
         if isinstance(answer, Answer) and answer.status in {404, 410}:
             answer = Failure(Reason.GONE, f"{target.path} is named but not there")
         stale = Stale(entry=held.entry, refreshable=False, usable=False, ttl=0.0) if held is not None else None
@@ -147,11 +147,11 @@ class Cache:
 
     async def keep_named(self, index: Target, pages: Sequence[Target]) -> None:
         """``index`` names these pages now: where they are kept however old, those that it named before go later."""
-        await self._shelf.keep_named(index, pages)
+        await self._hot.keep_named(index, pages)
 
     async def known_absent(self, target: Target, failure: UpstreamFailure | None = None) -> Found | None:
         """The stored 404 of ``target`` while it is believed; with a ``failure`` to ask again, for longer."""
-        looked = self._look(target, await self._shelf.get(target))
+        looked = self._look(target, await self._hot.get(target))
         if isinstance(looked, Miss) or not looked.entry.absent:
             return None
         if isinstance(looked, Fresh):
@@ -165,8 +165,8 @@ class Cache:
 
     async def put_absent(self, target: Target) -> Found:
         """Remember that upstream said 404, as it has just done."""
-        entry = await self._shelf.entry(Answer(status=404))
-        await self._shelf.put(target, entry, b"")
+        entry = await self._hot.entry(Answer(status=404))
+        await self._hot.put(target, entry, b"")
         status = CacheStatus(outcome=Outcome.ABSENT, forwarded="uri-miss", forward_status=404, stored=True)
         return Found(entry=entry, body=b"", status=status)
 
@@ -175,16 +175,18 @@ class Cache:
 
         Stored copies stay for outages. An empty ``id`` means that it is not known which package was written.
         """
-        self._leash.put_on(id)
+        self._invalidation.note_write(id)
 
     def _look(self, target: Target, stored: Stored | None, *, offline: bool = False, settled: bool = False) -> Lookup:
         entry = stored.entry if stored is not None else None
         if entry is not None and entry.absent and entry.stored_at < self._absent_since:
             entry = None
-        policy = self._leash.policy(target, self._policies[target.kind], entry.stored_at if entry is not None else None)
+        policy = self._invalidation.policy(
+            target, self._policies[target.kind], entry.stored_at if entry is not None else None
+        )
         if settled:
             policy = replace(policy, fresh=FOREVER)
-        spread = 1.0 - self._jitter * target.lot
+        spread = 1.0 - self._jitter * target.fraction
         return decide_lookup(entry, policy, self._clock.now(), offline=offline, spread=spread)
 
     async def _within_soft_deadline(self, task: asyncio.Task[Found]) -> bool:
@@ -198,7 +200,7 @@ class Cache:
 
     def _fetch(self, target: Target, group: Group | None) -> tuple[asyncio.Task[Found], bool]:
         """The one fetch of this target that is under way, or a new one; True when it was joined."""
-        epoch = self._leash.epoch(target)
+        epoch = self._invalidation.epoch(target)
         # Who has something else to serve does not wait for a lost upstream: those who have nothing join no such fetch.
         slot = (target.key, epoch, is_spared() and self._upstream.is_lost)
         task = self._fetches.get(slot)
@@ -210,7 +212,7 @@ class Cache:
         return task, False
 
     async def _fly(self, target: Target, epoch: int, group: Group | None) -> Found:
-        stored = await self._shelf.get(target)
+        stored = await self._hot.get(target)
         looked = self._look(target, stored)
         if isinstance(looked, Fresh):  # somebody landed between our lookup and our turn
             status = CacheStatus(outcome=Outcome.HIT, hit=True, ttl=looked.ttl)
@@ -218,10 +220,10 @@ class Cache:
         stale = looked if isinstance(looked, Stale) else None
         # A 404 is believed again only after as many tries as what is not known at all.
         better = stale is not None and stale.usable and not stale.entry.absent
-        answer = await self._inquiry.ask(target, stored if stale is not None else None, usable=better)
+        answer = await self._fetcher.ask(target, stored if stale is not None else None, usable=better)
         if isinstance(answer, Answer):
             self._overdue.clear()
-            answer = await self._inquiry.examine(target, stored, answer, group)
+            answer = await self._fetcher.examine(target, stored, answer, group)
         return await self._conclude(target, epoch, stored, stale, answer)
 
     async def _conclude(
@@ -232,7 +234,7 @@ class Cache:
         entry, usable = (stale.entry, stale.usable) if stale is not None else (None, False)
         match decide_answer(entry, usable, answer, self._clock.now()):
             case Store(said, _):
-                entry = await self._shelf.entry(said)
+                entry = await self._hot.entry(said)
                 kept = await self._put_unless_outdated(target, epoch, entry, said.body)
                 outcome = Outcome.ABSENT if entry.absent else Outcome.MISS
                 status = CacheStatus(outcome=outcome, forwarded=forwarded, forward_status=said.status, stored=kept)
@@ -264,9 +266,9 @@ class Cache:
 
     async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:
         """Store, unless a write came between the question and now: then the answer may be of before it."""
-        if epoch != self._leash.epoch(target):
+        if epoch != self._invalidation.epoch(target):
             return False
-        await self._shelf.put(target, entry, body)
+        await self._hot.put(target, entry, body)
         return True
 
 

@@ -86,7 +86,7 @@ class Fill:
                         continue
                     self._url, self._validators = url, download.validators
                     self._staged.warnings = download.warnings
-                    self._flight.board(self._staged, download.total)
+                    self._flight.begin(self._staged, download.total)
                     await self._copy(download, 0)
                     return
             except UpstreamFailure as failure:
@@ -162,7 +162,7 @@ class Fill:
             self._limit.reschedule(max(self._last_byte + self._longest_silence, soon))
 
     def _check_readers(self) -> None:
-        if self._flight.deserted and self._flight.total is not None:
+        if self._flight.unwanted and self._flight.total is not None:
             gone = Abandoned(self._flight.identity.nupkg_name, self._staged.size, self._flight.total)
             self._flight.fail(gone)  # now, so that nobody joins it while it is cleared away
             raise gone

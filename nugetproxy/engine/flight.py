@@ -31,7 +31,7 @@ class Flight:
     """
 
     def __init__(self, identity: PackageIdentity, urls: tuple[str, ...], *, abandon_above: int) -> None:
-        """``urls``: where upstream may have it, best first. ``abandon_above``: bytes, see :attr:`deserted`."""
+        """``urls``: where upstream may have it, best first. ``abandon_above``: bytes, see :attr:`unwanted`."""
         self.identity = identity
         self.urls = urls
         self.total: int | None = None
@@ -42,7 +42,7 @@ class Flight:
         self._readers = 0
         self._staged: Staged | None = None
         self._size = 0
-        self._out = False
+        self._ended = False
         self._last = (-1, b"")
         self._grew = asyncio.Event()
 
@@ -82,13 +82,13 @@ class Flight:
         return self.landed is not None or self.error is not None
 
     @property
-    def deserted(self) -> bool:
+    def unwanted(self) -> bool:
         """True when no reader is left and it is not worth finishing: large, with less than half of it written."""
         if self._readers > 0 or self.total is None:
             return False
         return self.total > self._abandon_above and self._size * 2 < self.total
 
-    def board(self, staged: Staged, total: int | None) -> None:
+    def begin(self, staged: Staged, total: int | None) -> None:
         """The upstream answered 200 and its body goes to ``staged``."""
         self._staged = staged
         self.total = total
@@ -115,7 +115,7 @@ class Flight:
         waiting, self._grew = self._grew, asyncio.Event()
         waiting.set()
 
-    async def boarding(self) -> None:
+    async def begun(self) -> None:
         """Wait until a first byte can be read.
 
         Raises the flight's error when it failed before; later failures come out of :meth:`read`.
@@ -169,13 +169,13 @@ class Flight:
         self._readers -= 1
         self._close_if_done()
 
-    def over_and_out(self) -> None:
+    def end(self) -> None:
         """The download task has ended; nothing is written any more."""
-        self._out = True
+        self._ended = True
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if not self._out or self._readers > 0:
+        if not self._ended or self._readers > 0:
             return
         if self._staged is not None:
             self._staged.close()
@@ -198,17 +198,17 @@ class Flights:
         self._tasks = tasks
         self._metrics = metrics
         self._abandon_above = abandon_above
-        self._aloft: dict[PackageIdentity, Flight] = {}
+        self._under_way: dict[PackageIdentity, Flight] = {}
 
     def __contains__(self, identity: PackageIdentity) -> bool:
-        return identity in self._aloft
+        return identity in self._under_way
 
     def __len__(self) -> int:
-        return len(self._aloft)
+        return len(self._under_way)
 
     def get(self, identity: PackageIdentity) -> Flight | None:
-        """The flight of this package that is in the air now; not one that has failed and only cleans up."""
-        flight = self._aloft.get(identity)
+        """The flight of this package that is under way; not one that has failed and only cleans up."""
+        flight = self._under_way.get(identity)
         return flight if flight is not None and flight.error is None else None
 
     def launch(
@@ -216,7 +216,7 @@ class Flights:
     ) -> Flight:
         """Start a flight; ``fly`` must land or fail it, and it leaves the table only after that."""
         flight = Flight(identity, urls, abandon_above=self._abandon_above)
-        self._aloft[identity] = flight
+        self._under_way[identity] = flight
         self._metrics.flights.inc()
         self._tasks.start(self._fly(flight, fly), name=f"flight {identity.nupkg_name}")
         return flight
@@ -225,7 +225,7 @@ class Flights:
         try:
             await fly(flight)
         finally:
-            if self._aloft.get(flight.identity) is flight:  # else a later one has taken its place
-                del self._aloft[flight.identity]
+            if self._under_way.get(flight.identity) is flight:  # else a later one has taken its place
+                del self._under_way[flight.identity]
             self._metrics.flights.dec()
-            flight.over_and_out()
+            flight.end()

@@ -41,10 +41,10 @@ class FlightBody:
             detail="disk" if passed else "",
         )
 
-    async def board(self) -> None:
+    async def begun(self) -> None:
         """Wait until a first byte can be read, from disk or past it; raises what upstream says instead of a package."""
         try:
-            await self.flight.boarding()
+            await self.flight.begun()
         except DiskFailure:
             self._passed = self._bypass.read(self.flight, 0)
             self._first = await anext(self._passed)

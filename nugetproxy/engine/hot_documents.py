@@ -24,8 +24,8 @@ OVERHEAD_BYTES = 512
 class HotDocuments:
     """Reads and writes stored documents; whether they may be served is not decided here."""
 
-    def __init__(self, entries: Documents, *, policies: Mapping[Kind, Policy], clock: Clock, hot_bytes: int) -> None:
-        self._entries = entries
+    def __init__(self, documents: Documents, *, policies: Mapping[Kind, Policy], clock: Clock, hot_bytes: int) -> None:
+        self._documents = documents
         self._policies = policies
         self._clock = clock
         self._hot: TTLCache[str, Stored] = TTLCache(hot_bytes, HOT_SECONDS, clock.monotonic, _weight)
@@ -35,7 +35,7 @@ class HotDocuments:
         try:
             stored: Stored | None = self._hot[target.key]
         except KeyError:
-            read = await self._entries.get(target.key)
+            read = await self._documents.get(target.key)
             # Something newer may have been stored while we read.
             stored = self._hot.get(target.key) or read
             if stored is read and read is not None:
@@ -51,12 +51,12 @@ class HotDocuments:
         if entry.absent:
             keep = policy.absent + policy.absent_on_error
         expire = None if keep == FOREVER else max(keep, 1.0)
-        await self._entries.put(target.key, entry, body, tag=_tag(target), expire=expire)
+        await self._documents.put(target.key, entry, body, tag=_tag(target), expire=expire)
 
     async def keep_named(self, index: Target, pages: Collection[Target]) -> None:
         """What ``index`` names now; for documents that are kept as long as something names them."""
         if index.kind.row.spared:
-            await self._entries.keep_named(_tag(index), [one.key for one in (index, *pages)])
+            await self._documents.keep_named(_tag(index), [one.key for one in (index, *pages)])
 
     async def entry(self, answer: Answer) -> Entry:
         """The record of what upstream says now."""

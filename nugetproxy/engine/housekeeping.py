@@ -25,7 +25,7 @@ class Housekeeping:
     def __init__(
         self,
         packages: Sequence[Packages],
-        entries: Documents,
+        documents: Documents,
         ledger: Ledger,
         *,
         max_packages: int,
@@ -34,7 +34,7 @@ class Housekeeping:
     ) -> None:
         """``max_packages`` and ``max_documents`` are bytes, for all upstreams together."""
         self._packages = packages
-        self._entries = entries
+        self._documents = documents
         self._ledger = ledger
         self._max_packages = max_packages
         self._max_documents = max_documents
@@ -53,7 +53,7 @@ class Housekeeping:
         """One pass over everything."""
         await self.finish()
         await self._evict()
-        await self._entries.trim(self._max_documents)
+        await self._documents.trim(self._max_documents)
 
     async def finish(self) -> None:
         """Write down what would be lost by stopping."""

@@ -10,7 +10,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Target
 from nugetproxy.store.ledger.ledger import Epoch, Ledger
 
-LEASH_SECONDS: Final = 15 * MINUTE
+REVALIDATE_SECONDS: Final = 15 * MINUTE
 """How long after a write every read of its package is revalidated (nuget.org indexes a push with a delay)."""
 _NEVER: Final = Epoch(0, 0.0)
 
@@ -24,7 +24,7 @@ class Invalidation:
         self._clock = clock
         self._writes = ledger.writes(source)
 
-    def put_on(self, id: str) -> None:
+    def note_write(self, id: str) -> None:
         """``id`` was written to; an empty one means that it is not known which package was."""
         self._ledger.raise_epoch(self._source, id)
 
@@ -44,7 +44,7 @@ class Invalidation:
         at = self._writes.last if target.kind.row.query else max(self._of(target.id).at, self._of("").at)
         now = self._clock.now()
         # After a write in the future (the clock was set back) nothing can be told by time.
-        outdated = at <= now and (now - at < LEASH_SECONDS or (stored_at is not None and stored_at <= at))
+        outdated = at <= now and (now - at < REVALIDATE_SECONDS or (stored_at is not None and stored_at <= at))
         return replace(policy, fresh=0.0, refresh=0.0, absent=0.0, absent_on_error=0.0) if outdated else policy
 
     def _of(self, id: str) -> Epoch:

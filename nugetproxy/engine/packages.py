@@ -115,7 +115,7 @@ class Packages:
         flight.join()
         body = FlightBody(flight, collapsed, self._bypass)
         try:
-            await body.board()
+            await body.begun()
         except BaseException:
             body.close()
             raise

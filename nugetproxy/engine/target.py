@@ -34,14 +34,14 @@ class Target:
     """Most bytes of it, where that is less than of other documents."""
     key: str = field(init=False)
     """The cache key: different for every distinct (scope, kind, path, query)."""
-    lot: float = field(init=False)
+    fraction: float = field(init=False)
     """Drawn from the key, from 0 up to 1: spreads what would otherwise happen to all targets at once."""
 
     def __post_init__(self) -> None:
         parts = orjson.dumps([self.scope, self.kind, self.path, self.query])
         digest = hashlib.blake2b(parts, digest_size=20).digest()
         object.__setattr__(self, "key", f"{self.kind}:{digest.hex()}")
-        object.__setattr__(self, "lot", digest[0] / 256)
+        object.__setattr__(self, "fraction", digest[0] / 256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

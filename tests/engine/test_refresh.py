@@ -68,15 +68,15 @@ async def test_after_the_refresh_span_clients_wait_for_upstream(
 
 
 def test_jitter_is_drawn_from_the_key_over_the_whole_span() -> None:
-    def lot(number: int) -> float:
+    def fraction(number: int) -> float:
         path = f"content/acme.{number}/index.json"
-        return Target(kind=Kind.VERSIONS, path=path, scope="http://feed/v3/index.json").lot
+        return Target(kind=Kind.VERSIONS, path=path, scope="http://feed/v3/index.json").fraction
 
-    lots: list[Any] = [lot(number) for number in range(1000)]
-    assert lots == [lot(number) for number in range(1000)]
-    assert min(lots) >= 0
-    assert max(lots) < 1
-    assert 0.4 < sum(lots) / len(lots) < 0.6
+    fractions: list[Any] = [fraction(number) for number in range(1000)]
+    assert fractions == [fraction(number) for number in range(1000)]
+    assert min(fractions) >= 0
+    assert max(fractions) < 1
+    assert 0.4 < sum(fractions) / len(fractions) < 0.6
 
 
 async def test_who_looked_before_somebody_else_stored_does_not_ask_again(
@@ -86,7 +86,7 @@ async def test_who_looked_before_somebody_else_stored_does_not_ask_again(
     feed.add(SMALL)
     proxy = await start_proxy(feed.index_url)
     await ask(proxy, "/v3/index.json")
-    get, looked, go_on = proxy.app.entries.get, asyncio.Event(), asyncio.Event()
+    get, looked, go_on = proxy.app.documents.get, asyncio.Event(), asyncio.Event()
 
     async def slow(key: str) -> Stored | None:
         found = await get(key)
@@ -95,7 +95,7 @@ async def test_who_looked_before_somebody_else_stored_does_not_ask_again(
             await go_on.wait()
         return found
 
-    monkeypatch.setattr(proxy.app.entries, "get", slow)
+    monkeypatch.setattr(proxy.app.documents, "get", slow)
     first = asyncio.create_task(ask(proxy, VERSIONS))
     await looked.wait()
     assert (await ask(proxy, VERSIONS)).status == 200

@@ -104,7 +104,7 @@ async def test_trimming_leaves_the_current_vulnerabilities(proxy: Proxy, feed: F
     names = [page["@name"] for page in json_of(await plain(proxy, VULNERABILITIES))]
     feed.add(make_nupkg("Acme.A", "1.0.0"))
     await ask(proxy, "/v3/content/acme.a/index.json")
-    assert await proxy.app.entries.trim(0) > 0
+    assert await proxy.app.documents.trim(0) > 0
     await feed.set_mode("refused")
     await proxy.restart()
     index = json_of(await plain(proxy, VULNERABILITIES))

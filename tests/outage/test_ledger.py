@@ -49,7 +49,7 @@ async def pinned_and_evicted(proxy: Proxy, feed: FakeFeed) -> None:
 
 async def test_a_pin_outlives_the_trimming_of_documents(proxy: Proxy, feed: FakeFeed) -> None:
     await pinned_and_evicted(proxy, feed)
-    await proxy.app.entries.trim(0)
+    await proxy.app.documents.trim(0)
     await proxy.restart()
     got = await ask(proxy, PACKAGE)
     assert (got.status, got.cache) == (502, 'fwd=uri-miss; detail="pin"')
@@ -59,7 +59,7 @@ async def test_a_pin_outlives_the_trimming_of_documents(proxy: Proxy, feed: Fake
 async def test_purging_the_documents_of_any_id_takes_no_pin(proxy: Proxy, feed: FakeFeed, name: str) -> None:
     """The documents of a package called "pin" had the tag of all pins."""
     await pinned_and_evicted(proxy, feed)
-    await proxy.app.entries.evict_tag(of_id(name))
+    await proxy.app.documents.evict_tag(of_id(name))
     assert (await ask(proxy, PACKAGE)).status == 502
 
 
@@ -71,7 +71,7 @@ async def test_a_push_is_known_after_a_restart(proxy: Proxy, feed: FakeFeed) -> 
     assert await versions(proxy) == ["1.0.0", "2.0.0"]
 
 
-async def test_a_list_from_before_a_push_is_not_fresh_again_when_the_leash_is_off(
+async def test_a_list_from_before_a_push_is_not_fresh_again_when_revalidation_has_ended(
     start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
 ) -> None:
     proxy = await start_proxy(feed.index_url, policy={"versions": {"fresh": "1d"}})

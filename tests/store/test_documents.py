@@ -308,13 +308,13 @@ async def test_a_damaged_database_is_set_aside_at_the_start(
     await fill(again, 3)
     assert await held(again, 3) == 3
     assert len(corrupt(directory)) == 1
-    assert count(metrics.index_rebuilds) == 1
+    assert count(metrics.documents_rebuilds) == 1
     assert not Path("/etc/cache.db").exists()
     await again.close()
     once_more = make()
     await once_more.open(directory)
     assert await held(once_more, 3) == 3
-    assert count(metrics.index_rebuilds) == 1
+    assert count(metrics.documents_rebuilds) == 1
 
 
 async def test_few_corrupt_databases_are_kept(make: Maker, directory: Path) -> None:
@@ -419,12 +419,12 @@ async def test_a_poisoned_row_is_removed_at_the_start(
     poison(directory, POISONS[name][0])
     again = make()
     await again.open(directory)
-    assert count(metrics.index_poisoned) == 1
+    assert count(metrics.documents_poisoned) == 1
     connection = sqlite3.connect(directory / "cache.db")
     assert connection.execute("SELECT key FROM Cache").fetchall() == [("e:key1",)]
     connection.close()
     await assert_harmless(again, directory)
-    assert count(metrics.index_rebuilds) == 0
+    assert count(metrics.documents_rebuilds) == 0
 
 
 @pytest.mark.parametrize("name", POISONS)
@@ -435,7 +435,7 @@ async def test_a_row_poisoned_meanwhile_is_missed(
     poison(directory, POISONS[name][0])
     await assert_harmless(entries, directory)
     hidden = name in {"pickled key", "key as bytes", "raw as text"}  # never found by key
-    assert count(metrics.index_poisoned) == (0 if hidden else 1)
+    assert count(metrics.documents_poisoned) == (0 if hidden else 1)
 
 
 async def test_a_value_of_another_key_is_missed(entries: Documents, directory: Path, metrics: Metrics) -> None:
@@ -444,7 +444,7 @@ async def test_a_value_of_another_key_is_missed(entries: Documents, directory: P
     sql(directory, "UPDATE Cache SET value = (SELECT value FROM Cache WHERE key = 'e:key1') WHERE key = 'e:key0'")
     assert await entries.get("key0") is None
     assert await entries.get("key1") == Stored(ENTRY, b"one")
-    assert count(metrics.index_poisoned) == 1
+    assert count(metrics.documents_poisoned) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
@@ -467,7 +467,7 @@ async def test_a_damaged_value_file_is_a_miss(
     assert await entries.put("key", ENTRY, LARGE, tag="id")
     assert await entries.get("key") == Stored(ENTRY, LARGE)
     assert len(list(directory.rglob("*.val"))) == 1
-    assert count(metrics.index_poisoned) == (0 if damage == "gone" else 1)
+    assert count(metrics.documents_poisoned) == (0 if damage == "gone" else 1)
 
 
 # --- damaged while running ---
@@ -490,7 +490,7 @@ async def test_damage_while_running_reaches_no_caller(
     again = make()
     await again.open(directory)
     assert await held(again, 20) == 20
-    assert count(metrics.index_rebuilds) <= 2
+    assert count(metrics.documents_rebuilds) <= 2
 
 
 @pytest.mark.parametrize("what", ["directory", "database"])
@@ -510,7 +510,7 @@ async def test_a_store_deleted_while_running_is_begun_afresh(
     await again.open(directory)
     assert await held(again, 5) == 5
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
-    assert count(metrics.index_rebuilds) == 1
+    assert count(metrics.documents_rebuilds) == 1
 
 
 async def test_a_database_locked_by_someone_else_delays_and_drops_writes_only(
@@ -524,13 +524,13 @@ async def test_a_database_locked_by_someone_else_delays_and_drops_writes_only(
     assert await asyncio.gather(*(entries.put(f"new{n}", ENTRY, SMALL, tag="id") for n in range(50))) == [False] * 50
     assert time.monotonic() - begun < 2
     assert await held(entries, 10) == 10
-    assert count(metrics.index_write_timeouts) == 50
+    assert count(metrics.documents_write_timeouts) == 50
     other.execute("ROLLBACK")
     other.close()
     monkeypatch.setitem(entries._ask.__kwdefaults__, "limit", 10)
     assert await entries.put("after", ENTRY, SMALL, tag="id")
     assert await entries.get("after") is not None
-    assert count(metrics.index_rebuilds) == 0
+    assert count(metrics.documents_rebuilds) == 0
 
 
 async def test_a_lock_that_lasts_is_no_reason_to_begin_afresh(
@@ -546,8 +546,8 @@ async def test_a_lock_that_lasts_is_no_reason_to_begin_afresh(
     other.execute("ROLLBACK")
     other.close()
     assert await entries.put("key", ENTRY, SMALL, tag="id")
-    assert count(metrics.index_write_timeouts) == 2
-    assert count(metrics.index_rebuilds) == 0
+    assert count(metrics.documents_write_timeouts) == 2
+    assert count(metrics.documents_rebuilds) == 0
 
 
 async def test_a_full_disk_drops_writes_and_leaves_no_half_files(
@@ -559,10 +559,10 @@ async def test_a_full_disk_drops_writes_and_leaves_no_half_files(
     results = [await entries.put(f"new{n}", ENTRY, SMALL * 500, tag="id") for n in range(20)]
     assert not all(results)
     assert await held(entries, 5) == 5
-    assert count(metrics.disk_errors, "index_set", "SQLITE_FULL") == results.count(False)
+    assert count(metrics.disk_errors, "documents_set", "SQLITE_FULL") == results.count(False)
     await entries._change(lambda cache: cache._sql("PRAGMA max_page_count = 1000000").fetchall(), [])
     assert await entries.put("after", ENTRY, SMALL * 500, tag="id")
-    assert count(metrics.index_rebuilds) == 0
+    assert count(metrics.documents_rebuilds) == 0
 
 
 async def test_a_value_file_that_cannot_be_written_leaves_nothing(
@@ -588,7 +588,7 @@ async def test_a_value_file_that_cannot_be_written_leaves_nothing(
     assert await entries.put("key", ENTRY, LARGE, tag="id") is False
     monkeypatch.undo()
     assert list(directory.rglob("*.val")) == []
-    assert count(metrics.disk_errors, "index_set", "ENOSPC") == 1
+    assert count(metrics.disk_errors, "documents_set", "ENOSPC") == 1
     assert await entries.put("key", ENTRY, LARGE, tag="id")
 
 
@@ -600,7 +600,7 @@ async def test_read_only_neither_spins_nor_raises(entries: Documents, directory:
         assert await entries.put(f"new{n}", ENTRY, SMALL, tag="id") is False
     assert time.process_time() - begun < 1
     assert await held(entries, 5) == 5
-    assert count(metrics.index_rebuilds) == 0
+    assert count(metrics.documents_rebuilds) == 0
 
 
 async def test_a_store_that_cannot_be_made_is_tried_again(
@@ -636,7 +636,7 @@ async def test_calls_before_the_opening_and_after_the_end_miss(make: Maker, dire
 
 async def test_its_threads_are_its_own(entries: Documents) -> None:
     await asyncio.gather(*(entries.get(f"key{n}") for n in range(50)), entries.put("k", ENTRY, SMALL, tag="t"))
-    names = {thread.name for thread in threading.enumerate() if thread.name.startswith("index-")}
+    names = {thread.name for thread in threading.enumerate() if thread.name.startswith("documents-")}
     assert len(names) == 3
 
 
@@ -656,7 +656,7 @@ async def test_a_database_locked_at_the_start_is_opened_later(
     again._index._again = 0.0
     assert await again.put("key", ENTRY, SMALL, tag="id")
     assert await held(again, 3) == 3
-    assert count(metrics.index_rebuilds) == 0
+    assert count(metrics.documents_rebuilds) == 0
 
 
 async def test_settings_changed_while_running_are_not_obeyed(entries: Documents, directory: Path) -> None:

@@ -513,7 +513,7 @@ async def test_a_push_that_upstream_indexes_late_is_found_as_soon_as_it_is_there
     assert (await ask(proxy, NEWER_PATH)).body == NEWER
 
 
-async def test_the_short_leash_ends_after_a_quarter_of_an_hour(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
+async def test_revalidation_ends_after_a_quarter_of_an_hour(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
     assert (await push(proxy, feed)).status == 201
     for _ in range(2):
         assert "fwd=" in (await ask(proxy, VERSIONS)).cache
@@ -522,7 +522,7 @@ async def test_the_short_leash_ends_after_a_quarter_of_an_hour(proxy: Proxy, fee
     assert (await ask(proxy, VERSIONS)).cache.startswith("hit; ttl=")
 
 
-async def test_the_leash_is_that_of_the_one_package(proxy: Proxy, feed: FakeFeed) -> None:
+async def test_revalidation_is_that_of_the_one_package(proxy: Proxy, feed: FakeFeed) -> None:
     feed.add(make_nupkg("Acme.B", "1.0.0"))
     await ask(proxy, "/v3/content/acme.b/index.json")
     assert (await push(proxy, feed)).status == 201

@@ -60,8 +60,8 @@ class Documents:
     def __init__(self, *, metrics: Metrics, fs: FsOps | None = None) -> None:
         self._metrics = metrics
         self._index = Index(metrics, fs or FsOps(), defer=self._defer, in_readers=self._in_readers)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="index-write")
-        self._readers = tuple(ThreadPoolExecutor(1, thread_name_prefix=f"index-read-{n}") for n in range(2))
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="documents-write")
+        self._readers = tuple(ThreadPoolExecutor(1, thread_name_prefix=f"documents-read-{n}") for n in range(2))
         self._turns = itertools.cycle(self._readers)
 
     async def open(self, directory: Path) -> None:
@@ -144,7 +144,7 @@ class Documents:
         if done:
             return answer.result()
         answer.cancel()
-        self._metrics.index_write_timeouts.inc()
+        self._metrics.documents_write_timeouts.inc()
         return default
 
     def _defer(self, function: Callable[[], object]) -> None:

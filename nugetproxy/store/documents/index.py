@@ -109,8 +109,8 @@ class Index:
                 value = cache.get(key)
             return None if value is None else decode(key, value)
         except (PoisonedRow, DamagedRecord) as error:
-            self._metrics.index_poisoned.inc()
-            self._log("index.refused", cause=type(error).__name__, part=str(error))
+            self._metrics.documents_poisoned.inc()
+            self._log("documents.refused", cause=type(error).__name__, part=str(error))
             self._defer(lambda: self.change(lambda now: now.delete(key), False))
         except ERRORS as error:
             self._trouble(cache, "get", error)
@@ -157,8 +157,8 @@ class Index:
         if findings.orphans:
             self._metrics.orphans_removed.inc(findings.orphans)
         if findings.poisoned:
-            self._metrics.index_poisoned.inc(findings.poisoned)
-            self._log("index.poisoned", rows=findings.poisoned)
+            self._metrics.documents_poisoned.inc(findings.poisoned)
+            self._log("documents.poisoned", rows=findings.poisoned)
         cache = open_cache(self._directory)
         self._inode = self._fs.stat(self._directory / DBNAME).st_ino
         self._measure(cache)
@@ -188,10 +188,10 @@ class Index:
         self._retire()
         self.generation += 1
         self._again = time.monotonic() + AGAIN_SECONDS
-        self._metrics.index_rebuilds.inc()
+        self._metrics.documents_rebuilds.inc()
         try:
             moved = set_aside(self._fs, self._directory)
-            self._log("index.rebuilt", cause=word, detail=detail, moved_to=str(moved))
+            self._log("documents.rebuilt", cause=word, detail=detail, moved_to=str(moved))
             self._open()
         except ERRORS as error:
             trouble, word = diagnose(error)
@@ -215,10 +215,10 @@ class Index:
 
     def _count(self, trouble: Trouble, word: str, op: str, error: Exception) -> None:
         if trouble is Trouble.BUSY:
-            self._metrics.index_write_timeouts.inc()
+            self._metrics.documents_write_timeouts.inc()
         else:
-            self._metrics.disk_errors.labels(f"index_{op}", word).inc()
-        self._log("index.unavailable", trouble=trouble.value, op=op, cause=word, detail=str(error))
+            self._metrics.disk_errors.labels(f"documents_{op}", word).inc()
+        self._log("documents.unavailable", trouble=trouble.value, op=op, cause=word, detail=str(error))
 
     def _log(self, event: str, **fields: object) -> None:
         """Log once a minute per event: a broken disk fails with every request."""
