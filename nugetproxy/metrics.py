@@ -103,6 +103,9 @@ class Metrics:
         self.folder_packages = self._gauge("folder_packages", "Packages in a folder upstream.", "upstream")
         self.folder_skipped = self._gauge("folder_skipped", "Files in a folder upstream that are skipped.", "upstream")
         self.evicted_bytes = self._counter("evicted_bytes", "Bytes removed to make room.")
+        self.max_size_beyond_disk = self._gauge(
+            "max_size_beyond_disk_bytes", "By how much cache.max_size exceeds what the disk can give."
+        )
         self.disk_errors = self._counter("disk_errors", "Failed disk operations.", "op", "errno")
         self.quarantined = self._counter("quarantined", "Damaged files set aside.", "reason")
         self.scrub_bytes = self._counter("scrub_bytes", "Bytes of held packages that were read to check them.")

@@ -16,7 +16,7 @@ from nugetproxy.config import Address, Config, Secret, derive_name, load, safe_u
 from nugetproxy.config.model import Upstream
 from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin, parse_public_url
 from nugetproxy.config.problems import TABLES
-from nugetproxy.config.units import parse_size, parse_span, size_text
+from nugetproxy.config.units import GIB, parse_size, parse_span, size_text
 from nugetproxy.errors import ConfigError
 from nugetproxy.nuget.kinds import Kind
 from tests.fakes.spans import span_text
@@ -744,3 +744,24 @@ class TestFolders:
     def test_one_that_does_not_exist(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"--upstream: neither an absolute URL.* nor a folder that exists"):
             load(upstreams=[str(tmp_path / "none")], environ={})
+
+
+@pytest.mark.parametrize(
+    ("text", "capacity", "free"),
+    [
+        ("auto", 100 * GIB, 5 * GIB),
+        ("auto", 10_000 * GIB, 10 * GIB),
+        ("20 GiB", 100 * GIB, 20 * GIB),
+        ("10 %", 10_000 * GIB, 1_000 * GIB),
+        ("2.5%", 1000, 25),
+        ("0", 100 * GIB, 0),
+    ],
+)
+def test_what_is_left_free_on_the_disk(text: str, capacity: int, free: int, tmp_path: Path) -> None:
+    assert from_text(f'[cache]\nmin_free = "{text}"\n', tmp_path).cache.min_free.of(capacity) == free
+
+
+@pytest.mark.parametrize("text", ["much", "100 %", "-1 %", "5", "%"])
+def test_what_cannot_be_left_free_is_told(text: str, tmp_path: Path) -> None:
+    (line,) = problems_of(f'[cache]\nmin_free = "{text}"\n', tmp_path)
+    assert line.startswith(f"cache.min_free: '{text}' is neither a size nor a part; write \"auto\"")

@@ -18,6 +18,7 @@ from nugetproxy.engine.lock_watch import LockWatch
 from nugetproxy.engine.loop_watch import LoopWatch
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.prober import Prober
+from nugetproxy.engine.room import Room
 from nugetproxy.engine.scrub import Scrub
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.feed import Feed
@@ -60,6 +61,7 @@ class App:
     clock: Clock
     tasks: Tasks
     housekeeping: Housekeeping
+    room: Room
     prober: Prober
     sites: Mapping[str, Site]
     """What is published beside the feeds, by the first word of its path."""
@@ -90,6 +92,7 @@ class App:
         """Begin what a running proxy does unasked: housekeeping, fetching the service indexes."""
         self.tasks.start(name_leftovers(self.config), name="leftovers")
         self.tasks.keep(self.housekeeping.run, name="housekeeping")
+        self.tasks.keep(self.room.run, name="room")
         self.tasks.keep(self.prober.run, name="prober")
         self.tasks.keep(self.scrub.run, name="scrub")
         self.tasks.keep(self.loop_watch.run, name="loop_watch")
@@ -124,6 +127,7 @@ def build(
     """
     fs, clock = fs or FsOps(), clock or Clock()
     metrics = Metrics()
+    room = Room(config.cache.path, max_size=config.cache.max_size, min_free=config.cache.min_free.of, metrics=metrics)
     shared = Shared(
         config=config,
         clock=clock,
@@ -136,13 +140,14 @@ def build(
         ledger=Ledger(fs=fs, clock=clock),
         pages=HotPages(config.cache.hot_memory // 2),
         descriptors=share_out(config),
+        room=room,
     )
     published_sites = sites(shared)
     symbols = published_sites.get("symbols")
     sources = all_sources(shared, symbols if isinstance(symbols, Symbols) else None)
     remotes = [source for source in sources.values() if isinstance(source, RemoteSource)]
     feeds = {name: Feed(name, (one,), pages=shared.pages, clock=shared.clock) for name, one in sources.items()}
-    ops = Ops(feeds, metrics, shared.ledger, metrics_from=config.server.metrics_from)
+    ops = Ops(feeds, metrics, (shared.ledger, shared.room), metrics_from=config.server.metrics_from)
     packages = tuple(source.packages for source in remotes)
     return App(
         config=config,
@@ -159,6 +164,7 @@ def build(
         lock=_lock(shared),
         tasks=shared.tasks,
         housekeeping=_housekeeping(packages, shared),
+        room=shared.room,
         prober=Prober(tuple(source.upstream for source in remotes), shared.clock),
         descriptors=shared.descriptors,
         loop_watch=LoopWatch(shared.clock, metrics),
@@ -190,7 +196,7 @@ def _housekeeping(packages: Sequence[Packages], shared: Shared) -> Housekeeping:
         packages,
         shared.documents,
         shared.ledger,
-        max_packages=shared.config.cache.max_size,
+        room=shared.room,
         max_documents=shared.config.cache.max_documents,
         clock=shared.clock,
     )

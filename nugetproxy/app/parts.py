@@ -18,6 +18,7 @@ from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.relay import Relay
+from nugetproxy.engine.room import Room
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.files import Files, Site
 from nugetproxy.feeds.rendering import HotPages
@@ -60,6 +61,7 @@ class Shared:
     ledger: Ledger
     pages: HotPages
     descriptors: Descriptors
+    room: Room
 
 
 def all_sources(shared: Shared, symbols: SymbolServer | None) -> Mapping[str, Source]:
@@ -109,13 +111,22 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
         groups=groups,
         packages=Packages(
             client,
-            PackageFolder(root, fs=shared.fs, metrics=metrics, upstream=name, kept_open=shared.descriptors.held),
+            PackageFolder(
+                root,
+                fs=shared.fs,
+                metrics=metrics,
+                upstream=name,
+                clock=clock,
+                kept_open=shared.descriptors.held,
+                room=shared.room,
+            ),
             Pins(shared.ledger, name),
             Holdings(fs=shared.fs, clock=clock),
             StatedHashes(cache, services, groups),
             clock=clock,
             metrics=metrics,
             tasks=shared.tasks,
+            room=shared.room,
             abandon_above=config.cache.abandon_above,
         ),
         links=shared.ledger.links(name),

@@ -23,7 +23,7 @@ from nugetproxy.config.places import (
     parse_url,
 )
 from nugetproxy.config.secrets import Secret
-from nugetproxy.config.units import parse_size, parse_span
+from nugetproxy.config.units import MinFree, parse_min_free, parse_size, parse_span
 
 
 def _text(parse: Callable[[str], Any], ready: type | None = None, example: str = "") -> BeforeValidator:
@@ -103,6 +103,7 @@ Size: TypeAlias = Annotated[int, _text(_size, example=' with a unit, such as "50
 """Bytes, more than zero."""
 Rate: TypeAlias = Annotated[int, _text(_rate, example=' with a unit, such as "20 MiB", or "off"')]
 """Bytes per second; zero for "off"."""
+FreeSpace: TypeAlias = Annotated[MinFree, _text(parse_min_free, MinFree, ', such as "auto" or "20 GiB"')]
 Listen: TypeAlias = Annotated[Address, _text(parse_address, Address, ', such as "127.0.0.1:5555"')]
 PublicUrl: TypeAlias = Annotated[str, _text(parse_public_url)]
 SiteUrl: TypeAlias = Annotated[str, _text(parse_site_url)]

@@ -18,6 +18,7 @@ from nugetproxy.caching.policy import Policy
 from nugetproxy.config.fields import (
     AnySpan,
     EgressProxy,
+    FreeSpace,
     Hosts,
     Listen,
     Networks,
@@ -37,7 +38,7 @@ from nugetproxy.config.fields import (
 )
 from nugetproxy.config.places import Address, folder_of, parse_network
 from nugetproxy.config.secrets import Secret, parse_header_value
-from nugetproxy.config.units import GIB, MIB
+from nugetproxy.config.units import AUTO_FREE, GIB, MIB
 from nugetproxy.nuget.kinds import Kind
 
 NUGET_ORG = "https://api.nuget.org/v3/index.json"
@@ -87,6 +88,7 @@ class Cache(Section):
 
     directory: str = ""
     max_size: Size = 50 * GIB
+    min_free: FreeSpace = AUTO_FREE
     max_documents: Size = 2 * GIB
     hot_memory: Size = 32 * MIB
     abandon_above: Size = 10 * MIB

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import sys
+from dataclasses import dataclass
 
 from nugetproxy.caching.policy import DAY, FOREVER, HOUR, MINUTE, SECOND
 
@@ -30,6 +32,7 @@ _SIZES = {
 }
 _SIZE_NAMES = (("TiB", TIB), ("GiB", GIB), ("MiB", MIB), ("KiB", KIB))
 
+_PERCENT = re.compile(r"(\d{1,2}(?:\.\d{1,6})?)\s*%", re.ASCII)
 _PART = re.compile(r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*([a-z]+)\s*", re.ASCII)
 
 
@@ -62,6 +65,34 @@ def parse_size(text: str) -> int:
         raise ValueError(f'{text!r} is not a size; write a number and a unit, such as "512 MiB" or "50 GiB"')
     number, unit = parts[0]
     return round(number * unit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MinFree:
+    """What is left free on a disk: a part of it, at most so many bytes; or so many bytes."""
+
+    part: float
+    most: int
+
+    def of(self, capacity: int) -> int:
+        """In bytes, on a disk of ``capacity`` bytes."""
+        return min(int(self.part * capacity), self.most)
+
+
+AUTO_FREE = MinFree(part=0.05, most=10 * GIB)
+
+
+def parse_min_free(text: str) -> MinFree:
+    """What ``text`` says is to be left free: "auto", "20 GiB", "10 %" or "0"; raises ValueError."""
+    spelled = text.strip().lower()
+    if spelled == "auto":
+        return AUTO_FREE
+    if (part := _PERCENT.fullmatch(spelled)) is not None and float(part[1]) < 100:
+        return MinFree(part=float(part[1]) / 100, most=sys.maxsize)
+    try:
+        return MinFree(part=1.0, most=parse_size(text))
+    except ValueError:
+        raise ValueError(f'{text!r} is neither a size nor a part; write "auto", "20 GiB", "10 %" or "0"') from None
 
 
 def _parts(spelled: str, units: dict[str, float] | dict[str, int]) -> list[tuple[float, float]]:

@@ -13,6 +13,7 @@ from nugetproxy.engine.flight import Flight, Flights
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.pass_through import Bypass, Hashes, refused
 from nugetproxy.engine.pins import Pins
+from nugetproxy.engine.room import Room
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
@@ -46,6 +47,7 @@ class Packages:
         clock: Clock,
         metrics: Metrics,
         tasks: Tasks,
+        room: Room,
         abandon_above: int,
     ) -> None:
         """``hashes`` is asked before a commit. ``abandon_above``: bytes; a package up to this size is downloaded to
@@ -58,6 +60,8 @@ class Packages:
         self._clock = clock
         self._metrics = metrics
         self._tasks = tasks
+        self._room = room
+        room.add(self)
         self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
         self._bypass = Bypass(upstream, hashes, pins, metrics)
 
@@ -199,11 +203,13 @@ class Packages:
         pinned = await self._pins.get(identity)
         if pinned is not None and pinned != staged.sha512:
             raise self._refused(Reason.PIN, "this version had other bytes before; 'nugetproxy purge' forgets them")
+        await self._room.admit(staged.size)
         try:
             held = await staged.commit(nuspec)
         except PinnedPackage as conflict:
             raise upstream_failure(self._upstream.name, Reason.PIN, str(conflict)) from conflict
         held.acquire()
+        self._room.landed()
         try:
             facts = PackageFacts.of(nuspec, published=held.modified, size=held.size)
             self._tasks.start(self.holdings.add(facts), name=f"holdings {identity.nupkg_name}")

@@ -169,6 +169,11 @@ class FsOps:
         except OSError as error:
             raise DiskFailure("fstat", error.errno or errno.EIO) from error
 
+    def room(self, path: Path) -> tuple[int, int]:
+        """Bytes of the file system that ``path`` lies on: in all, free for this user."""
+        state = self.call("room", str(path), os.statvfs, path)
+        return state.f_blocks * state.f_frsize, state.f_bavail * state.f_frsize
+
     def names(self, path: Path) -> list[str]:
         """The names in a directory, in no order; none if it does not exist."""
         try:

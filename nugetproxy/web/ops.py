@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import orjson
 from aiohttp import hdrs, web
@@ -14,7 +15,6 @@ from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.patience import spared
 from nugetproxy.web.access import AccessEvent
@@ -27,16 +27,30 @@ TEXT = "text/plain; charset=utf-8"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class Watched(Protocol):
+    """What may have a problem that an operator must know of."""
+
+    problem: str
+    """Empty while all is well."""
+
+
 class Ops:
     """``/health/live``, ``/health/ready`` and ``/metrics``."""
 
     def __init__(
-        self, feeds: Mapping[str, Feed], metrics: Metrics, ledger: Ledger, *, metrics_from: Iterable[Network]
+        self,
+        feeds: Mapping[str, Feed],
+        metrics: Metrics,
+        watched: Sequence[Watched],
+        *,
+        metrics_from: Iterable[Network],
     ) -> None:
-        """``feeds`` by name; ``metrics_from`` are the networks that may read ``/metrics`` directly."""
+        """``feeds`` by name; what is ``watched`` tells of its problems; ``metrics_from`` are the networks that may
+        read ``/metrics`` directly.
+        """
         self._feeds = feeds
         self._metrics = metrics
-        self._ledger = ledger
+        self._watched = tuple(watched)
         self._metrics_from = tuple(metrics_from)
         self.draining = False
 
@@ -62,7 +76,7 @@ class Ops:
         body = {
             "ready": not reasons,
             "reasons": reasons,
-            "problems": [self._ledger.problem] if self._ledger.problem else [],
+            "problems": [one.problem for one in self._watched if one.problem],
             "breakers": {name: {origin: state.phase for origin, state in one.items()} for name, one in states.items()},
             "last_failures": {name: _causes(one) for name, one in states.items() if _causes(one)},
         }

@@ -90,8 +90,12 @@ async def test_a_failed_disk_operation_does_not_end_it(small: Proxy, feed: FakeF
 
 
 async def test_a_folder_that_cannot_be_read_does_not_keep_the_others_from_being_evicted(
-    small: Proxy, feed: FakeFeed, fs: FailingFs, monkeypatch: pytest.MonkeyPatch
+    start_proxy: StartProxy, feed: FakeFeed, fs: FailingFs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = await start_proxy(feed.index_url)
+    await fill(before, feed)
+    await before.stop()
+    small = await start_proxy(feed.index_url, fs=fs, cache={"max_size": f"{4 * SIZE} B", "scrub_rate": "off"})
     names, locked = fs.names, small.packages / "acme.p0"
 
     def refuse(path: Path) -> list[str]:
@@ -99,7 +103,6 @@ async def test_a_folder_that_cannot_be_read_does_not_keep_the_others_from_being_
             fs.call("names", str(path), fs._fail)
         return names(path)
 
-    await fill(small, feed)
     monkeypatch.setattr(fs, "names", refuse)
     with capture_logs() as logs:
         small.app.start_background()
@@ -113,12 +116,16 @@ async def test_two_upstreams_share_the_limit_by_what_they_hold(
 ) -> None:
     async with FakeFeed() as other:
         upstreams = {"other": {"url": other.index_url}}
-        proxy = await start_proxy(feed.index_url, upstreams=upstreams, cache={"max_size": f"{8 * SIZE} B"})
+        proxy = await start_proxy(feed.index_url, upstreams=upstreams)
         for path in packages(feed, 12):
             assert (await ask(proxy, f"/v3/{path}")).status == 200
         for path in packages(other, 4, "Other.P"):
             assert (await ask(proxy, f"/other/v3/{path}")).status == 200
         await until(lambda: proxy.metric("flights") == 0)
+        await proxy.stop()
+        proxy = await start_proxy(feed.index_url, upstreams=upstreams, cache={"max_size": f"{8 * SIZE} B"})
+        for packages_of in proxy.app.packages.values():
+            await packages_of.folder.scan()
         await proxy.app.housekeeping.round()
         first, second = (size_of(proxy.directory / name / "packages") for name in ("up", "other"))
         assert first + second <= 8 * SIZE

@@ -49,7 +49,7 @@ class Proxy:
         tables = {"symbols": {"urls": []}, "tools": {"url": ""}, **tables}
         server = {"drain": "1s", **tables.pop("server", {})}
         policy = tables.pop("policy", FOREGROUND)
-        cache = {"directory": str(directory), **tables.pop("cache", {})}
+        cache = {"directory": str(directory), "min_free": "0", **tables.pop("cache", {})}
         upstreams = {"up": upstream, **tables.pop("upstreams", {})}
         self.config = Config(upstreams=upstreams, cache=cache, server=server, policy=policy, **tables)
         self.directory = directory

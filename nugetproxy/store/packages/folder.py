@@ -27,8 +27,8 @@ from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_files import KEPT, OpenFiles
 from nugetproxy.store.packages.piecewise import begin_check
-from nugetproxy.store.packages.staging import PinnedPackage, Staged
-from nugetproxy.store.packages.usage import Survey, Usage, held_after, survey, walk, write_uses
+from nugetproxy.store.packages.staging import MakesRoom, PinnedPackage, Staged
+from nugetproxy.store.packages.usage import LOW_WATER, Survey, Usage, held_after, survey, walk, write_uses
 from nugetproxy.store.packages.verify import Damaged, Known, Sound, examine, read_warnings
 from nugetproxy.store.threads import DiskCalls, StoreThreads
 
@@ -38,8 +38,6 @@ KNOWN_SOUND = 50_000
 """Packages of which it is remembered that their hash was checked since the start."""
 FAILED_DELETIONS = 10
 """So many in one eviction say that the disk as a whole refuses them."""
-LOW_WATER = 0.95
-"""Eviction goes down to this part of the limit, so that the next package does not need another one."""
 
 
 class PackageFolder:
@@ -59,8 +57,9 @@ class PackageFolder:
         clock: Clock | None = None,
         threads: StoreThreads | None = None,
         kept_open: int = KEPT,
+        room: MakesRoom | None = None,
     ) -> None:
-        """``kept_open``: files that are kept open between requests."""
+        """``kept_open``: files that are kept open between requests. ``room`` is asked when the disk is full."""
         self.layout = Layout(root)
         self._fs = fs
         self._metrics = metrics
@@ -68,6 +67,7 @@ class PackageFolder:
         self._log = log.bind(upstream=upstream)
         self._threads = threads or StoreThreads()
         self._own_threads = threads is None
+        self._room = room
         self._calls = DiskCalls(fs, self._threads, metrics)
         self._contents = Contents(self._calls, self._log)
         self._kept = OpenFiles(fs, kept_open)
@@ -119,7 +119,7 @@ class PackageFolder:
             self._log.warning("store.recreated", directory=str(self.layout.root))
             self.layout.prepare(self._fs)
             fd = self._fs.create(path)
-        return Staged(identity, path, self._descriptor(fd), self._calls, self._commit)
+        return Staged(identity, path, self._descriptor(fd), self._calls, self._commit, room=self._room)
 
     async def _commit(self, staged: Staged, nuspec: Nuspec) -> HeldPackage:
         identity, sha = staged.identity, staged.sha512
@@ -143,7 +143,7 @@ class PackageFolder:
             staged.descriptor.acquire()
             held = HeldPackage(identity, staged.descriptor, state, sha)
             held.warnings = staged.warnings
-            self._census.add(held.size, 1)
+            self._census.landed(identity, held.size, self._clock.monotonic())
             return self._keep(held)
 
     async def _prefer(self, held: HeldPackage, staged: Staged) -> HeldPackage:
@@ -264,10 +264,11 @@ class PackageFolder:
             self._census.add(-size, -1 if size else 0)
             return size
 
-    async def evict(self, max_bytes: int, keep: Callable[[PackageIdentity], bool]) -> int:
+    async def evict(self, max_bytes: int, keep: Callable[[PackageIdentity], bool], *, young: bool = True) -> int:
         """If more than ``max_bytes`` are held, delete the least recently used down to 95 % of it; bytes removed.
 
-        ``keep`` is asked on the event loop just before each deletion. What cannot be deleted is passed over, up to
+        What landed just now goes last, only if ``young`` says so, and only as far as ``max_bytes`` demands. ``keep`` is
+        asked on the event loop just before each deletion. What cannot be deleted is passed over, up to
         ``FAILED_DELETIONS`` packages.
         """
         found = await self._survey(self._census.unwritten_uses())
@@ -275,8 +276,11 @@ class PackageFolder:
         if total <= max_bytes:
             return 0
         removed, failed = 0, 0
-        for _, identity, _ in found.packages:
-            if total - removed <= LOW_WATER * max_bytes or failed > FAILED_DELETIONS:
+        latest = self._census.young(self._clock.monotonic())
+        order = sorted((identity in latest, used, identity) for used, identity, _ in found.packages)
+        for is_young, _, identity in order:
+            goal = max_bytes if is_young else LOW_WATER * max_bytes
+            if (is_young and not young) or total - removed <= goal or failed > FAILED_DELETIONS:
                 break
             if not keep(identity):
                 try:
@@ -319,6 +323,10 @@ class PackageFolder:
             self._calls.count(failure)
             self._log.warning("folder.unreadable", reason=Reason.DISK, detail=str(failure))
         return found
+
+    async def disk(self) -> tuple[int, int]:
+        """Bytes of the disk: in all, free for us."""
+        return await self._calls.run(self._threads.read, self._fs.room, self.layout.root)
 
     def usage(self) -> tuple[int, int]:
         """(bytes, packages) held, as far as counted."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Final, Protocol, Self, TypeVar
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
@@ -17,6 +19,12 @@ from nugetproxy.store.packages.commit import remove_file
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.reading import reader
 from nugetproxy.store.threads import DiskCalls
+
+_T = TypeVar("_T")
+
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+TRIES_FOR_ROOM: Final = 3
+"""An evicted package frees its bytes only when its last reader has closed it."""
 
 
 class PinnedPackage(ProxyError):
@@ -35,6 +43,13 @@ class PinnedPackage(ProxyError):
         )
 
 
+class MakesRoom(Protocol):
+    """Whoever can free some of the disk."""
+
+    async def make(self, size: int) -> bool:
+        """Free ``size`` bytes and some more; False where nothing could be freed."""
+
+
 class Staged:
     """Made by ``PackageFolder.stage``; its maker, the one writer, is its first holder.
 
@@ -49,6 +64,8 @@ class Staged:
         descriptor: Descriptor,
         calls: DiskCalls,
         commit: Callable[[Staged, Nuspec], Awaitable[HeldPackage]],
+        *,
+        room: MakesRoom | None = None,
     ) -> None:
         self.identity = identity
         self.path = path
@@ -59,6 +76,7 @@ class Staged:
         """What upstream had to say about it, to be kept with it."""
         self._calls = calls
         self._commit = commit
+        self._room = room
         self._digest = hashlib.sha512()
         self._failure: DiskFailure | None = None
         self._settled = False
@@ -94,10 +112,20 @@ class Staged:
         if self._failure is not None:
             raise self._failure
         try:
-            await self._calls.run(self._calls.threads.write, self._append, data)
+            await self._with_room(len(data), partial(self._append, data))
         except DiskFailure as failure:
             self._failure = failure
             raise
+
+    async def _with_room(self, size: int, act: Callable[[], _T]) -> _T:
+        """Do it in a thread; on a full disk again, after ``size`` bytes have been freed."""
+        for _ in range(TRIES_FOR_ROOM):
+            try:
+                return await self._calls.run(self._calls.threads.write, act)
+            except DiskFailure as failure:
+                if failure.errno not in FULL or self._room is None or not await self._room.make(size):
+                    raise
+        return await self._calls.run(self._calls.threads.write, act)
 
     def _append(self, data: bytes) -> None:
         self._calls.fs.write(self.fd, data, self.size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,11 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.packages.layout import Layout
+
+LOW_WATER = 0.95
+"""Eviction goes down to this part of the limit, so that the next package does not need another one."""
+YOUNG_SECONDS = 10.0
+"""What landed so recently goes last: whoever has just asked for it may come back."""
 
 
 class Usage:
@@ -23,6 +29,7 @@ class Usage:
         self.packages = 0
         self._metrics = metrics
         self._uses: dict[PackageIdentity, float] = {}
+        self._landed: OrderedDict[PackageIdentity, float] = OrderedDict()
 
     def add(self, size: int, packages: int) -> None:
         """Something came (positive) or went (negative)."""
@@ -38,9 +45,26 @@ class Usage:
         """Remember a use, in memory."""
         self._uses[identity] = now
 
+    def landed(self, identity: PackageIdentity, size: int, now: float) -> None:
+        """A package came, at this monotonic time."""
+        self.add(size, 1)
+        self._landed[identity] = now
+        self._landed.move_to_end(identity)
+        self._grow_up(now)
+
+    def young(self, now: float) -> frozenset[PackageIdentity]:
+        """What landed within the last ``YOUNG_SECONDS``."""
+        self._grow_up(now)
+        return frozenset(self._landed)
+
+    def _grow_up(self, now: float) -> None:
+        while self._landed and next(iter(self._landed.values())) + YOUNG_SECONDS <= now:
+            self._landed.popitem(last=False)
+
     def forget_use(self, identity: PackageIdentity) -> None:
         """The package is gone."""
         self._uses.pop(identity, None)
+        self._landed.pop(identity, None)
 
     def take_uses(self) -> dict[PackageIdentity, float]:
         """The uses to be written now."""

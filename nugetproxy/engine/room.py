@@ -1,0 +1,144 @@
+"""Room keeps what all package folders hold within what the configuration and the disk allow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from nugetproxy.errors import Reason
+from nugetproxy.metrics import Metrics
+from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.packages.usage import LOW_WATER
+
+if TYPE_CHECKING:
+    from nugetproxy.engine.packages import Packages
+
+log = structlog.get_logger(__name__)
+
+SLACK: Final = 0.05
+"""Beyond the limit and so much more of it, a package waits for room before it is kept."""
+WAIT_SECONDS: Final = 5.0
+"""The longest that a package waits for room."""
+
+
+class Room:
+    """Evicts while packages land, and when the disk is full; one eviction at a time."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_size: int,
+        min_free: Callable[[int], int],
+        metrics: Metrics,
+    ) -> None:
+        """``path`` is the cache directory. ``max_size`` in bytes; ``min_free`` tells what is to be left free on a disk
+        of so many bytes.
+        """
+        self.problem = ""
+        """What an operator must know of; empty while all is well."""
+        self._path = path
+        self._max_size = max_size
+        self._min_free = min_free
+        self._metrics = metrics
+        self._tenants: list[Packages] = []
+        self._limit = max_size
+        self._turn = asyncio.Lock()
+        """Protects the folders from being evicted twice for the same bytes."""
+        self._wanted = asyncio.Event()
+
+    def add(self, packages: Packages) -> None:
+        """These count, and may have to give something up."""
+        self._tenants.append(packages)
+
+    async def run(self) -> None:
+        """Evict whenever something has landed, until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            await self.keep()
+
+    async def admit(self, size: int) -> None:
+        """``size`` bytes are about to be kept: wait for room where they would be far too much."""
+        if self._held() + size > (1 + SLACK) * self._limit:
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await self._evict_to(self._limit - size)
+            except TimeoutError:
+                log.warning("room.slow", detail=f"nothing was evicted within {WAIT_SECONDS:g} s")
+
+    def landed(self) -> None:
+        """Something is kept that may have been too much."""
+        if self._held() > self._limit:
+            self._wanted.set()
+
+    async def make(self, size: int) -> bool:
+        """The disk is full: free ``size`` bytes and some more; False where nothing could be freed."""
+        held = self._held()
+        return held > 0 and await self._evict_to(min(int(LOW_WATER * held), held - size)) > 0
+
+    async def keep(self) -> None:
+        """Look at the disk, evict what is beyond the limit; never raises."""
+        for packages in self._tenants[:1]:  # all lie on one disk
+            try:
+                self._learn(*await packages.folder.disk())
+            except DiskFailure as failure:
+                log.warning("room.unknown", reason=Reason.DISK, detail=str(failure))
+        await self._evict_to(self._limit)
+
+    def _learn(self, capacity: int, free: int) -> None:
+        """What the disk can give now, ours included."""
+        reserve = self._min_free(capacity)
+        most = max(0, self._held() + free - reserve)
+        self._limit = min(self._max_size, most)
+        beyond = self._max_size - self._limit
+        self._metrics.max_size_beyond_disk.set(beyond)
+        before = self.problem
+        self.problem = (
+            f"The disk of {self._path} can give packages {most // 2**20} MiB (cache.min_free leaves "
+            f"{reserve // 2**20} MiB of it free), less than cache.max_size, {self._max_size // 2**20} MiB: old "
+            "packages make way earlier than configured. Free some room, or lower cache.max_size."
+            if beyond
+            else ""
+        )
+        if self.problem and not before:
+            log.warning("room.small", detail=self.problem)
+
+    def _held(self) -> int:
+        return sum(packages.folder.usage()[0] for packages in self._tenants)
+
+    async def _evict_to(self, limit: int) -> int:
+        """Make room where the folders together are over ``limit``; bytes that went.
+
+        Each gives up its share. Only where that is not enough, the largest ones give up what has just landed.
+        """
+        before = self._held()
+        async with self._turn:
+            total, goal = self._held(), max(0, limit)
+            for packages in self._tenants if total > goal else ():
+                await self._evict(packages, goal * packages.folder.usage()[0] // total)
+            for packages in sorted(self._tenants, key=lambda one: -one.folder.usage()[0]):
+                excess = self._held() - goal
+                if excess > 0:
+                    await self._evict(packages, max(0, packages.folder.usage()[0] - excess), young=True)
+        return max(0, before - self._held())
+
+    async def _evict(self, packages: Packages, size: int, *, young: bool = False) -> None:
+        act = partial(packages.folder.evict, size, packages.in_flight, young=young)
+        await attempt(packages.name, "eviction", act)
+        await packages.sync_holdings()
+
+
+async def attempt(upstream: str, step: str, act: Callable[[], Awaitable[object]]) -> None:
+    """Do one step of keeping house; a disk that refuses it does not keep the others from being done."""
+    try:
+        await act()
+    except DiskFailure as failure:
+        detail = str(failure)
+        # What the disk says is all there is; a traceback adds nothing.
+        log.error("housekeeping.failed", upstream=upstream, step=step, reason=Reason.DISK, detail=detail)  # noqa: TRY400

@@ -1,0 +1,156 @@
+"""Room is made while packages land, on a full disk too: what was asked for last is there."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from nugetproxy.engine.room import SLACK
+from nugetproxy.store.fs import FsOps
+from nugetproxy.store.packages.usage import YOUNG_SECONDS
+from tests.conftest import StartProxy
+from tests.fakes.asking import ask, held, staged, until
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+SIZE = 200_000
+
+
+class SmallDisk(FsOps):
+    """A file system of ``capacity`` bytes of which ``others`` are taken by somebody else."""
+
+    def __init__(self, root: Path, capacity: int, others: int = 0) -> None:
+        self.root, self.capacity, self.others = root, capacity, others
+
+    def taken(self) -> int:
+        """Bytes of packages, downloads included."""
+        found = 0
+        for place, _, names in os.walk(self.root):
+            for name in names:
+                path = Path(place) / name
+                if "documents" not in place and ".db" not in name and path.exists():
+                    found += path.stat().st_size
+        return found + self.others
+
+    def call(self, op: str, path: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if op == "write" and self.taken() + len(args[1]) > self.capacity:
+            return super().call(op, path, self._full)
+        return super().call(op, path, function, *args, **kwargs)
+
+    def _full(self) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def room(self, path: Path) -> tuple[int, int]:
+        return self.capacity, max(0, self.capacity - self.taken())
+
+
+def publish(feed: FakeFeed, number: int) -> str:
+    """Where to get a new package of ``SIZE`` bytes and some."""
+    feed.add(make_nupkg(f"Acme.P{number}", "1.0.0", size=SIZE))
+    return f"/v3/content/acme.p{number}/1.0.0/acme.p{number}.1.0.0.nupkg"
+
+
+async def get(proxy: Proxy, feed: FakeFeed, *numbers: int) -> None:
+    for number in numbers:
+        assert (await ask(proxy, publish(feed, number))).status == 200
+        await until(lambda: proxy.metric("flights") == 0)
+
+
+def marked(proxy: Proxy) -> set[int]:
+    """The numbers of what is held."""
+    return {int(name.split(".")[1][1:]) for name in held(proxy) if name.endswith(".sha512")}
+
+
+async def test_the_limit_holds_while_packages_land(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    limit = 5 * SIZE
+    proxy = await start_proxy(feed.index_url, cache={"max_size": f"{limit} B"})
+    for number in range(15):
+        await get(proxy, feed, number)
+        assert proxy.metric("store_bytes", part="packages") <= (1 + SLACK) * limit
+    assert marked(proxy) == {10, 11, 12, 13, 14}
+    assert proxy.metric("evicted_bytes_total") >= 10 * SIZE
+
+
+async def test_what_has_just_landed_goes_last(start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock) -> None:
+    proxy = await start_proxy(feed.index_url, cache={"max_size": f"{int(3.5 * SIZE)} B"})
+    await get(proxy, feed, 0, 1)
+    clock.advance(YOUNG_SECONDS)
+    await get(proxy, feed, 2)
+    for number in (0, 1):  # used later than the third one, which has just landed all the same
+        clock.advance(1)
+        await ask(proxy, publish(feed, number))
+    await proxy.app.housekeeping.finish()
+    await get(proxy, feed, 3)
+    assert marked(proxy) >= {2, 3}
+
+
+async def test_a_full_disk_makes_room_for_what_is_asked_for_now(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path
+) -> None:
+    disk = SmallDisk(tmp_path / "cache", 5 * SIZE)
+    proxy = await start_proxy(feed.index_url, fs=disk)
+    with capture_logs() as logs:
+        await get(proxy, feed, *range(12))
+    assert 11 in marked(proxy)
+    assert (await ask(proxy, publish(feed, 11))).cache == "hit"
+    assert [entry for entry in logs if entry["event"] == "download.failed"] == []
+    assert proxy.metric("evicted_bytes_total") > 5 * SIZE
+    assert staged(proxy) == []
+
+
+async def test_a_disk_without_anything_to_evict_passes_packages_on(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path
+) -> None:
+    proxy = await start_proxy(feed.index_url, fs=SmallDisk(tmp_path / "cache", SIZE // 2))
+    await get(proxy, feed, 0)
+    assert marked(proxy) == set()
+
+
+@pytest.mark.parametrize(("min_free", "kept"), [("0", 8), ("20 %", 7), (f"{5 * SIZE} B", 4)])
+async def test_some_of_the_disk_is_left_free(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, min_free: str, kept: int
+) -> None:
+    disk = SmallDisk(tmp_path / "cache", 10 * SIZE, others=SIZE)
+    proxy = await start_proxy(feed.index_url, fs=disk, cache={"min_free": min_free, "max_size": "50 GiB"})
+    for number in range(15):
+        await get(proxy, feed, number)
+        await proxy.app.room.keep()
+    assert len(marked(proxy)) in {kept, kept - 1}
+    assert 14 in marked(proxy)
+
+
+async def test_a_limit_beyond_the_disk_is_told(start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path) -> None:
+    disk = SmallDisk(tmp_path / "cache", 101 * 2**20)
+    with capture_logs() as logs:
+        proxy = await start_proxy(feed.index_url, fs=disk, cache={"min_free": "auto", "max_size": "1 GiB"})
+        await proxy.app.room.keep()
+        await proxy.app.room.keep()
+    (line,) = [entry for entry in logs if entry["event"] == "room.small"]
+    assert line["log_level"] == "warning"
+    assert all(word in line["detail"] for word in ("95 MiB", "1024 MiB", "cache.max_size", "cache.min_free"))
+    health = json.loads((await ask(proxy, "/health/ready")).body)
+    assert health["ready"]
+    assert health["problems"] == [line["detail"]]
+    assert proxy.metric("max_size_beyond_disk_bytes") == pytest.approx(928 * 2**20, rel=0.001)
+    disk.capacity = 100 * 2**30
+    await proxy.app.room.keep()
+    assert json.loads((await ask(proxy, "/health/ready")).body)["problems"] == []
+    assert proxy.metric("max_size_beyond_disk_bytes") == 0
+
+
+async def test_it_is_made_behind_an_answer_too(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    limit = 4 * SIZE + 30_000
+    proxy = await start_proxy(feed.index_url, cache={"max_size": f"{limit} B"})
+    proxy.app.tasks.keep(proxy.app.room.run, name="room")
+    await asyncio.gather(*(get(proxy, feed, number) for number in range(8)))
+    await until(lambda: proxy.metric("store_bytes", part="packages") <= limit)
