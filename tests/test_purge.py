@@ -92,3 +92,19 @@ async def test_what_is_no_package_is_said(stopped: Proxy, tmp_path: Path, words:
     code, output = await purge(stopped, tmp_path, *words)
     assert code == 64
     assert "is not a package id with a version" in output
+
+
+@pytest.mark.parametrize("words", [("Acme.A", "1.0.0"), ("acme.a",)])
+async def test_the_pin_of_a_version_that_is_no_longer_held_is_forgotten_and_told(
+    stopped: Proxy, feed: FakeFeed, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    await stopped.start()
+    await stopped.held.folder.evict(0, lambda _: False)
+    await stopped.held.sync_holdings()
+    await stopped.stop()
+    code, output = await purge(stopped, tmp_path, *words)
+    assert code == 0, output
+    assert output == "Forgot the pinned hash of acme.a 1.0.0 from up; no such package was held.\nRemoved 1 document.\n"
+    feed.add(SECOND)
+    await stopped.start()
+    assert await (await stopped.client.get(PACKAGE)).read() == SECOND

@@ -19,8 +19,10 @@ class Purged:
     packages: tuple[PackageIdentity, ...]
     size: int
     """Bytes of the packages."""
+    pins: tuple[PackageIdentity, ...]
+    """Versions that were not held (any more), but pinned to the bytes that they had."""
     others: tuple[PackageIdentity, ...]
-    """Versions of the same id that stay."""
+    """Held versions of the same id that stay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +40,23 @@ async def similar(feeds: Mapping[str, Packages], id: str) -> str:
 
 
 async def purge(feeds: Mapping[str, Packages], documents: Documents, id: str, version: str | None) -> Purge:
-    """Remove ``id`` (lower case), one ``version`` (URL form) or all that are held, with its documents.
+    """Remove ``id`` (lower case), one ``version`` (URL form) or all that are known, with its documents.
 
     What the packages were pinned to is forgotten too, so that other bytes are taken next time.
     """
     done = []
     for name, packages in feeds.items():
         held = {facts.identity for facts in await packages.holdings.facts(id)}
-        wanted = held if version is None else {PackageIdentity(id, version)}
+        pinned = await packages.pinned_versions(id)
+        wanted = held | pinned if version is None else {PackageIdentity(id, version)}
         size = sum([await packages.purge(identity) for identity in sorted(wanted)])
         done.append(
-            Purged(feed=name, packages=tuple(sorted(wanted & held)), size=size, others=tuple(sorted(held - wanted)))
+            Purged(
+                feed=name,
+                packages=tuple(sorted(wanted & held)),
+                size=size,
+                pins=tuple(sorted((wanted & pinned) - held)),
+                others=tuple(sorted(held - wanted)),
+            )
         )
     return Purge(tuple(done), await documents.evict_tag(of_id(id)))

@@ -9,7 +9,7 @@ from typing import Self
 from aiohttp.abc import AbstractResolver
 
 from nugetproxy.app.descriptors import Descriptors, share_out
-from nugetproxy.app.folders import name_leftovers, settle_folders
+from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
 from nugetproxy.app.parts import Shared, all_sources, sites
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
@@ -77,6 +77,7 @@ class App:
         if is_old(path):
             urls = {name: one.url for name, one in self.config.upstreams.items() if one.folder is None}
             await take_over(self.fs, path, self.ledger, urls, self.clock.now())
+        await settle_ledger(self.config, self.ledger)
         await self.lock.write_format()
         await self.documents.open(path / "documents")
         for source in self.sources.values():

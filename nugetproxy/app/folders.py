@@ -1,14 +1,16 @@
-"""Folders of upstreams are settled at the start: whose packages they hold, which of them nobody needs any more."""
+"""What is kept of upstreams is settled at the start: which feed it is of, which of it nobody needs any more."""
 
 from __future__ import annotations
 
 import asyncio
 import shlex
+from contextlib import suppress
 
 import structlog
 
 from nugetproxy.config import Config, feed_of
 from nugetproxy.config.units import about_size
+from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
 from nugetproxy.store.upstream_folders import leftovers, settle
 
 log = structlog.get_logger(__name__)
@@ -30,6 +32,14 @@ async def settle_folders(config: Config) -> None:
                 "documents of then are out of reach. If it is the same feed, stop the proxy and move them to packages"
             )
             log.warning("upstream.url_changed", upstream=name, detail=told)
+
+
+async def settle_ledger(config: Config, ledger: Ledger) -> None:
+    """No pin of that other feed holds for the one that the upstream is now."""
+    for name, upstream in config.upstreams.items():
+        if upstream.folder is None:
+            with suppress(LedgerUnavailable):  # logged; until the next start pins refuse too much, not too little
+                await ledger.settle_origin(name, feed_of(upstream.url))
 
 
 async def name_leftovers(config: Config) -> None:

@@ -22,7 +22,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def purge(
     package: PackageName,
-    version: Annotated[str | None, typer.Argument(metavar="VERSION", help="One version; else all held ones.")] = None,
+    version: Annotated[str | None, typer.Argument(metavar="VERSION", help="One version; else all of them.")] = None,
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:
@@ -39,7 +39,7 @@ def purge(
         done, near = asyncio.run(_purge(settings, identity, every=version is None))
     for line in _told(done):
         typer.echo(line)
-    if not any(one.packages for one in done.feeds):
+    if not any(one.packages or one.pins for one in done.feeds):
         what = identity.id if version is None else f"{identity.id} {identity.version}"
         fail(_not_held(what, near, done, settings), FAILED)
 
@@ -52,6 +52,9 @@ def _told(done: Purge) -> Iterator[str]:
         if one.packages:
             versions = ", ".join(identity.version for identity in one.packages)
             yield f"Removed {one.packages[0].id} {versions} from {one.feed} ({about_size(one.size)})."
+        if one.pins:
+            versions = ", ".join(identity.version for identity in one.pins)
+            yield f"Forgot the pinned hash of {one.pins[0].id} {versions} from {one.feed}; no such package was held."
     if done.documents:
         yield f"Removed {done.documents} document{'s' if done.documents > 1 else ''}."
 
@@ -71,5 +74,5 @@ async def _purge(settings: Config, identity: PackageIdentity, *, every: bool) ->
 
     async with build(settings) as app:
         done = await purge(app.packages, app.documents, identity.id, None if every else identity.version)
-        known = any(one.packages or one.others for one in done.feeds)
+        known = any(one.packages or one.pins or one.others for one in done.feeds)
         return done, "" if known else await similar(app.packages, identity.id)

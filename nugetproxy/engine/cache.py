@@ -177,6 +177,10 @@ class Cache:
         """
         self._invalidation.note_write(id)
 
+    async def settle_writes(self) -> None:
+        """Wait until the next start will know of the writes so far; a ledger that cannot be written says so itself."""
+        await self._invalidation.settle()
+
     def _look(self, target: Target, stored: Stored | None, *, offline: bool = False, settled: bool = False) -> Lookup:
         entry = stored.entry if stored is not None else None
         if entry is not None and entry.absent and entry.stored_at < self._absent_since:

@@ -28,6 +28,10 @@ class Invalidation:
         """``id`` was written to; an empty one means that it is not known which package was."""
         self._ledger.raise_epoch(self._source, id)
 
+    async def settle(self) -> None:
+        """Wait until every write that was noted is in the ledger's file, for a limited time."""
+        await self._ledger.settle()
+
     def epoch(self, target: Target) -> int:
         """Rises with every write that may change ``target``: an answer to a question of an older epoch may be of
         before the write."""

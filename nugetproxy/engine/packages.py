@@ -132,6 +132,10 @@ class Packages:
         await self._pins.forget(identity)
         return size
 
+    async def pinned_versions(self, id: str) -> frozenset[PackageIdentity]:
+        """The versions of an id (lower case) whose bytes are remembered, held or not."""
+        return await self._pins.versions(id)
+
     async def keep_holdings(self) -> None:
         """Bring the holdings up to what the folder holds, now and whenever it was lost; runs until cancelled."""
         await self.holdings.keep_synced(self.folder.walk, self.folder.facts_reader())

@@ -137,9 +137,11 @@ class Push:
             identity = await passing.identity() if passing is not None and not route.id else None
             if identity is not None:
                 named(identity.id, identity.version)
-            self._note(wanted, route.id or (identity.id if identity is not None else ""), passing, status)
+            noted = self._note(wanted, route.id or (identity.id if identity is not None else ""), passing, status)
             if passing is not None:
                 passing.close()
+            if noted:  # who is told of a write must never see what was before it, whatever becomes of this process
+                await self._cache.settle_writes()
 
     async def _pass_on(self, method: str, url: str, headers: Mapping[str, str], passing: Passing | None) -> Sent:
         async with self._upstream.send(
@@ -155,16 +157,18 @@ class Push:
                 self._moved[url] = sent.moved
             return sent
 
-    def _note(self, wanted: Operation, id: str, passing: Passing | None, status: int) -> None:
-        """What may have changed at the upstream is asked for again."""
-        if self._symbols is not None and wanted.brings_symbols and _is_success(status):
+    def _note(self, wanted: Operation, id: str, passing: Passing | None, status: int) -> bool:
+        """What may have changed at the upstream is asked for again; whether something may have."""
+        brought = self._symbols is not None and wanted.brings_symbols and _is_success(status)
+        if self._symbols is not None and brought:
             self._symbols.expect_new()
         # Also where the outcome is unknown: half a body is never carried out, a whole one may have been.
         whole = passing is None or passing.whole
-        if wanted.changes and (_is_success(status) or (whole and status in _PERHAPS)):
-            unreadable = passing is not None and not passing.copied
-            if id or unreadable or _is_success(status):
-                self._cache.invalidate(id)
+        unreadable = passing is not None and not passing.copied
+        changed = _is_success(status) or (whole and status in _PERHAPS and (bool(id) or unreadable))
+        if wanted.changes and changed:
+            self._cache.invalidate(id)
+        return brought or (wanted.changes and changed)
 
 
 _PERHAPS = frozenset({0, 409, *range(500, 600)})

@@ -118,3 +118,22 @@ async def test_a_restored_ledger_is_told(proxy: Proxy, feed: FakeFeed) -> None:
     assert got.status == 200
     assert "ledger was damaged" in json.loads(got.body)["problems"][0]
     assert await proxy.app.ledger.pinned("up", PackageIdentity("acme.a", "1.0.0")) is not None
+
+
+async def test_a_pin_of_another_feed_does_not_hold_until_that_is_back(
+    start_proxy: StartProxy, proxy: Proxy, feed: FakeFeed
+) -> None:
+    """An upstream's URL changes: the new feed may have other bytes of the version, the old one still may not."""
+    feed.origin.routes[UP_PACKAGE] = Script(body=SMALL)
+    assert (await ask(proxy, PACKAGE)).body == SMALL
+    await proxy.stop()
+    async with FakeFeed() as another:
+        another.origin.routes[UP_PACKAGE] = Script(body=OTHER)
+        changed = await start_proxy(another.index_url)
+        assert (await ask(changed, PACKAGE)).body == OTHER
+        await changed.stop()
+    feed.origin.routes[UP_PACKAGE] = Script(body=OTHER)
+    await proxy.start()
+    assert (await ask(proxy, PACKAGE)).body == SMALL  # its packages are back
+    await proxy.held.folder.evict(0, lambda _: False)
+    assert (await ask(proxy, PACKAGE)).cache == 'fwd=uri-miss; detail="pin"'

@@ -39,11 +39,12 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
             name TEXT PRIMARY KEY, hash TEXT NOT NULL, scopes TEXT NOT NULL, feeds TEXT NOT NULL,
             expires REAL, created REAL NOT NULL) WITHOUT ROWID""",
     ),
+    ("CREATE TABLE origins (source TEXT PRIMARY KEY, feed TEXT NOT NULL) WITHOUT ROWID",),
 )
 """Each is one transaction, which also raises the number in the file (PRAGMA user_version). Never change one that was
 released: add another."""
 
-_TABLES: Final = frozenset({"pins", "links", "epochs", "scrubs", "facts", "owners", "claims", "tokens"})
+_TABLES: Final = frozenset({"pins", "links", "epochs", "scrubs", "facts", "owners", "claims", "tokens", "origins"})
 
 
 class LedgerUnavailable(SqliteUnavailable):

@@ -131,6 +131,16 @@ class Ledger:
         if self._noted(key) is None:
             self._note(key, rows.PIN, (*key[1:], sha512), sha512)
 
+    async def pinned_versions(self, source: str, id: str) -> frozenset[PackageIdentity]:
+        """The versions of an id (lower case) that are pinned, held or not."""
+        await self.settle()
+        return await self._file.read(rows.pinned_versions, source, id)
+
+    async def settle_origin(self, source: str, feed: str) -> None:
+        """Have what is known of a source be of ``feed``: pins of the feed that it was before wait until it is again."""
+        if await self._file.read(rows.origin_of, source) != feed:
+            await self._file.write(rows.settle_origin, source, feed)
+
     async def forget(self, source: str, identity: PackageIdentity) -> None:
         """Let the next bytes of this package be its first; what is known of the version goes too."""
         await self.settle()

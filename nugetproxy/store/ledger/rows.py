@@ -22,6 +22,8 @@ CLAIM: Final = "INSERT INTO claims VALUES (?, ?) ON CONFLICT DO NOTHING"
 PUT_TOKEN: Final = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105 - a statement
 LINK: Final = """INSERT INTO links VALUES (?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET handed_out = max(handed_out, excluded.handed_out)"""
+_OF_A_FEED: Final = ("pins", "facts", "links", "scrubs")
+"""The tables whose rows say something of the feed that a source was when they were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,34 @@ def forget(connection: sqlite3.Connection, source: str, identity: PackageIdentit
         for table in ("pins", "facts"):
             statement = f"DELETE FROM {table} WHERE source = ? AND id = ? AND version = ?"  # noqa: S608 - two names
             connection.execute(statement, (source, identity.id, identity.version))
+
+
+def pinned_versions(connection: sqlite3.Connection, source: str, id: str) -> frozenset[PackageIdentity]:
+    """The versions of an id that are pinned."""
+    found = connection.execute("SELECT version FROM pins WHERE source = ? AND id = ?", (source, id))
+    return frozenset(PackageIdentity(id, version) for (version,) in found)
+
+
+def origin_of(connection: sqlite3.Connection, source: str) -> str | None:
+    """The feed that a source was when it was last settled."""
+    row = connection.execute("SELECT feed FROM origins WHERE source = ?", (source,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def settle_origin(connection: sqlite3.Connection, source: str, feed: str) -> None:
+    """Put the rows of another feed aside, bring those of this one back; what has no origin yet is of this one."""
+    with transaction(connection):
+        before = origin_of(connection, source)
+        for table in _OF_A_FEED:
+            move = f"UPDATE OR REPLACE {table} SET source = ? WHERE source = ?"  # noqa: S608 - one of four names
+            if before is not None:
+                connection.execute(move, (_aside(source, before), source))
+            connection.execute(move, (source, _aside(source, feed)))
+        connection.execute("INSERT OR REPLACE INTO origins VALUES (?, ?)", (source, feed))
+
+
+def _aside(source: str, feed: str) -> str:
+    return f"{source} {feed}"  # no source has a blank in its name
 
 
 def link_of(connection: sqlite3.Connection, source: str, token: str) -> tuple[str, str, float] | None:
