@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 PREFIX = "nugetproxy"
+LABELS = ("upstream", "kind", "outcome", "status")
 
 
 BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, math.inf)
@@ -27,12 +28,18 @@ class Requests(Collector):
     """
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str, str, int], int] = {}
+        self._requests: dict[tuple[str, str, str, int], int] = {}
         self._kinds: dict[str, _Kind] = {}
 
-    def count(self, kind: str, outcome: str, status: int, *, seconds: float, size: int) -> None:
-        """One more; ``seconds`` since its request line, ``size`` of its body in bytes."""
-        key = (kind, outcome, status)
+    def declare(self, upstream: str, kind: str, outcome: str, status: int) -> None:
+        """From now on there is a number for it, 0 until one is counted: of a first one a rate sees nothing else."""
+        self._requests.setdefault((upstream, kind, outcome, status), 0)
+
+    def count(self, upstream: str, kind: str, outcome: str, status: int, *, seconds: float, size: int) -> None:
+        """One more; ``upstream`` is empty where no feed is asked, ``seconds`` since its request line, ``size`` of its
+        body in bytes.
+        """
+        key = (upstream, kind, outcome, status)
         self._requests[key] = self._requests.get(key, 0) + 1
         totals = self._kinds.get(kind)
         if totals is None:
@@ -43,9 +50,9 @@ class Requests(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The library's hook: everything as samples."""
-        requests = CounterMetricFamily(f"{PREFIX}_requests", "Requests answered.", labels=("kind", "outcome", "status"))
-        for (kind, outcome, status), count in tuple(self._requests.items()):
-            requests.add_metric((kind, outcome, str(status)), count)
+        requests = CounterMetricFamily(f"{PREFIX}_requests", "Requests answered.", labels=LABELS)
+        for (upstream, kind, outcome, status), count in tuple(self._requests.items()):
+            requests.add_metric((upstream, kind, outcome, str(status)), count)
         sent = CounterMetricFamily(f"{PREFIX}_sent_bytes", "Body bytes sent to clients.", labels=("kind",))
         what = "Time from request line to last body byte."
         latency = HistogramMetricFamily(f"{PREFIX}_request_seconds", what, labels=("kind",))
@@ -96,6 +103,10 @@ class Metrics:
         self.task_failures = self._counter("task_failures", "Background tasks that ended unexpectedly.", "task")
         self.loop_lag = self._gauge("loop_lag_seconds", "How late the event loop was at the last beat.")
         self.loop_stalls = self._counter("loop_stalls", "Times that the event loop was a second late or more.")
+        self.build_info = self._gauge("build_info", "1; what is running.", "version", "python", "aiohttp")
+        self.descriptors = self._gauge("descriptors_limit", "Files that may be open, for each use of them.", "use")
+        self.store_limit = self._gauge("store_limit_bytes", "Bytes that may be held on disk.", "part")
+        self.store_free = self._gauge("store_free_bytes", "Bytes free on the file system of the cache.")
         self.connections = self._gauge("connections", "Connections of clients that are open.")
         self.rejected = self._counter("rejected", "Requests refused at the edge.", "reason")
         self.store_bytes = self._gauge("store_bytes", "Bytes held on disk.", "part")

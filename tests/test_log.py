@@ -23,6 +23,7 @@ from yarl import URL
 from nugetproxy import log
 from nugetproxy.errors import Reason
 from nugetproxy.log import redact as redaction
+from nugetproxy.log.console import wants_colors
 from nugetproxy.log.floods import FloodGate
 from nugetproxy.log.writer import LineWriter
 
@@ -219,6 +220,32 @@ def test_a_number_beyond_64_bits_does_not_lose_the_event() -> None:
 def test_console_lines_are_for_people() -> None:
     text = written(lambda: structlog.get_logger().info("thing.done", status=200), "console")
     assert "thing.done" in text and "status=200" in text and "{" not in text
+
+
+def test_a_request_is_a_short_line_on_a_console() -> None:
+    fields = {"method": "GET", "path": "/v3/index.json", "status": 200, "kind": "index", "outcome": "hit", "bytes": 9}
+    text = written(lambda: log.emit("request", {**fields, "ms": 5.6, "client": "127.0.0.1"}), "console")
+    assert re.fullmatch(r"\d\d:\d\d:\d\d GET /v3/index\.json 200 hit 6 ms\n", text)
+    text = written(lambda: log.emit("request", {**fields, "ms": 5.6, "reason": "refused"}), "console")
+    assert text.endswith("6 ms reason=refused\n")
+
+
+def test_numbers_are_rounded_to_what_they_say() -> None:
+    assert event_of(seconds=4.999991)["seconds"] == 5.0
+    assert event_of(seconds=0.0123456)["seconds"] == 0.012
+
+
+@pytest.mark.parametrize(
+    ("environ", "colors"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_colors_are_for_terminals_that_want_them(environ: dict[str, str], colors: bool) -> None:
+    assert wants_colors(environ) is colors
 
 
 ACCESS = {

@@ -10,9 +10,11 @@ from aiohttp.abc import AbstractResolver
 
 from nugetproxy.app.descriptors import Descriptors, share_out
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
+from nugetproxy.app.measured import declare
 from nugetproxy.app.parts import Shared, all_sources, sites
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
+from nugetproxy.config.model import Upstream
 from nugetproxy.engine.housekeeping import Housekeeping
 from nugetproxy.engine.lock_watch import LockWatch
 from nugetproxy.engine.loop_watch import LoopWatch
@@ -33,6 +35,8 @@ from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.lock import FORMAT, DirectoryLock
 from nugetproxy.store.takeover import is_old, take_over
+from nugetproxy.upstream.addresses import is_private
+from nugetproxy.upstream.urls import host_of, parse_url
 from nugetproxy.web.edge import Edge
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.ops import Ops
@@ -143,6 +147,7 @@ def build(
         descriptors=share_out(config),
         room=room,
     )
+    declare(metrics, config, shared.descriptors)
     published_sites = sites(shared)
     symbols = published_sites.get("symbols")
     sources = all_sources(shared, symbols if isinstance(symbols, Symbols) else None)
@@ -184,12 +189,22 @@ def _edge(feeds: Mapping[str, Feed], sites: Mapping[str, Site], ops: Ops, shared
         ops=ops,
         metrics=shared.metrics,
         sites=sites,
+        for_pages=frozenset(name for name in feeds if _for_pages(config.upstreams[name], config.server.cors)),
     )
 
 
 def _lock(shared: Shared) -> LockWatch:
     cache = shared.config.cache
     return LockWatch(DirectoryLock(cache.path, forced=cache.force_network_filesystem), shared.clock)
+
+
+def _for_pages(upstream: Upstream, cors: str) -> bool:
+    """Whether any web page may read it, which it does from the machine of whoever looks at the page."""
+    if cors != "public":
+        return cors == "all"
+    if upstream.folder is not None or upstream.has_credentials or upstream.internal:
+        return False
+    return not is_private(host_of(parse_url(upstream.url)))
 
 
 def _housekeeping(packages: Sequence[Packages], shared: Shared) -> Housekeeping:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from contextlib import suppress
 from dataclasses import dataclass
 
 from nugetproxy.config import Config
@@ -47,7 +48,8 @@ def raise_descriptor_limit() -> None:
     """Raise this process' own soft limit to the hard one: most shells set a soft limit that is meant for others."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with suppress(OSError, ValueError):  # a sandbox may forbid it; then what is there is shared out
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def share_out(config: Config) -> Descriptors:

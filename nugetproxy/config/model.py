@@ -81,6 +81,7 @@ class Server(Section):
     header_timeout: Wait = 30.0
     body_timeout: Wait = 30.0
     write_timeout: Wait = 60.0
+    cors: Literal["public", "all", "off"] = "public"
 
 
 class Cache(Section):

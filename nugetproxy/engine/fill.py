@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -11,6 +12,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.flight import Flight
 from nugetproxy.errors import Abandoned, NotFound, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.packages.reading import read_at
 from nugetproxy.store.packages.staging import Staged
 from nugetproxy.upstream.answers import Download
@@ -27,15 +29,22 @@ RESUME_SECONDS = 5.0
 ABSENT = frozenset({404, 410})
 
 
+Stage = Callable[[PackageIdentity], Awaitable[Staged]]
+"""Makes an empty file for a package."""
+
+
 class Fill:
     """One package on its way from upstream to disk; a break in the middle is resumed where it happened."""
 
     def __init__(
-        self, upstream: UpstreamClient, flight: Flight, staged: Staged, *, clock: Clock, metrics: Metrics
+        self, upstream: UpstreamClient, flight: Flight, stage: Stage, *, clock: Clock, metrics: Metrics
     ) -> None:
+        """``stage`` makes the file when the body begins: hundreds of packages may wait for a connection."""
         self._upstream = upstream
         self._flight = flight
-        self._staged = staged
+        self._stage = stage
+        self.staged: Staged | None = None
+        """The file, once there is one; its closing is the caller's, whatever becomes of it."""
         self._clock = clock
         self._metrics = metrics
         self._url = ""
@@ -51,31 +60,33 @@ class Fill:
         """Where the package came from; empty if it did not."""
         return self._url
 
-    async def run(self, urls: tuple[str, ...]) -> None:
-        """Return when the whole body is written.
+    async def run(self, urls: tuple[str, ...]) -> Staged:
+        """The file with the whole body.
 
         ``urls`` are asked in order until one does not say 404. Raises NotFound when all do, UpstreamFailure when
         none gives the package, DiskFailure when the disk cannot take it, Abandoned when nobody wants it any more.
         """
         left = RESUMES_WITHOUT_PROGRESS
         while True:
-            before = self._staged.size
+            before = self._size
             try:
-                await (self._resume() if self._url else self._first(urls))
+                return await (self._resume() if self._url else self._first(urls))
             except UpstreamUnavailable as failure:
                 # A trickle gets further every time, and would for ever.
-                progress = self._staged.size > before and failure.reason is not Reason.SLOW
+                progress = self._size > before and failure.reason is not Reason.SLOW
                 left = RESUMES_WITHOUT_PROGRESS if progress else left - 1
-                if self._staged.size == 0 or left == 0 or self._silence_left() <= 0:
+                if self._size == 0 or left == 0 or self._silence_left() <= 0:
                     raise
                 self._metrics.upstream_resumes.labels(self._upstream.name).inc()
                 package = self._flight.identity.nupkg_name
-                log.info("download.resumed", package=package, at=self._staged.size, reason=failure.reason)
+                log.info("download.resumed", package=package, at=self._size, reason=failure.reason)
                 await self._clock.sleep(RESUME_PAUSE)
-            else:
-                return
 
-    async def _first(self, urls: tuple[str, ...]) -> None:
+    @property
+    def _size(self) -> int:
+        return self.staged.size if self.staged is not None else 0
+
+    async def _first(self, urls: tuple[str, ...]) -> Staged:
         """Take the body of the first URL that has the package."""
         failed: UpstreamFailure | None = None
         patience = Patience()
@@ -85,12 +96,9 @@ class Fill:
                     if download.status in ABSENT:
                         continue
                     self._url, self._validators = url, download.validators
-                    self._staged.warnings = download.warnings
-                    self._flight.begin(self._staged, download.total)
-                    await self._copy(download, 0)
-                    return
+                    return await self._copy(download, 0)
             except UpstreamFailure as failure:
-                if self._staged.size > 0:
+                if self._size > 0:
                     raise
                 if self._url:
                     self._upstream.blame(url, failure)
@@ -102,21 +110,21 @@ class Fill:
         """Seconds until clients will have waited for too long for the next byte."""
         return self._last_byte + self._longest_silence - asyncio.get_running_loop().time()
 
-    async def _resume(self) -> None:
+    async def _resume(self) -> Staged:
         """Once more, as long as clients can be expected to wait: what stalls again ends sooner than it did first."""
         try:
             async with asyncio.timeout(self._silence_left()) as self._limit:
-                await self._again()
+                return await self._again()
         except TimeoutError as error:
             detail = f"nothing more of the body arrived in {self._longest_silence:g} s"
             raise self._upstream.refused(Reason.STALL, detail) from error
 
-    async def _again(self) -> None:
+    async def _again(self) -> Staged:
         """Ask for the rest; where upstream sends everything again, what we have must be the start of it."""
         etag = self._validators.etag
         # Only a strong validator may guard a range (RFC 9110 section 13.1.5).
         guard = etag if etag is not None and not etag.startswith("W/") else None
-        start = self._staged.size if guard is not None else 0
+        start = self._size if guard is not None else 0
         async with self._upstream.download(self._url, start=start, if_range=guard) as download:
             if download.status in ABSENT:
                 raise upstream_failure(self._upstream.name, Reason.GONE, "the package vanished while it was downloaded")
@@ -124,17 +132,17 @@ class Fill:
                 raise self._changed()
             if download.status == 206 and download.validators.etag not in {None, guard}:
                 raise self._changed()  # upstream did not heed If-Range (RFC 9110 section 15.3.7)
-            await self._copy(download, start if download.status == 206 else 0)
+            return await self._copy(download, start if download.status == 206 else 0)
 
-    async def _copy(self, download: Download, at: int) -> None:
+    async def _copy(self, download: Download, at: int) -> Staged:
         """Append what comes, from byte ``at`` of the package on."""
-        head = b""
+        head, staged = b"", self.staged
         async for received in download.chunks():
             chunk = head + received
             self._moved()
-            if at < self._staged.size:
-                known = min(len(chunk), self._staged.size - at)
-                if await read_at(self._staged.fd, known, at) != chunk[:known]:
+            if staged is not None and at < staged.size:
+                known = min(len(chunk), staged.size - at)
+                if await read_at(staged.fd, known, at) != chunk[:known]:
                     raise self._changed()
                 at += known
                 chunk = chunk[known:]
@@ -145,15 +153,24 @@ class Fill:
                 raise self._refused(Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)")
             head = b""
             if chunk:
-                await self._staged.write(chunk)
+                staged = staged or await self._begin(download)
+                await staged.write(chunk)
                 at += len(chunk)
-                self._flight.grow(self._staged.size)
+                self._flight.grow(staged.size)
                 self._last_byte = asyncio.get_running_loop().time()
                 self._check_readers()
-        if head or at == 0:
+        if staged is None or head or at == 0:
             raise self._refused(Reason.INVALID_CONTENT, "the answer is empty or shorter than a zip signature")
         if self._flight.total is not None and at < self._flight.total:
             raise upstream_failure(self._upstream.name, Reason.TRUNCATED, f"{at} of {self._flight.total} bytes")
+        return staged
+
+    async def _begin(self, download: Download) -> Staged:
+        """Make the file. Not before there are bytes for it: what comes meanwhile is lost where upstream breaks off."""
+        self.staged = await self._stage(self._flight.identity)
+        self.staged.warnings = download.warnings
+        self._flight.begin(self.staged, download.total)
+        return self.staged
 
     def _moved(self) -> None:
         """Something arrives, be it what is here already: a resume is given a little longer."""
@@ -163,7 +180,7 @@ class Fill:
 
     def _check_readers(self) -> None:
         if self._flight.unwanted and self._flight.total is not None:
-            gone = Abandoned(self._flight.identity.nupkg_name, self._staged.size, self._flight.total)
+            gone = Abandoned(self._flight.identity.nupkg_name, self._size, self._flight.total)
             self._flight.fail(gone)  # now, so that nobody joins it while it is cleared away
             raise gone
 

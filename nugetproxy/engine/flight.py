@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import ProxyError
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.packages.held import HeldPackage
-from nugetproxy.store.packages.reading import read_at
 from nugetproxy.store.packages.staging import Staged
 
 HOLD = 64 * 1024
 """The last bytes of a package, kept back until it is verified and committed: a bad download ends as a cut
 connection instead of a complete wrong package, and a package smaller than this gets a proper error status."""
 
-CHUNK = 256 * 1024
-SHARED_FROM = 16 * 1024
-"""Readers at the same offset share one piece; a shorter one would keep them from catching up in large steps."""
+
+class FilePart(NamedTuple):
+    """Bytes of an open file that can be sent as they are."""
+
+    fd: int
+    start: int
+    stop: int
+
+
+Piece = bytes | FilePart
+"""What a body is sent in: bytes, or a part of a file that never comes into this process."""
 
 
 class Flight:
@@ -43,7 +50,6 @@ class Flight:
         self._staged: Staged | None = None
         self._size = 0
         self._ended = False
-        self._last = (-1, b"")
         self._grew = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -132,7 +138,7 @@ class Flight:
         if self.error is not None:
             raise self.error
 
-    async def read(self, start: int = 0, stop: int | None = None) -> AsyncIterator[bytes]:
+    async def read(self, start: int = 0, stop: int | None = None) -> AsyncIterator[FilePart]:
         """The bytes from ``start`` up to ``stop`` (default: the end) as they become ready; only between
         :meth:`join` and :meth:`leave`.
 
@@ -144,21 +150,12 @@ class Flight:
             if self.error is not None:
                 raise self.error
             if at < end:
-                piece = await self._piece(at, min(CHUNK, end - at))
-                at += len(piece)
-                yield piece
+                yield FilePart(self._fd(), at, end)
+                at = end
             elif self.landed is not None:
                 return
             else:
                 await self._grew.wait()
-
-    async def _piece(self, at: int, count: int) -> bytes:
-        """At most ``count`` bytes from ``at``; the last piece is remembered, as a crowd wants it all at once."""
-        begin, piece = self._last
-        if begin != at or len(piece) > count or len(piece) < min(count, SHARED_FROM):
-            piece = await read_at(self._fd(), count, at)
-            self._last = (at, piece)
-        return piece
 
     def join(self) -> None:
         """One more reader: the file stays open until it leaves."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from nugetproxy.engine.flight import Flight
+from nugetproxy.engine.flight import Flight, Piece
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.pass_through import Bypass
 from nugetproxy.store.fs import DiskFailure
@@ -49,7 +49,7 @@ class FlightBody:
             self._passed = self._bypass.read(self.flight, 0)
             self._first = await anext(self._passed)
 
-    async def chunks(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
+    async def pieces(self, start: int, stop: int | None) -> AsyncIterator[Piece]:
         """The bytes from ``start`` up to ``stop``; raises what ended the flight."""
         if self._passed is not None:
             async for chunk in self._from_upstream(self._passed, start, stop):
@@ -57,9 +57,9 @@ class FlightBody:
             return
         at = start
         try:
-            async for chunk in self.flight.read(start, stop):
-                at += len(chunk)
-                yield chunk
+            async for part in self.flight.read(start, stop):
+                yield part
+                at = part.stop
         except DiskFailure:
             rest = self._bypass.read(self.flight, at)
             async for chunk in self._from_upstream(rest, 0, None if stop is None else stop - at):

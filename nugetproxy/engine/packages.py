@@ -147,20 +147,14 @@ class Packages:
 
     async def _download(self, flight: Flight) -> None:
         """Land ``flight`` or fail it, whatever happens."""
-        staged: Staged | None = None
-        url = ""
+        fill = Fill(self._upstream, flight, self.folder.stage, clock=self._clock, metrics=self._metrics)
         try:
             # Another flight may have landed between the caller's lookup and this one's start.
             held = await self.folder.open(flight.identity)
             if held is None:
-                staged = await self.folder.stage(flight.identity)
-                fill = Fill(self._upstream, flight, staged, clock=self._clock, metrics=self._metrics)
-                try:
-                    await fill.run(flight.urls)
-                finally:
-                    url = fill.url
+                staged = await fill.run(flight.urls)
                 held = await self._commit(flight.identity, staged)
-                self._upstream.acquit(url)
+                self._upstream.acquit(fill.url)
             flight.land(held)
         except asyncio.CancelledError:
             flight.fail(upstream_failure(self._upstream.name, Reason.STOPPING, "the proxy is stopping"))
@@ -170,17 +164,17 @@ class Packages:
             log.info("download.abandoned", upstream=self.name, package=error.what, size=error.size, total=error.total)
         except ProxyError as error:
             flight.fail(error)
-            if url and isinstance(error, UpstreamFailure):
-                self._upstream.blame(url, error)
+            if fill.url and isinstance(error, UpstreamFailure):
+                self._upstream.blame(fill.url, error)
             if not isinstance(error, NotFound):
                 self._warn(flight, error)
         except Exception:  # the top of a background task: readers must not wait for ever
             flight.fail(upstream_failure(self._upstream.name, Reason.DISK, "unexpected error, see the log"))
             log.exception("download.crashed", upstream=self._upstream.name, package=flight.identity.nupkg_name)
         finally:
-            if staged is not None and flight.landed is None:
+            if fill.staged is not None and flight.landed is None:
                 with suppress(DiskFailure):
-                    await staged.abandon()
+                    await fill.staged.abandon()
 
     def _warn(self, flight: Flight, error: ProxyError) -> None:
         reason = error.reason if isinstance(error, UpstreamFailure) else Reason.DISK

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from nugetproxy.engine.flight import FilePart, Piece
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.relay import Relay
@@ -42,6 +43,10 @@ class HeldBody:
         """Bytes in all."""
         return self.held.size
 
+    async def pieces(self, start: int, stop: int | None) -> AsyncIterator[Piece]:
+        """The bytes from ``start`` up to ``stop``."""
+        yield FilePart(self.held.fd, start, self.size if stop is None else stop)
+
     def close(self) -> None:
         """Give the descriptor back; once."""
         self.held.release()
@@ -58,7 +63,7 @@ class RelayedBody:
     etag: str | None
     """What the file must still be, where upstream has said a strong one."""
 
-    async def chunks(self, start: int, stop: int | None) -> AsyncIterator[bytes]:
+    async def pieces(self, start: int, stop: int | None) -> AsyncIterator[Piece]:
         """The bytes from ``start`` up to ``stop``; raises UpstreamFailure."""
         left = None if stop is None else stop - start
         async for chunk in self.relay.body(self.target, start, self.etag):

@@ -49,6 +49,7 @@ def parse_route(path: str) -> Route | None:
 
     Whitelist grammar first, then the registry; the outcome is safe as a part of an upstream URL.
     """
+    path = _ENDPOINTS.get(path, path)
     if len(path) > MAX_PATH or _SAFE_PATH.fullmatch(path) is None:
         return None
     raw = path.split("/")
@@ -216,8 +217,12 @@ class _Pattern:
         rest = "/".join(found.rest)
         alternatives: tuple[str, ...] = ()
         if self.kind.row.spelled_by_upstream:
-            other = "/".join([found.alternatives[0], *raw[self.skip + 1 :]])
-            alternatives = (other,) if other != rest else ()
+            below = raw[self.skip + 1 :]
+            others = ["/".join([found.alternatives[0], *below])]
+            if self.kind is Kind.REGISTRATION_PAGE:
+                # The version bounds in its name are spelled in lower case by nuget.org, and by most others.
+                others.append("/".join([quote(found.id.lower) if found.id else "", *(text.lower() for text in below)]))
+            alternatives = tuple(dict.fromkeys(other for other in others if other != rest))
         return Route(
             kind=self.kind,
             resource=self.resource.name,
@@ -240,6 +245,8 @@ def _patterns(resource: str) -> tuple[_Pattern, ...]:
     return tuple(found)
 
 
+_ENDPOINTS = MappingProxyType({f"{row.path}/": row.path for row in RESOURCES if row.shape is Shape.ENDPOINT})
+"""Paket puts a slash behind the URL of every resource."""
 _WRITES = frozenset(row.name for row in RESOURCES if row.shape is Shape.WRITE)
 _ABOUT_PACKAGES = frozenset({"package", VERIFY_KEY})
 """Write resources whose paths name packages."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote_plus, urljoin
+from urllib.parse import quote, unquote_plus, urljoin
 
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*:")
 _USERINFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
+_SENDABLE = re.compile(r"(?:[A-Za-z0-9!$&'()*+,;=:@/?._~-]|%[0-9A-Fa-f]{2})*")
+_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HTTP = re.compile(r"(https?)://([^/?#\s\\@]+)(/[^?#\s]*)?(?:\?([^#\s]*))?(?:#(.*))?", re.IGNORECASE | re.DOTALL)
 
 
@@ -69,6 +71,18 @@ def with_query(url: str, own: str, query: str) -> str:
         own = "&".join(part for part in own.split("&") if _name(part) not in given)
     merged = "&".join(part for part in (query, own) if part)
     return f"{url}?{merged}" if merged else url
+
+
+def sendable_query(query: str) -> str:
+    """``query`` as it may be sent on: what RFC 3986 does not allow in one is percent-encoded.
+
+    What a client typed (a backslash, a letter beyond ASCII, a bare percent sign) is thereby asked for, not refused by
+    whoever is asked.
+    """
+    if _SENDABLE.fullmatch(query) is not None:
+        return query
+    whole = _BARE_PERCENT.sub("%25", query).encode("utf-8", "surrogateescape")
+    return quote(whole, safe="%!$&'()*+,;=:@/?-._~")
 
 
 def _name(parameter: str) -> str:

@@ -75,6 +75,11 @@ def is_local_name(host: str) -> bool:
     return host in _LOCAL_NAMES or host.endswith(".localhost")
 
 
+def is_private(host: str) -> bool:
+    """True if ``host`` (lower case) says by itself that it is on this machine, or at an address that is not public."""
+    return is_local_name(host) or (is_literal(host) and not is_public(host))
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
     """Public addresses for every host; any address for ``hosts``, or for all if ``anywhere``.
@@ -95,8 +100,7 @@ class Reach:
     def of(cls, settings: UpstreamSettings) -> Self:
         """An upstream whose index is itself at a private address, or on this machine, is internal."""
         index = host_of(parse_url(settings.index_url))
-        private = is_local_name(index) or (is_literal(index) and not is_public(index))
-        return cls(settings.internal or private, settings.hosts, index)
+        return cls(settings.internal or is_private(index), settings.hosts, index)
 
     def allows(self, host: str, address: str) -> bool:
         """May ``host`` (lower case) be at ``address``?"""

@@ -3,15 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+
+from nugetproxy.upstream.asking import asking
+
+
+class Turns:
+    """A semaphore that goes round by client: one with hundreds of requests does not starve the others."""
+
+    def __init__(self, most: int) -> None:
+        self._free = most
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        """By client, the one whose turn is next first; empty while something is free."""
+
+    async def acquire(self) -> None:
+        """Take one when it is this client's turn."""
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(asking().client, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # given in the moment in which nobody wanted it any more
+                self.release()
+            raise
+
+    def release(self) -> None:
+        """Give it to the next client, whose other requests then wait behind everybody else's."""
+        while self._waiting:
+            client = next(iter(self._waiting))
+            turns = self._waiting.pop(client)
+            turn = turns.popleft()
+            if turns:
+                self._waiting[client] = turns
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
 
 
 class Slots:
     """So many requests at once; the others wait."""
 
     def __init__(self, most: int) -> None:
-        self._free = asyncio.Semaphore(most)
+        self._free = Turns(most)
 
     @asynccontextmanager
     async def hold(self, seconds: float) -> AsyncIterator[Slot]:
@@ -28,7 +67,7 @@ class Slots:
 class Slot:
     """One request's place among those that are under way."""
 
-    def __init__(self, free: asyncio.Semaphore) -> None:
+    def __init__(self, free: Turns) -> None:
         self._free = free
         self._held = True
 

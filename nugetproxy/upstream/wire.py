@@ -15,6 +15,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.addresses import Reach, is_literal
+from nugetproxy.upstream.asking import waiting
 from nugetproxy.upstream.breakers import Breakers, Ticket
 from nugetproxy.upstream.failures import PROXY_LOGIN, ConnectionDropped, Failures, Trip, UnaskedBytes
 from nugetproxy.upstream.hiding import Hiding
@@ -214,7 +215,7 @@ class Wire:
         origin = origin_of(url)
         self._metrics.upstream_requests.labels(self._settings.name, request.method).inc()
         began = self._clock.monotonic()
-        with self.failures.translating(origin, trip):
+        with self.failures.translating(origin, trip), waiting():
             try:
                 async with asyncio.timeout_at(deadline):
                     way = await self._ways.way(url)

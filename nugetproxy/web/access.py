@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -11,9 +12,10 @@ from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import ProxyError, Reason, UpstreamFailure
 from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.routes import Route
 from nugetproxy.web.answers import status_of
+from nugetproxy.web.cors import NO_FIELDS
 from nugetproxy.web.hosts import PublicAddresses
-from nugetproxy.web.whole import Whole
 
 SESSION_ID = "X-NuGet-Session-Id"
 MAX_TEXT = 300
@@ -32,11 +34,20 @@ class AccessEvent:
     session: str | None = None
     feed: str = ""
     kind: str = "other"
+    id: str = ""
+    version: str = ""
+    more: Mapping[str, str] = field(default_factory=lambda: NO_FIELDS)
+    """Header fields of the answer, whatever it is."""
     outcome: str = Outcome.BYPASS.value
     status: int = 0
     reason: str = ""
     """A word of ``Reason``; empty where there is none."""
     detail: str = ""
+
+    def routed(self, route: Route) -> None:
+        """It is known what is asked for, whatever becomes of that."""
+        self.kind = route.kind.value if route.kind is not None else route.resource
+        self.id, self.version = route.id, route.version
 
     def answered(self, reply: Reply) -> None:
         """A feed has a reply."""
@@ -76,11 +87,13 @@ class Access:
             session=request.headers.get(SESSION_ID, "")[:64] or None,
         )
 
-    def end(self, event: AccessEvent, response: web.StreamResponse | None, seconds: float) -> None:
-        """The response is ready or sent; ``None``: it was cut off. ``seconds`` since the request came in."""
+    def end(self, event: AccessEvent, response: web.StreamResponse | None, seconds: float, upstream: float) -> None:
+        """The response is ready or sent; ``None``: it was cut off. ``seconds`` since the request came in, ``upstream``
+        of which were spent waiting for upstreams.
+        """
         event.status = response.status if response is not None else event.status
         size = _size(response)
-        self._counts.count(event.kind, event.outcome, event.status, seconds=seconds, size=size)
+        self._counts.count(event.feed, event.kind, event.outcome, event.status, seconds=seconds, size=size)
         fields: dict[str, object] = {
             "method": event.method,
             "path": event.path,
@@ -93,6 +106,12 @@ class Access:
         }
         if event.feed:
             fields["feed"] = event.feed
+        if event.id:
+            fields["id"] = event.id
+        if event.version:
+            fields["version"] = event.version
+        if upstream:
+            fields["upstream_ms"] = round(upstream * 1000, 2)
         if event.reason:
             fields["reason"] = event.reason
         if event.detail:
@@ -105,6 +124,4 @@ class Access:
 def _size(response: web.StreamResponse | None) -> int:
     if response is None:
         return 0
-    if isinstance(response, Whole):
-        return response.body_length
-    return response.content_length or response.body_length
+    return response.body_length

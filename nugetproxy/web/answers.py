@@ -28,6 +28,7 @@ from nugetproxy.errors import (
 from nugetproxy.nuget.kinds import JSON_TYPE
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.sqlite_form import SqliteUnavailable
+from nugetproxy.web.cors import NO_FIELDS
 from nugetproxy.web.whole import Whole, common_headers
 
 STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
@@ -82,8 +83,9 @@ def cache_status_of(error: ProxyError) -> str:
     return f"{CACHE_NAME}; fwd=bypass; detail={type(error).__name__}"
 
 
-def answer(error: ProxyError, *, head: bool = False) -> Whole:
-    """A response that says what was wrong and what to do about it; nothing of the request is reflected.
+def answer(error: ProxyError, *, head: bool = False, more: Mapping[str, str] = NO_FIELDS) -> Whole:
+    """A response that says what was wrong and what to do about it; nothing of the request is reflected. It has ``more``
+    header fields.
 
     The sentence is the reason phrase too: of an error NuGet shows nothing else.
     """
@@ -92,6 +94,7 @@ def answer(error: ProxyError, *, head: bool = False) -> Whole:
         **common_headers("no-store", cache_status_of(error)),
         hdrs.CONTENT_TYPE: JSON_TYPE,
         "Content-Security-Policy": "default-src 'none'",
+        **more,
     }
     if status == 503:
         headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)

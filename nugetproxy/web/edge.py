@@ -18,6 +18,9 @@ from nugetproxy.feeds.reply import View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import parse_route
+from nugetproxy.nuget.urls import sendable_query
+from nugetproxy.upstream import asking
+from nugetproxy.web import cors
 from nugetproxy.web.access import Access, AccessEvent
 from nugetproxy.web.answers import answer
 from nugetproxy.web.connection import Connection
@@ -31,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 MAX_QUERY = 4096
+FLAT_CONTAINER = "/v3-flatcontainer/"
+"""Where nuget.org has the content of packages; some tools know the path by heart."""
 
 
 class Edge:
@@ -46,10 +51,12 @@ class Edge:
         ops: Ops,
         metrics: Metrics,
         sites: Mapping[str, Site] = MappingProxyType({}),
+        for_pages: frozenset[str] = frozenset(),
     ) -> None:
         """``feeds`` by the path in front of ``v3/``: ``/`` for the first one, ``/name/`` for each. ``sites`` by the
-        first word of the path.
+        first word of the path. ``for_pages``: names of the feeds that web pages of any origin may read.
         """
+        self._for_pages = for_pages
         self._feeds = feeds
         self._sites = sites
         self._addresses = addresses
@@ -73,6 +80,7 @@ class Edge:
     ) -> web.StreamResponse:
         began = perf_counter()
         event = self._access.begin(request)
+        asked = asking.begin(event.client)
         connection = _connection(request)
         connection.begin()
         try:
@@ -81,12 +89,12 @@ class Edge:
             response = _failed(request, event, error)
         except (ResponseCut, ConnectionError) as cut:
             event.cut(str(cut))
-            self._access.end(event, None, perf_counter() - began)
+            self._access.end(event, None, perf_counter() - began, asked.seconds)
             raise
         except asyncio.CancelledError:
             if not connection.given_up:
                 event.cut("cancelled")
-                self._access.end(event, None, perf_counter() - began)
+                self._access.end(event, None, perf_counter() - began, asked.seconds)
                 raise
             response = _failed(request, event, Stopping())
         except Exception:
@@ -96,7 +104,7 @@ class Edge:
             response.force_close()
         if self._ops.draining:
             response.force_close()
-        self._access.end(event, response, perf_counter() - began)
+        self._access.end(event, response, perf_counter() - began, asked.seconds)
         return response
 
     async def _respond(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
@@ -111,22 +119,27 @@ class Edge:
         if found is None:
             return await self._ops.respond(request, path, event)
         feed, prefix, below = found
+        event.feed = feed.name
         route = parse_route(below)
+        if feed.name in self._for_pages and not (route is not None and route.write):
+            event.more = cors.FIELDS
         if route is None:
             raise NotFound("There is no such resource; start at v3/index.json.")
-        event.feed = feed.name
+        event.routed(route)
         _connection(request).carries_body = route.write or route.kind is Kind.PACKAGE
         download = is_download(request.method, route)
         if route.write and not download:
-            event.kind = route.resource
             self._addresses.base(request)  # raises UnknownHost
             return await self._writes.respond(request, feed, route)
+        if event.more and cors.is_preflight(request):
+            self._addresses.base(request)
+            return cors.allowed()
         view = self._view(request, f"{prefix}/v3/")
         if download:
             route = await downloaded(feed, route, view)
         reply = await feed.read(route, query, view)
         event.answered(reply)
-        return await self._sender.send(request, reply)
+        return await self._sender.send(request, reply, event.more)
 
     async def _operate(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
         return await self._ops.respond(request, _target(request)[0], event, trusted=True)
@@ -142,6 +155,8 @@ class Edge:
 
     def _find(self, path: str) -> tuple[Feed, str, str] | None:
         """The feed that ``path`` belongs to, the path in front of it, the path below ``v3/``."""
+        if path.startswith(FLAT_CONTAINER):
+            path = f"/v3/content/{path.removeprefix(FLAT_CONTAINER)}"
         head, slash, below = path.partition("/v3/")
         if not slash:
             return None
@@ -154,6 +169,7 @@ def _target(request: web.BaseRequest) -> tuple[str, str]:
     if request.version.major != 1:
         raise UnknownVersion
     path, _, query = request.raw_path.partition("?")
+    query = sendable_query(query)
     if not path.startswith("/") or len(query) > MAX_QUERY:
         raise BadRequest("The request target must be a path, with a query of at most 4096 characters.")
     return path, query
@@ -168,7 +184,7 @@ def _connection(request: web.BaseRequest) -> Connection:
 def _failed(request: web.BaseRequest, event: AccessEvent, error: ProxyError) -> web.StreamResponse:
     """What a client is told instead of an answer."""
     event.failed(error)
-    response = answer(error, head=request.method == hdrs.METH_HEAD)
+    response = answer(error, head=request.method == hdrs.METH_HEAD, more=event.more)
     if not request.content.is_eof() or isinstance(error, BadRequest | UnknownVersion):
         response.force_close()
     return response

@@ -16,66 +16,84 @@ FAST_BUFFER = 4 * 2**20
 gigabyte. All others keep the small one of the listening socket, so that slow readers cannot fill the kernel."""
 
 
-async def send_file(transport: asyncio.Transport, fd: int, start: int, stop: int, *, stall: float) -> None:
-    """Send the bytes ``[start, stop)`` of ``fd``; what was written to ``transport`` before must have been sent.
+class KernelCopy:
+    """Copies to one client, one part after the other; to be closed.
 
     ``loop.sendfile`` registers the socket anew for every piece, which costs more than the copy; this keeps one
-    registration, on a duplicate of the descriptor because the loop guards the transport's own. Raises TimeoutError
-    when nothing moves for ``stall`` to twice ``stall`` seconds, ConnectionError when the client leaves or the file
-    is shorter than ``stop``.
+    registration for each part, on a duplicate of the descriptor because the loop guards the transport's own. A client
+    that takes everything at once needs neither.
     """
-    socket = os.dup(transport.get_extra_info("socket").fileno())
-    try:
-        copy = _Copy(transport, socket, fd, start, stop)
-        await copy.run(stall)
-    finally:
-        os.close(socket)
 
-
-class _Copy:
-    """One copy in progress."""
-
-    def __init__(self, transport: asyncio.Transport, socket: int, fd: int, start: int, stop: int) -> None:
+    def __init__(self, transport: asyncio.Transport, *, stall: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
-        self._socket = socket
-        self._fd = fd
-        self._at = start
-        self._stop = stop
-        self._decide_at = start + FAST_BYTES
+        self._stall = stall
+        self._out = transport.get_extra_info("socket").fileno()
+        self._socket = -1
+        self._fd = -1
+        self.at = 0
+        """The next byte of the file that is to be sent."""
+        self._stop = 0
+        self._taken = 0
         self._began = self._loop.time()
-        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._fast = False
+        self._done: asyncio.Future[None] | None = None
 
-    async def run(self, stall: float) -> None:
+    async def send(self, fd: int, start: int, stop: int) -> None:
+        """Send the bytes ``[start, stop)`` of ``fd``; what was written to the transport before must have been sent.
+
+        Raises TimeoutError when nothing moves for ``stall`` to twice ``stall`` seconds, ConnectionError when the
+        client leaves or the file is shorter than ``stop``, OSError when the file cannot be read or no descriptor is
+        left.
+        """
+        self._fd, self.at, self._stop = fd, start, stop
+        if self._push():
+            return
+        if self._socket < 0:
+            self._socket = os.dup(self._out)
+        self._done = self._loop.create_future()
         self._loop.add_writer(self._socket, self._writable)
         try:
             while not self._done.done():
-                before = self._at
-                await asyncio.wait((self._done,), timeout=stall)
-                if self._at == before and not self._done.done():
+                before = self.at
+                await asyncio.wait((self._done,), timeout=self._stall)
+                if self.at == before and not self._done.done():
                     raise TimeoutError("the client takes nothing")
             self._done.result()
         finally:
             self._loop.remove_writer(self._socket)
 
+    def close(self) -> None:
+        """Give the duplicate back."""
+        if self._socket >= 0:
+            os.close(self._socket)
+            self._socket = -1
+
     def _writable(self) -> None:
-        if self._done.done():
+        if self._done is None or self._done.done():
             return
         try:
-            if self._transport.is_closing():
-                raise ConnectionResetError("the client has left")
-            sent = os.sendfile(self._socket, self._fd, self._at, min(PIECE, self._stop - self._at))
-            if sent == 0:
-                raise ConnectionAbortedError("the file ended before its size")
-        except BlockingIOError:
-            return
+            complete = self._push()
         except OSError as error:
             self._done.set_exception(error)
             return
-        self._at += sent
-        if self._at >= self._decide_at:
-            self._decide_at = self._stop + 1
+        if complete:
+            self._done.set_result(None)
+
+    def _push(self) -> bool:
+        """Give the kernel one piece; whether that was all of the part."""
+        if self._transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        try:
+            sent = os.sendfile(self._out, self._fd, self.at, min(PIECE, self._stop - self.at))
+        except BlockingIOError:
+            return False
+        if sent == 0:
+            raise ConnectionAbortedError("the file ended before its size")
+        self.at += sent
+        self._taken += sent
+        if self._taken >= FAST_BYTES and not self._fast:
+            self._fast = True
             if self._loop.time() - self._began < FAST_SECONDS:
                 self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, FAST_BUFFER)
-        if self._at == self._stop:
-            self._done.set_result(None)
+        return self.at == self._stop

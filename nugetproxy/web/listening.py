@@ -44,9 +44,9 @@ def passed_sockets(environ: MutableMapping[str, str]) -> Mapping[str, list[socke
 
 
 def _adopted(descriptor: int) -> socket.socket:
-    os.set_inheritable(descriptor, False)
     name = f"passed descriptor {descriptor}"
     try:
+        os.set_inheritable(descriptor, False)
         listener = socket.socket(fileno=descriptor)
         listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     except OSError as error:

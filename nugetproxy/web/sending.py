@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Mapping
 from functools import lru_cache
-from io import BytesIO
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -19,7 +17,9 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.reading import read_at
 from nugetproxy.web.answers import header_text
-from nugetproxy.web.kernelcopy import send_file
+from nugetproxy.web.connection import ClientStalled
+from nugetproxy.web.cors import NO_FIELDS
+from nugetproxy.web.streamed import Streamed
 from nugetproxy.web.whole import Whole, common_headers, http_date
 
 INLINE_BYTES = 16 * 1024
@@ -42,8 +42,10 @@ class Sender:
         self._metrics = metrics
         self._write_timeout = write_timeout
 
-    async def send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-        """The finished response; closes ``reply``.
+    async def send(
+        self, request: web.BaseRequest, reply: Reply, more: Mapping[str, str] = NO_FIELDS
+    ) -> web.StreamResponse:
+        """The finished response, with ``more`` header fields; closes ``reply``.
 
         Raises ConnectionError after cutting off a response whose body failed or whose client stalled.
         """
@@ -53,12 +55,14 @@ class Sender:
                 await reply.body.flight.landing()
             selection = _selection(request, reply)
             fields = _fields(reply, selection)
+            if more:
+                fields = CIMultiDict([*fields.items(), *more.items()])
             bodiless = request.method == hdrs.METH_HEAD or selection.status in {304, 412, 416}
             if bodiless or isinstance(reply.body, bytes):
                 return _whole(reply, selection, fields, bodiless=bodiless)
             if isinstance(reply.body, HeldBody):
                 return await self._held(request, reply.body, selection, fields)
-            return await self._flying(request, reply.body, selection, fields)
+            return await self._streamed(request, reply.body, selection, fields)
         finally:
             reply.close()
 
@@ -69,11 +73,7 @@ class Sender:
         if body.size <= INLINE_BYTES:
             content = await self._small(body.held)
             return Whole(selection.status, fields, content[start:stop], length=stop - start)
-        response = web.StreamResponse(status=selection.status, headers=fields)
-        response.content_length = stop - start
-        await response.prepare(request)
-        await self._or_cut(request, self._copy(request, body, start, stop))
-        return response
+        return await self._streamed(request, body, selection, fields)
 
     async def _small(self, held: HeldPackage) -> bytes:
         """The whole of a small package; kept with its descriptor, which the folder watches for changes."""
@@ -81,53 +81,40 @@ class Sender:
             held.content = await read_at(held.fd, held.size, 0)
         return held.content
 
-    async def _copy(self, request: web.BaseRequest, body: HeldBody, start: int, stop: int) -> None:
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has left")
-        if transport.get_write_buffer_size() == 0:
-            await send_file(transport, body.held.fd, start, stop, stall=self._write_timeout)
-            return
-        # Headers are still waiting (a client that pipelines without reading): the loop's own way waits for them.
-        async with asyncio.timeout(self._write_timeout):
-            file = _Descriptor(body.held.fd)
-            await asyncio.get_running_loop().sendfile(transport, file, start, stop - start, fallback=False)
-
-    async def _flying(
-        self, request: web.BaseRequest, body: FlightBody | RelayedBody, selection: Selection, fields: Mapping[str, str]
+    async def _streamed(
+        self,
+        request: web.BaseRequest,
+        body: HeldBody | FlightBody | RelayedBody,
+        selection: Selection,
+        fields: Mapping[str, str],
     ) -> web.StreamResponse:
-        size = body.size
-        response = web.StreamResponse(status=selection.status, headers=fields)
-        start, stop = (0, None) if size is None else _span(selection, size)
-        if stop is None:
-            response.enable_chunked_encoding()
-        else:
-            response.content_length = stop - start
-        await response.prepare(request)
-        await self._or_cut(request, self._stream(response, body, start, stop))
+        start, stop = (0, None) if body.size is None else _span(selection, body.size)
+        length = None if stop is None else stop - start
+        response = Streamed(request, selection.status, fields, length=length, stall=self._write_timeout)
+        await self._or_cut(request, self._send_body(response, body, start, stop))
         return response
 
-    async def _stream(
-        self, response: web.StreamResponse, body: FlightBody | RelayedBody, start: int, stop: int | None
+    async def _send_body(
+        self, response: Streamed, body: HeldBody | FlightBody | RelayedBody, start: int, stop: int | None
     ) -> None:
-        at = start
-        async for chunk in body.chunks(start, stop):
-            async with asyncio.timeout(self._write_timeout):
-                await response.write(chunk)
-            at += len(chunk)
-        if stop is not None and at != stop:
-            raise ConnectionAbortedError("the body ended before its size")
-        await response.write_eof()
+        async with response:
+            async for piece in body.pieces(start, stop):
+                if isinstance(piece, bytes):
+                    await response.write_piece(piece)
+                else:
+                    await response.copy(*piece)
+            if stop is not None and response.body_length != stop - start:
+                raise ConnectionAbortedError("the body ended before its size")
+            await response.end()
 
     async def _or_cut(self, request: web.BaseRequest, sending: Coroutine[Any, Any, None]) -> None:
         """Finish ``sending``, or abort the connection: a short body on a kept connection would be wrong bytes."""
         try:
             await sending
         except BaseException as error:
-            reason = "client_stall" if isinstance(error, TimeoutError) else "client_left"
-            if isinstance(error, ProxyError):
-                reason = "upstream"
-            self._metrics.responses_aborted.labels(reason).inc()
+            reason = _why_cut(error)
+            if not isinstance(error, ClientStalled):  # which is counted where it was noticed
+                self._metrics.responses_aborted.labels(reason).inc()
             if request.transport is not None:
                 request.transport.abort()
             if isinstance(error, ProxyError | TimeoutError | OSError):
@@ -135,21 +122,14 @@ class Sender:
             raise
 
 
+def _why_cut(error: BaseException) -> str:
+    if isinstance(error, TimeoutError | ClientStalled):
+        return "client_stall"
+    return "upstream" if isinstance(error, ProxyError) else "client_left"
+
+
 class ResponseCut(ConnectionError):
     """A response was cut off on purpose; the argument says why."""
-
-
-class _Descriptor(BytesIO):
-    """A borrowed file descriptor in the form that ``loop.sendfile`` wants; closing it does nothing."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return offset  # sendfile names its own offsets; the shared descriptor's position is nobody's
 
 
 def _selection(request: web.BaseRequest, reply: Reply) -> Selection:

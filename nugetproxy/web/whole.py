@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
 from aiohttp.abc import AbstractStreamWriter
+from multidict import CIMultiDict
 
 from nugetproxy.engine.outcome import CACHE_NAME
 
@@ -41,7 +42,8 @@ class Whole(web.StreamResponse):
     ) -> None:
         """``fields`` lack ``Date``, ``Connection`` and ``Content-Length``, which is ``length`` where that is known.
 
-        ``reason`` is the phrase of the status line where it is not the usual one. To a HEAD no body is sent.
+        ``headers`` may add to them. ``reason`` is the phrase of the status line where it is not the usual one. To a
+        HEAD no body is sent.
         """
         super().__init__(status=status)
         self._fields = fields
@@ -62,8 +64,9 @@ class Whole(web.StreamResponse):
         transport = open_transport(request)
         if self._keep_alive is None:
             self._keep_alive = request.keep_alive
+        fields = CIMultiDict([*self._fields.items(), *self.headers.items()]) if self.headers else self._fields
         head = head_of(
-            request, self.status, self._fields, length=self._length, keep_alive=self._keep_alive, reason=self._phrase
+            request, self.status, fields, length=self._length, keep_alive=self._keep_alive, reason=self._phrase
         )
         body = b"" if request.method == hdrs.METH_HEAD else self._whole
         if len(body) <= ONE_WRITE_BYTES:

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -21,6 +22,15 @@ LIMIT = 30.0
 """Seconds within which whatever a process is asked for must have happened."""
 LINE_LIMIT = 2**20
 FREE_PORT = "127.0.0.1:0"
+PASS = """
+import fcntl, os, sys
+given = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 100) for number in sys.argv[1].split(",")]
+for at, descriptor in enumerate(given):
+    os.dup2(descriptor, 3 + at)
+os.environ["LISTEN_PID"] = str(os.getpid())
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Passes sockets as systemd does (sd_listen_fds(3)), in a process that then becomes the proxy."""
 BANNER_END = "</configuration>"
 """The last line of the banner but an empty one."""
 LISTENING = re.compile(r"Listening on (http://(.+):(\d+))/v3/index\.json")
@@ -37,6 +47,7 @@ class ProxyProcess:
     ``options`` are further ones of the command line, ``listen`` None leaves that one out. ``environ`` is its whole
     configuration from the environment: the tests' own ``NUGETPROXY_`` variables do not reach it. It may be started
     again once it has ended. ``stdout`` is a descriptor for its output instead of ``output``.
+    ``sockets`` are passed to it as a service manager does, by name; ``stdin`` is its standard input.
     """
 
     def __init__(
@@ -45,10 +56,14 @@ class ProxyProcess:
         environ: Mapping[str, str] | None = None,
         listen: str | None = FREE_PORT,
         stdout: int = asyncio.subprocess.PIPE,
+        sockets: Mapping[str, socket.socket] | None = None,
+        stdin: int = asyncio.subprocess.DEVNULL,
     ) -> None:
         self._options = [*map(str, options), *(("--listen", listen) if listen is not None else ())]
         self._environ = clean_environ() | dict(environ or {})
         self._stdout = stdout
+        self._stdin = stdin
+        self._sockets = dict(sockets or {})
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
         self._told = asyncio.Condition()
@@ -95,16 +110,28 @@ class ProxyProcess:
         self.url, self.port, self.output, self.banner, self.errors = "", 0, [], [], []
         self._began = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "nugetproxy", "serve", *self._options),
+            *self._command(),
             cwd=ROOT,
-            env=self._environ,
-            stdin=asyncio.subprocess.DEVNULL,
+            env=self._environ | self._passed(),
+            stdin=self._stdin,
+            pass_fds=[one.fileno() for one in self._sockets.values()],
             stdout=self._stdout,
             stderr=asyncio.subprocess.PIPE,
             limit=LINE_LIMIT,
         )
         streams = ((self._process.stderr, self.errors), (self._process.stdout, self.output))
         self._readers = [asyncio.create_task(self._read(stream, lines)) for stream, lines in streams if stream]
+
+    def _command(self) -> list[str]:
+        serve = [sys.executable, "-m", "nugetproxy", "serve", *self._options]
+        if not self._sockets:
+            return serve
+        return [sys.executable, "-c", PASS, ",".join(str(one.fileno()) for one in self._sockets.values()), *serve]
+
+    def _passed(self) -> dict[str, str]:
+        if not self._sockets:
+            return {}
+        return {"LISTEN_FDS": str(len(self._sockets)), "LISTEN_FDNAMES": ":".join(self._sockets)}
 
     async def _read(self, stream: asyncio.StreamReader, lines: list[str]) -> None:
         async for line in stream:

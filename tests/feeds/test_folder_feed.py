@@ -347,7 +347,7 @@ class TestTrouble:
 
         assert proxy.metric("folder_packages", upstream="up") == 3
         assert proxy.metric("folder_skipped", upstream="up") == 1
-        assert proxy.metric("requests_total", kind="package", outcome="hit", status="200") == 1
+        assert proxy.metric("requests_total", upstream="up", kind="package", outcome="hit", status="200") == 1
 
     async def test_a_restart_serves_the_same(self, proxy: Proxy) -> None:
         before = await ask(proxy, PACKAGE)

@@ -53,6 +53,9 @@ def route(path: str) -> Route:
         ("registration/gz-semver2/Foo/Page-1.json", Kind.REGISTRATION_PAGE, "Foo/Page-1.json"),
         ("query", Kind.SEARCH, ""),
         ("autocomplete", Kind.AUTOCOMPLETE, ""),
+        # Paket puts a slash behind every resource.
+        ("query/", Kind.SEARCH, ""),
+        ("autocomplete/", Kind.AUTOCOMPLETE, ""),
         ("signatures/5.0.0/index.json", Kind.SIGNATURES, "index.json"),
         ("vulnerabilities/index.json", Kind.VULNERABILITIES, "index.json"),
         ("vulnerabilities/pages/2024/base.json", Kind.VULNERABILITY_PAGE, "pages/2024/base.json"),
@@ -86,7 +89,7 @@ def test_hives_are_kept_apart(hive: str) -> None:
         ("registration/semver1/MyPkg/index.json", ("MyPkg/index.json",)),
         ("registration/semver1/MyPkg/1.0.json", ("MyPkg/1.0.json",)),
         ("registration/semver1/mypkg/1.0.json", ("mypkg/1.0.json",)),
-        ("registration/semver1/MyPkg/Page/1.json", ("mypkg/Page/1.json",)),
+        ("registration/semver1/MyPkg/Page/1.json", ("mypkg/Page/1.json", "mypkg/page/1.json")),
         ("registration/semver1/mypkg/1.0.0.json", ()),
         ("registration/semver1/mypkg/index.json", ()),
         ("registration/semver1/mypkg/page/1.json", ()),
@@ -172,7 +175,6 @@ def test_a_malformed_token_is_no_link(token: str) -> None:
         "content/a/1.0.0/",
         "content/a/1.0.0/other",
         "content/a/1.0.0/readme/x",
-        "query/",
         "query/a",
         "query.css",
         "registration/foo/index.json",
@@ -260,3 +262,13 @@ def test_whatever_is_let_through_is_a_plain_relative_path(tail: str, head: str) 
         assert set(rest) <= set(string.ascii_letters + string.digits + "._~+-/%")
         assert not any(part in ("", ".", "..") for part in rest.split("/")) or rest == ""
         assert not any(bad in rest.lower() for bad in ("%2f", "%5c", "%00", "%25", "%2e"))
+
+
+def test_a_page_is_asked_for_in_the_casing_of_its_feed() -> None:
+    """As it was asked for, with the id in lower case, all in lower case."""
+    asked = route("registration/gz-semver2/Foo/page/1.0.0-Beta/2.0.0.json")
+    assert (asked.rest, asked.alternatives) == (
+        "Foo/page/1.0.0-Beta/2.0.0.json",
+        ("foo/page/1.0.0-Beta/2.0.0.json", "foo/page/1.0.0-beta/2.0.0.json"),
+    )
+    assert route("registration/gz-semver2/foo/page/1.0.0-beta/2.0.0.json").alternatives == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nugetproxy.nuget.urls import SplitUrl, absolute, join_url, split_url, with_query, without_fragment
+from nugetproxy.nuget.urls import SplitUrl, absolute, join_url, sendable_query, split_url, with_query, without_fragment
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,23 @@ def test_one_slash_joins() -> None:
 
 def test_fragments_are_not_sent() -> None:
     assert without_fragment("https://h/a?b#c") == "https://h/a?b"
+
+
+@pytest.mark.parametrize(
+    ("typed", "sent"),
+    [
+        ("", ""),
+        ("q=json&skip=0&prerelease=true", "q=json&skip=0&prerelease=true"),
+        ("q=a%2Bb%20c+d", "q=a%2Bb%20c+d"),
+        ("q=tags:x,y;(z)!*'$@/?", "q=tags:x,y;(z)!*'$@/?"),
+        ("q=\\", "q=%5C"),
+        ("q=100%", "q=100%25"),
+        ("q=%zz%4", "q=%25zz%254"),
+        ('q=<a>"{b}|^`[c]', "q=%3Ca%3E%22%7Bb%7D%7C%5E%60%5Bc%5D"),
+        ("q=\u00e9", "q=%C3%A9"),
+        ("q=\udcff", "q=%FF"),
+    ],
+)
+def test_what_a_client_typed_can_be_sent_on(typed: str, sent: str) -> None:
+    assert sendable_query(typed) == sent
+    assert sendable_query(sent) == sent

@@ -91,3 +91,61 @@ async def test_reason_is_one_vocabulary_and_detail_the_text(
     reasons = {entry["reason"] for entry in events if "reason" in entry}
     assert reasons <= set(Reason)
     assert not {"error", "problem", "why"} & {name for entry in events for name in entry}
+
+
+async def test_it_is_told_which_package_and_how_long_the_upstream_took(
+    proxy: Proxy, feed: FakeFeed, events: list[Any]
+) -> None:
+    feed.add(SMALL)
+    await ask(proxy, PACKAGE)
+    missed = last(events)
+    assert (missed["id"], missed["version"], missed["outcome"]) == ("acme.a", "1.0.0", "miss")
+    assert 0 < missed["upstream_ms"] < missed["ms"]
+    await ask(proxy, PACKAGE)
+    assert "upstream_ms" not in last(events)
+
+
+async def test_a_failed_request_keeps_its_kind(proxy: Proxy, feed: FakeFeed, events: list[Any]) -> None:
+    await feed.set_mode("5xx")
+    for path, kind in ((VERSIONS, "versions"), (PACKAGE, "package"), (REGISTRATION, "registration")):
+        assert (await ask(proxy, path)).status == 503
+        assert (last(events)["kind"], last(events)["id"]) == (kind, "acme.a")
+        assert proxy.metric("requests_total", upstream="up", kind=kind, outcome="failed", status="503") == 1
+    assert not proxy.metric("requests_total", upstream="up", kind="other", outcome="failed", status="503")
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics"])
+async def test_what_machines_ask_all_the_time_is_logged_for_debugging_only(
+    proxy: Proxy, events: list[Any], path: str
+) -> None:
+    assert (await ask(proxy, path)).status == 200
+    assert last(events)["log_level"] == "debug"
+    await ask(proxy, "/v3/index.json")
+    assert last(events)["log_level"] == "info"
+
+
+async def test_counters_are_there_before_anything_is_counted(proxy: Proxy) -> None:
+    def value(name: str, **labels: str) -> float | None:
+        return proxy.app.metrics.registry.get_sample_value(name, labels)
+
+    for outcome, status in (("hit", "200"), ("miss", "200"), ("failed", "503")):
+        labels = {"upstream": "up", "kind": "package", "outcome": outcome, "status": status}
+        assert value("nugetproxy_requests_total", **labels) == 0
+    assert value("nugetproxy_upstream_failures_total", upstream="up", reason="refused") == 0
+    assert value("nugetproxy_rejected_total", reason="malformed") == 0
+    assert value("nugetproxy_responses_aborted_total", reason="client_stall") == 0
+    assert value("nugetproxy_integrity_failures_total", reason="hash") == 0
+
+
+async def test_the_process_its_build_its_limits_and_its_room_are_measured(proxy: Proxy) -> None:
+    text = (await ask(proxy, "/metrics")).body.decode()
+    samples = {
+        name: float(number) for name, number in (line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    }
+    assert samples["process_open_fds"] > 0
+    assert samples["process_resident_memory_bytes"] > 10_000_000
+    assert any(name.startswith('nugetproxy_build_info{aiohttp="3.') for name in samples)
+    assert samples["nugetproxy_store_free_bytes"] > 0
+    assert samples['nugetproxy_store_limit_bytes{part="packages"}'] == 50 * 2**30
+    assert samples['nugetproxy_descriptors_limit{use="clients"}'] == proxy.app.descriptors.clients
+    assert samples["nugetproxy_connections"] >= 1

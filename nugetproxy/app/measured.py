@@ -1,0 +1,63 @@
+"""Measured is what the metrics say from the start: limits, versions, the process, counters at 0."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import suppress
+
+import aiohttp
+from prometheus_client import ProcessCollector
+
+from nugetproxy import __version__
+from nugetproxy.app.descriptors import Descriptors
+from nugetproxy.config import Config
+from nugetproxy.engine.outcome import Outcome
+from nugetproxy.errors import Reason
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.kinds import Kind
+
+USUAL = ((Outcome.HIT, 200), (Outcome.MISS, 200), (Outcome.FAILED, 502), (Outcome.FAILED, 503))
+"""What rates are made of."""
+CUT = ("client_left", "client_stall", "upstream")
+REFUSED = ("connections", "connections_per_ip", "malformed")
+INTEGRITY = (Reason.INVALID_CONTENT, Reason.IDENTITY, Reason.ZIP, Reason.HASH, Reason.PIN)
+
+
+def declare(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
+    """Fill in what does not change, what is read when somebody asks, a 0 for all that may be counted."""
+    metrics.build_info.labels(__version__, platform.python_version(), aiohttp.__version__).set(1)
+    ProcessCollector(registry=metrics.registry)
+    for use, most in (("all", descriptors.limit), ("clients", descriptors.clients), ("held", descriptors.held)):
+        metrics.descriptors.labels(use).set(most)
+    metrics.store_limit.labels("packages").set(config.cache.max_size)
+    metrics.store_limit.labels("documents").set(config.cache.max_documents)
+    metrics.store_free.set_function(lambda: _free(config.cache.path))
+    for reason in CUT:
+        metrics.responses_aborted.labels(reason)
+    for reason in REFUSED:
+        metrics.rejected.labels(reason)
+    for kind_of_damage in INTEGRITY:
+        metrics.integrity_failures.labels(kind_of_damage)
+    for name, upstream in config.upstreams.items():
+        if upstream.folder is None:
+            _declare_upstream(metrics, name)
+        for kind in Kind:
+            for outcome, status in USUAL:
+                metrics.requests.declare(name, kind, outcome, status)
+
+
+def _declare_upstream(metrics: Metrics, name: str) -> None:
+    for counter in (metrics.received_bytes, metrics.upstream_retries, metrics.upstream_resumes):
+        counter.labels(name)
+    for reason in Reason:
+        metrics.upstream_failures.labels(name, reason)
+    for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+        metrics.upstream_requests.labels(name, method)
+
+
+def _free(path: os.PathLike[str]) -> float:
+    with suppress(OSError):
+        state = os.statvfs(path)
+        return float(state.f_bavail * state.f_frsize)
+    return float("nan")

@@ -1,0 +1,44 @@
+"""Asking is on whose behalf an upstream is asked, with how long that took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from time import perf_counter
+
+
+@dataclass(slots=True)
+class Asking:
+    """One request of a client; tasks that it starts inherit it."""
+
+    client: str = ""
+    """Its address; empty for what is done unasked."""
+    seconds: float = 0.0
+    """Spent waiting for upstreams to answer."""
+
+
+_current: ContextVar[Asking | None] = ContextVar("asking", default=None)
+
+
+def begin(client: str) -> Asking:
+    """From now on this task, with those that it starts, asks for ``client``."""
+    asking = Asking(client)
+    _current.set(asking)
+    return asking
+
+
+def asking() -> Asking:
+    """What this task asks for."""
+    return _current.get() or Asking()
+
+
+@contextmanager
+def waiting() -> Iterator[None]:
+    """Counts how long an upstream takes to answer."""
+    began = perf_counter()
+    try:
+        yield
+    finally:
+        asking().seconds += perf_counter() - began
