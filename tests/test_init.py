@@ -64,10 +64,9 @@ def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return result.stdout
 
 
-def uncommented(text: str) -> dict[str, Any]:
-    """The table of the feed, whether this version knows it or has it as a remark."""
-    lines = text[text.index("[feeds.") :].splitlines()
-    return dict(tomllib.loads("\n".join(line.removeprefix("# ") for line in lines))["feeds"]["all"])
+def feed_in(text: str) -> dict[str, Any]:
+    """The table of the feed."""
+    return dict(tomllib.loads(text)["feeds"]["all"])
 
 
 def test_a_start_is_a_proxy_of_nuget_org(tmp_path: Path) -> None:
@@ -90,6 +89,20 @@ def test_sources_become_upstreams_with_credentials_by_reference(office: str, tmp
     assert (health.username, health.secret_values()[1]) == ("reader", "two")
 
 
+def test_the_feed_can_be_served(office: str, tmp_path: Path) -> None:
+    config = checked(office, tmp_path)
+    assert next(iter(config.published)) == "all"
+    assert {name: one.role for name, one in config.upstreams.items()} == {
+        "nuget.org": False,
+        "contoso-feed": True,
+        "feed-health": True,
+        "shelf": True,
+        "audit": None,
+    }
+    mapping = config.feeds["all"].source_mapping
+    assert mapping.sources("Contoso.X", config.feeds["all"].sources) == ("contoso-feed",)
+
+
 def test_no_secret_is_written(office: str) -> None:
     assert "canary" not in office
 
@@ -102,7 +115,7 @@ def test_what_is_left_out_is_named(office: str) -> None:
 
 
 def test_mapping_and_audit_sources_become_a_feeds(office: str) -> None:
-    assert uncommented(office) == {
+    assert feed_in(office) == {
         "sources": ["nuget.org", "contoso-feed", "feed-health", "shelf"],
         "advisories": ["audit"],
         "mapping": {"Contoso.*": ["contoso-feed"], "*": ["nuget.org"]},

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from nugetproxy.config import Config, Upstream
 from nugetproxy.config.model import NUGET_ORG
 from nugetproxy.config.places import RESERVED_NAMES, safe_url, split_url
 from nugetproxy.config.problems import dotted
@@ -109,9 +108,8 @@ def _upstream(name: str, source: ConfiguredSource, place: str, *, audit: bool) -
         yield f"username = {_text(who.username)}"
         yield f"password = {_text(f'env:{variable}')}"
     elif source.is_url and not audit and not safe_url(place).startswith("https://api.nuget.org/"):
-        yield from _live(
-            Upstream.model_fields, "private", ["private = true"], "true: its ids are never asked of a public source"
-        )
+        yield "# true: its ids are never asked of a public source; false where anybody may publish there."
+        yield "private = true"
 
 
 def _feed(said: NugetConfig, names: Mapping[str, str]) -> Iterator[str]:
@@ -127,16 +125,7 @@ def _feed(said: NugetConfig, names: Mapping[str, str]) -> Iterator[str]:
     lines += [f"advisories = {json.dumps(advisories)}"] if advisories else []
     lines += ["", f"[feeds.{FEED}.mapping]"] if rules else []
     lines += [f"{_text(pattern)} = {json.dumps(sources)}" for pattern, sources in rules.items() if sources]
-    yield "\n".join(_live(Config.model_fields, "feeds", lines, "one feed of all sources"))
-
-
-def _live(known: Container[str], key: str, lines: Iterable[str], what: str) -> Iterator[str]:
-    """The lines; as a remark where this version has no such key yet."""
-    if key in known:
-        yield from lines
-        return
-    yield f"# {what} (this version does not know {key} yet)"
-    yield from (f"# {line}".rstrip() for line in lines)
+    yield "\n".join(lines)
 
 
 def _text(text: str) -> str:

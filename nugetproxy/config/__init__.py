@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from nugetproxy.config.checks import contradictions, warnings
+from nugetproxy.config.feeds import FeedTable
 from nugetproxy.config.layers import Layer, environment_layer, file_layer, flags_layer
 from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Symbols, Tools, Upstream
 from nugetproxy.config.places import Address, derive_name, feed_of, safe_url
@@ -21,6 +22,7 @@ __all__ = [
     "Address",
     "Cache",
     "Config",
+    "FeedTable",
     "Limits",
     "Log",
     "Secret",
@@ -47,7 +49,8 @@ def load(
 ) -> Config:
     """The configuration from flags, then ``NUGETPROXY_...`` variables, then ``file``, then the defaults.
 
-    ``upstreams`` are service index URLs or folders of packages; when given, they replace all configured upstreams.
+    ``upstreams`` are service index URLs or folders of packages; when given, they replace all configured upstreams, with
+    the feeds that are made of those.
     ``offline`` is for all of them. ``environ`` is the process's environment unless given. Raises ConfigError with one
     line per problem.
     """
@@ -55,7 +58,7 @@ def load(
     flags = flags_layer(listen, tuple(upstreams), cache_dir)
     layers = [environment_layer(environ), *([file_layer(file)] if file is not None else [])]
     if upstreams:
-        layers = [layer.without("upstreams") for layer in layers]
+        layers = [layer.without("upstreams").without("feeds") for layer in layers]
     config = _merge([flags, *layers])
     if offline:
         config = config.all_offline()

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from nugetproxy.config.feed_checks import feed_contradictions, feed_warnings
 from nugetproxy.config.model import Config, Upstream
 from nugetproxy.config.places import Address, parse_egress, safe_url
 from nugetproxy.config.problems import dotted
@@ -33,7 +34,8 @@ def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> t
             'credentials (push_credentials = "proxy"); listen on 127.0.0.1 behind a front that asks who they are, '
             'or leave push_credentials = "client", so that every client shows its own key'
         )
-    return (*found, *(line for name, upstream in config.upstreams.items() for line in _folder(name, upstream, config)))
+    found += [line for name, upstream in config.upstreams.items() for line in _folder(name, upstream, config)]
+    return (*found, *feed_contradictions(config))
 
 
 NOT_FOR_FOLDERS = ("proxy", "username", "password", "headers", "hosts", "credential_origins", "ca_file")
@@ -126,6 +128,7 @@ def warnings(config: Config) -> tuple[str, ...]:
         for name, upstream in config.upstreams.items()
         if upstream.has_credentials and upstream.takes_writes and "push_credentials" not in upstream.model_fields_set
     ]
+    found += feed_warnings(config)
     if not server.listen.is_loopback:
         if not server.public_url.startswith("https://"):
             found.append(

@@ -113,6 +113,9 @@ UpstreamProxy: TypeAlias = Annotated[str | Secret, _text(_proxy_or_none, Secret)
 NoProxy: TypeAlias = Annotated[tuple[str, ...], _texts(parse_no_proxy)]
 UpstreamUrl: TypeAlias = Annotated[str, _text(parse_url)]
 UpstreamName: TypeAlias = Annotated[str, _text(parse_name)]
+Role: TypeAlias = Annotated[bool | None, BeforeValidator(lambda value: None if value == "auto" else value)]
+"""None for "auto"."""
+Names: TypeAlias = Annotated[tuple[str, ...], _texts(parse_name)]
 SecretText: TypeAlias = Annotated[Secret | None, _text(_secret, Secret)]
 Hosts: TypeAlias = Annotated[tuple[str, ...], _texts(parse_host)]
 Origins: TypeAlias = Annotated[tuple[str, ...], _texts(parse_origin)]

@@ -11,10 +11,11 @@ from types import MappingProxyType
 from typing import Any, Literal, Self
 
 from platformdirs import user_cache_path
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nugetproxy.caching.policy import Policy
+from nugetproxy.config.feeds import FeedTable
 from nugetproxy.config.fields import (
     AnySpan,
     EgressProxy,
@@ -26,6 +27,7 @@ from nugetproxy.config.fields import (
     Origins,
     PublicUrl,
     Rate,
+    Role,
     SecretText,
     SiteUrl,
     SiteUrls,
@@ -36,8 +38,9 @@ from nugetproxy.config.fields import (
     UpstreamUrl,
     Wait,
 )
-from nugetproxy.config.places import Address, folder_of, parse_network
+from nugetproxy.config.places import Address, folder_of, is_nuget_org, is_private_place, parse_network
 from nugetproxy.config.secrets import Secret, parse_header_value
+from nugetproxy.config.section import Section
 from nugetproxy.config.units import AUTO_FREE, GIB, MIB
 from nugetproxy.nuget.kinds import Kind
 
@@ -58,12 +61,6 @@ _OUR_HEADERS = frozenset(
         "expect",
     )
 )
-
-
-class Section(BaseModel):
-    """What all tables share: unknown keys are errors, values never appear in error texts."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Server(Section):
@@ -135,6 +132,7 @@ class Upstream(Section):
     hosts: Hosts = ()
     credential_origins: Origins = ()
     internal: bool = False
+    private: Role = None
     offline: bool = False
     offline_versions: Literal["held", "known"] = "held"
     push: bool = True
@@ -167,6 +165,15 @@ class Upstream(Section):
     def has_credentials(self) -> bool:
         """Whether requests to this upstream carry something that others must not have."""
         return self.password is not None or any(isinstance(value, Secret) for value in self.headers.values())
+
+    @property
+    def role(self) -> bool | None:
+        """Whether only its owners publish there: as it is said, or as all else tells; None where nothing does."""
+        if self.private is not None:
+            return self.private
+        if self.has_credentials or self.internal or self.folder is not None or is_private_place(self.url):
+            return True
+        return False if is_nuget_org(self.url) else None
 
     @property
     def secrets(self) -> tuple[tuple[str, Secret], ...]:
@@ -248,7 +255,7 @@ class PolicyCells(Section):
 
 
 class Config(BaseSettings):
-    """Everything that may be set; the first upstream is the one published at ``/v3/``.
+    """Everything that may be set; the first feed, else the first upstream, is the one published at ``/v3/``.
 
     Built from its arguments only: ``nugetproxy.config.load`` brings in files and the environment.
     """
@@ -263,6 +270,7 @@ class Config(BaseSettings):
     upstreams: Mapping[UpstreamName, Upstream] = Field(
         default_factory=lambda: {"nuget.org": Upstream(url=NUGET_ORG)}, min_length=1
     )
+    feeds: Mapping[UpstreamName, FeedTable] = Field(default_factory=dict)
     symbols: Symbols = Symbols()
     tools: Tools = Tools()
     policy: Mapping[Kind, PolicyCells] = Field(default_factory=dict)
@@ -278,6 +286,14 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments only, so that a Config is the same on every machine."""
         return (init_settings,)
+
+    @property
+    def published(self) -> Mapping[str, FeedTable]:
+        """What is published under which name: the feeds, then every upstream by itself; the one at ``/v3/`` first."""
+        single = {name: FeedTable(sources=(name,)) for name in self.upstreams if name not in self.feeds}
+        first = [name for name, feed in self.feeds.items() if feed.default][:1]
+        order = (*first, *(name for name in (*self.feeds, *single) if name not in first))
+        return {name: self.feeds.get(name) or single[name] for name in order}
 
     def all_offline(self) -> Self:
         """The same, with no upstream to be ever asked."""

@@ -220,6 +220,18 @@ def safe_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
+def is_nuget_org(url: str) -> bool:
+    """Whether the feed at ``url`` is nuget.org's own."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    return host == "nuget.org" or host.endswith(".nuget.org")
+
+
+def is_private_place(url: str) -> bool:
+    """Whether ``url`` names an address that only a network of its own reaches, or this machine."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    return host == "localhost" or host.endswith(".localhost") or _ip_is(host, "is_private")
+
+
 def feed_of(url: str) -> str:
     """The feed at ``url``, the same for whatever scheme, case of the host or usual port; fit to be printed."""
     parts = split_url(url)

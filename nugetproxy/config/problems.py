@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from nugetproxy.config.feeds import FeedTable, Mapped
 from nugetproxy.config.layers import PREFIX, Key, Layer, contains
 from nugetproxy.config.model import (
     NUGET_ORG,
@@ -35,6 +36,8 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("limits",): Limits,
     ("network",): Network,
     ("upstreams", ANY): Upstream,
+    ("feeds", ANY): FeedTable,
+    ("feeds", ANY, "mapping", ANY): Mapped,
     ("symbols",): Symbols,
     ("tools",): Tools,
     ("policy", ANY): PolicyCells,

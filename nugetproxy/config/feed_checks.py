@@ -1,0 +1,84 @@
+"""Feed checks find what is wrong between feeds, their sources, their mapping."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from nugetproxy.config.feeds import FeedTable
+from nugetproxy.config.model import Config, Upstream
+from nugetproxy.config.problems import dotted
+
+WHOSE = (
+    "true if only your own people publish there: its ids are then never asked of a public source; false if anybody may"
+)
+
+
+def feed_contradictions(config: Config) -> Iterator[str]:
+    """One line per contradiction."""
+    defaults = [name for name, feed in config.feeds.items() if feed.default]
+    if len(defaults) > 1:
+        yield f"{_key(defaults[1])}.default: only one feed can be at /v3/index.json, and {defaults[0]} is it already"
+    for name, feed in config.feeds.items():
+        yield from _feed(name, feed, config)
+    yield from _roles(config)
+
+
+def feed_warnings(config: Config) -> Iterator[str]:
+    """What works but should be known."""
+    for name, feed in config.feeds.items():
+        if not feed.source_mapping.has_default:
+            yield f'{_key(name)}.mapping: has no "*", so ids that no pattern matches have no source: they are not found'
+
+
+def _feed(name: str, feed: FeedTable, config: Config) -> Iterator[str]:
+    table = _key(name)
+    if name in config.upstreams and name not in feed.sources:
+        yield (
+            f"{table}: {dotted(('upstreams', name))} is published under this name; rename one of them, or make it one of "
+            "the sources"
+        )
+    for key, names in (("sources", feed.sources), ("advisories", feed.advisories)):
+        yield from (f"{table}.{key}: {why}" for why in _names(names, tuple(config.upstreams), "upstream"))
+    for pattern, mapped in feed.mapping.items():
+        key = dotted(("feeds", name, "mapping", pattern))
+        yield from (f"{key}: {why}" for why in _names(mapped.sources, feed.sources, f"source in {table}.sources"))
+        if mapped.union and len(mapped.sources) < 2:
+            yield f"{key}.union: has no effect on one source"
+    if feed.push is not None:
+        yield from _push(name, feed, config)
+
+
+def _push(name: str, feed: FeedTable, config: Config) -> Iterator[str]:
+    rules = feed.push_mapping
+    for rule in (*rules.exact.values(), *rules.prefixes.values()):
+        key = dotted(("feeds", name, "push") if isinstance(feed.push, str) else ("feeds", name, "push", rule.pattern))
+        if len(rule.sources) > 1:
+            yield f"{key}: is there twice; a push goes to exactly one source"
+        for source in rule.sources:
+            yield from (f"{key}: {why}" for why in _names((source,), feed.sources, "source of this feed"))
+            upstream = config.upstreams.get(source)
+            if source in feed.sources and upstream is not None and not upstream.takes_writes and not upstream.offline:
+                yield f"{key}: upstream {source} takes no writes"
+
+
+def _names(names: tuple[str, ...], known: tuple[str, ...], what: str) -> Iterator[str]:
+    for at, name in enumerate(names):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            yield f"there is no {what} {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        elif name in names[:at]:
+            yield f"{name!r} is there twice"
+
+
+def _roles(config: Config) -> Iterator[str]:
+    """In a feed of several sources it must be known which of them anybody can publish to."""
+    together = (name for feed in config.feeds.values() if len(feed.sources) > 1 for name in feed.sources)
+    for name in dict.fromkeys(together):
+        upstream: Upstream | None = config.upstreams.get(name)
+        if upstream is not None and upstream.role is None:
+            yield f"{dotted(('upstreams', name))}.private: is missing; write {WHOSE}"
+
+
+def _key(name: str) -> str:
+    return dotted(("feeds", name))

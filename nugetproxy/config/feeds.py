@@ -1,0 +1,63 @@
+"""Feeds are the tables that say which upstreams are published as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BeforeValidator, Field
+
+from nugetproxy.config.fields import Names, UpstreamName
+from nugetproxy.config.section import Section
+from nugetproxy.nuget.mapping import BadPattern, Rule, SourceMapping, check_pattern
+
+
+def _pattern(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("must be text in quotes")  # noqa: TRY004 - pydantic reports ValueError
+    try:
+        check_pattern(value)
+    except BadPattern as bad:
+        raise ValueError(str(bad)) from None
+    return value.strip()
+
+
+def _mapped(value: Any) -> Any:
+    return {"sources": value} if isinstance(value, str | list | tuple) else value
+
+
+Pattern: TypeAlias = Annotated[str, BeforeValidator(_pattern)]
+
+
+class Mapped(Section):
+    """The sources that may have what a pattern matches."""
+
+    sources: Names = Field(min_length=1)
+    union: bool = False
+
+
+class FeedTable(Section):
+    """One published feed."""
+
+    sources: Names = Field(min_length=1)
+    default: bool = False
+    push: UpstreamName | Mapping[Pattern, UpstreamName] | None = None
+    advisories: Names = ()
+    mapping: Mapping[Pattern, Annotated[Mapped, BeforeValidator(_mapped)]] = Field(default_factory=dict)
+
+    @property
+    def source_mapping(self) -> SourceMapping:
+        """Which of its sources may have which id."""
+        return SourceMapping.of(
+            Rule(pattern, tuple(name for name in self.sources if name in one.sources), one.union)
+            for pattern, one in self.mapping.items()
+        )
+
+    @property
+    def push_mapping(self) -> SourceMapping:
+        """Which source takes the writes to which id; that of an only source where nothing is said."""
+        push = self.push
+        if push is None:
+            push = self.sources[0] if len(self.sources) == 1 else {}
+        table = {"*": push} if isinstance(push, str) else push
+        return SourceMapping.of(Rule(pattern, (name,)) for pattern, name in table.items())
