@@ -9,6 +9,7 @@ from typing import Self
 from aiohttp.abc import AbstractResolver
 
 from nugetproxy.app.descriptors import Descriptors, share_out
+from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
 from nugetproxy.app.measured import declare
 from nugetproxy.app.parts import Shared, all_sources, sites
@@ -23,6 +24,7 @@ from nugetproxy.engine.prober import Prober
 from nugetproxy.engine.room import Room
 from nugetproxy.engine.scrub import Scrub
 from nugetproxy.engine.tasks import Tasks
+from nugetproxy.feeds.claims import Claims
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.files import Site
 from nugetproxy.feeds.rendering import HotPages
@@ -58,6 +60,7 @@ class App:
     metrics: Metrics
     sources: Mapping[str, Source]
     feeds: Mapping[str, Feed]
+    claims: Claims
     documents: Documents
     ledger: Ledger
     lock: LockWatch
@@ -152,7 +155,8 @@ def build(
     symbols = published_sites.get("symbols")
     sources = all_sources(shared, symbols if isinstance(symbols, Symbols) else None)
     remotes = [source for source in sources.values() if isinstance(source, RemoteSource)]
-    feeds = {name: Feed(name, (one,), pages=shared.pages, clock=shared.clock) for name, one in sources.items()}
+    claims = Claims(shared.ledger)
+    feeds = published(shared, sources, claims)
     ops = Ops(feeds, metrics, (shared.ledger, shared.room), metrics_from=config.server.metrics_from)
     packages = tuple(source.packages for source in remotes)
     return App(
@@ -162,6 +166,7 @@ def build(
         metrics=metrics,
         sources=sources,
         feeds=feeds,
+        claims=claims,
         sites=published_sites,
         documents=shared.documents,
         ledger=shared.ledger,

@@ -35,8 +35,8 @@ def _feed(name: str, feed: FeedTable, config: Config) -> Iterator[str]:
     table = _key(name)
     if name in config.upstreams and name not in feed.sources:
         yield (
-            f"{table}: {dotted(('upstreams', name))} is published under this name; rename one of them, or make it one of "
-            "the sources"
+            f"{table}: {dotted(('upstreams', name))} is published under this name; rename one of them, or make it one "
+            "of the sources"
         )
     for key, names in (("sources", feed.sources), ("advisories", feed.advisories)):
         yield from (f"{table}.{key}: {why}" for why in _names(names, tuple(config.upstreams), "upstream"))

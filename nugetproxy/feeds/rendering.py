@@ -71,9 +71,11 @@ def compress(page: Page) -> Page:
 class Rendering:
     """One feed's documents as its clients get them, kept hot under the digest of what they were made from."""
 
-    def __init__(self, feed: str, pages: HotPages) -> None:
+    def __init__(self, feed: str, pages: HotPages, *, several: bool = False) -> None:
+        """``several``: documents of more than one source are published side by side."""
         self._feed = feed
         self._pages = pages
+        self._several = several
 
     def index(self, found: Found, services: ServiceMap, base: str, *, secure: bool) -> Page:
         """Our service index for clients that know us as ``base``."""
@@ -87,7 +89,7 @@ class Rendering:
         page = self._pages.get(key)
         if page is not None:
             return page
-        view = View(services, base, found.entry.url, resource)
+        view = View(services, base, found.entry.url, resource, source.name if self._several else "")
         rendered = await off_loop(2 * len(found.body), render, kind, found.body, view)
         if rendered.links:
             await source.keep_links(rendered.links)

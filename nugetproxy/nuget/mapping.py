@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,14 +106,17 @@ class SourceMapping:
         rule = self.rule(id_)
         return tuple(source for source in among if rule is not None and source in rule.sources)
 
-    def may_meet(self, text: str, source: str) -> bool:
-        """True if ids that begin with ``text``, or are named in it, may be mapped to ``source``.
+    def may_meet(self, text: str, sources: Collection[str]) -> bool:
+        """True if ids that begin with ``text``, or are named in it, may be mapped to some of ``sources`` alone.
 
         For what somebody types into a search: "contoso" begins ids of ``Contoso.*``, "contoso.billing" is one.
         """
         words = invariant_lower(text).split()
         return any(
-            rule.prefix and source in rule.sources and (word.startswith(rule.prefix) or rule.prefix.startswith(word))
+            rule.prefix
+            and rule.sources
+            and all(source in sources for source in rule.sources)
+            and (word.startswith(rule.prefix) or rule.prefix.startswith(word))
             for word in words
             for rule in (*self.exact.values(), *self.prefixes.values())
         )

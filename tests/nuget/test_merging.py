@@ -189,7 +189,7 @@ def test_the_semver1_hives_of_a_source_that_has_only_the_other_are_filtered() ->
 def test_which_hive_of_a_source_is_asked(hives: Sequence[str], wanted: str, expected: Any) -> None:
     types = {GZ_SEMVER2: "/3.6.0", GZ_SEMVER1: "/3.4.0", SEMVER1: ""}
     rows = [(f"RegistrationsBaseUrl{types[hive]}", f"https://feed.example/{hive}/") for hive in hives]
-    assert hive_of(services_of(index_of(*rows), "https://feed.example/index.json"), wanted) == expected
+    assert hive_of(services_of(index_of(*rows), "https://feed.example/index.json").resources, wanted) == expected
 
 
 @pytest.mark.parametrize(("count", "pages", "inlined"), [(1, 1, True), (64, 1, True), (65, 2, True), (127, 2, True)])
@@ -266,7 +266,7 @@ def test_what_a_source_said_is_rendered_and_merged_under_one_base() -> None:
             }
         ]
     }
-    hive = hive_of(services, GZ_SEMVER2)
+    hive = hive_of(services.resources, GZ_SEMVER2)
     assert hive == (SEMVER1, False)
     view = View(services, BASE, f"{at}/foo/index.json", SEMVER1)
     body = render(Kind.REGISTRATION, json.dumps(upstream).encode(), view).body

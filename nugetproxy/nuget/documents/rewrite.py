@@ -28,6 +28,21 @@ class View:
     """Where the document came from: the base of relative URLs in it."""
     resource: str = ""
     """The registry row asked for: where upstream has one base for several (hives), links stay below this one."""
+    source: str = ""
+    """The source that the document is of, where the feed has several; what cannot be merged is found by it."""
+
+    def place(self, local: str) -> str:
+        """Our URL for the path ``local`` below ``/v3/``."""
+        for folder, own in SEPARATE.items() if self.source else ():
+            if local.startswith(folder):
+                return f"{self.base}{own}{self.source}/{local.removeprefix(folder)}"
+        return self.base + local
+
+
+SEPARATE: Mapping[str, str] = MappingProxyType(
+    {"catalog/": "catalog/data/from/", "vulnerabilities/pages/": "vulnerabilities/pages/from/"}
+)
+"""What is not merged -> where the documents of each source are, below its name, in a feed of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +104,7 @@ class Rewriter:
     def show(self, url: str) -> str:
         """Ours for a ``url`` that is only shown, if it is under a mapped base; else as it is."""
         local = self._local(url, _SHOWN)
-        return url if local is None else self.view.base + local
+        return url if local is None else self.view.place(local)
 
     def context(self, url: str) -> str:
         """Ours for the ``@base`` of a JSON-LD context, if it is under a mapped base; else as it is."""
@@ -117,7 +132,7 @@ class Rewriter:
     def _follow(self, kind: Kind, url: str) -> str:
         local = self._local(url, _may_name(kind))
         if local is not None:
-            return self.view.base + local
+            return self.view.place(local)
         target = absolute(url, self.view.url)
         if target is None:
             return url

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -16,7 +16,6 @@ from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.merging.versions import Owners, choose_owners
 from nugetproxy.nuget.nuspec import has_semver2_bound
 from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2, HIVES, SEMVER1
-from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.synthesis.registration import INLINED_BELOW, PAGE_LEAVES
 from nugetproxy.nuget.version import Version
 
@@ -75,6 +74,11 @@ class MergedRegistration:
             return None
         return dumps({**self._page(group, inlined=False, items=True), "@id": self._page_url(first, last)})
 
+    def leaf(self, version: str) -> bytes | None:
+        """The leaf of a version (in URL form) as its page has it; None if there is none."""
+        found = next((leaf for known, leaf in self.leaves if known.url == version), None)
+        return None if found is None else dumps(found)
+
     @property
     def _folder(self) -> str:
         return f"{self.base}{self.hive}/{quote(self.id)}"
@@ -100,13 +104,14 @@ class MergedRegistration:
         return {**page, "lower": first.normalized, "upper": last.normalized}
 
 
-def hive_of(services: ServiceMap, wanted: str) -> tuple[str, bool] | None:
-    """The hive of one source that gives its leaves to the merged hive ``wanted``, and whether they must be filtered.
+def hive_of(offered: Container[str], wanted: str) -> tuple[str, bool] | None:
+    """The hive of one source (with those ``offered``) that gives its leaves to the merged hive ``wanted``, and whether
+    they must be filtered.
 
     A source with bare hives only says in them what it has, SemVer 2.0.0 or not, as it does when it is asked alone. None
     for a source without registrations.
     """
-    found = next((hive for hive in _INSTEAD[wanted] if services.has(hive)), None)
+    found = next((hive for hive in _INSTEAD[wanted] if hive in offered), None)
     return None if found is None else (found, found == GZ_SEMVER2 != wanted)
 
 

@@ -84,6 +84,12 @@ def merge_search(
     return dumps({"@context": context, "totalHits": _at_least(total, window, len(data)), "data": data})
 
 
+def found_ids(body: bytes) -> tuple[str, ...]:
+    """The ids (lower case) that a search result or an autocompletion of ids names. Raises InvalidDocument."""
+    found = (hit.get("id") if isinstance(hit, dict) else hit for hit in _result(body)[1])
+    return tuple(invariant_lower(id_) for id_ in found if isinstance(id_, str) and id_)
+
+
 def merge_ids(answers: Sequence[SourceDocument], window: Window, *, suppressed: Suppressed) -> bytes:
     """One autocompletion of ids, as ``merge_search`` does it. Raises InvalidDocument."""
     total = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from nugetproxy.nuget.documents.exact_json import dumps
+from nugetproxy.nuget.documents.exact_json import dumps, loads_exact
 from nugetproxy.nuget.resources import BY_NAME, HIVES, RESOURCES, Resource, Shape
 from nugetproxy.nuget.services import ServiceMap
 
@@ -52,6 +52,14 @@ def render_merged_index(
         elif row.shape is Shape.WRITE:
             resources.extend(_entry(row, kind, written[kind], base) for kind in row.types if kind in written)
     return dumps({"version": "3.0.0", "resources": resources})
+
+
+def with_advisories(index: bytes, base: str) -> bytes:
+    """The rendered ``index`` of a feed that has advisories of others beside its own."""
+    document, row = loads_exact(index), BY_NAME["vulnerabilities"]
+    if not any(entry.get("@type") in row.types for entry in document["resources"]):
+        document["resources"].append(_entry(row, row.types[0], {}, base))
+    return dumps(document)
 
 
 def _is_merged(row: Resource) -> bool:

@@ -15,6 +15,8 @@ from nugetproxy.nuget.merging.versions import SourceDocument
 MAX_PAGES: Final = 16
 """Of an index; NuGet reads no more (VulnerabilityInfo's documentation)."""
 MAX_NAME: Final = 32
+MERGED_PAGES: Final = "vulnerabilities/pages/merged/"
+"""Below ``/v3/``."""
 
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -78,7 +80,7 @@ def merged_advisory_index(groups: Sequence[AdvisoryGroup], base: str) -> bytes:
 
 def merged_page_path(name: str) -> str:
     """Where a page that is merged of several is, below ``/v3/``."""
-    return f"vulnerabilities/pages/merged/{name}.json"
+    return f"{MERGED_PAGES}{name}.json"
 
 
 def merge_advisory_pages(bodies: Sequence[bytes]) -> bytes:

@@ -207,6 +207,11 @@ class Ledger:
         if self._noted(key) is None:
             self._note(key, rows.OWN, (*key[1:], owner.source, owner.sha512), owner)
 
+    def reown(self, feed: str, identity: PackageIdentity, owner: Owner) -> None:
+        """Note who a version belongs to, in place of what was noted before."""
+        key = ("owners", feed, identity.id, identity.version)
+        self._note(key, rows.REOWN, (*key[1:], owner.source, owner.sha512), owner)
+
     async def claims(self) -> frozenset[tuple[str, str]]:
         """(source, id) of every id that a private source has a right to."""
         await self.settle()

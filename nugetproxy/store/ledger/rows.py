@@ -18,6 +18,7 @@ FACTS: Final = """INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT 
     published = coalesce(excluded.published, published), listed = coalesce(excluded.listed, listed),
     deprecation = coalesce(excluded.deprecation, deprecation), origin = excluded.origin, noted = excluded.noted"""
 OWN: Final = "INSERT INTO owners VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+REOWN: Final = "INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)"
 CLAIM: Final = "INSERT INTO claims VALUES (?, ?) ON CONFLICT DO NOTHING"
 PUT_TOKEN: Final = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105 - a statement
 LINK: Final = """INSERT INTO links VALUES (?, ?, ?, ?, ?)

@@ -1,0 +1,264 @@
+"""Merged answers for a feed of several sources, each id by those that may have it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cachetools import LRUCache
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import NotFound
+from nugetproxy.feeds.advisories import Advisories, of_source
+from nugetproxy.feeds.indexes import Indexes
+from nugetproxy.feeds.owners import Owners
+from nugetproxy.feeds.reading import Reading
+from nugetproxy.feeds.registrations import Made, Registrations
+from nugetproxy.feeds.rendering import Page, page_of
+from nugetproxy.feeds.reply import HeldBody, Reply, View
+from nugetproxy.feeds.said import ABSENT, Said, merged_status
+from nugetproxy.feeds.searching import Searching
+from nugetproxy.feeds.together import Together
+from nugetproxy.feeds.versions import Versions, nobody
+from nugetproxy.nuget.documents.exact_json import dumps
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.merging.vulnerabilities import MERGED_PAGES
+from nugetproxy.nuget.resources import BY_NAME
+from nugetproxy.nuget.routes import LINK, Route, parse_route
+from nugetproxy.sources.source import Source
+
+BESIDE: Final = {Kind.INDEX, Kind.VULNERABILITIES, Kind.VULNERABILITY_PAGE}
+"""What is merged for an only source too, where others are asked for advisories."""
+REMEMBERED: Final = 8192
+REMEMBERED_SECONDS: Final = 2.0
+"""How long it is remembered what a document was made of, as long as for what is stored."""
+
+SEPARATED: Final = {Kind.CATALOG_PAGE, Kind.CATALOG_LEAF, Kind.VULNERABILITY_PAGE}
+"""What is not merged, but found under the name of its source."""
+
+Reader = Callable[[Route, str, View], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Remembered:
+    """A reply that could be given again."""
+
+    reply: Reply
+    page: Hashable
+    """Under which its bytes are kept."""
+    stamp: tuple[int, ...]
+    since: float
+    until: float
+
+
+class Merged:
+    """One feed's replies, made of what its sources say."""
+
+    def __init__(
+        self, feed: str, sources: tuple[Source, ...], together: Together, *, reading: Reading, clock: Clock
+    ) -> None:
+        self._feed = feed
+        self._sources = sources
+        self._guard = together.guard
+        self._ledger = together.ledger
+        self._reading = reading
+        self._clock = clock
+        self.owners = Owners(feed, together.ledger)
+        self.versions = Versions(feed, reading, self._guard, self.owners)
+        self._registrations = Registrations(feed, reading, self.versions)
+        self._searching = Searching(feed, sources, reading, guard=self._guard, versions=self.versions)
+        self._advisories = Advisories(feed, tuple(dict.fromkeys((*sources, *together.advisories))), reading)
+        self._alone = len(sources) == 1
+        self._has_others = bool(together.advisories)
+        self._indexes = Indexes(sources, together, reading)
+        self._remembered: LRUCache[Hashable, _Remembered] = LRUCache(REMEMBERED)
+        registration: Reader = self._registration
+        owned: Reader = self._owned
+        self._readers: Mapping[Kind | None, Reader] = {
+            Kind.INDEX: self._index,
+            Kind.VERSIONS: self._versions,
+            Kind.REGISTRATION: registration,
+            Kind.REGISTRATION_PAGE: registration,
+            Kind.REGISTRATION_LEAF: registration,
+            Kind.SEARCH: self._search,
+            Kind.AUTOCOMPLETE: self._search,
+            Kind.VULNERABILITIES: self._advisory_index,
+            Kind.VULNERABILITY_PAGE: self._advisory_page,
+            Kind.SIGNATURES: self._nowhere,
+            Kind.CATALOG: self._nowhere,
+            Kind.CATALOG_PAGE: self._nowhere,
+            Kind.CATALOG_LEAF: self._nowhere,
+            Kind.PACKAGE: owned,
+            **{kind: owned for kind in Kind if kind.row.inside},
+        }
+
+    async def read(self, route: Route, query: str, view: View) -> Reply:
+        """The reply to one GET or HEAD, as for ``Feed.read``."""
+        await self._guard.claims.ready()
+        key = (route.resource, route.rest, query, view.base, view.gzip)
+        known = self._known(key)
+        if known is not None:
+            return known
+        separate = of_source(_path(route))
+        if separate is not None:
+            return await self._separate(*separate, query, view)
+        try:
+            if len(self._sources) == 1 and route.kind not in {
+                Kind.INDEX,
+                Kind.VULNERABILITIES,
+                Kind.VULNERABILITY_PAGE,
+            }:
+                return await self._only(route, query, view)
+            reply = await self._readers.get(route.kind, self._first)(route, query, view)
+        except NotFound as lacking:
+            if route.kind is None or not (route.kind.row.lists or route.kind is Kind.PACKAGE):
+                raise
+            return Reply(kind=route.kind, cache=ABSENT, status=404, body=dumps({"error": str(lacking)}))
+        self._remember(key, reply)
+        return reply
+
+    # --- what was answered just now ---
+
+    def _stamp(self) -> tuple[int, ...]:
+        """Changes with every write and with every claim."""
+        return (self._guard.claims.number, *(self._ledger.writes(one.name).number for one in self._sources))
+
+    def _known(self, key: Hashable) -> Reply | None:
+        known: _Remembered | None = self._remembered.get(key)
+        now = self._clock.monotonic()
+        if known is None or now >= known.until or known.stamp != self._stamp():
+            return None
+        page = self._reading.rendering.hot(known.page)
+        if page is None:
+            return None
+        age = known.reply.age + now - known.since if known.reply.age is not None else None
+        return replace(known.reply, body=page.body, age=age)
+
+    def _remember(self, key: Hashable, reply: Reply) -> None:
+        """What is fresh and whole can be said again for a moment; its bytes are kept apart, bounded as all others."""
+        ttl = reply.cache.ttl if reply.cache.ttl is not None else 0.0
+        if not isinstance(reply.body, bytes) or not reply.cache.hit or reply.status != 200 or ttl <= 0:
+            return
+        now, at = self._clock.monotonic(), (self._feed, "remembered", key)
+        self._reading.rendering.keep(at, Page(reply.body, reply.etag or "", gzipped=reply.gzipped))
+        until = now + min(REMEMBERED_SECONDS, ttl)
+        self._remembered[key] = _Remembered(replace(reply, body=b""), at, self._stamp(), now, until)
+
+    # --- documents ---
+
+    async def _index(self, _route: Route, _query: str, view: View) -> Reply:
+        made, lacking = await self._indexes.read(view)
+        return await self._reply(Kind.INDEX, made, view, lacking)
+
+    async def _versions(self, route: Route, _query: str, view: View) -> Reply:
+        listed = await self.versions.of(route.id, view.base)
+        return await self._reply(Kind.VERSIONS, Made(page_of(listed.body), listed.asked), view)
+
+    async def _registration(self, route: Route, _query: str, view: View) -> Reply:
+        made = await self._registrations.read(route, view.base)
+        if made.page is None:
+            raise NotFound(f"No source of the feed {self._feed!r} has such a registration of {route.id}.")
+        return await self._reply(route.kind or Kind.REGISTRATION, made, view)
+
+    async def _search(self, route: Route, query: str, view: View) -> Reply:
+        made, lacking = await self._searching.read(route, query, view.base)
+        return await self._reply(route.kind or Kind.SEARCH, made, view, lacking)
+
+    async def _advisory_index(self, route: Route, _query: str, view: View) -> Reply:
+        return await self._reply(Kind.VULNERABILITIES, await self._advisories.index(route, view.base), view)
+
+    async def _advisory_page(self, route: Route, query: str, view: View) -> Reply:
+        if not _path(route).startswith(MERGED_PAGES):
+            return await self._first(route, query, view)
+        return await self._reply(Kind.VULNERABILITY_PAGE, await self._advisories.page(route, view.base), view)
+
+    async def _nowhere(self, route: Route, _query: str, _view: View) -> Reply:
+        raise NotFound(f"The feed {self._feed!r} has several sources, so it has no {route.resource} of its own.")
+
+    async def _reply(self, kind: Kind, made: Made, view: View, lacking: str = "") -> Reply:
+        assert made.page is not None, "what is not there was raised"
+        page = await self._reading.rendering.coded(made.page, gzipped=view.gzip)
+        stored = [one.stored_at for one in made.parts if one.stored_at is not None]
+        return Reply(
+            kind=kind,
+            cache=merged_status([one.status for one in made.parts] or [ABSENT], lacking),
+            body=page.body,
+            etag=page.etag,
+            age=self._clock.now() - min(stored) if stored else None,
+            gzipped=page.gzipped,
+            warnings=_warnings(made.parts),
+            negotiated=True,
+        )
+
+    # --- what one source has ---
+
+    async def _only(self, route: Route, query: str, view: View) -> Reply:
+        """What the only source says, of ids that it may have."""
+        if route.id and not (candidates := self._guard.candidates(route.id)).asked:
+            raise NotFound(nobody(self._feed, route.id, candidates))
+        return await self._reading.read(self._sources[0], route, query, view)
+
+    async def _separate(self, name: str, path: str, query: str, view: View) -> Reply:
+        """A document that is not merged, of the source that its path names."""
+        route = parse_route(path)
+        for source in self._advisories.sources if route is not None and route.kind in SEPARATED else ():
+            if source.name == name and route is not None:
+                return await self._reading.read(source, route, query, view)
+        raise NotFound(f"The feed {self._feed!r} has no source {name!r} any more.")
+
+    async def _first(self, route: Route, query: str, view: View) -> Reply:
+        """Of the first source that has it: opaque links, what only one can have."""
+        found: Reply | None = None
+        lacking: NotFound | None = None
+        sources = self._guard.candidates(route.id).asked if route.id else self._sources
+        for source in sources if route.resource != LINK else self._advisories.sources:
+            try:
+                found = await self._reading.read(source, route, query, view)
+            except NotFound as nothing:
+                lacking = nothing
+                continue
+            if found.status != 404:
+                return found
+        if found is not None:
+            return found
+        raise lacking or NotFound(f"The feed {self._feed!r} has no source for this.")
+
+    async def _owned(self, route: Route, query: str, view: View) -> Reply:
+        """A package, or a file in it, from the source that owns it, never from another one."""
+        owner, others = await self._owner(route, view)
+        for source in (owner,) if owner is not None else others:
+            try:
+                reply = await self._reading.read(source, route, query, view)
+            except NotFound:
+                continue
+            if reply.status == 404:
+                continue
+            identity = PackageIdentity(route.id, route.version)
+            if isinstance(reply.body, HeldBody):
+                await self.owners.seal(identity, source.name, reply.body.held.sha512)
+            return reply
+        asked = owner.name if owner is not None else ", ".join(one.name for one in others)
+        whose = f"{asked}, which it belongs to," if owner is not None else asked
+        raise NotFound(f"In the feed {self._feed!r}, {whose} has no such file of {route.id} {route.version}.")
+
+    async def _owner(self, route: Route, view: View) -> tuple[Source | None, tuple[Source, ...]]:
+        """The owner of a version; for one that no list names, those that know the id, of which the first will be it."""
+        by_name = {source.name: source for source in self._guard.candidates(route.id).asked}
+        recorded = (await self.owners.of(route.id)).get(route.version)
+        if recorded is not None and recorded.source in by_name:
+            return by_name[recorded.source], ()
+        listed = await self.versions.of(route.id, view.base)
+        knowing = {one.source.name: one.source for one in listed.said}
+        name = listed.owners.get(route.version)
+        return (knowing[name], ()) if name is not None else (None, tuple(knowing.values()))
+
+
+def _path(route: Route) -> str:
+    """Below ``/v3/``."""
+    return f"{BY_NAME[route.resource].root}{route.rest}" if route.resource in BY_NAME else ""
+
+
+def _warnings(parts: Sequence[Said]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(warning for one in parts for warning in one.warnings))

@@ -1,0 +1,211 @@
+"""Reading makes replies of what one source says, for one feed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from nugetproxy.clock import Clock
+from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
+from nugetproxy.errors import NotFound, UpstreamFailure
+from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
+from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, Reply, View, absent_reply
+from nugetproxy.feeds.said import ABSENT, MADE, Said, absent_said
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import BINARY_TYPE, Kind
+from nugetproxy.nuget.routes import Route
+from nugetproxy.sources.source import Source
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.upstream.answers import Head
+
+ICON_SIGNATURES: Mapping[bytes, str] = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
+GZIP_FROM_BYTES = 400
+
+Reader = Callable[[Source, Route, str, View], Awaitable[Reply]]
+
+
+class Reading:
+    """What a source has stored or says, rendered, else what can be made of what is held of it."""
+
+    def __init__(self, feed: str, *, pages: HotPages, clock: Clock, several: bool = False) -> None:
+        """``several`` says that the feed has more than one source."""
+        self._clock = clock
+        self.rendering = Rendering(feed, pages, several=several)
+        self._readers: dict[Kind | None, Reader] = {kind: self._member for kind in Kind if kind.row.inside}
+        self._readers[Kind.PACKAGE] = self._package
+
+    async def read(self, source: Source, route: Route, query: str, view: View) -> Reply:
+        """The reply to one GET or HEAD, as for ``Feed.read``."""
+        try:
+            return await self._readers.get(route.kind, self._document)(source, route, query, view)
+        except UpstreamFailure as failure:
+            return synthesized(*await source.made(route, query, view.base, failure), view)
+
+    async def said(self, source: Source, route: Route, query: str, base: str) -> Said:
+        """What a source says to ``route``, to be merged with what others say; raises ProxyError where it cannot."""
+        try:
+            document = await source.document(route, query)
+        except NotFound:
+            return absent_said(source, ABSENT)
+        except UpstreamFailure as failure:
+            return await self._made(source, route, query, base, failure)
+        if document is None:
+            return await self._made(source, route, query, base)
+        found = document.found
+        if found.entry.absent:
+            return absent_said(source, found.status, found.entry.stored_at)
+        page = await self.rendering.document(source, document, base, route.resource)
+        if page.empty:
+            return absent_said(source, found.status, found.entry.stored_at)
+        return Said(
+            source=source,
+            body=page.body,
+            etag=page.etag,
+            status=found.status,
+            stored_at=found.entry.stored_at,
+            warnings=found.warnings,
+        )
+
+    async def _made(
+        self, source: Source, route: Route, query: str, base: str, failure: UpstreamFailure | None = None
+    ) -> Said:
+        try:
+            _, body = await source.made(route, query, base, failure)
+        except NotFound:
+            return absent_said(source, ABSENT)
+        return Said(source=source, body=body, etag=page_of(body).etag, status=MADE if failure else HIT)
+
+    async def _document(self, source: Source, route: Route, query: str, view: View) -> Reply:
+        document = await source.document(route, query)
+        if document is None:
+            return synthesized(*await source.made(route, query, view.base), view)
+        found, kind = document.found, document.kind
+        if found.entry.absent:
+            return absent_reply(kind, found, self._clock.now())
+        if kind is Kind.INDEX:
+            if view.secure:
+                source.prefetch()
+            page = self.rendering.index(found, document.services, view.base, secure=view.secure)
+        else:
+            page = await self.rendering.document(source, document, view.base, route.resource)
+            if page.empty:
+                return absent_reply(kind, found, self._clock.now())
+        page = await self.rendering.coded(page, gzipped=view.gzip)
+        return Reply(
+            kind=kind,
+            cache=found.status,
+            body=page.body,
+            etag=page.etag,
+            age=self._clock.now() - found.entry.stored_at,
+            gzipped=page.gzipped,
+            warnings=found.warnings,
+            negotiated=True,
+        )
+
+    # --- packages ---
+
+    async def _package(self, source: Source, route: Route, _query: str, view: View) -> Reply:
+        found = await source.package(route, head=view.head)
+        if isinstance(found, HeldPackage):
+            return self._held(source, HeldBody(found.acquire()), HIT)
+        if isinstance(found, FlightBody):
+            return self._flying(source, found)
+        if isinstance(found, Head):
+            status = CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200)
+            return Reply(
+                kind=Kind.PACKAGE,
+                cache=status,
+                content_type=BINARY_TYPE,
+                relayed=True,
+                length=found.length,
+                cache_control=IMMUTABLE,
+            )
+        return absent_reply(Kind.PACKAGE, found, self._clock.now())
+
+    def _flying(self, source: Source, body: FlightBody) -> Reply:
+        status, landed = body.status, body.flight.landed
+        if landed is not None:
+            held = HeldBody(landed.acquire())
+            body.close()
+            return self._held(source, held, status)
+        return Reply(
+            kind=Kind.PACKAGE,
+            cache=status,
+            content_type=BINARY_TYPE,
+            body=body,
+            cache_control=_control(source),
+            warnings=body.flight.warnings,
+        )
+
+    def _held(self, source: Source, body: HeldBody, status: CacheStatus) -> Reply:
+        held, lasting = body.held, source.immutable
+        return Reply(
+            kind=Kind.PACKAGE,
+            cache=status,
+            content_type=BINARY_TYPE,
+            body=body,
+            etag=held.etag,
+            modified=held.modified,
+            age=self._clock.now() - held.modified if status.hit and lasting else None,
+            cache_control=IMMUTABLE if lasting else NO_CACHE,
+            warnings=held.warnings,
+        )
+
+    async def _member(self, source: Source, route: Route, query: str, view: View) -> Reply:
+        """A nuspec, readme, icon or licence: out of the held package where that has it, else as a document."""
+        identity, kind = PackageIdentity(route.id, route.version), route.kind
+        if kind is None:
+            raise NotFound("There is nothing to read here.")
+        key = (source.name, kind, identity)
+        page = self.rendering.hot(key) if source.immutable else None
+        if page is None and (content := await source.member(identity, kind)) is not None:
+            page = page_of(content)
+            if source.immutable:
+                self.rendering.keep(key, page)
+        if page is not None:
+            return _member_reply(source, kind, HIT, page)
+        document = await source.document(route, query)
+        if document is None:
+            raise NotFound("There is no such file in the package.")
+        found = document.found
+        if found.entry.absent:
+            return absent_reply(kind, found, self._clock.now())
+        age = self._clock.now() - found.entry.stored_at
+        return _member_reply(source, kind, found.status, page_of(found.body), age)
+
+
+def _member_reply(source: Source, kind: Kind, status: CacheStatus, page: Page, age: float | None = None) -> Reply:
+    return Reply(
+        kind=kind,
+        cache=status,
+        content_type=media_type(kind, page.body),
+        body=page.body,
+        etag=page.etag,
+        age=age,
+        cache_control=_control(source),
+    )
+
+
+def _control(source: Source) -> str:
+    return IMMUTABLE if source.immutable else NO_CACHE
+
+
+def media_type(kind: Kind, content: bytes) -> str:
+    """The Content-Type of a nuspec, readme, icon or licence."""
+    found = (known for magic, known in ICON_SIGNATURES.items() if content.startswith(magic))
+    return kind.row.media_type or next(found, BINARY_TYPE)
+
+
+def synthesized(kind: Kind, body: bytes, view: View) -> Reply:
+    """The reply of a document that was made here."""
+    page = page_of(body)
+    if view.gzip and len(body) >= GZIP_FROM_BYTES:
+        page = compress(page)
+    return Reply(
+        kind=kind,
+        cache=MADE,
+        body=page.body,
+        etag=page.etag,
+        gzipped=page.gzipped,
+        negotiated=True,
+    )

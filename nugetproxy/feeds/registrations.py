@@ -1,0 +1,143 @@
+"""Registrations merges what the sources of a feed say of the versions of an id."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from nugetproxy.errors import Reason, SourceFailed, UpstreamFailure, upstream_failure
+from nugetproxy.feeds.reading import Reading
+from nugetproxy.feeds.rendering import Page, page_of
+from nugetproxy.feeds.said import Said, ask_all, first_failure
+from nugetproxy.feeds.versions import Listed, Versions
+from nugetproxy.nuget.documents.render import registration_pages
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.merging.registration import (
+    MergedRegistration,
+    SourceRegistration,
+    hive_of,
+    leaf_for_hive,
+    merge_registration,
+)
+from nugetproxy.nuget.resources import HIVES
+from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.off_loop import off_loop
+from nugetproxy.sources.source import Source
+
+WHY = "A registration without its versions would look complete."
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The documents of one source."""
+
+    said: tuple[Said, ...]
+    filtered: bool
+
+    @property
+    def key(self) -> Hashable:
+        return (self.said[0].source.name, self.filtered, tuple(one.etag for one in self.said)) if self.said else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A finished document with what it was made of; without a page where there is none."""
+
+    page: Page | None
+    parts: tuple[Said, ...]
+
+
+class Registrations:
+    """The registrations of one feed of several sources."""
+
+    def __init__(self, feed: str, reading: Reading, versions: Versions) -> None:
+        self._feed = feed
+        self._reading = reading
+        self._versions = versions
+
+    async def read(self, route: Route, base: str) -> Made:
+        """An index, page or leaf for clients of ``base``; raises NotFound, SourceFailed."""
+        listed = await self._versions.of(route.id, base)
+        if route.kind is Kind.REGISTRATION_LEAF:
+            made = await self._leaf(listed, route, base)
+            if made is not None:
+                return made
+        found = await ask_all(self._part(one.source, route.resource, route.id, base) for one in listed.said)
+        if (failure := first_failure(found)) is not None:
+            raise SourceFailed(self._feed, failure, WHY) if isinstance(failure, UpstreamFailure) else failure
+        parts = [one for one in found if isinstance(one, _Part) and one.said]
+        said = (*listed.asked, *(one for part in parts for one in part.said))
+        owners = tuple(listed.owners.items())
+        key = (self._feed, base, route.resource, route.rest, tuple(part.key for part in parts), owners)
+        page = self._reading.rendering.hot(key)
+        if page is None:
+            body = await off_loop(sum(len(one.body) for one in said), self._merged, listed, parts, route, base)
+            page = self._reading.rendering.keep(key, page_of(body) if body is not None else Page(b"", "", empty=True))
+        return Made(None if page.empty else page, said)
+
+    @staticmethod
+    def _merged(listed: Listed, parts: list[_Part], route: Route, base: str) -> bytes | None:
+        sources = [
+            SourceRegistration(part.said[0].source.name, [one.body for one in part.said], part.filtered)
+            for part in parts
+        ]
+        merged = merge_registration(route.id, sources, listed.owners, base=base, hive=route.resource)
+        if merged is None:
+            return None
+        if route.kind is Kind.REGISTRATION:
+            return merged.index()
+        if route.kind is Kind.REGISTRATION_LEAF:
+            return merged.leaf(route.version)
+        return _page(merged, route)
+
+    async def _leaf(self, listed: Listed, route: Route, base: str) -> Made | None:
+        """The leaf as its owner has it; None where that has none at the usual place."""
+        owner = next((one for one in listed.said if one.source.name == listed.owners.get(route.version)), None)
+        if owner is None:
+            return Made(None, listed.asked)
+        hive = await self._hive(owner.source, route.resource)
+        at = parse_route(f"{hive[0]}/{route.rest}") if hive is not None else None
+        said = await self._reading.said(owner.source, at, "", base) if at is not None else None
+        if said is None or said.absent:
+            return None
+        body = leaf_for_hive(said.body, route.version, id_=route.id, base=base, hive=route.resource)
+        return Made(page_of(body), (*listed.asked, said))
+
+    async def _part(self, source: Source, wanted: str, id_: str, base: str) -> _Part:
+        """The index of one source, then its pages; raises UpstreamFailure."""
+        hive = await self._hive(source, wanted)
+        route = parse_route(f"{hive[0]}/{quote(id_)}/index.json") if hive is not None else None
+        if hive is None or route is None:
+            return _Part((), filtered=False)
+        index = await self._reading.said(source, route, "", base)
+        if index.absent:
+            return _Part((), filtered=False)
+        found = await ask_all(
+            self._page(source, ref.url.removeprefix(base), base)
+            for ref in registration_pages(index.body, f"{base}{route.resource}/{route.rest}")
+        )
+        if (failure := first_failure(found)) is not None:
+            raise failure
+        return _Part((index, *(one for one in found if isinstance(one, Said))), hive[1])
+
+    async def _page(self, source: Source, below: str, base: str) -> Said:
+        route = parse_route(below)
+        page = await self._reading.said(source, route, "", base) if route is not None else None
+        if page is None or page.absent:
+            raise upstream_failure(source.name, Reason.GONE, f"its registration names {below}, which is not there")
+        return page
+
+    @staticmethod
+    async def _hive(source: Source, wanted: str) -> tuple[str, bool] | None:
+        """Which hive of a source is read; the same one, made of what is held, where nobody can say what it has."""
+        try:
+            return hive_of([hive for hive in HIVES if await source.offers(hive)], wanted)
+        except UpstreamFailure:
+            return wanted, False
+
+
+def _page(merged: MergedRegistration, route: Route) -> bytes | None:
+    """Pages are named ``{id}/page/{lower}/{upper}.json``."""
+    words = route.rest.removesuffix(".json").split("/")
+    return merged.page(words[2], words[3]) if len(words) == 4 and words[1] == "page" else None

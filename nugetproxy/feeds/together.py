@@ -1,0 +1,32 @@
+"""Together says how the sources of one feed are one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nugetproxy.feeds.guard import Guard
+from nugetproxy.nuget.mapping import SourceMapping
+from nugetproxy.sources.source import Source
+from nugetproxy.store.ledger.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Together:
+    """What is configured of a feed beside its sources."""
+
+    guard: Guard
+    pushes: SourceMapping
+    """Which source takes the writes to which id."""
+    advisories: tuple[Source, ...]
+    """Those that are asked for advisories only."""
+    ledger: Ledger
+    spool: Path
+    """Where bodies of writes lie for a moment."""
+    max_push: int
+    """Bytes."""
+
+    def takes_writes(self, source: Source) -> bool:
+        """Whether some writes may go to a source."""
+        rules = (*self.pushes.exact.values(), *self.pushes.prefixes.values())
+        return any(source.name in rule.sources for rule in rules)

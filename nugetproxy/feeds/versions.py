@@ -1,0 +1,140 @@
+"""Versions finds out which versions of an id a feed of several sources has, and who owns each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from cachetools import LRUCache
+
+from nugetproxy.errors import NotFound, ProxyError, SourceFailed, SourceUncertain, UpstreamFailure
+from nugetproxy.feeds.guard import Candidates, Guard
+from nugetproxy.feeds.owners import Owners
+from nugetproxy.feeds.reading import Reading
+from nugetproxy.feeds.said import Said, leave, outcome_of
+from nugetproxy.nuget.merging.versions import MergedVersions, SourceDocument, merge_versions
+from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.sources.source import Source
+
+MERGED = 4096
+"""Lists that are kept, by what they were made of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """The versions of one id."""
+
+    body: bytes
+    owners: Mapping[str, str]
+    """Version in URL form -> the name of its source."""
+    said: tuple[Said, ...]
+    """By the sources that know the id and serve it, in the feed's order; at least one."""
+    asked: tuple[Said, ...]
+    """By all that had to be asked."""
+
+
+class Versions:
+    """The version lists of one feed."""
+
+    def __init__(self, feed: str, reading: Reading, guard: Guard, owners: Owners) -> None:
+        self._feed = feed
+        self._reading = reading
+        self._guard = guard
+        self._owners = owners
+        self._merged: LRUCache[tuple[object, ...], MergedVersions] = LRUCache(MERGED)
+
+    async def of(self, id_: str, base: str) -> Listed:
+        """Of an id (lower case), the links of what is said leading to ``base``.
+
+        Raises NotFound, with the sentence why, where no source has it; SourceFailed where it cannot be told.
+        """
+        candidates = self._guard.candidates(id_)
+        if not candidates.asked:
+            raise NotFound(nobody(self._feed, id_, candidates))
+        said = await self._ask(id_, candidates, base)
+        known = tuple(one for one in said if not one.absent)
+        if not known:
+            raise NotFound(nobody(self._feed, id_, candidates))
+        # What was learnt may have narrowed down who counts.
+        valid = self._guard.candidates(id_).names()
+        recorded = {version: one.source for version, one in (await self._owners.of(id_)).items() if one.source in valid}
+        key = (id_, tuple((one.source.name, one.etag) for one in known), tuple(sorted(recorded.items())))
+        merged = self._merged.get(key)
+        if merged is None:
+            merged = merge_versions([SourceDocument(one.source.name, one.body) for one in known], recorded)
+            assert merged is not None, "somebody knows the id"
+            self._merged[key] = merged
+        if any(version not in recorded for version in merged.owners):
+            await self._owners.record(id_, merged.owners, valid=valid)
+        return Listed(body=merged.body, owners=merged.owners, said=known, asked=said)
+
+    async def _ask(self, id_: str, candidates: Candidates, base: str) -> tuple[Said, ...]:
+        """What those say who count; raises SourceFailed where one of them fails."""
+        route = list_route(id_)
+        tasks = [
+            asyncio.ensure_future(self._reading.said(source, route, "", base))
+            for source in (*candidates.private, *(one for one in candidates.asked if one not in candidates.private))
+        ]
+        try:
+            return await self._heard(id_, candidates, tasks)
+        finally:
+            await leave(tasks)
+
+    async def _heard(self, id_: str, candidates: Candidates, tasks: Sequence[asyncio.Future[Said]]) -> tuple[Said, ...]:
+        decisive = len(candidates.private)
+        private = [_doubted(await outcome_of(task)) for task in tasks[:decisive]]
+        knowing = [one for one in private if isinstance(one, Said) and not one.absent]
+        for one in knowing:
+            self._guard.learn(one.source, id_)
+        if knowing:  # from now on it is theirs, so nobody else is waited for
+            return self._all(private, candidates.private, "Other private sources may have other versions of it.")
+        if any(isinstance(one, ProxyError) for one in private) and not await self._is_public(id_, candidates):
+            self._all(private, candidates.private, f"{id_} may be its own, so no public source may serve it.")
+        public = [await outcome_of(task) for task in tasks[decisive:]]
+        others = tuple(one for one in candidates.asked if one not in candidates.private)
+        why = "A list without its versions would change which version is restored."
+        return (*(one for one in private if isinstance(one, Said)), *self._all(public, others, why))
+
+    def _all(self, found: Sequence[Said | ProxyError], sources: Sequence[Source], why: str) -> tuple[Said, ...]:
+        for one in found:
+            if isinstance(one, UpstreamFailure):
+                raise SourceFailed(self._feed, one, why) from one
+            if isinstance(one, ProxyError):
+                raise one
+        return tuple(one for one in found if isinstance(one, Said))
+
+    async def _is_public(self, id_: str, candidates: Candidates) -> bool:
+        """Whether a public source is known to own the id."""
+        names = {source.name for source in candidates.public}
+        return any(owner.source in names for owner in (await self._owners.of(id_)).values())
+
+
+def _doubted(found: Said | ProxyError) -> Said | ProxyError:
+    """A private source's word that it has no such package counts while it is fresh."""
+    if isinstance(found, Said) and found.absent and not found.certain:
+        return SourceUncertain(found.source.name)
+    return found
+
+
+def list_route(id_: str) -> Route:
+    """Where the version list of an id is."""
+    route = parse_route(f"content/{quote(id_)}/index.json")
+    assert route is not None, "an id is a segment of a path"
+    return route
+
+
+def nobody(feed: str, id_: str, candidates: Candidates) -> str:
+    """Why no source has an id."""
+    if not candidates.mapped:
+        rule = candidates.rule
+        why = "no pattern of its mapping matches it" if rule is None else f"{rule.pattern} is mapped to no source of it"
+        return f"The feed {feed!r} has no source for {id_}: {why}."
+    if candidates.claimed:
+        claimed = ", ".join(sorted(candidates.claimed))
+        who = f"It is claimed by {claimed}, so no public source is asked; 'nugetproxy claims release {id_}' ends that."
+        if not candidates.asked:
+            return f"The feed {feed!r} has no source for {id_}. {who}"
+        return f"None of the sources of the feed {feed!r} that are asked for {id_} has it. {who}"
+    return f"No source of the feed {feed!r} has {id_}; asked: {', '.join(one.name for one in candidates.asked)}."
