@@ -128,6 +128,7 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
             tasks=shared.tasks,
             room=shared.room,
             abandon_above=config.cache.abandon_above,
+            check_contents=config.cache.check_contents,
         ),
         links=shared.ledger.links(name),
         writes=Push(client, cache, services, settings=settings, spool=root / "staging", symbols=symbols),

@@ -90,6 +90,7 @@ class Cache(Section):
     max_documents: Size = 2 * GIB
     hot_memory: Size = 32 * MIB
     abandon_above: Size = 10 * MIB
+    check_contents: bool = True
     scrub_rate: Rate = 20 * MIB
     force_network_filesystem: bool = False
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 import structlog
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.content_check import AT_ONCE, ContentCheck
 from nugetproxy.engine.fill import Fill
 from nugetproxy.engine.flight import Flight, Flights
 from nugetproxy.engine.flight_body import FlightBody
@@ -19,7 +20,8 @@ from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamF
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import InvalidPackage
+from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
+from nugetproxy.nuget.package import DamagedEntry
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
 from nugetproxy.store.packages.folder import PackageFolder
@@ -49,6 +51,7 @@ class Packages:
         tasks: Tasks,
         room: Room,
         abandon_above: int,
+        check_contents: bool = True,
     ) -> None:
         """``hashes`` is asked before a commit. ``abandon_above``: bytes; a package up to this size is downloaded to
         its end, whoever leaves."""
@@ -62,6 +65,7 @@ class Packages:
         self._tasks = tasks
         self._room = room
         room.add(self)
+        self._contents = ContentCheck(upstream.name, folder, clock, on=check_contents)
         self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
         self._bypass = Bypass(upstream, hashes, pins, metrics)
 
@@ -192,10 +196,7 @@ class Packages:
     async def _commit(self, identity: PackageIdentity, staged: Staged) -> HeldPackage:
         """Verify what was downloaded, then make it part of the folder."""
         sha512 = await self._hashes.sha512(identity)
-        try:
-            nuspec = await staged.verify(identity)
-        except InvalidPackage as problem:
-            raise self._refused(problem.reason, problem.detail) from problem
+        nuspec, checked = await self._verify(identity, staged, stated=sha512)
         if sha512 is not None and staged.sha512 != sha512:
             raise self._refused(Reason.HASH, "its SHA-512 is not the one that upstream's metadata states")
         pinned = await self._pins.get(identity)
@@ -211,11 +212,35 @@ class Packages:
         try:
             facts = PackageFacts.of(nuspec, published=held.modified, size=held.size)
             self._tasks.start(self.holdings.add(facts), name=f"holdings {identity.nupkg_name}")
-            if pinned is None:
+            if checked and pinned is None:
                 self._pins.put(identity, held.sha512)
+            elif not checked:
+                self._tasks.start(self._look_into(identity, held.sha512), name=f"contents {identity.nupkg_name}")
         finally:
             held.release()
         return held
+
+    async def _verify(self, identity: PackageIdentity, staged: Staged, *, stated: str | None) -> tuple[Nuspec, bool]:
+        """What is in the package; True if its contents need not be looked into any more."""
+        known = not self._contents.on or stated == staged.sha512 or self._contents.is_feeds_own(identity, staged.sha512)
+        at_once = not known and staged.size <= AT_ONCE
+        try:
+            return await staged.verify(identity, contents=at_once, checksum=not known), known or at_once
+        except DamagedEntry as problem:
+            self._contents.refuse(identity, staged.sha512, problem.detail)
+            await self.folder.set_staged_aside(staged)
+            raise self._refused(problem.reason, problem.detail) from problem
+        except InvalidPackage as problem:
+            raise self._refused(problem.reason, problem.detail) from problem
+
+    async def _look_into(self, identity: PackageIdentity, sha512: str) -> None:
+        """Look into a large package behind its answer: only then it is pinned."""
+        if await self._contents.look_into(identity, sha512):
+            if await self._pins.get(identity) is None:
+                self._pins.put(identity, sha512)
+            return
+        self._metrics.integrity_failures.labels(Reason.ZIP).inc()
+        await self.holdings.remove(identity)
 
     def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
         return refused(self.name, reason, detail, self._metrics)

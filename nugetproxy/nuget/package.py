@@ -19,6 +19,7 @@ __all__ = [
     "DamagedEntry",
     "InvalidPackage",
     "check_entries",
+    "checking",
     "open_archive",
     "read_entry",
     "read_member",
@@ -105,8 +106,15 @@ def read_member(file: BinaryIO, path: str, limit: int) -> bytes | None:
 
 
 def check_entries(file: BinaryIO) -> None:
-    """Compare the checksum of every entry, reading all of them; raises InvalidPackage, as ``open_archive`` does, with
-    DamagedEntry for the first one that is wrong.
+    """Compare the checksum of every entry, reading all of them; raises as ``checking``."""
+    for _ in checking(file):
+        pass
+
+
+def checking(file: BinaryIO) -> Iterator[int]:
+    """Compare the checksum of every entry step by step; the bytes that each step has looked at.
+
+    Raises InvalidPackage, as ``open_archive`` does, with DamagedEntry for the first one that is wrong.
 
     Entries that are encrypted, compressed in an unusual way or more than ``MAX_RATIO`` times are not looked into, nor
     are those that would have the same bytes of the file read again and again.
@@ -117,6 +125,7 @@ def check_entries(file: BinaryIO) -> None:
         try:
             for piece in archive.pieces(entry):
                 crc = zlib.crc32(piece, crc)
+                yield len(piece)
         except BrokenArchive as error:
             raise DamagedEntry(entry.name, str(error)) from error
         if crc != entry.crc:

@@ -101,19 +101,24 @@ def set_aside(fs: FsOps, layout: Layout, identity: PackageIdentity, name: str) -
 
     The hash file goes last, after the move is durable: without it, a package is one to be adopted.
     """
-    fs.mkdir(layout.quarantine)
     try:
         size = fs.stat(layout.nupkg(identity)).st_size
-        fs.rename(layout.nupkg(identity), layout.quarantine / name)
+        keep_aside(fs, layout, layout.nupkg(identity), name)
         fs.fsync_dir(layout.directory(identity))
     except MissingFile:
         size = 0
     remove_file(fs, layout.marker(identity))
     _tidy(fs, layout, identity)
+    return size
+
+
+def keep_aside(fs: FsOps, layout: Layout, path: Path, name: str) -> None:
+    """Move a file into quarantine as ``name``, the oldest ones there make way."""
+    fs.mkdir(layout.quarantine)
+    fs.rename(path, layout.quarantine / name)
     for old in sorted(fs.names(layout.quarantine))[:-QUARANTINE_KEPT]:
         with contextlib.suppress(DiskFailure):
             remove_file(fs, layout.quarantine / old)
-    return size
 
 
 def _tidy(fs: FsOps, layout: Layout, identity: PackageIdentity) -> None:

@@ -18,15 +18,17 @@ from nugetproxy.errors import Reason, StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.nuspec import Nuspec
+from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
+from nugetproxy.nuget.package import checking
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
-from nugetproxy.store.packages.commit import publish, remove_file, remove_package, set_aside
+from nugetproxy.store.packages.commit import keep_aside, publish, remove_file, remove_package, set_aside
 from nugetproxy.store.packages.contents import Contents
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_files import KEPT, OpenFiles
 from nugetproxy.store.packages.piecewise import begin_check
+from nugetproxy.store.packages.reading import reader
 from nugetproxy.store.packages.staging import MakesRoom, PinnedPackage, Staged
 from nugetproxy.store.packages.usage import LOW_WATER, Survey, Usage, held_after, survey, walk, write_uses
 from nugetproxy.store.packages.verify import Damaged, Known, Sound, examine, read_warnings
@@ -38,6 +40,10 @@ KNOWN_SOUND = 50_000
 """Packages of which it is remembered that their hash was checked since the start."""
 FAILED_DELETIONS = 10
 """So many in one eviction say that the disk as a whole refuses them."""
+
+
+CHECKED_BYTES = 4 * 2**20
+"""So much of a package is looked into in one go."""
 
 
 class PackageFolder:
@@ -241,6 +247,34 @@ class PackageFolder:
             self._known[identity] = known
         return known is not None
 
+    async def check_contents(
+        self, identity: PackageIdentity, sha512: str, pace: Callable[[int], Awaitable[None]]
+    ) -> str:
+        """Compare the checksums of all files in a package of these bytes; what is wrong, "" where nothing is.
+
+        A damaged one is set aside. ``pace`` is awaited after every piece with its bytes.
+        """
+        held = await self.open(identity)
+        if held is None or held.sha512 != sha512:
+            return ""
+        with held:
+            steps = checking(reader(self._fs, held.fd, held.size))
+            try:
+                while size := await self._calls.run(self._threads.hash, _next, steps):
+                    await pace(size)
+            except InvalidPackage as problem:
+                async with self._lock(identity):
+                    await self._set_aside(identity, "contents")
+                return problem.detail
+        return ""
+
+    async def set_staged_aside(self, staged: Staged) -> None:
+        """Keep a damaged download for the operator to look at."""
+        name = f"{time.time_ns()}-contents-{staged.identity.nupkg_name}"
+        self._metrics.quarantined.labels("contents").inc()
+        with contextlib.suppress(DiskFailure):
+            await self._calls.run(self._threads.write, keep_aside, self._fs, self.layout, staged.path, name)
+
     async def held_after(self, identity: PackageIdentity | None, count: int) -> list[PackageIdentity]:
         """The next ``count`` packages in the order of their names; from the first one on if ``identity`` is None."""
         return await self._calls.run(self._threads.read, held_after, self._fs, self.layout, identity, count)
@@ -347,3 +381,13 @@ class PackageFolder:
         self._kept.drop(identity)
         self._known.pop(identity, None)
         self._census.forget_use(identity)
+
+
+def _next(steps: Iterator[int]) -> int:
+    """Some steps; the bytes that they have looked at, 0 at the end."""
+    done = 0
+    for size in steps:
+        done += size
+        if done >= CHECKED_BYTES:
+            break
+    return done

@@ -14,6 +14,7 @@ from typing import Final, Protocol, Self, TypeVar
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Nuspec, inspect_package
+from nugetproxy.nuget.package import check_entries
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.commit import remove_file
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
@@ -132,12 +133,20 @@ class Staged:
         self._digest.update(data)
         self.size += len(data)
 
-    async def verify(self, identity: PackageIdentity) -> Nuspec:
-        """Check that it is a whole package, the one that was asked for; raises InvalidPackage, DiskFailure."""
-        return await self._calls.run(self._calls.threads.hash, self._inspect, identity)
+    async def verify(self, identity: PackageIdentity, *, contents: bool = False, checksum: bool = True) -> Nuspec:
+        """Check that it is a whole package, the one that was asked for; raises InvalidPackage, DiskFailure.
 
-    def _inspect(self, identity: PackageIdentity) -> Nuspec:
-        return inspect_package(reader(self._calls.fs, self.fd, self.size), identity)
+        ``contents`` compares the checksums of all files in it; ``checksum`` False not even that of its nuspec.
+        """
+        return await self._calls.run(
+            self._calls.threads.hash, self._inspect, identity, contents=contents, checksum=checksum
+        )
+
+    def _inspect(self, identity: PackageIdentity, *, contents: bool, checksum: bool) -> Nuspec:
+        nuspec = inspect_package(reader(self._calls.fs, self.fd, self.size), identity, checksum=checksum)
+        if contents:
+            check_entries(reader(self._calls.fs, self.fd, self.size))
+        return nuspec
 
     async def commit(self, nuspec: Nuspec) -> HeldPackage:
         """Publish it durably; the result is borrowed: ``acquire()`` it before the next await to keep it.

@@ -1,0 +1,62 @@
+"""ContentCheck compares the checksum of every file inside a package that has just landed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from cachetools import LRUCache
+
+from nugetproxy.clock import Clock
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.packages.folder import PackageFolder
+
+log = structlog.get_logger(__name__)
+
+AT_ONCE: Final = 2**20
+"""Packages up to so many bytes are looked into before their last byte is sent, larger ones right behind it."""
+RATE: Final = 200 * 2**20
+"""Bytes per second of large packages: builds need the processor more."""
+REMEMBERED: Final = 10_000
+
+
+class ContentCheck:
+    """One large package at a time; a switch turns all of it off.
+
+    NuGet itself does not compare these checksums. Bytes that come a second time as they were are the feed's own, so
+    they pass.
+    """
+
+    def __init__(self, upstream: str, folder: PackageFolder, clock: Clock, *, on: bool) -> None:
+        self.on = on
+        self._upstream = upstream
+        self._folder = folder
+        self._clock = clock
+        self._refused: LRUCache[PackageIdentity, str] = LRUCache(REMEMBERED)
+        self._turn = asyncio.Lock()
+        """Protects the disk from being read for several packages at once."""
+
+    def refuse(self, identity: PackageIdentity, sha512: str, detail: str) -> None:
+        """These bytes (SHA-512 in base64) are damaged inside: they may come once more."""
+        self._refused[identity] = sha512
+        log.error("package.damaged", upstream=self._upstream, package=str(identity), detail=detail)
+
+    def is_feeds_own(self, identity: PackageIdentity, sha512: str) -> bool:
+        """Whether these very bytes were refused before."""
+        own = self._refused.get(identity) == sha512
+        if own:
+            detail = "a file in it is not what its checksum says, but the feed has it so; NuGet does not look"
+            log.warning("package.damaged_at_feed", upstream=self._upstream, package=str(identity), detail=detail)
+        return own
+
+    async def look_into(self, identity: PackageIdentity, sha512: str) -> bool:
+        """Look into a held package; False if it is damaged, so set aside. Raises DiskFailure."""
+        async with self._turn:
+            damage = await self._folder.check_contents(identity, sha512, self._pace)
+        if damage:
+            self.refuse(identity, sha512, damage)
+        return not damage
+
+    async def _pace(self, size: int) -> None:
+        await self._clock.sleep(size / RATE)

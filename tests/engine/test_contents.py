@@ -1,0 +1,115 @@
+"""A package whose bytes were altered on the way is not believed, though its length and its directory are right."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from aiohttp import ClientPayloadError
+from structlog.testing import capture_logs
+
+from nugetproxy.nuget.identity import PackageIdentity
+from tests.conftest import StartProxy
+from tests.fakes.asking import PACKAGE, UP_PACKAGE, ask, held, until
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+IDENTITY = PackageIdentity("acme.a", "1.0.0")
+SIZES = {"small": 20_000, "streamed": 400_000, "large": 3_000_000}
+
+
+def flipped(nupkg: bytes) -> bytes:
+    """One bit of a file inside is another."""
+    altered = bytearray(nupkg)
+    altered[nupkg.index(b"padding.bin") + 1000] ^= 0x10
+    return bytes(altered)
+
+
+async def ask_until_fetched(proxy: Proxy, clock: FakeClock, times: int, feed: FakeFeed) -> None:
+    """Ask until upstream was asked so many times (a bad target rests for a while)."""
+    while feed.count(UP_PACKAGE) < times:
+        clock.advance(120)
+        try:
+            await ask(proxy, PACKAGE)
+        except (OSError, ClientPayloadError):
+            continue
+    await until(lambda: proxy.metric("flights") == 0)
+
+
+@pytest.fixture(params=list(SIZES))
+def nupkg(request: pytest.FixtureRequest) -> bytes:
+    return make_nupkg("Acme.A", "1.0.0", size=SIZES[request.param])
+
+
+async def test_altered_bytes_are_fetched_again_and_said_loudly(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock, nupkg: bytes
+) -> None:
+    feed.origin.routes[UP_PACKAGE] = [Script(body=flipped(nupkg)), Script(body=nupkg)]
+    with capture_logs() as logs:
+        if len(nupkg) < 2**20:
+            try:
+                assert (await ask(proxy, PACKAGE)).status == 502
+            except (OSError, ClientPayloadError):
+                assert len(nupkg) > 64 * 1024, "a small one gets a proper status"
+        else:
+            await ask(proxy, PACKAGE)
+        await until(lambda: proxy.metric("quarantined_total", reason="contents") == 1)
+        await until(lambda: proxy.metric("integrity_failures_total", reason="zip") == 1)
+    told = [entry for entry in logs if entry["event"] == "package.damaged"]
+    assert [(entry["log_level"], entry["package"]) for entry in told] == [("error", "acme.a 1.0.0")]
+    assert "padding.bin" in told[0]["detail"]
+    await until(lambda: held(proxy) == set())
+    assert len(list((proxy.directory / "up" / "quarantine").iterdir())) == 1
+    await ask_until_fetched(proxy, clock, 2, feed)
+    got = await ask(proxy, PACKAGE)
+    assert (got.status, got.body, got.cache) == (200, nupkg, "hit")
+
+
+async def test_the_same_bytes_a_second_time_are_the_feeds_own(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock, nupkg: bytes
+) -> None:
+    own = flipped(nupkg)
+    feed.origin.routes[UP_PACKAGE] = [Script(body=own)] * 3
+    with capture_logs() as logs:
+        await ask_until_fetched(proxy, clock, 1, feed)
+        await until(lambda: proxy.metric("quarantined_total", reason="contents") == 1)
+        await ask_until_fetched(proxy, clock, 2, feed)
+    got = await ask(proxy, PACKAGE)
+    assert (got.status, got.body, got.cache) == (200, own, "hit")
+    assert [entry["log_level"] for entry in logs if entry["event"] == "package.damaged_at_feed"] == ["warning"]
+
+
+async def test_it_is_pinned_only_when_it_was_looked_into(proxy: Proxy, feed: FakeFeed, nupkg: bytes) -> None:
+    feed.origin.routes[UP_PACKAGE] = [Script(body=flipped(nupkg)), Script(body=nupkg)]
+    with suppress(OSError, ClientPayloadError):
+        await ask(proxy, PACKAGE)
+    await until(lambda: proxy.metric("quarantined_total", reason="contents") == 1)
+    assert await pin(proxy) is None
+
+
+async def test_a_sound_one_is_pinned(proxy: Proxy, feed: FakeFeed, nupkg: bytes) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=nupkg)
+    assert (await ask(proxy, PACKAGE)).body == nupkg
+    for _ in range(1000):
+        if await pin(proxy) is not None:
+            break
+        await until(lambda: True)
+    assert await pin(proxy) is not None
+    assert proxy.metric("quarantined_total", reason="contents") == 0
+
+
+async def test_it_can_be_turned_off(start_proxy: StartProxy, feed: FakeFeed, nupkg: bytes) -> None:
+    proxy = await start_proxy(feed.index_url, cache={"check_contents": False})
+    feed.origin.routes[UP_PACKAGE] = Script(body=flipped(nupkg))
+    assert (await ask(proxy, PACKAGE)).body == flipped(nupkg)
+    await until(lambda: proxy.metric("flights") == 0)
+    assert (await ask(proxy, PACKAGE)).cache == "hit"
+    assert await pin(proxy) is not None
+
+
+async def pin(proxy: Proxy) -> str | None:
+    """What the ledger has of the package."""
+    return await proxy.app.ledger.pinned("up", IDENTITY)
