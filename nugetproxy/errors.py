@@ -207,6 +207,20 @@ class OutOfResources(UpstreamUnavailable):
         )
 
 
+class WorkLost(UpstreamUnavailable):
+    """A large document could not be worked on: the process for that came to no end."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("", Reason.EXHAUSTED, f"its process for large documents was lost: {why}")
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"This proxy could not work on a large document: {self.detail}. Ask again; if it stays so, give it more "
+            "memory, or lower limits.document."
+        )
+
+
 class UpstreamRefused(UpstreamFailure):
     """Upstream answered, but with something that must not be passed on."""
 

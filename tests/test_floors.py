@@ -14,9 +14,10 @@ from tests.modules import listing
 
 PACKAGE = Path(__file__).parent.parent / "nugetproxy"
 FLOORS = (
-    "errors log metrics clock off_loop",
+    "errors log metrics clock",
     "caching",
     "nuget",
+    "off_loop",
     "upstream store",
     "engine",
     "sources",
@@ -52,11 +53,12 @@ HOMES = {
     "tenacity": {"upstream"},
     "defusedxml": {"nuget"},
     "aiofiles": {"store", "engine", "web"},
+    "subprocess": {"off_loop"},
 }
 """Where a library may be imported."""
 
 CLIENT_NAMES = {"ClientSession", "TCPConnector", "ClientTimeout", "ClientError", "ClientResponse", "request"}
-NEVER = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "requests", "subprocess", "uvloop"}
+NEVER = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "requests", "uvloop"}
 PURE = ("caching", "nuget")
 IMPURE = {
     "asyncio",

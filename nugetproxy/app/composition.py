@@ -27,9 +27,11 @@ from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.claims import Claims
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.files import Site
+from nugetproxy.feeds.kept_pages import KeptPages
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.symbols import Symbols
 from nugetproxy.metrics import Metrics
+from nugetproxy.off_loop import CHILD
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
@@ -116,6 +118,7 @@ class App:
             await source.close()
         for site in set(self.sites.values()):
             await site.close()
+        await CHILD.end()
         await self.documents.close()
         await self.ledger.close()
         await self.lock.release()
@@ -133,23 +136,8 @@ def build(
 
     ``jitter`` is the part by which freshness may be shortened, so that a crowd's documents do not expire at once.
     """
-    fs, clock = fs or FsOps(), clock or Clock()
-    metrics = Metrics()
-    room = Room(config.cache.path, max_size=config.cache.max_size, min_free=config.cache.min_free.of, metrics=metrics)
-    shared = Shared(
-        config=config,
-        clock=clock,
-        fs=fs,
-        resolver=resolver,
-        jitter=jitter,
-        metrics=metrics,
-        tasks=Tasks(clock, metrics),
-        documents=Documents(metrics=metrics, fs=fs),
-        ledger=Ledger(fs=fs, clock=clock),
-        pages=HotPages(config.cache.hot_memory // 2),
-        descriptors=share_out(config),
-        room=room,
-    )
+    shared = _shared(config, clock or Clock(), fs or FsOps(), resolver, jitter)
+    metrics = shared.metrics
     declare(metrics, config, shared.descriptors)
     published_sites = sites(shared)
     symbols = published_sites.get("symbols")
@@ -170,7 +158,7 @@ def build(
         sites=published_sites,
         documents=shared.documents,
         ledger=shared.ledger,
-        fs=fs,
+        fs=shared.fs,
         clock=shared.clock,
         lock=_lock(shared),
         tasks=shared.tasks,
@@ -180,6 +168,27 @@ def build(
         descriptors=shared.descriptors,
         loop_watch=LoopWatch(shared.clock, metrics),
         scrub=_scrub(packages, shared),
+    )
+
+
+def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver | None, jitter: float) -> Shared:
+    """What all parts have in common."""
+    metrics = Metrics()
+    cache, documents = config.cache, Documents(metrics=metrics, fs=fs)
+    large = KeptPages(documents, clock)
+    return Shared(
+        config=config,
+        clock=clock,
+        fs=fs,
+        resolver=resolver,
+        jitter=jitter,
+        metrics=metrics,
+        tasks=Tasks(clock, metrics),
+        documents=documents,
+        ledger=Ledger(fs=fs, clock=clock),
+        pages=HotPages(cache.hot_memory // 2, large, most_links=config.limits.document_links),
+        descriptors=share_out(config),
+        room=Room(cache.path, max_size=cache.max_size, min_free=cache.min_free.of, metrics=metrics),
     )
 
 

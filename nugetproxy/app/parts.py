@@ -26,6 +26,7 @@ from nugetproxy.feeds.symbols import Symbols, SymbolSource
 from nugetproxy.feeds.tools import Tools
 from nugetproxy.log import register_secret
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.documents.bounds import Bounds
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.folder import FolderSource
 from nugetproxy.sources.push import Push, PushSettings, SymbolServer
@@ -93,6 +94,7 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
         offline=upstream.offline,
         jitter=shared.jitter,
         hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
+        bounds=_bounds(config),
     )
     services = Services(name, upstream.url, json.dumps((name, *upstream.identity)), cache, clock)
     groups = DocumentGroups(cache, services)
@@ -173,8 +175,13 @@ def _files(url: str, shared: Shared) -> Files:
         ledger=shared.ledger,
         offline=offline,
         hot_bytes=SITE_MEMORY,
+        bounds=_bounds(config),
     )
     return Files(cache, Relay(client), shared.clock)
+
+
+def _bounds(config: Config) -> Bounds:
+    return Bounds(values=config.limits.document_values, links=config.limits.document_links)
 
 
 def _settings(name: str, upstream: Upstream, shared: Shared) -> UpstreamSettings:

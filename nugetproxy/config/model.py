@@ -108,11 +108,13 @@ class Log(Section):
 
 
 class Limits(Section):
-    """The largest things that are accepted, in bytes."""
+    """The largest things that are accepted, in bytes; how much may be in one document."""
 
     push: Size = 250 * MIB
     package: Size = 1 * GIB
-    document: Size = 64 * MIB
+    document: Size = 32 * MIB
+    document_values: int = Field(default=2_000_000, ge=1)
+    document_links: int = Field(default=50_000, ge=1)
 
 
 class Network(Section):

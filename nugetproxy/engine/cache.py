@@ -33,6 +33,7 @@ from nugetproxy.engine.target import Found, Group, Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.documents.bounds import USUAL, Bounds
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.documents.documents import Documents, Stored
 from nugetproxy.store.ledger.ledger import Ledger
@@ -59,9 +60,11 @@ class Cache:
         soft_deadline: float = 0.5,
         jitter: float = 0.0,
         hot_bytes: int = 16 * 2**20,
+        bounds: Bounds = USUAL,
     ) -> None:
         """``soft_deadline``: seconds that a client with a usable stale answer waits for a better one. ``jitter``:
         the largest part by which freshness is shortened, so that what was stored together is not refreshed together.
+        ``bounds`` are those of each document.
         """
         self._upstream = upstream
         self._policies = policies
@@ -75,7 +78,7 @@ class Cache:
         self._documents = documents
         self._hot = HotDocuments(documents, policies=policies, clock=clock, hot_bytes=hot_bytes)
         self._invalidation = Invalidation(ledger, upstream.name, clock)
-        self._fetcher = Fetcher(upstream, clock, metrics)
+        self._fetcher = Fetcher(upstream, clock, metrics, bounds)
         self._fetches: dict[tuple[str, int, bool], asyncio.Task[Found]] = {}
         self._overdue: set[asyncio.Task[Found]] = set()
         """Fetches that have outlived the soft deadline while upstream answered nothing else."""

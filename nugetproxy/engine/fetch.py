@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-import orjson
 from cachetools import TTLCache
 
 from nugetproxy import log as logs
@@ -14,7 +13,8 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Group, Target
 from nugetproxy.errors import FINAL, BadRequest, Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.documents.render import InvalidDocument, check
+from nugetproxy.nuget.documents.render import Bounds, InvalidDocument, check
+from nugetproxy.nuget.documents.version_list import names_nothing
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
 from nugetproxy.store.documents.documents import Stored
@@ -29,8 +29,9 @@ CONFIRM_SECONDS = MINUTE
 class Fetcher:
     """Questions to one upstream; a failure is a value here, for the decision that follows."""
 
-    def __init__(self, upstream: UpstreamClient, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, upstream: UpstreamClient, clock: Clock, metrics: Metrics, bounds: Bounds) -> None:
         self._upstream = upstream
+        self._bounds = bounds
         self._clock = clock
         self._metrics = metrics
         self._doubts: TTLCache[str, float] = TTLCache(10_000, HOUR, timer=clock.monotonic)
@@ -81,7 +82,7 @@ class Fetcher:
             return Failure.of(failure)
         except UpstreamFailure as failure:
             return Failure.of(failure)
-        return self._doubt(target, stored, answer)
+        return await self._doubt(target, stored, answer)
 
     def _note(self, target: Target, failure: UpstreamFailure) -> None:
         """Say it where the document is what is wrong; of an upstream that is lost, its breaker says enough."""
@@ -100,15 +101,15 @@ class Fetcher:
             )
 
     async def _check(self, target: Target, answer: Answer) -> None:
-        await off_loop(len(answer.body), check, target.kind, answer.body, id=target.id)
+        await off_loop(len(answer.body), check, target.kind, answer.body, id=target.id, bounds=self._bounds)
 
-    def _doubt(self, target: Target, stored: Stored | None, answer: Answer) -> Answer | Failure:
+    async def _doubt(self, target: Target, stored: Stored | None, answer: Answer) -> Answer | Failure:
         """Believe only on confirmation that something stored is gone or has become empty."""
         if stored is None or stored.entry.absent:
             return answer
         gone = answer.status in {404, 410}
-        empty = target.kind is Kind.VERSIONS and answer.status == 200 and _is_empty(answer.body)
-        if not (gone or (empty and not _is_empty(stored.body))):
+        empty = target.kind is Kind.VERSIONS and answer.status == 200 and await _is_empty(answer.body)
+        if not (gone or (empty and not await _is_empty(stored.body))):
             self._doubts.pop(target.key, None)
             return answer
         reason = Reason.GONE if gone else Reason.SHRUNK_INDEX
@@ -119,5 +120,5 @@ class Fetcher:
         return answer
 
 
-def _is_empty(versions: bytes) -> bool:
-    return not orjson.loads(versions).get("versions")
+async def _is_empty(versions: bytes) -> bool:
+    return await off_loop(len(versions), names_nothing, versions)

@@ -14,6 +14,7 @@ from nugetproxy.feeds.said import ABSENT, MADE, Said, absent_said
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import BINARY_TYPE, Kind
 from nugetproxy.nuget.routes import Route
+from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.source import Source
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
@@ -39,7 +40,7 @@ class Reading:
         try:
             return await self._readers.get(route.kind, self._document)(source, route, query, view)
         except UpstreamFailure as failure:
-            return synthesized(*await source.made(route, query, view.base, failure), view)
+            return await synthesized(*await source.made(route, query, view.base, failure), view)
 
     async def said(self, source: Source, route: Route, query: str, base: str) -> Said:
         """What a source says to ``route``, to be merged with what others say; raises ProxyError where it cannot."""
@@ -78,7 +79,7 @@ class Reading:
     async def _document(self, source: Source, route: Route, query: str, view: View) -> Reply:
         document = await source.document(route, query)
         if document is None:
-            return synthesized(*await source.made(route, query, view.base), view)
+            return await synthesized(*await source.made(route, query, view.base), view)
         found, kind = document.found, document.kind
         if found.entry.absent:
             return absent_reply(kind, found, self._clock.now())
@@ -159,7 +160,7 @@ class Reading:
         key = (source.name, kind, identity)
         page = self.rendering.hot(key) if source.immutable else None
         if page is None and (content := await source.member(identity, kind)) is not None:
-            page = page_of(content)
+            page = await off_loop(len(content), page_of, content)
             if source.immutable:
                 self.rendering.keep(key, page)
         if page is not None:
@@ -171,7 +172,8 @@ class Reading:
         if found.entry.absent:
             return absent_reply(kind, found, self._clock.now())
         age = self._clock.now() - found.entry.stored_at
-        return _member_reply(source, kind, found.status, page_of(found.body), age)
+        page = await off_loop(len(found.body), page_of, found.body)
+        return _member_reply(source, kind, found.status, page, age)
 
 
 def _member_reply(source: Source, kind: Kind, status: CacheStatus, page: Page, age: float | None = None) -> Reply:
@@ -196,11 +198,11 @@ def media_type(kind: Kind, content: bytes) -> str:
     return kind.row.media_type or next(found, BINARY_TYPE)
 
 
-def synthesized(kind: Kind, body: bytes, view: View) -> Reply:
+async def synthesized(kind: Kind, body: bytes, view: View) -> Reply:
     """The reply of a document that was made here."""
-    page = page_of(body)
+    page = await off_loop(len(body), page_of, body)
     if view.gzip and len(body) >= GZIP_FROM_BYTES:
-        page = compress(page)
+        page = await off_loop(2 * len(body), compress, page)
     return Reply(
         kind=kind,
         cache=MADE,

@@ -11,14 +11,13 @@ from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.rendering import Page, page_of
 from nugetproxy.feeds.said import Said, ask_all, first_failure
 from nugetproxy.feeds.versions import Listed, Versions
-from nugetproxy.nuget.documents.render import registration_pages
+from nugetproxy.nuget.documents.render import Rendered, registration_pages
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.merging.registration import (
-    MergedRegistration,
     SourceRegistration,
     hive_of,
     leaf_for_hive,
-    merge_registration,
+    merged_document,
 )
 from nugetproxy.nuget.resources import HIVES
 from nugetproxy.nuget.routes import Route, parse_route
@@ -69,27 +68,20 @@ class Registrations:
         parts = [one for one in found if isinstance(one, _Part) and one.said]
         said = (*listed.asked, *(one for part in parts for one in part.said))
         owners = tuple(listed.owners.items())
-        key = (self._feed, base, route.resource, route.rest, tuple(part.key for part in parts), owners)
-        page = self._reading.rendering.hot(key)
-        if page is None:
-            body = await off_loop(sum(len(one.body) for one in said), self._merged, listed, parts, route, base)
-            page = self._reading.rendering.keep(key, page_of(body) if body is not None else Page(b"", "", empty=True))
-        return Made(None if page.empty else page, said)
+        bodies = [one.body for part in parts for one in part.said]
 
-    @staticmethod
-    def _merged(listed: Listed, parts: list[_Part], route: Route, base: str) -> bytes | None:
-        sources = [
-            SourceRegistration(part.said[0].source.name, [one.body for one in part.said], part.filtered)
-            for part in parts
-        ]
-        merged = merge_registration(route.id, sources, listed.owners, base=base, hive=route.resource)
-        if merged is None:
-            return None
-        if route.kind is Kind.REGISTRATION:
-            return merged.index()
-        if route.kind is Kind.REGISTRATION_LEAF:
-            return merged.leaf(route.version)
-        return _page(merged, route)
+        async def make() -> Rendered:
+            sources = [
+                SourceRegistration(part.said[0].source.name, [one.body for one in part.said], part.filtered)
+                for part in parts
+            ]
+            size = sum(map(len, bodies))
+            body = await off_loop(size, merged_document, route, sources, dict(listed.owners), base=base)
+            return Rendered(body or b"", empty=body is None)
+
+        made_of = (tuple(part.key for part in parts), owners)
+        page = await self._reading.rendering.merged((base, route.resource, route.rest), made_of, bodies, make)
+        return Made(None if page.empty else page, said)
 
     async def _leaf(self, listed: Listed, route: Route, base: str) -> Made | None:
         """The leaf as its owner has it; None where that has none at the usual place."""
@@ -101,7 +93,9 @@ class Registrations:
         said = await self._reading.said(owner.source, at, "", base) if at is not None else None
         if said is None or said.absent:
             return None
-        body = leaf_for_hive(said.body, route.version, id_=route.id, base=base, hive=route.resource)
+        body = await off_loop(
+            len(said.body), leaf_for_hive, said.body, route.version, id_=route.id, base=base, hive=route.resource
+        )
         return Made(page_of(body), (*listed.asked, said))
 
     async def _part(self, source: Source, wanted: str, id_: str, base: str) -> _Part:
@@ -113,10 +107,9 @@ class Registrations:
         index = await self._reading.said(source, route, "", base)
         if index.absent:
             return _Part((), filtered=False)
-        found = await ask_all(
-            self._page(source, ref.url.removeprefix(base), base)
-            for ref in registration_pages(index.body, f"{base}{route.resource}/{route.rest}")
-        )
+        at = f"{base}{route.resource}/{route.rest}"
+        named = await off_loop(len(index.body), registration_pages, index.body, at)
+        found = await ask_all(self._page(source, ref.url.removeprefix(base), base) for ref in named)
         if (failure := first_failure(found)) is not None:
             raise failure
         return _Part((index, *(one for one in found if isinstance(one, Said))), hive[1])
@@ -135,9 +128,3 @@ class Registrations:
             return hive_of([hive for hive in HIVES if await source.offers(hive)], wanted)
         except UpstreamFailure:
             return wanted, False
-
-
-def _page(merged: MergedRegistration, route: Route) -> bytes | None:
-    """Pages are named ``{id}/page/{lower}/{upper}.json``."""
-    words = route.rest.removesuffix(".json").split("/")
-    return merged.page(words[2], words[3]) if len(words) == 4 and words[1] == "page" else None

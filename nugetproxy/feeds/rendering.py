@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from weakref import WeakValueDictionary
 
 import structlog
 from cachetools import LRUCache
 
+from nugetproxy import __version__
 from nugetproxy.engine.target import Found
-from nugetproxy.nuget.documents.render import View, render, render_index
+from nugetproxy.errors import Reason, upstream_failure
+from nugetproxy.feeds.kept_pages import KeptPage, KeptPages, digest_of
+from nugetproxy.nuget.documents.render import InvalidDocument, Rendered, View, render, render_index
 from nugetproxy.nuget.services import ServiceMap
-from nugetproxy.off_loop import off_loop
+from nugetproxy.off_loop import HEAVY, LARGE, off_loop
 from nugetproxy.sources.source import Document, Source
 
 log = structlog.get_logger(__name__)
@@ -32,12 +37,17 @@ class Page:
     gzipped: bool = False
     empty: bool = False
     """A registration without any leaf, which is a 404."""
+    packed: bytes = b""
+    """Its gzip coding, of a large one."""
 
 
 class HotPages:
     """Rendered and compressed bytes, keyed by the content they were made from, bounded in bytes."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, large: KeptPages, most_links: int) -> None:
+        """``large`` has those that are none for memory; ``most_links`` opaque links may be in one of either."""
+        self.large = large
+        self.most_links = most_links
         self._pages: LRUCache[Hashable, Page] = LRUCache(max_bytes, _weight)
 
     def get(self, key: Hashable) -> Page | None:
@@ -55,7 +65,7 @@ class HotPages:
 
 
 def _weight(page: Page) -> int:
-    return len(page.body) + OVERHEAD_BYTES
+    return len(page.body) + len(page.packed) + OVERHEAD_BYTES
 
 
 def page_of(body: bytes) -> Page:
@@ -65,7 +75,11 @@ def page_of(body: bytes) -> Page:
 
 def compress(page: Page) -> Page:
     """The gzip coding of ``page``, with an entity tag of its own (RFC 9110 section 8.8.3.3)."""
-    return Page(gzip.compress(page.body, GZIP_LEVEL, mtime=0), f'{page.etag[:-1]}-gz"', gzipped=True)
+    packed = page.packed or gzip.compress(page.body, GZIP_LEVEL, mtime=0)
+    return Page(packed, f'{page.etag[:-1]}-gz"', gzipped=True)
+
+
+Make = Callable[[], Awaitable[Rendered]]
 
 
 class Rendering:
@@ -76,6 +90,8 @@ class Rendering:
         self._feed = feed
         self._pages = pages
         self._several = several
+        self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        """Of large documents that are rendered now: who asks for one meanwhile waits for it."""
 
     def index(self, found: Found, services: ServiceMap, base: str, *, secure: bool) -> Page:
         """Our service index for clients that know us as ``base``."""
@@ -89,18 +105,63 @@ class Rendering:
         page = self._pages.get(key)
         if page is not None:
             return page
-        view = View(services, base, found.entry.url, resource, source.name if self._several else "")
-        rendered = await off_loop(2 * len(found.body), render, kind, found.body, view)
+        own = source.name if self._several else ""
+        view = View(services, base, found.entry.url, resource, own, self._pages.most_links)
+        if len(found.body) > HEAVY:
+            place = (self._feed, source.name, kind, found.entry.url, base, resource)
+            kept = await self._large(key, place, lambda: self._render(source, document, view))
+            if kept.links:
+                await source.keep_links(kept.links)
+            return self._pages.put(key, Page(kept.body, kept.etag, empty=kept.empty, packed=kept.packed))
+        rendered = await self._render(source, document, view)
         if rendered.links:
             await source.keep_links(rendered.links)
+        return self._pages.put(key, replace(page_of(rendered.body), empty=rendered.empty))
+
+    async def merged(
+        self, place: tuple[str, ...], made_of: tuple[Hashable, ...], bodies: Sequence[bytes], make: Make
+    ) -> Page:
+        """The page for ``place`` that ``make`` makes of ``bodies``, of which ``made_of`` says what they are."""
+        key = (self._feed, place, made_of)
+        page = self._pages.get(key)
+        if page is not None:
+            return page
+        if sum(map(len, bodies)) > HEAVY:
+            kept = await self._large(key, (self._feed, "merged", *place), make)
+            return self._pages.put(key, Page(kept.body, kept.etag, empty=kept.empty, packed=kept.packed))
+        made = await make()
+        return self._pages.put(key, replace(page_of(made.body), empty=made.empty))
+
+    async def _large(self, key: Hashable, place: tuple[str, ...], make: Make) -> KeptPage:
+        """A page that is too large to be kept in memory, or to be made again without need."""
+        made_of = digest_of((key, self._pages.most_links, __version__))
+        async with self._turns.setdefault(key, asyncio.Lock()):
+            page = await self._pages.large.get(place, made_of)
+            if page is None:
+                made = await make()
+                plain = await off_loop(len(made.body), page_of, made.body)
+                packed = (await off_loop(len(made.body), compress, plain)).body
+                page = KeptPage(body=plain.body, etag=plain.etag, packed=packed, links=made.links, empty=made.empty)
+                await self._pages.large.put(place, made_of, page)
+            return page
+
+    async def _render(self, source: Source, document: Document, view: View) -> Rendered:
+        kind, body = document.kind, document.found.body
+        size = len(body) if len(body) > LARGE else 2 * len(body)  # it is parsed and written
+        try:
+            rendered = await off_loop(size, render, kind, body, view)
+        except InvalidDocument as problem:
+            raise upstream_failure(source.name, Reason.INVALID_CONTENT, str(problem).rstrip(".")) from problem
         if rendered.dropped:
             log.warning("document.garbage_dropped", upstream=self._feed, kind=kind, dropped=rendered.dropped[:5])
-        return self._pages.put(key, replace(page_of(rendered.body), empty=rendered.empty))
+        return rendered
 
     async def coded(self, page: Page, *, gzipped: bool) -> Page:
         """``page`` in the gzip coding, if the client takes it and it is worth it."""
         if not gzipped or len(page.body) < GZIP_FROM_BYTES:
             return page
+        if page.packed:
+            return compress(page)
         key = (page.etag, "gzip")
         known = self._pages.get(key)
         if known is not None:

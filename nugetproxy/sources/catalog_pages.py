@@ -26,7 +26,9 @@ class CatalogPages:
             return False
         listing = await self._listed(index)
         try:
-            commit = self._commits.get(stored.entry.digest) or page_commit(stored.body)
+            commit = self._commits.get(stored.entry.digest)
+            if commit is None:
+                commit = await off_loop(len(stored.body), page_commit, stored.body)
         except InvalidDocument:
             return False
         self._commits[stored.entry.digest] = commit

@@ -21,6 +21,7 @@ from nugetproxy.nuget.documents.render import (
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.services import Services
 
 PAGES_AT_ONCE = 8
@@ -63,28 +64,30 @@ class DocumentGroups:
         services = self._services.known
         if target.kind not in PAGES_OF or services is None:
             return
-        turns = asyncio.Semaphore(PAGES_AT_ONCE)
-        pages = [
-            (page, self._page_target(target, page, services)) for page in PAGES_OF[target.kind](answer.body, answer.url)
-        ]
+        named = iter(await off_loop(len(answer.body), PAGES_OF[target.kind], answer.body, answer.url))
+        kept: list[Target] = []
 
-        async def fetch(page: PageRef, at: Target) -> None:
-            async with turns:
+        async def fetch_in_turn() -> None:
+            for page in named:
+                at = self._page_target(target, page, services)
+                kept.append(at)
                 await self._fetch_page(page, at)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for page, at in pages:
-                    group.create_task(fetch(page, at), name=f"page of {target.path}")
+                for number in range(PAGES_AT_ONCE):
+                    group.create_task(fetch_in_turn(), name=f"pages of {target.path}, {number}")
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
-        await self._cache.keep_named(target, [at for _, at in pages])
+        await self._cache.keep_named(target, kept)
 
     async def _fetch_page(self, page: PageRef, target: Target) -> None:
         stored = await self._cache.stored(target)
-        unchanged = stored is not None and page.commit and page_commit(stored.body) == page.commit
-        if not unchanged:
-            await self._cache.refresh(target)
+        if stored is not None and page.commit:
+            held = await off_loop(len(stored.body), page_commit, stored.body)
+            if held == page.commit:
+                return
+        await self._cache.refresh(target)
 
     def _page_target(self, index: Target, page: PageRef, services: ServiceMap) -> Target:
         """The same target that a client's request for the rewritten link will have."""

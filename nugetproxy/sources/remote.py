@@ -180,8 +180,7 @@ class RemoteSource:
 
     async def keep_links(self, links: Iterable[Link]) -> None:
         """Remember links that are about to be handed out."""
-        for link in links:
-            self._links.hand_out(link.token, link.kind, link.url)
+        await self._links.hand_out_all((link.token, link.kind, link.url) for link in links)
 
     async def made(
         self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None

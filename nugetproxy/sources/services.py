@@ -11,6 +11,7 @@ from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import Reason, upstream_failure
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.services import ServiceMap, parse_service_index
+from nugetproxy.off_loop import off_loop
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ class Services:
         if found.entry.absent:
             raise upstream_failure(self.upstream, Reason.GONE, "it has no service index at the configured URL")
         if self._parsed is None or self._parsed[0] != found.entry.digest:
-            services = parse_service_index(found.body, found.entry.url)
+            services = await off_loop(len(found.body), parse_service_index, found.body, found.entry.url)
             for name in services.unknown:
                 log.info("resource.unknown", upstream=self.upstream, type=name)
             for name in services.denied:

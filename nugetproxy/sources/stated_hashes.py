@@ -77,7 +77,7 @@ class StatedHashes:
         self, leaf: Stored, identity: PackageIdentity, version: Version, services: ServiceMap
     ) -> AsyncIterator[Stored]:
         try:
-            url = stated_catalog_leaf(leaf.body, version, leaf.entry.url)
+            url = await off_loop(len(leaf.body), stated_catalog_leaf, leaf.body, version, leaf.entry.url)
         except InvalidDocument:
             return
         if url is not None:
@@ -89,7 +89,7 @@ class StatedHashes:
         self, index: Stored, hive: str, identity: PackageIdentity, services: ServiceMap
     ) -> AsyncIterator[Stored]:
         try:
-            pages = registration_pages(index.body, index.entry.url)
+            pages = await off_loop(len(index.body), registration_pages, index.body, index.entry.url)
         except InvalidDocument:
             return
         for page in pages:

@@ -334,7 +334,9 @@ class UpstreamClient:
                 return gunzip(body, limit)
             return await asyncio.get_running_loop().run_in_executor(self._threads, gunzip, body, limit)
         except TooLong as error:
-            raise response.refuse(Reason.TOO_LARGE, f"more than {limit} bytes, or too tightly packed") from error
+            raise response.refuse(
+                Reason.TOO_LARGE, f"more than {limit} bytes, see limits.document, or too tightly packed"
+            ) from error
         except Incomplete as error:
             raise response.refuse(Reason.TRUNCATED, "the gzip stream ends early") from error
         except Undecodable as error:
@@ -358,14 +360,14 @@ class UpstreamClient:
         else:
             begin = 0
         most = self._settings.max_package
-        response.check_size(None if length is None else begin + length, most)
+        response.check_size(None if length is None else begin + length, most, "limits.package")
         response.take_time()
 
         async def chunks() -> AsyncIterator[bytes]:
             size = begin
             async for piece in response.chunks():
                 size += len(piece)
-                response.check_size(size, most)
+                response.check_size(size, most, "limits.package")
                 yield piece
 
         return Download(

@@ -10,6 +10,7 @@ from nugetproxy.errors import Reason
 from nugetproxy.nuget.documents.check import check
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.off_loop import off_loop
 from nugetproxy.upstream.response import Response
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -28,7 +29,7 @@ async def believe(verify: Verify, answer: Answer, response: Response) -> None:
 
 
 async def verify_index(answer: Answer) -> None:
-    check(Kind.INDEX, answer.body)
+    await off_loop(len(answer.body), check, Kind.INDEX, answer.body)
 
 
 async def glance(response: Response) -> None:

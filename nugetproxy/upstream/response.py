@@ -125,17 +125,17 @@ class Response:
 
     async def read(self, limit: int) -> bytes:
         """The whole body, still coded. Raises UpstreamFailure, TOO_LARGE beyond ``limit`` bytes."""
-        self.check_size(self.length, limit)
+        self.check_size(self.length, limit, "limits.document")
         body = bytearray()
         async for piece in self.chunks():
             body += piece
-            self.check_size(len(body), limit)
+            self.check_size(len(body), limit, "limits.document")
         return bytes(body)
 
-    def check_size(self, size: int | None, limit: int) -> None:
-        """Raises UpstreamFailure (TOO_LARGE) if ``size`` is known and beyond ``limit``."""
+    def check_size(self, size: int | None, limit: int, key: str) -> None:
+        """Raises UpstreamFailure (TOO_LARGE) if ``size`` is known and beyond ``limit``, which ``key`` sets."""
         if size is not None and size > limit:
-            raise self._failures.make(Reason.TOO_LARGE, f"more than {limit} bytes ({self._origin})")
+            raise self.refuse(Reason.TOO_LARGE, f"more than {limit} bytes, see {key}")
 
     def refuse(self, reason: Reason, detail: str) -> UpstreamFailure:
         """The failure that this response is."""

@@ -42,7 +42,7 @@ class UpstreamSettings:
     """Longest silence in a response."""
     document_deadline: float = 15.0
     """For a whole document or HEAD, every try included; for a download, until its headers have arrived."""
-    max_document: int = 64 * MIB
+    max_document: int = 32 * MIB
     """Largest document, after removal of a content coding."""
     max_package: int = 1024 * MIB
     connections: int = 64

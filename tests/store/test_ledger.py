@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from nugetproxy.errors import StoreUnusable
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.fs import FsOps
-from nugetproxy.store.ledger import form, links
+from nugetproxy.store.ledger import form, links, rows
+from nugetproxy.store.ledger import ledger as ledger_module
 from nugetproxy.store.ledger.copies import KEPT, copies
 from nugetproxy.store.ledger.ledger import Epoch, Ledger, LedgerUnavailable, Owner, Token, VersionFacts, begin_afresh
 from tests.fakes.clock import FakeClock
@@ -363,3 +366,32 @@ async def test_a_locked_ledger_is_written_later(
     ledger = await again(ledger, make, path)
     assert await ledger.pinned("up", ONE) == "sha"
     assert ledger.problem == ""
+
+
+async def test_the_links_of_one_document_are_written_in_one_transaction(
+    ledger: Ledger, make: Callable[[], Ledger], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    real = ledger_module._write_all
+    monkeypatch.setattr(ledger_module, "_write_all", lambda file, rows: (written.append(len(rows)), real(file, rows)))
+    count = 5 * links.AT_ONCE + 1
+    await ledger.links("up").hand_out_all(
+        (f"t{number}", Kind.CATALOG, f"https://h/{number}") for number in range(count)
+    )
+    await ledger.settle()
+    assert written == [count]
+    found = (await again(ledger, make, path)).links("up")
+    assert await found.find(f"t{count - 1}") == (Kind.CATALOG, f"https://h/{count - 1}")
+
+
+async def test_whoever_cannot_wait_does_not_wait_for_links(ledger: Ledger) -> None:
+    def endless() -> Iterator[tuple[str, Kind, str]]:
+        for number in itertools.count():
+            yield f"t{number}", Kind.CATALOG, "https://h/"
+
+    handing_out = asyncio.create_task(ledger.links("up").hand_out_all(endless()))
+    await asyncio.sleep(0)
+    ledger.pin("up", ONE, "hash")
+    assert await ledger.settle() or ledger._waiting, "written, or more has come meanwhile"
+    assert await ledger._file.read(rows.pin_of, "up", ONE) == "hash"
+    handing_out.cancel()

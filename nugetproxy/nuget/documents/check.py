@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nugetproxy.nuget.documents.bounds import USUAL, Bounds, check_pages, check_values
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, without_bom
 from nugetproxy.nuget.documents.registration import leaves
 from nugetproxy.nuget.documents.tools import check_tools
@@ -14,13 +15,16 @@ from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.services import check_service_index
 
 
-def check(kind: Kind, body: bytes, *, id: str = "") -> None:
+def check(kind: Kind, body: bytes, *, id: str = "", bounds: Bounds = USUAL) -> None:
     """Raises InvalidDocument unless ``body`` may replace a good copy of ``kind`` (about package ``id``, if given)."""
     if not kind.row.json:
         CHECKS[kind](body, id)
         return
+    check_values(body, bounds)
     document = loads(body)
     CHECKS[kind](document, id)
+    if kind in NAMES_PAGES:
+        check_pages(document, bounds)
     dumps(document)  # what is nested too deeply to be written again must not be kept either
 
 
@@ -159,6 +163,9 @@ def _file(body: bytes, _: str) -> None:
         raise InvalidDocument("an empty file")
     _not_html(body)
 
+
+NAMES_PAGES = frozenset({Kind.REGISTRATION, Kind.VULNERABILITIES})
+"""Indexes that are stored together with the pages that they name."""
 
 Check = Callable[[Any, str], None]
 """(the JSON document, or the bytes of what is none; the package id or "") -> raises InvalidDocument."""

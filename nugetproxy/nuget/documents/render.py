@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nugetproxy.nuget.documents.bounds import Bounds
 from nugetproxy.nuget.documents.check import check
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact, without_bom
 from nugetproxy.nuget.documents.registration import (
@@ -43,6 +44,7 @@ from nugetproxy.nuget.services import ServiceMap, parse_service_index
 from nugetproxy.nuget.urls import absolute, without_fragment
 
 __all__ = [
+    "Bounds",
     "InvalidDocument",
     "Link",
     "PageRef",

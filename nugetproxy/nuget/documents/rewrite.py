@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote
 
+from nugetproxy.nuget.documents.bounds import USUAL, too_many_links
 from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
 from nugetproxy.nuget.kinds import Kind, family
 from nugetproxy.nuget.routes import Route, parse_route
@@ -30,6 +31,8 @@ class View:
     """The registry row asked for: where upstream has one base for several (hives), links stay below this one."""
     source: str = ""
     """The source that the document is of, where the feed has several; what cannot be merged is found by it."""
+    most_links: int = USUAL.links
+    """Opaque ones."""
 
     def place(self, local: str) -> str:
         """Our URL for the path ``local`` below ``/v3/``."""
@@ -95,7 +98,10 @@ class Rewriter:
     _followed: dict[tuple[str, Kind], str] = field(default_factory=dict)
 
     def follow(self, kind: Kind, url: str) -> str:
-        """Ours for a ``url`` that clients fetch; one under no mapped base becomes an opaque link."""
+        """Ours for a ``url`` that clients fetch; one under no mapped base becomes an opaque link.
+
+        Raises InvalidDocument where that would be one too many.
+        """
         known = self._followed.get((url, kind))
         if known is None:
             known = self._followed[url, kind] = self._follow(kind, url)
@@ -139,6 +145,8 @@ class Rewriter:
         target, hash_, fragment = target.partition("#")
         link = Link.to(kind, target)
         self.links[link.token] = link
+        if len(self.links) > self.view.most_links:
+            raise too_many_links(self.view.most_links)
         return f"{self.view.base}x/{link.token}{hash_}{fragment}"
 
     def _local(self, url: str, kinds: frozenset[Kind]) -> str | None:

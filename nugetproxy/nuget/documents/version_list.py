@@ -16,6 +16,11 @@ def listed_versions(body: bytes) -> tuple[tuple[str, Version], ...]:
     return _sorted(_strings(loads(body)))
 
 
+def names_nothing(body: bytes) -> bool:
+    """True for the version list of an id that has no version. Raises InvalidDocument."""
+    return not _strings(loads(body))
+
+
 def render_versions(body: bytes) -> tuple[bytes, tuple[str, ...]]:
     """The list normalised, lower case, ascending, each once; beside it what was dropped because nobody can parse it.
 

@@ -13,9 +13,11 @@ from urllib.parse import quote
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact
 from nugetproxy.nuget.documents.registration import leaf_version, leaves
 from nugetproxy.nuget.identity import invariant_lower
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.merging.versions import Owners, choose_owners
 from nugetproxy.nuget.nuspec import has_semver2_bound
 from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2, HIVES, SEMVER1
+from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.synthesis.registration import INLINED_BELOW, PAGE_LEAVES
 from nugetproxy.nuget.version import Version
 
@@ -135,6 +137,21 @@ def merge_registration(
         if version.url in owners
     )
     return MergedRegistration(lower, base, hive, chosen, owners) if chosen else None
+
+
+def merged_document(
+    route: Route, sources: Sequence[SourceRegistration], recorded: Owners, *, base: str
+) -> bytes | None:
+    """The registration document of ``route``, merged; None where there is none. Raises InvalidDocument."""
+    merged = merge_registration(route.id, sources, recorded, base=base, hive=route.resource)
+    if merged is None:
+        return None
+    if route.kind is Kind.REGISTRATION:
+        return merged.index()
+    if route.kind is Kind.REGISTRATION_LEAF:
+        return merged.leaf(route.version)
+    words = route.rest.removesuffix(".json").split("/")  # {id}/page/{lower}/{upper}.json
+    return merged.page(words[2], words[3]) if len(words) == 4 and words[1] == "page" else None
 
 
 def leaf_for_hive(body: bytes, version: str, *, id_: str, base: str, hive: str) -> bytes:

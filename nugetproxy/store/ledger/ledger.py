@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +67,8 @@ class Ledger:
         self._writing: dict[tuple[str, ...], _Noted] = {}
         self._flusher: asyncio.Task[None] | None = None
         self._writes: dict[str, Writes] = {}
+        self._held_back = 0
+        """How many are about to note more."""
         self._numbers = itertools.count()
         self._loaded = False
         self._links: dict[str, Links] = {}
@@ -113,7 +115,7 @@ class Ledger:
 
     async def settle(self) -> bool:
         """Wait until what was noted is written; False if that could not be done (yet)."""
-        self._flush_soon()
+        self._flush_soon(at_once=True)
         if self._flusher is not None:
             await asyncio.wait({self._flusher}, timeout=SETTLE_SECONDS)
         return not (self._waiting or self._writing)
@@ -151,7 +153,9 @@ class Ledger:
     def links(self, source: str) -> Links:
         """The opaque links that were handed out for one source."""
         if source not in self._links:
-            self._links[source] = Links(source, self._file, self._clock, note=self._note, noted=self._noted)
+            self._links[source] = Links(
+                source, self._file, self._clock, note=self._note, noted=self._noted, together=self._together
+            )
         return self._links[source]
 
     # --- epochs ---
@@ -254,8 +258,18 @@ class Ledger:
         noted = self._waiting.get(key) or self._writing.get(key)
         return noted.says if noted is not None else None
 
-    def _flush_soon(self) -> None:
-        if self._waiting and self._flusher is None:
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """What is noted meanwhile is written in one transaction, unless somebody cannot wait for it."""
+        self._held_back += 1
+        try:
+            yield
+        finally:
+            self._held_back -= 1
+            self._flush_soon()
+
+    def _flush_soon(self, *, at_once: bool = False) -> None:
+        if self._waiting and self._flusher is None and (at_once or not self._held_back):
             self._flusher = asyncio.create_task(self._flush(), name="ledger writes")
             self._flusher.add_done_callback(self._flushed)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any, Final, TypeAlias
 
 from cachetools import LRUCache
@@ -19,6 +21,8 @@ KEPT_SECONDS: Final = 180 * 86400.0
 AGAIN_SECONDS: Final = 86400.0
 """A link that is handed out all the time is noted once a day."""
 TRIM_SECONDS: Final = 3600.0
+AT_ONCE: Final = 1000
+"""Noted in a few milliseconds, after which others have their turn."""
 REMEMBERED: Final = 50_000
 """Links of which it is remembered that they are stored."""
 
@@ -33,13 +37,21 @@ class Links:
     """Made by ``Ledger.links``; a link is known as soon as it is handed out."""
 
     def __init__(
-        self, source: str, file: SqliteFile, clock: Clock, *, note: Note, noted: Callable[[tuple[str, ...]], Any]
+        self,
+        source: str,
+        file: SqliteFile,
+        clock: Clock,
+        *,
+        note: Note,
+        noted: Callable[[tuple[str, ...]], Any],
+        together: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._source = source
         self._file = file
         self._clock = clock
         self._note = note
         self._noted = noted
+        self._together = together
         self._known: LRUCache[str, Known] = LRUCache(REMEMBERED)
         self._trimmed = float("-inf")
 
@@ -51,6 +63,14 @@ class Links:
             self._known[token] = (kind, url, now)
             key = ("links", self._source, token)
             self._note(key, rows.LINK, (self._source, token, kind.value, url, now), (kind, url, now))
+
+    async def hand_out_all(self, links: Iterable[tuple[str, Kind, str]]) -> None:
+        """A document that names these links (token, kind, URL) goes to a client; one transaction for all of them."""
+        with self._together():
+            for count, link in enumerate(links, 1):
+                self.hand_out(*link)
+                if count % AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     async def find(self, token: str) -> tuple[Kind, str] | None:
         """What a link stands for; None if it was never handed out, or long ago. Raises LedgerUnavailable."""

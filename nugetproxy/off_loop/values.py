@@ -1,0 +1,117 @@
+"""The form in which plain values go from process to process, in which nothing can be said that runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from importlib import import_module
+from types import FunctionType, MappingProxyType
+from typing import Any, TypeAlias
+
+import orjson
+
+HOMES = ("nugetproxy.nuget.", "nugetproxy.caching.")
+"""Where the classes of values are at home, and the functions that may be called: the floors that know no world."""
+
+Packed: TypeAlias = tuple[bytes, ...]
+"""The value as JSON, then the bytes in it as they are."""
+
+_SEQUENCES: Mapping[str, type[Any]] = MappingProxyType({one.__name__: one for one in (list, tuple, set, frozenset)})
+_MAPPINGS: Mapping[str, type[Any]] = MappingProxyType({one.__name__: one for one in (dict, MappingProxyType)})
+
+
+class NoPlainValue(Exception):
+    """Something that has no such form."""
+
+
+def pack(value: Any) -> Packed:
+    """``value`` to be sent: texts, numbers, bytes, collections, enumerations and dataclasses of ``HOMES``.
+
+    Raises NoPlainValue.
+    """
+    blobs: list[bytes] = []
+    form = _form(value, blobs)
+    return (json.dumps(form, separators=(",", ":")).encode(), *blobs)
+
+
+def pack_call(work: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Packed:
+    """The call of a function of ``HOMES``; raises NoPlainValue."""
+    if not isinstance(work, FunctionType) or not work.__module__.startswith(HOMES) or "." in work.__qualname__:
+        raise NoPlainValue(repr(work))
+    return pack((work.__module__, work.__qualname__, tuple(args), dict(kwargs)))
+
+
+def call(packed: Sequence[bytes]) -> Any:
+    """What the function returns; raises what it raises."""
+    home, name, args, kwargs = unpack(packed)
+    work = _named(home, name)
+    if not isinstance(work, FunctionType):
+        raise NoPlainValue(name)
+    return work(*args, **kwargs)
+
+
+def unpack(packed: Sequence[bytes]) -> Any:
+    """The value that was sent; raises NoPlainValue."""
+    return _value(json.loads(packed[0]), packed[1:])
+
+
+def _form(value: Any, blobs: list[bytes]) -> Any:
+    """JSON for ``value``: what is no plain text or number is an array that begins with the name of its form."""
+    kind = type(value)
+    if value is None or kind in (bool, int, float, str):
+        return value
+    if kind is bytes:
+        blobs.append(value)
+        return ["bytes", len(blobs) - 1]
+    if kind in _SEQUENCES.values():
+        return [kind.__name__, [_form(one, blobs) for one in value]]
+    if kind in _MAPPINGS.values():
+        return [kind.__name__, [[_form(name, blobs), _form(one, blobs)] for name, one in value.items()]]
+    if kind is orjson.Fragment:
+        return ["number", orjson.dumps(value).decode()]
+    if kind.__module__.startswith(HOMES) and isinstance(value, Enum):
+        return ["enum", kind.__module__, kind.__name__, value.value]
+    if kind.__module__.startswith(HOMES) and is_dataclass(value):
+        parts = {one.name: _form(getattr(value, one.name), blobs) for one in fields(value) if one.init}
+        return ["object", kind.__module__, kind.__name__, parts]
+    raise NoPlainValue(kind.__name__)
+
+
+def _value(form: Any, blobs: Sequence[bytes]) -> Any:
+    if not isinstance(form, list):
+        return form
+    match form:
+        case ["bytes", index]:
+            return blobs[index]
+        case [name, [*items]] if name in _SEQUENCES:
+            return _SEQUENCES[name]([_value(item, blobs) for item in items])
+        case [name, [*pairs]] if name in _MAPPINGS:
+            return _MAPPINGS[name]({_value(key, blobs): _value(item, blobs) for key, item in pairs})
+        case ["number", text]:
+            return orjson.Fragment(text)
+        case ["enum", home, name, word] if issubclass(_class(home, name), Enum):
+            return _class(home, name)(word)
+        case ["object", home, name, parts] if is_dataclass(_class(home, name)):
+            return _class(home, name)(**{part: _value(item, blobs) for part, item in parts.items()})
+        case _:
+            raise NoPlainValue(str(form[:1]))
+
+
+def _class(home: str, name: str) -> type[Any]:
+    found = _named(home, name)
+    if not isinstance(found, type):
+        raise NoPlainValue(name)
+    return found
+
+
+def _named(home: str, name: str) -> Any:
+    """What a module of ``HOMES`` made itself under a name."""
+    if not home.startswith(HOMES):
+        raise NoPlainValue(home)
+    found = getattr(sys.modules.get(home) or import_module(home), name, None)
+    if getattr(found, "__module__", "") != home:
+        raise NoPlainValue(name)
+    return found
