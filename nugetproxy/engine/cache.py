@@ -76,7 +76,7 @@ class Cache:
         self._jitter = jitter
         self._absent_since = 0.0
         self._documents = documents
-        self._hot = HotDocuments(documents, policies=policies, clock=clock, hot_bytes=hot_bytes)
+        self._hot = HotDocuments(documents, tasks, policies=policies, clock=clock, hot_bytes=hot_bytes)
         self._invalidation = Invalidation(ledger, upstream.name, clock)
         self._fetcher = Fetcher(upstream, clock, metrics, bounds)
         self._fetches: dict[tuple[str, int, bool], asyncio.Task[Found]] = {}
@@ -169,8 +169,8 @@ class Cache:
     async def put_absent(self, target: Target) -> Found:
         """Remember that upstream said 404, as it has just done."""
         entry = await self._hot.entry(Answer(status=404))
-        await self._hot.put(target, entry, b"")
-        status = CacheStatus(outcome=Outcome.ABSENT, forwarded="uri-miss", forward_status=404, stored=True)
+        kept = await self._hot.put(target, entry, b"")
+        status = CacheStatus(outcome=Outcome.ABSENT, forwarded="uri-miss", forward_status=404, stored=kept)
         return Found(entry=entry, body=b"", status=status)
 
     def invalidate(self, id: str) -> None:
@@ -272,11 +272,13 @@ class Cache:
         return f"{answer.exception(self._upstream.name)} What was stored before is served."
 
     async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:
-        """Store, unless a write came between the question and now: then the answer may be of before it."""
+        """Store, unless a write came between the question and now: then the answer may be of before it.
+
+        False also where it is not known to be stored.
+        """
         if epoch != self._invalidation.epoch(target):
             return False
-        await self._hot.put(target, entry, body)
-        return True
+        return await self._hot.put(target, entry, body)
 
 
 def _body(stored: Stored | None) -> bytes:

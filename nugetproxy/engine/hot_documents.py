@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Coroutine, Mapping
+from typing import Any, TypeVar
 
 from cachetools import TTLCache
 
@@ -11,6 +13,7 @@ from nugetproxy.caching.entry import Answer, Entry
 from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Target
+from nugetproxy.engine.tasks import Tasks
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
 from nugetproxy.store.documents.documents import Documents, Stored, never_trimmed, of_id, of_kind
@@ -18,14 +21,25 @@ from nugetproxy.store.documents.documents import Documents, Stored, never_trimme
 HOT_SECONDS = 2.0
 """How long what is stored is remembered in memory; also bounds what one worker can miss of another's write."""
 
+STORE_SECONDS = 0.5
+"""How long an answer waits until it is stored; most are within a millisecond."""
+
 OVERHEAD_BYTES = 512
+
+
+_T = TypeVar("_T")
 
 
 class HotDocuments:
     """Reads and writes stored documents; whether they may be served is not decided here."""
 
-    def __init__(self, documents: Documents, *, policies: Mapping[Kind, Policy], clock: Clock, hot_bytes: int) -> None:
+    def __init__(
+        self, documents: Documents, tasks: Tasks, *, policies: Mapping[Kind, Policy], clock: Clock, hot_bytes: int
+    ) -> None:
         self._documents = documents
+        self._tasks = tasks
+        self._overdue: set[asyncio.Task[Any]] = set()
+        """Writes that take long: while there are any, nobody waits for another one."""
         self._policies = policies
         self._clock = clock
         self._hot: TTLCache[str, Stored] = TTLCache(hot_bytes, HOT_SECONDS, clock.monotonic, _weight)
@@ -42,8 +56,12 @@ class HotDocuments:
                 self._remember(target.key, read)
         return stored
 
-    async def put(self, target: Target, entry: Entry, body: bytes) -> None:
-        """Store ``body`` (nothing, for an absent entry) for as long as the policy has a use for it."""
+    async def put(self, target: Target, entry: Entry, body: bytes) -> bool:
+        """Store ``body`` (nothing, for an absent entry) for as long as the policy has a use for it.
+
+        It can be had from memory at once. False where it is not known to be stored: it was dropped, or it takes long,
+        as while somebody holds the lock of the database; then it is stored behind whoever waits for it.
+        """
         policy = self._policies[target.kind]
         body = b"" if entry.absent else body
         self._remember(target.key, Stored(entry, body))
@@ -51,12 +69,26 @@ class HotDocuments:
         if entry.absent:
             keep = policy.absent + policy.absent_on_error
         expire = None if keep == FOREVER else max(keep, 1.0)
-        await self._documents.put(target.key, entry, body, tag=_tag(target), expire=expire)
+        put = self._documents.put(target.key, entry, body, tag=_tag(target), expire=expire)
+        return bool(await self._behind(put, f"store {target.path}"))
 
     async def keep_named(self, index: Target, pages: Collection[Target]) -> None:
         """What ``index`` names now; for documents that are kept as long as something names them."""
         if index.kind.row.spared:
-            await self._documents.keep_named(_tag(index), [one.key for one in (index, *pages)])
+            keep = self._documents.keep_named(_tag(index), [one.key for one in (index, *pages)])
+            await self._behind(keep, f"names {index.path}")
+
+    async def _behind(self, write: Coroutine[Any, Any, _T], name: str) -> _T | None:
+        """What ``write`` returns; None where it takes long, or others do: then it goes on alone."""
+        task = self._tasks.start(write, name=name)
+        if self._overdue:
+            return None
+        done, _ = await asyncio.wait({task}, timeout=STORE_SECONDS)
+        if done:
+            return task.result()
+        self._overdue.add(task)
+        task.add_done_callback(self._overdue.discard)
+        return None
 
     async def entry(self, answer: Answer) -> Entry:
         """The record of what upstream says now."""
