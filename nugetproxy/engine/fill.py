@@ -27,6 +27,8 @@ RESUME_PAUSE = 0.2
 RESUME_SECONDS = 5.0
 """What resumes have at least, after the silence that made them necessary."""
 ABSENT = frozenset({404, 410})
+_BLANK, _PAGES = b"\xef\xbb\xbf \t\r\n", (b"<", b"{", b"[")
+"""How pages of HTML, XML or JSON begin."""
 
 
 Stage = Callable[[PackageIdentity], Awaitable[Staged]]
@@ -136,9 +138,9 @@ class Fill:
 
     async def _copy(self, download: Download, at: int) -> Staged:
         """Append what comes, from byte ``at`` of the package on."""
-        head, staged = b"", self.staged
+        staged = self.staged
         async for received in download.chunks():
-            chunk = head + received
+            chunk = received
             self._moved()
             if staged is not None and at < staged.size:
                 known = min(len(chunk), staged.size - at)
@@ -146,12 +148,8 @@ class Fill:
                     raise self._changed()
                 at += known
                 chunk = chunk[known:]
-            if at == 0 and len(chunk) < len(ZIP_MAGIC):
-                head = chunk
-                continue
-            if at == 0 and not chunk.startswith(ZIP_MAGIC):
-                raise self._refused(Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)")
-            head = b""
+            if not chunk.startswith(ZIP_MAGIC[at : at + len(chunk)]):
+                self._doubt(chunk, at)
             if chunk:
                 staged = staged or await self._begin(download)
                 await staged.write(chunk)
@@ -159,7 +157,7 @@ class Fill:
                 self._flight.grow(staged.size)
                 self._last_byte = asyncio.get_running_loop().time()
                 self._check_readers()
-        if staged is None or head or at == 0:
+        if staged is None or at < len(ZIP_MAGIC):
             raise self._refused(Reason.INVALID_CONTENT, "the answer is empty or shorter than a zip signature")
         if self._flight.total is not None and at < self._flight.total:
             raise upstream_failure(self._upstream.name, Reason.TRUNCATED, f"{at} of {self._flight.total} bytes")
@@ -171,6 +169,12 @@ class Fill:
         self.staged.warnings = download.warnings
         self._flight.begin(self.staged, download.total)
         return self.staged
+
+    def _doubt(self, chunk: bytes, at: int) -> None:
+        """A page is refused at once, so that another URL may be asked; anything else may be a package behind a stub."""
+        if at == 0 and chunk.lstrip(_BLANK).startswith(_PAGES):
+            raise self._refused(Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)")
+        self._flight.doubt()
 
     def _moved(self) -> None:
         """Something arrives, be it what is here already: a resume is given a little longer."""

@@ -45,6 +45,8 @@ class Flight:
         """Size of the whole package in bytes, as soon as upstream has said it."""
         self.landed: HeldPackage | None = None
         self.error: ProxyError | None = None
+        self.doubted = False
+        """It does not begin as packages do: a page, or a package with something before it, which the end shows."""
         self._abandon_above = abandon_above
         self._readers = 0
         self._staged: Staged | None = None
@@ -79,6 +81,8 @@ class Flight:
         """Bytes that readers may have now: everything but the last block, until the commit."""
         if self.landed is not None:
             return self._size
+        if self.doubted:
+            return 0
         held_back_from = (self._size if self.total is None else self.total) - HOLD
         return max(0, min(self._size, held_back_from))
 
@@ -99,6 +103,10 @@ class Flight:
         self._staged = staged
         self.total = total
         self._wake()
+
+    def doubt(self) -> None:
+        """Its first bytes are no zip signature: nobody gets any of it before it is verified."""
+        self.doubted = True
 
     def grow(self, size: int) -> None:
         """``size`` bytes are in the file now."""

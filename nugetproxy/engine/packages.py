@@ -157,7 +157,7 @@ class Packages:
             held = await self.folder.open(flight.identity)
             if held is None:
                 staged = await fill.run(flight.urls)
-                held = await self._commit(flight.identity, staged)
+                held = await self._commit(flight, staged)
                 self._upstream.acquit(fill.url)
             flight.land(held)
         except asyncio.CancelledError:
@@ -193,10 +193,11 @@ class Packages:
             size=flight.size,
         )
 
-    async def _commit(self, identity: PackageIdentity, staged: Staged) -> HeldPackage:
+    async def _commit(self, flight: Flight, staged: Staged) -> HeldPackage:
         """Verify what was downloaded, then make it part of the folder."""
+        identity = flight.identity
         sha512 = await self._hashes.sha512(identity)
-        nuspec, checked = await self._verify(identity, staged, stated=sha512)
+        nuspec, checked = await self._verify(flight, staged, stated=sha512)
         if sha512 is not None and staged.sha512 != sha512:
             raise self._refused(Reason.HASH, "its SHA-512 is not the one that upstream's metadata states")
         pinned = await self._pins.get(identity)
@@ -220,8 +221,9 @@ class Packages:
             held.release()
         return held
 
-    async def _verify(self, identity: PackageIdentity, staged: Staged, *, stated: str | None) -> tuple[Nuspec, bool]:
+    async def _verify(self, flight: Flight, staged: Staged, *, stated: str | None) -> tuple[Nuspec, bool]:
         """What is in the package; True if its contents need not be looked into any more."""
+        identity = flight.identity
         known = not self._contents.on or stated == staged.sha512 or self._contents.is_feeds_own(identity, staged.sha512)
         at_once = not known and staged.size <= AT_ONCE
         try:
@@ -231,7 +233,10 @@ class Packages:
             await self.folder.set_staged_aside(staged)
             raise self._refused(problem.reason, problem.detail) from problem
         except InvalidPackage as problem:
-            raise self._refused(problem.reason, problem.detail) from problem
+            reason, detail = problem.reason, problem.detail
+            if flight.doubted and reason is Reason.ZIP:
+                reason, detail = Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)"
+            raise self._refused(reason, detail) from problem
 
     async def _look_into(self, identity: PackageIdentity, sha512: str) -> None:
         """Look into a large package behind its answer: only then it is pinned."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, LineTooLong
@@ -13,10 +13,8 @@ from aiohttp.web_protocol import RequestHandler
 
 from nugetproxy.errors import BadRequest, ProxyError, UnknownVersion
 from nugetproxy.log import rate_limited
+from nugetproxy.metrics import Metrics
 from nugetproxy.web.answers import answer
-
-if TYPE_CHECKING:
-    from nugetproxy.web.server import LimitedServer
 
 _VERSION = re.compile(r"HTTP/(\d+)\.\d+'$", re.MULTILINE)
 PREFACE = "Pause on PRI"
@@ -32,11 +30,12 @@ class ClientStalled(ClientConnectionResetError):
 class Connection(RequestHandler):
     """aiohttp's handler of one connection."""
 
-    __slots__ = ("_answering", "_limits", "carries_body", "given_up")
+    __slots__ = ("_answering", "_metrics", "_write_timeout", "carries_body", "given_up")
 
-    def __init__(self, server: LimitedServer, **settings: Any) -> None:
+    def __init__(self, server: web.Server, *, write_timeout: float, metrics: Metrics, **settings: Any) -> None:
         super().__init__(server, **settings)
-        self._limits = server
+        self._write_timeout = write_timeout
+        self._metrics = metrics
         self._answering: asyncio.Task[Any] | None = None
         self.carries_body = False
         """True while a package or a write is under way, which a stop waits for."""
@@ -51,10 +50,10 @@ class Connection(RequestHandler):
     async def _drain_helper(self) -> None:
         """aiohttp's hook below every write: waits while the client takes nothing, here for a limited time."""
         try:
-            async with asyncio.timeout(self._limits.write_timeout):
+            async with asyncio.timeout(self._write_timeout):
                 await super()._drain_helper()
         except TimeoutError as stall:
-            self._limits.metrics.responses_aborted.labels("client_stall").inc()
+            self._metrics.responses_aborted.labels("client_stall").inc()
             if self.transport is not None:
                 self.transport.abort()
             raise ClientStalled("the client takes nothing") from stall
@@ -68,7 +67,7 @@ class Connection(RequestHandler):
     ) -> web.StreamResponse:
         """aiohttp's hook for a request that could not be read; what it says quotes nothing of the request."""
         error = _refusal(exc, self.max_line_size, self.max_field_size)
-        self._limits.metrics.rejected.labels("malformed").inc()
+        self._metrics.rejected.labels("malformed").inc()
         what = type(exc).__name__ if exc is not None else "unknown"
         rate_limited("request.malformed", what, client=request.remote or "", what=what)
         response = answer(error)

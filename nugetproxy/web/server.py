@@ -45,8 +45,8 @@ class LimitedServer(web.Server):
         ``write_timeout`` how long a client may take nothing of what is sent.
         """
         super().__init__(handler)
-        self.write_timeout = write_timeout
-        self.metrics = metrics
+        self._write_timeout = write_timeout
+        self._metrics = metrics
         self._header_timeout = header_timeout
         self._max_connections = max_connections
         self._max_per_ip = max_per_ip
@@ -59,6 +59,8 @@ class LimitedServer(web.Server):
         """aiohttp's hook: the handler of a new connection."""
         return Connection(
             self,
+            write_timeout=self._write_timeout,
+            metrics=self._metrics,
             loop=self._loop,
             access_log=None,
             keepalive_timeout=self._header_timeout,
@@ -87,10 +89,10 @@ class LimitedServer(web.Server):
         self._empty.clear()
         limited = bool(peer) and not peer.startswith(LOOPBACK) and self._per_ip[peer] > self._max_per_ip
         if limited or len(self._peers) > self._max_connections:
-            self.metrics.rejected.labels("connections_per_ip" if limited else "connections").inc()
+            self._metrics.rejected.labels("connections_per_ip" if limited else "connections").inc()
             # Not at once: aiohttp has yet to begin the task of this connection, which fails where it is gone already.
             asyncio.get_running_loop().call_soon(transport.abort)
-        self.metrics.connections.set(len(self._peers))
+        self._metrics.connections.set(len(self._peers))
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """aiohttp's hook for the end of a connection."""
@@ -102,7 +104,7 @@ class LimitedServer(web.Server):
                 del self._per_ip[peer]
         if not self._peers:
             self._empty.set()
-        self.metrics.connections.set(len(self._peers))
+        self._metrics.connections.set(len(self._peers))
 
     def pre_shutdown(self) -> None:
         """aiohttp's hook: what is idle closes now, what is being answered closes behind its answer."""

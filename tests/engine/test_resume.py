@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import zipfile
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -236,6 +238,36 @@ async def test_a_trickle_is_given_up(proxy: Proxy, feed: FakeFeed, clock: FakeCl
 
 
 HTML = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+
+
+async def test_a_package_behind_a_stub_is_a_package(proxy: Proxy, feed: FakeFeed, held_back: bytes) -> None:
+    """.NET, so NuGet, opens an archive with something before it whose positions are right."""
+    feed.origin.routes[UP_PACKAGE] = Script(body=held_back)
+    got = await ask(proxy, PACKAGE)
+    assert (got.status, got.body) == (200, held_back)
+    assert (await ask(proxy, PACKAGE)).cache == "hit"
+
+
+@pytest.fixture(params=[1_000, 400_000], ids=["small", "large"])
+def held_back(request: pytest.FixtureRequest) -> bytes:
+    """A package with a stub before it, its positions as they are then."""
+    file = io.BytesIO(b"MZ a program that unpacks itself")
+    file.seek(0, io.SEEK_END)
+    plain = io.BytesIO(make_nupkg("Acme.A", "1.0.0", size=request.param))
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(file, "a") as archive:
+        for name in source.namelist():
+            archive.writestr(name, source.read(name))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("size", [5_000, 500_000])
+async def test_nothing_of_what_is_no_package_is_sent_however_long_it_is(
+    proxy: Proxy, feed: FakeFeed, size: int
+) -> None:
+    feed.origin.routes[UP_PACKAGE] = Script(body=b"MZ" + b"?" * size)
+    got = await ask(proxy, PACKAGE)
+    assert (got.status, got.cache) == (502, 'fwd=uri-miss; detail="invalid_content"')
+    assert await nothing_stored(proxy)
 
 
 @pytest.mark.parametrize("kind", ["text/html", "application/octet-stream"])
