@@ -13,11 +13,11 @@ from nugetproxy.engine.flight import Flight
 from nugetproxy.errors import Abandoned, NotFound, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.zip_archive import ZIP_MAGIC
 from nugetproxy.store.packages.reading import read_at
 from nugetproxy.store.packages.staging import Staged
 from nugetproxy.upstream.answers import Download
 from nugetproxy.upstream.client import UpstreamClient
-from nugetproxy.upstream.judges import ZIP_MAGIC
 from nugetproxy.upstream.patience import Patience
 
 log = structlog.get_logger(__name__)

@@ -13,8 +13,8 @@ from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failur
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
+from nugetproxy.nuget.zip_archive import ZIP_MAGIC
 from nugetproxy.upstream.client import UpstreamClient
-from nugetproxy.upstream.judges import ZIP_MAGIC
 
 ZIP_END = b"PK\x05\x06"
 """The end of central directory record; with its comment it fits into the block that is kept back."""

@@ -16,7 +16,8 @@ MAX_ENTRIES: Final = 200_000
 # What is checked, and what is not, was tried with NuGet.Packaging 6.14 on .NET 9 (System.IO.Compression.ZipArchive):
 # only the last end record counts, of it only its disks, its count of entries, the start of the directory. Neither the
 # size of the directory nor anything around it is looked at, nor what local headers repeat.
-_LOCAL = b"PK\x03\x04"
+ZIP_MAGIC: Final = b"PK\x03\x04"
+"""How a local header begins, so almost every archive."""
 _LOCAL_SIZE = 30
 _HEADER = b"PK\x01\x02"
 _HEADER_SIZE = 46
@@ -123,7 +124,7 @@ class Archive:
         if entry.method not in {_STORED, _DEFLATED, _DEFLATED64}:
             raise BrokenArchive(f"it is compressed in an unusual way ({entry.method})")
         header = self.source.read(entry.at, _LOCAL_SIZE) if entry.at + _LOCAL_SIZE <= self.source.length else b""
-        if entry.disk or not header.startswith(_LOCAL):
+        if entry.disk or not header.startswith(ZIP_MAGIC):
             raise BrokenArchive("no entry begins where it should")
         start = entry.at + _LOCAL_SIZE + sum(struct.unpack_from("<2H", header, 26))
         if start + entry.packed > self.source.length:

@@ -14,10 +14,9 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.breaker import Blocked, BreakerState, Cause, CircuitBreaker, Leave, Pass, Phase
-from nugetproxy.upstream.failures import Failures, Trip
+from nugetproxy.upstream.failures import Failures, Trip, remedy
 from nugetproxy.upstream.patience import LONGEST_WAIT, Patience
 from nugetproxy.upstream.questions import Question
-from nugetproxy.upstream.remedies import remedy
 from nugetproxy.upstream.retry import PATIENCE
 from nugetproxy.upstream.settings import UpstreamSettings
 

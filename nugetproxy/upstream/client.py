@@ -20,11 +20,10 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.answers import Download, Head, Sent
 from nugetproxy.upstream.breaker import BreakerState, Phase
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
+from nugetproxy.upstream.failures import remedy
 from nugetproxy.upstream.faults import Faults
-from nugetproxy.upstream.judges import Verify, believe, conditions, glance, ranged, verify_index
 from nugetproxy.upstream.patience import Patience, impatience
-from nugetproxy.upstream.questions import Question, Request
-from nugetproxy.upstream.remedies import remedy
+from nugetproxy.upstream.questions import Question, Request, Verify, believe, conditions, glance, ranged, verify_index
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.retry import RetryBudget, with_retries
 from nugetproxy.upstream.sessions import Lane

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import html
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Iterable
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -16,8 +20,6 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.upstream.coding import CODINGS
 from nugetproxy.upstream.failures import Failures, MalformedBody, Trip
-from nugetproxy.upstream.hiding import Hiding
-from nugetproxy.upstream.pace import Pace
 from nugetproxy.upstream.urls import origin_of, without_query
 
 DRAIN = 64 * 1024
@@ -170,3 +172,70 @@ class Response:
         content = self._answer.content
         if not content.is_eof() and content.exception() is None:
             content.set_exception(MalformedBody())
+
+
+PACE_SPAN = 60.0
+LEAST_PACE = 1024
+
+
+class Pace:
+    """Notices a body that arrives too slowly to ever be worth the wait.
+
+    Counts only time that was spent waiting for upstream, so a slow client is never held against it.
+    """
+
+    def __init__(self, *, least: float = LEAST_PACE, span: float = PACE_SPAN) -> None:
+        """``least`` in bytes per second, over ``span`` seconds."""
+        self._least = least
+        self._span = span
+        self._waited = 0.0
+        self._size = 0
+
+    def too_slow(self, waited: float, size: int) -> bool:
+        """After another ``size`` bytes, for which ``waited`` seconds passed: is this below the least rate?"""
+        self._waited += waited
+        self._size += size
+        if self._waited < self._span:
+            return False
+        slow = self._size < self._least * self._waited
+        self._waited, self._size = 0.0, 0
+        return slow
+
+
+HIDDEN = "[hidden]"
+SHORTEST_SECRET = 4
+"""Shorter ones would be found inside ordinary words."""
+
+
+class Hiding:
+    """Takes the secrets that we send to an upstream out of what it says.
+
+    A page of an upstream that shows the request, as debug pages do, must not hand our secrets to its readers.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        spelled = {form for secret in secrets if len(secret) >= SHORTEST_SECRET for form in _spellings(secret)}
+        ordered = sorted(spelled, key=len, reverse=True)
+        self._text = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        self._raw = re.compile(b"|".join(re.escape(form.encode()) for form in ordered)) if ordered else None
+
+    def text(self, said: str) -> str:
+        """``said`` without secrets."""
+        return said if self._text is None else self._text.sub(HIDDEN, said)
+
+    def raw(self, said: bytes) -> bytes:
+        """``said``, in UTF-8 or a coding that agrees with it on ASCII, without secrets."""
+        return said if self._raw is None else self._raw.sub(HIDDEN.encode(), said)
+
+
+def _spellings(secret: str) -> set[str]:
+    """As it is, then as pages, JSON and URLs write it."""
+    as_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    return {
+        secret,
+        html.escape(secret),
+        html.escape(secret, quote=False),
+        quote(secret, safe=""),
+        quote(secret),
+        *as_json,
+    }

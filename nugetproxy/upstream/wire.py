@@ -18,16 +18,14 @@ from nugetproxy.upstream.addresses import Reach, is_literal
 from nugetproxy.upstream.asking import waiting
 from nugetproxy.upstream.breakers import Breakers, Ticket
 from nugetproxy.upstream.failures import PROXY_LOGIN, ConnectionDropped, Failures, Trip, UnaskedBytes
-from nugetproxy.upstream.hiding import Hiding
-from nugetproxy.upstream.outgoing import Outgoing
 from nugetproxy.upstream.patience import Patience, impatience
 from nugetproxy.upstream.questions import Question, Request
 from nugetproxy.upstream.resolver import GuardedResolver, ThreadResolver
-from nugetproxy.upstream.response import Response
+from nugetproxy.upstream.response import Hiding, Response
 from nugetproxy.upstream.retry import parse_retry_after
 from nugetproxy.upstream.sessions import Lane, close_session, open_session, request_timeout, tls_context
 from nugetproxy.upstream.settings import UpstreamSettings
-from nugetproxy.upstream.slots import Slot, Slots
+from nugetproxy.upstream.slots import Outgoing, Slot, Slots
 from nugetproxy.upstream.urls import UrlDenied, host_of, next_hop, origin_of, parse_url
 from nugetproxy.upstream.ways import Ways
 

@@ -14,10 +14,10 @@ from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
 from nugetproxy.upstream.failures import OutcomeUnknown, Trip
-from nugetproxy.upstream.outgoing import Outgoing
 from nugetproxy.upstream.questions import Request
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.sessions import Lane
+from nugetproxy.upstream.slots import Outgoing
 from nugetproxy.upstream.wire import Wire
 
 ANSWER = 64 * 1024

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from nugetproxy.errors import Reason
-from nugetproxy.upstream.remedies import PROXIES, remedy
+from nugetproxy.upstream.failures import PROXIES, remedy
 from nugetproxy.upstream.settings import UpstreamSettings
 from tests.fakes.origin import Origin, Script
 from tests.upstream.conftest import MakeClient
