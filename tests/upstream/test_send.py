@@ -13,7 +13,7 @@ import pytest
 from multidict import CIMultiDict
 
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamRefused
-from nugetproxy.upstream import outgoing
+from nugetproxy.upstream import slots
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.failures import OutcomeUnknown
@@ -348,7 +348,7 @@ class TestSlots:
     async def test_a_body_that_stalls_lets_others_pass(
         self, origin: Origin, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(outgoing, "STALLED", 0.01)
+        monkeypatch.setattr(slots, "STALLED", 0.01)
         client = make_client(connections=1)
         origin.routes |= {"/slow": Script(status=201), "/push": Script(status=201)}
         gate = asyncio.Event()
