@@ -203,7 +203,11 @@ def _edge(feeds: Mapping[str, Feed], sites: Mapping[str, Site], ops: Ops, shared
         ops=ops,
         metrics=shared.metrics,
         sites=sites,
-        for_pages=frozenset(name for name in feeds if _for_pages(config.upstreams[name], config.server.cors)),
+        for_pages=frozenset(
+            name
+            for name, table in config.published.items()
+            if all(_for_pages(config.upstreams[source], config.server.cors) for source in table.sources)
+        ),
     )
 
 
@@ -216,7 +220,7 @@ def _for_pages(upstream: Upstream, cors: str) -> bool:
     """Whether any web page may read it, which it does from the machine of whoever looks at the page."""
     if cors != "public":
         return cors == "all"
-    if upstream.folder is not None or upstream.has_credentials or upstream.internal:
+    if upstream.role or upstream.folder is not None or upstream.has_credentials or upstream.internal:
         return False
     return not is_private(host_of(parse_url(upstream.url)))
 

@@ -54,7 +54,7 @@ class Claims:
 
     def may_begin(self, word: str) -> bool:
         """Whether ``word`` (lower case) is a claimed id, or the beginning of one, dot included."""
-        if word in self._by_id:
+        if word.rstrip(".-") in self._by_id:
             return True
         if "." not in word:
             return False

@@ -99,7 +99,7 @@ class Guard:
             name, _, value = part.partition("=")
             if unquote_plus(name).lower() not in _TEXTS:
                 continue
-            words = [word.strip(".-") for word in _WORDS.findall(invariant_lower(unquote_plus(value)))]
+            words = [word.lstrip(".-") for word in _WORDS.findall(invariant_lower(unquote_plus(value)))]
             if any(self.claims.may_begin(word) or self.mapping.may_meet(word, self._private) for word in words):
                 return True
         return False

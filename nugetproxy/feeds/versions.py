@@ -13,11 +13,13 @@ from nugetproxy.errors import NotFound, ProxyError, SourceFailed, SourceUncertai
 from nugetproxy.feeds.guard import Candidates, Guard
 from nugetproxy.feeds.owners import Owners
 from nugetproxy.feeds.reading import Reading
-from nugetproxy.feeds.said import Said, leave, outcome_of
+from nugetproxy.feeds.said import Said, absent_said, leave, outcome_of
 from nugetproxy.nuget.merging.versions import MergedVersions, SourceDocument, merge_versions
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.sources.source import Source
 
+EMPTY = b'"versions":[]'
+"""In a rendered list without a version."""
 MERGED = 4096
 """Lists that are kept, by what they were made of."""
 
@@ -74,13 +76,20 @@ class Versions:
         """What those say who count; raises SourceFailed where one of them fails."""
         route = list_route(id_)
         tasks = [
-            asyncio.ensure_future(self._reading.said(source, route, "", base))
+            asyncio.ensure_future(self._said(source, route, base))
             for source in (*candidates.private, *(one for one in candidates.asked if one not in candidates.private))
         ]
         try:
             return await self._heard(id_, candidates, tasks)
         finally:
             await leave(tasks)
+
+    async def _said(self, source: Source, route: Route, base: str) -> Said:
+        """What a source lists; some have an empty list of every id, which says no more than that they do not know it."""
+        said = await self._reading.said(source, route, "", base)
+        if EMPTY in said.body:
+            return absent_said(source, said.status, said.stored_at)
+        return said
 
     async def _heard(self, id_: str, candidates: Candidates, tasks: Sequence[asyncio.Future[Said]]) -> tuple[Said, ...]:
         decisive = len(candidates.private)
