@@ -105,11 +105,7 @@ class Merged:
         if separate is not None:
             return await self._separate(*separate, query, view)
         try:
-            if len(self._sources) == 1 and route.kind not in {
-                Kind.INDEX,
-                Kind.VULNERABILITIES,
-                Kind.VULNERABILITY_PAGE,
-            }:
+            if self._alone and route.kind and (route.kind not in BESIDE or not self._has_others):
                 return await self._only(route, query, view)
             reply = await self._readers.get(route.kind, self._first)(route, query, view)
         except NotFound as lacking:

@@ -85,7 +85,7 @@ class Versions:
             await leave(tasks)
 
     async def _said(self, source: Source, route: Route, base: str) -> Said:
-        """What a source lists; some have an empty list of every id, which says no more than that they do not know it."""
+        """What a source lists; an empty list, which some have of every id, says that it does not know it."""
         said = await self._reading.said(source, route, "", base)
         if EMPTY in said.body:
             return absent_said(source, said.status, said.stored_at)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -110,8 +110,8 @@ async def test_members_are_the_owners(farm: Farm) -> None:
 
 
 class TestAdvisories:
-    BAD = {"acme.a": [{"url": "https://example.com/1", "severity": 2, "versions": "(, 2.0.0)"}]}
-    WORSE = {"contoso.a": [{"url": "https://example.com/2", "severity": 3, "versions": "(, 2.0.0)"}]}
+    BAD: Final = {"acme.a": [{"url": "https://example.com/1", "severity": 2, "versions": "(, 2.0.0)"}]}
+    WORSE: Final = {"contoso.a": [{"url": "https://example.com/2", "severity": 3, "versions": "(, 2.0.0)"}]}
 
     async def pages(self, farm: Farm) -> dict[str, Any]:
         index = await farm.read("/v3/vulnerabilities/index.json")
