@@ -34,6 +34,7 @@ from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Source
 from nugetproxy.sources.stated_hashes import StatedHashes
+from nugetproxy.sources.testimony import Testimony
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.holdings.holdings import Holdings
@@ -98,45 +99,66 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
     )
     services = Services(name, upstream.url, json.dumps((name, *upstream.identity)), cache, clock)
     groups = DocumentGroups(cache, services)
-    settings = PushSettings(
-        push=upstream.push,
-        delete=upstream.delete,
-        offline=upstream.offline,
-        max_bytes=config.limits.push,
-        lends_credentials=upstream.lends_credentials,
-    )
+    stated = StatedHashes(cache, services, groups)
+    testimony = Testimony(cache, services, groups, stated, shared.ledger)
     return RemoteSource(
         client,
         secrets=upstream.secret_values(),
         cache=cache,
         services=services,
         groups=groups,
-        packages=Packages(
+        packages=_packages(client, root, stated, testimony, shared),
+        testimony=testimony,
+        ledger=shared.ledger,
+        writes=Push(
             client,
-            PackageFolder(
-                root,
-                fs=shared.fs,
-                metrics=metrics,
-                upstream=name,
-                clock=clock,
-                kept_open=shared.descriptors.held,
-                room=shared.room,
-            ),
-            Pins(shared.ledger, name),
-            Holdings(fs=shared.fs, clock=clock),
-            StatedHashes(cache, services, groups),
-            clock=clock,
-            metrics=metrics,
-            tasks=shared.tasks,
-            room=shared.room,
-            abandon_above=config.cache.abandon_above,
-            check_contents=config.cache.check_contents,
+            cache,
+            services,
+            settings=_push_settings(upstream, config),
+            spool=root / "staging",
+            symbols=symbols,
         ),
-        links=shared.ledger.links(name),
-        writes=Push(client, cache, services, settings=settings, spool=root / "staging", symbols=symbols),
         clock=clock,
         offline=upstream.offline,
         held_only=upstream.offline_versions == "held",
+        keep_registrations=config.cache.keep_registrations,
+    )
+
+
+def _packages(
+    client: UpstreamClient, root: Path, stated: StatedHashes, testimony: Testimony, shared: Shared
+) -> Packages:
+    return Packages(
+        client,
+        PackageFolder(
+            root,
+            fs=shared.fs,
+            metrics=shared.metrics,
+            upstream=client.name,
+            clock=shared.clock,
+            kept_open=shared.descriptors.held,
+            room=shared.room,
+        ),
+        Pins(shared.ledger, client.name),
+        Holdings(fs=shared.fs, clock=shared.clock),
+        stated,
+        metadata=testimony,
+        clock=shared.clock,
+        metrics=shared.metrics,
+        tasks=shared.tasks,
+        room=shared.room,
+        abandon_above=shared.config.cache.abandon_above,
+        check_contents=shared.config.cache.check_contents,
+    )
+
+
+def _push_settings(upstream: Upstream, config: Config) -> PushSettings:
+    return PushSettings(
+        push=upstream.push,
+        delete=upstream.delete,
+        offline=upstream.offline,
+        max_bytes=config.limits.push,
+        lends_credentials=upstream.lends_credentials,
     )
 
 

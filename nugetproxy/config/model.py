@@ -92,6 +92,7 @@ class Cache(Section):
     abandon_above: Size = 10 * MIB
     check_contents: bool = True
     scrub_rate: Rate = 20 * MIB
+    keep_registrations: bool = True
     force_network_filesystem: bool = False
 
     @property

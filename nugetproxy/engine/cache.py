@@ -29,7 +29,7 @@ from nugetproxy.engine.hot_documents import HotDocuments
 from nugetproxy.engine.invalidation import Invalidation
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.rotation import same_since
-from nugetproxy.engine.target import Found, Group, Target
+from nugetproxy.engine.target import Found, Group, Target, Witness
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
@@ -80,6 +80,8 @@ class Cache:
         self._invalidation = Invalidation(ledger, upstream.name, clock)
         self._fetcher = Fetcher(upstream, clock, metrics, bounds)
         self._fetches: dict[tuple[str, int, bool], asyncio.Task[Found]] = {}
+        self.witness: Witness | None = None
+        """Is told of documents that have changed."""
         self._overdue: set[asyncio.Task[Found]] = set()
         """Fetches that have outlived the soft deadline while upstream answered nothing else."""
 
@@ -132,7 +134,12 @@ class Cache:
         """What is stored for ``target``, however old, without asking upstream."""
         return await self._hot.get(target)
 
-    async def refresh(self, target: Target) -> None:
+    @property
+    def is_busy(self) -> bool:
+        """Whether a document is being fetched."""
+        return bool(self._fetches)
+
+    async def refresh(self, target: Target, group: Group | None = None) -> None:
         """Ask upstream now, on behalf of a document that names this one; raises UpstreamFailure where that fails.
 
         A 404 is a failure here: what a document names must be there.
@@ -142,7 +149,7 @@ class Cache:
         held = stored if stored is not None and not stored.entry.absent else None
         answer = await self._fetcher.ask(target, held)
         if isinstance(answer, Answer):
-            answer = await self._fetcher.examine(target, None, answer, None)
+            answer = await self._fetcher.examine(target, None, answer, group)
         if isinstance(answer, Answer) and answer.status in {404, 410}:
             answer = Failure(Reason.GONE, f"{target.path} is named but not there")
         stale = Stale(entry=held.entry, refreshable=False, usable=False, ttl=0.0) if held is not None else None
@@ -243,6 +250,8 @@ class Cache:
             case Store(said, _):
                 entry = await self._hot.entry(said)
                 kept = await self._put_unless_outdated(target, epoch, entry, said.body)
+                if kept and not entry.absent and (stored is None or stored.entry.digest != entry.digest):
+                    self._tell(target, said.body)
                 outcome = Outcome.ABSENT if entry.absent else Outcome.MISS
                 status = CacheStatus(outcome=outcome, forwarded=forwarded, forward_status=said.status, stored=kept)
                 return Found(entry=entry, body=said.body, status=status)
@@ -270,6 +279,10 @@ class Cache:
         if isinstance(answer, Answer) or answer.denial is None:
             return ""
         return f"{answer.exception(self._upstream.name)} What was stored before is served."
+
+    def _tell(self, target: Target, body: bytes) -> None:
+        if self.witness is not None:
+            self._tasks.start(self.witness.note(target, body), name=f"witness {target.path}")
 
     async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:
         """Store, unless a write came between the question and now: then the answer may be of before it.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 
 import structlog
 
@@ -167,6 +169,7 @@ class Fill:
         """Make the file. Not before there are bytes for it: what comes meanwhile is lost where upstream breaks off."""
         self.staged = await self._stage(self._flight.identity)
         self.staged.warnings = download.warnings
+        self.staged.published = _time(download.validators.last_modified)
         self._flight.begin(self.staged, download.total)
         return self.staged
 
@@ -194,3 +197,10 @@ class Fill:
     def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
         self._metrics.integrity_failures.labels(reason).inc()
         return self._upstream.refused(reason, detail)
+
+
+def _time(last_modified: str | None) -> float | None:
+    """A ``Last-Modified`` (RFC 9110 section 8.8.2) in seconds since the epoch; None for what is none."""
+    with suppress(ValueError, TypeError):
+        return parsedate_to_datetime(last_modified).timestamp() if last_modified else None
+    return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -18,6 +20,7 @@ from nugetproxy.engine.room import Room
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.documents.statements import Statement, seconds
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
@@ -31,8 +34,20 @@ from nugetproxy.upstream.client import UpstreamClient
 
 log = structlog.get_logger(__name__)
 
+SAME_TIME = 1.0
+"""Seconds by which two times may differ that say the same: some file systems keep whole seconds."""
 FIRST_SYNC = 2.0
 """Seconds that the start waits for the holdings to know all that is held; large ones are completed later."""
+
+
+class Metadata(Protocol):
+    """What upstream's documents say of a package beside what lies in it."""
+
+    async def landing(self, identity: PackageIdentity) -> Statement | None:
+        """Of a version that is about to be held; None where nothing is known of it."""
+
+    def landed(self, identity: PackageIdentity) -> None:
+        """The version is held now."""
 
 
 class Packages:
@@ -46,6 +61,7 @@ class Packages:
         holdings: Holdings,
         hashes: Hashes,
         *,
+        metadata: Metadata,
         clock: Clock,
         metrics: Metrics,
         tasks: Tasks,
@@ -53,12 +69,13 @@ class Packages:
         abandon_above: int,
         check_contents: bool = True,
     ) -> None:
-        """``hashes`` is asked before a commit. ``abandon_above``: bytes; a package up to this size is downloaded to
-        its end, whoever leaves."""
+        """``hashes``, ``metadata`` are asked before a commit. ``abandon_above``: bytes; a package up to this size is
+        downloaded to its end, whoever leaves."""
         self.folder = folder
         self.holdings = holdings
         self._pins = pins
         self._hashes = hashes
+        self._metadata = metadata
         self._upstream = upstream
         self._clock = clock
         self._metrics = metrics
@@ -128,6 +145,21 @@ class Packages:
             body.close()
             raise
         return body
+
+    async def amend(self, facts: PackageFacts, published: float | None, listed: bool | None) -> None:
+        """Upstream says when a held package was published (seconds since the epoch), whether it is listed."""
+        if published is not None and abs(facts.published - published) >= SAME_TIME:
+            with suppress(DiskFailure):  # a disk that is read-only still has the package to serve
+                await self.folder.set_time(facts.identity, published)
+            facts = replace(facts, published=published)
+        elif listed in {None, facts.listed}:
+            return
+        await self.holdings.add(replace(facts, listed=facts.listed if listed is None else listed))
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a package is being downloaded."""
+        return len(self._flights) > 0
 
     async def purge(self, identity: PackageIdentity) -> int:
         """Forget a package with what it was pinned to; its size in bytes, 0 if it was not held."""
@@ -200,6 +232,9 @@ class Packages:
         nuspec, checked = await self._verify(flight, staged, stated=sha512)
         if sha512 is not None and staged.sha512 != sha512:
             raise self._refused(Reason.HASH, "its SHA-512 is not the one that upstream's metadata states")
+        said = await self._metadata.landing(identity)
+        if said is not None and (published := seconds(said.published)) is not None:
+            staged.published = published
         pinned = await self._pins.get(identity)
         if pinned is not None and pinned != staged.sha512:
             raise self._refused(Reason.PIN, "this version had other bytes before; 'nugetproxy purge' forgets them")
@@ -211,8 +246,9 @@ class Packages:
         held.acquire()
         self._room.landed()
         try:
-            facts = PackageFacts.of(nuspec, published=held.modified, size=held.size)
-            self._tasks.start(self.holdings.add(facts), name=f"holdings {identity.nupkg_name}")
+            listed = said is None or said.listed is not False
+            facts = PackageFacts.of(nuspec, published=held.modified, size=held.size, listed=listed)
+            self._tasks.start(self._enter(facts), name=f"holdings {identity.nupkg_name}")
             if checked and pinned is None:
                 self._pins.put(identity, held.sha512)
             elif not checked:
@@ -246,6 +282,10 @@ class Packages:
             return
         self._metrics.integrity_failures.labels(Reason.ZIP).inc()
         await self.holdings.remove(identity)
+
+    async def _enter(self, facts: PackageFacts) -> None:
+        await self.holdings.add(facts)
+        self._metadata.landed(facts.identity)
 
     def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
         return refused(self.name, reason, detail, self._metrics)

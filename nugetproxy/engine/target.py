@@ -60,6 +60,13 @@ class Found:
         return (*self.entry.warnings, self.notice) if self.notice else self.entry.warnings
 
 
+class Witness(Protocol):
+    """Is told of documents that upstream has changed, once they are stored."""
+
+    async def note(self, target: Target, body: bytes) -> None:
+        """``body`` is what ``target`` is now; it passed its check."""
+
+
 class Group(Protocol):
     """Documents that name each other, so that they are fetched and replaced together."""
 

@@ -73,7 +73,7 @@ class Indexes:
         try:
             document = await source.document(INDEX, "")
         except UpstreamFailure as failure:
-            body, status = (await source.made(INDEX, "", base, failure))[1], MADE
+            body, status = (await source.made(INDEX, "", base, failure)).body, MADE
         else:
             if document is not None:
                 found = document.found
@@ -85,7 +85,7 @@ class Indexes:
                     warnings=found.warnings,
                 )
                 return _Known(document.services, said)
-            body = (await source.made(INDEX, "", base))[1]
+            body = (await source.made(INDEX, "", base)).body
         services = parse_service_index(body, f"{base}index.json")
         return _Known(services, Said(source=source, etag=services.digest, status=status))
 

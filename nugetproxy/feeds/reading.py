@@ -15,7 +15,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import BINARY_TYPE, Kind
 from nugetproxy.nuget.routes import Route
 from nugetproxy.off_loop import off_loop
-from nugetproxy.sources.source import Source
+from nugetproxy.sources.source import MadeDocument, Source
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
 
@@ -40,7 +40,7 @@ class Reading:
         try:
             return await self._readers.get(route.kind, self._document)(source, route, query, view)
         except UpstreamFailure as failure:
-            return await synthesized(*await source.made(route, query, view.base, failure), view)
+            return await synthesized(await source.made(route, query, view.base, failure), view)
 
     async def said(self, source: Source, route: Route, query: str, base: str) -> Said:
         """What a source says to ``route``, to be merged with what others say; raises ProxyError where it cannot."""
@@ -71,15 +71,21 @@ class Reading:
         self, source: Source, route: Route, query: str, base: str, failure: UpstreamFailure | None = None
     ) -> Said:
         try:
-            _, body = await source.made(route, query, base, failure)
+            made = await source.made(route, query, base, failure)
         except NotFound:
             return absent_said(source, ABSENT)
-        return Said(source=source, body=body, etag=page_of(body).etag, status=MADE if failure else HIT)
+        return Said(
+            source=source,
+            body=made.body,
+            etag=page_of(made.body).etag,
+            status=MADE if failure else HIT,
+            warnings=made.warnings,
+        )
 
     async def _document(self, source: Source, route: Route, query: str, view: View) -> Reply:
         document = await source.document(route, query)
         if document is None:
-            return await synthesized(*await source.made(route, query, view.base), view)
+            return await synthesized(await source.made(route, query, view.base), view)
         found, kind = document.found, document.kind
         if found.entry.absent:
             return absent_reply(kind, found, self._clock.now())
@@ -147,7 +153,7 @@ class Reading:
             body=body,
             etag=held.etag,
             modified=held.modified,
-            age=self._clock.now() - held.modified if status.hit and lasting else None,
+            age=self._clock.now() - held.arrived if status.hit and lasting else None,
             cache_control=IMMUTABLE if lasting else NO_CACHE,
             warnings=held.warnings,
         )
@@ -198,14 +204,15 @@ def media_type(kind: Kind, content: bytes) -> str:
     return kind.row.media_type or next(found, BINARY_TYPE)
 
 
-async def synthesized(kind: Kind, body: bytes, view: View) -> Reply:
+async def synthesized(made: MadeDocument, view: View) -> Reply:
     """The reply of a document that was made here."""
-    page = await off_loop(len(body), page_of, body)
-    if view.gzip and len(body) >= GZIP_FROM_BYTES:
-        page = await off_loop(2 * len(body), compress, page)
+    page = await off_loop(len(made.body), page_of, made.body)
+    if view.gzip and len(made.body) >= GZIP_FROM_BYTES:
+        page = await off_loop(2 * len(made.body), compress, page)
     return Reply(
-        kind=kind,
+        kind=made.kind,
         cache=MADE,
+        warnings=made.warnings,
         body=page.body,
         etag=page.etag,
         gzipped=page.gzipped,

@@ -41,6 +41,8 @@ class Row:
     """Documents of other kinds show its URLs to readers, too."""
     spelled_by_upstream: bool = False
     """Clients take its URLs out of documents, where some feeds keep the author's casing."""
+    tells: bool = False
+    """Says of versions what is not in their packages: whether they are listed, deprecated, when they were published."""
     media_type: str = JSON_TYPE
     """Empty where only the content tells it."""
 
@@ -86,7 +88,7 @@ class Kind(StrEnum):
     LICENSE = "license", _content("text/plain; charset=utf-8")
     REGISTRATION = (
         "registration",
-        Row(policy=_METADATA, lists=True, family="registration", shown=True, spelled_by_upstream=True),
+        Row(policy=_METADATA, lists=True, family="registration", shown=True, spelled_by_upstream=True, tells=True),
     )
     REGISTRATION_PAGE = (
         "registration_page",
@@ -98,6 +100,7 @@ class Kind(StrEnum):
             family="registration",
             shown=True,
             spelled_by_upstream=True,
+            tells=True,
         ),
     )
     REGISTRATION_LEAF = (
@@ -108,9 +111,10 @@ class Kind(StrEnum):
             family="registration",
             shown=True,
             spelled_by_upstream=True,
+            tells=True,
         ),
     )
-    SEARCH = "search", Row(policy=_QUERY, query=True)
+    SEARCH = "search", Row(policy=_QUERY, query=True, tells=True)
     AUTOCOMPLETE = "autocomplete", Row(policy=_QUERY, query=True)
     SIGNATURES = "signatures", Row(policy=Policy(fresh=DAY, refresh=DAY, on_error=FOREVER))
     VULNERABILITIES = (
@@ -137,7 +141,7 @@ class Kind(StrEnum):
             shown=True,
         ),
     )
-    CATALOG_LEAF = "catalog_leaf", Row(policy=_IMMUTABLE, family="catalog", shown=True)
+    CATALOG_LEAF = "catalog_leaf", Row(policy=_IMMUTABLE, family="catalog", shown=True, tells=True)
     # Debuggers ask for thousands of files that do not exist; what was pushed is indexed within minutes.
     SYMBOL = (
         "symbol",

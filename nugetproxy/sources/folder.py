@@ -17,7 +17,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.synthesis import synthesize
-from nugetproxy.sources.source import Named
+from nugetproxy.sources.source import MadeDocument, Named
 from nugetproxy.sources.synthesis import Synthesis
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
@@ -105,15 +105,15 @@ class FolderSource:
         if route.kind is not Kind.INDEX and route.resource not in synthesize.SYNTHESIZED:
             raise NotFound("A folder of packages has no such resource.")
 
-    async def made(
-        self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None
-    ) -> tuple[Kind, bytes]:
+    async def made(self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None) -> MadeDocument:
         """The document of ``route``, its links below ``base``; raises ``failure`` where there is one already."""
         if failure is not None or route.kind is None:
             raise failure or NotFound("A folder of packages has no links.")
         if route.kind is Kind.INDEX:
-            return route.kind, synthesize.service_index(base, secure=base.startswith("https:"))
-        return route.kind, await self._seek(route.kind, lambda: self._synthesis.make(route, query, base, None))
+            return MadeDocument(route.kind, synthesize.service_index(base, secure=base.startswith("https:")))
+        return MadeDocument(
+            route.kind, await self._seek(route.kind, lambda: self._synthesis.make(route, query, base, None))
+        )
 
     async def package(self, route: Route, *, head: bool) -> HeldPackage:
         """The package, borrowed until the next await."""

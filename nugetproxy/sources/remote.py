@@ -25,13 +25,15 @@ from nugetproxy.nuget.routes import LINK, Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.sources.catalog_pages import CatalogPages
 from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.keeper import Keeper
+from nugetproxy.sources.recorder import Recorder
 from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.services import Services
-from nugetproxy.sources.source import Document, WriteSide
+from nugetproxy.sources.source import Document, MadeDocument, WriteSide
 from nugetproxy.sources.synthesis import Synthesis
 from nugetproxy.sources.testimony import Testimony
 from nugetproxy.store.holdings.holdings import HoldingsUnavailable
-from nugetproxy.store.ledger.links import Links
+from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
 from nugetproxy.upstream.breaker import BreakerState
@@ -60,11 +62,13 @@ class RemoteSource:
         services: Services,
         groups: DocumentGroups,
         packages: Packages,
-        links: Links,
+        testimony: Testimony,
+        ledger: Ledger,
         writes: WriteSide,
         clock: Clock,
         offline: bool = False,
         held_only: bool = True,
+        keep_registrations: bool = True,
     ) -> None:
         """``secrets`` that it is asked with. ``offline``: it is never asked; then ``held_only`` says that lists name
         held versions only.
@@ -77,7 +81,7 @@ class RemoteSource:
         self._cache = cache
         self._services = services
         self._groups = groups
-        self._links = links
+        self._links = ledger.links(self.name)
         self._clock = clock
         self._offline = offline
         # Offline, a list must not name what cannot be had.
@@ -85,8 +89,13 @@ class RemoteSource:
         self._catalog = CatalogPages(cache)
         self._registrations = Registrations(self.name, cache, groups)
         self._relay = Relay(upstream)
-        self._testimony = Testimony(cache, services, groups)
-        self._synthesis = Synthesis(self.name, packages.holdings)
+        self._testimony = testimony
+        self._recorder = cache.witness = Recorder(packages, ledger, clock, testimony.wanted)
+        self.keeper = Keeper(
+            upstream, cache, groups, services=services, packages=packages, recorder=self._recorder, clock=clock
+        )
+        self._keeps_registrations = keep_registrations and not offline
+        self._synthesis = Synthesis(self.name, packages.holdings, testimony)
         self._prefetched_until = 0.0
 
     def __repr__(self) -> str:
@@ -102,6 +111,9 @@ class RemoteSource:
         """Fetch what every client begins with, keep the holdings up to date."""
         tasks.start(self._begin(secure), name=f"begin {self.name}")
         tasks.keep(self.packages.keep_holdings, name=f"holdings {self.name}")
+        tasks.start(self._recorder.keep_unlisted(), name=f"unlisted {self.name}")
+        if self._keeps_registrations:
+            tasks.keep(self.keeper.run, name=f"registrations {self.name}")
 
     async def _begin(self, secure: bool) -> None:
         await self.upstream.settle()
@@ -182,22 +194,21 @@ class RemoteSource:
         """Remember links that are about to be handed out."""
         await self._links.hand_out_all((link.token, link.kind, link.url) for link in links)
 
-    async def made(
-        self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None
-    ) -> tuple[Kind, bytes]:
+    async def made(self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None) -> MadeDocument:
         """The document of ``route`` as the held packages tell it; else raises ``failure``.
 
         Offline, "not held" is an answer (NotFound), so it must be certain: raises HoldingsUnavailable where it is not.
         """
-        body = None
+        body, notice = None, ""
         try:
             body = await self._synthesis.make(route, query, base, failure.reason if failure is not None else None)
+            notice = await self._synthesis.unknown(route) if body is not None else ""
         except HoldingsUnavailable as error:
             if self._offline:
                 raise
             log.warning("synthesis.failed", upstream=self.name, kind=route.kind, detail=str(error))
         if body is not None and route.kind is not None:
-            return route.kind, body
+            return MadeDocument(route.kind, body, notice)
         if failure is not None and (not self._offline or await self._is_missing(route)):
             raise failure
         raise NotFound(f"The feed {self.name!r} is offline, and this is not in its cache.") from failure

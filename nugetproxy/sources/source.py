@@ -34,6 +34,21 @@ class Document:
     """What its links are read by."""
 
 
+@dataclass(frozen=True, slots=True)
+class MadeDocument:
+    """A document that was made of what is held."""
+
+    kind: Kind
+    body: bytes
+    notice: str = ""
+    """What is not known of it, for whoever reads it."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """As of what was found."""
+        return (self.notice,) if self.notice else ()
+
+
 class WriteSide(Protocol):
     """Takes the writes to one source."""
 
@@ -92,9 +107,7 @@ class Source(Protocol):
         ``query`` is the raw query string of whoever asks; only searches look at it.
         """
 
-    async def made(
-        self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None
-    ) -> tuple[Kind, bytes]:
+    async def made(self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None) -> MadeDocument:
         """The document of ``route`` as what is held tells it, its links below ``base``.
 
         ``failure`` is why there is no better one; it is raised where nothing can be made.

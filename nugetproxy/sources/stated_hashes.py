@@ -38,7 +38,7 @@ class StatedHashes:
         version, services = Version.parse(identity.version), self._services.known
         if version is None or services is None:
             return None
-        async for stored in self._documents(identity, version, services):
+        async for _, stored in self.documents(identity, version, services):
             if NAMED not in stored.body:
                 continue
             try:
@@ -49,25 +49,26 @@ class StatedHashes:
                 return known
         return None
 
-    async def _documents(
+    async def documents(
         self, identity: PackageIdentity, version: Version, services: ServiceMap
-    ) -> AsyncIterator[Stored]:
-        """What is stored about the package, the smallest documents first."""
+    ) -> AsyncIterator[tuple[Kind, Stored]]:
+        """What is stored about the package with its kind, the smallest documents first."""
         for hive in HIVES:
             if not services.has(hive):
                 continue
-            leaf = await self._stored(hive, f"{identity.id}/{identity.version}.json", services)
+            leaf = await self.registration(hive, f"{identity.id}/{identity.version}.json", services)
             if leaf is not None:
-                yield leaf
+                yield Kind.REGISTRATION_LEAF, leaf
                 async for catalog_leaf in self._catalog_leaf(leaf, identity, version, services):
-                    yield catalog_leaf
-            index = await self._stored(hive, f"{identity.id}/index.json", services)
+                    yield Kind.CATALOG_LEAF, catalog_leaf
+            index = await self.registration(hive, f"{identity.id}/index.json", services)
             if index is not None:
-                yield index
-                async for page in self._pages(index, hive, identity, services):
-                    yield page
+                yield Kind.REGISTRATION, index
+                async for page in self.pages(index, hive, identity.id, services):
+                    yield Kind.REGISTRATION_PAGE, page
 
-    async def _stored(self, hive: str, rest: str, services: ServiceMap) -> Stored | None:
+    async def registration(self, hive: str, rest: str, services: ServiceMap) -> Stored | None:
+        """The stored document at ``rest`` of a hive."""
         route = parse_route(f"{hive}/{rest}")
         if route is None:
             return None
@@ -85,15 +86,14 @@ class StatedHashes:
             if (stored := _present(await self._cache.stored(target))) is not None:
                 yield stored
 
-    async def _pages(
-        self, index: Stored, hive: str, identity: PackageIdentity, services: ServiceMap
-    ) -> AsyncIterator[Stored]:
+    async def pages(self, index: Stored, hive: str, id: str, services: ServiceMap) -> AsyncIterator[Stored]:
+        """The stored pages that the stored registration index of an id names."""
         try:
             pages = await off_loop(len(index.body), registration_pages, index.body, index.entry.url)
         except InvalidDocument:
             return
         for page in pages:
-            target = self._groups.located(Kind.REGISTRATION_PAGE, page.url, services, hive, identity.id)
+            target = self._groups.located(Kind.REGISTRATION_PAGE, page.url, services, hive, id)
             if (stored := _present(await self._cache.stored(target))) is not None:
                 yield stored
 

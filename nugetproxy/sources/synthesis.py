@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Protocol
 
 import structlog
 
 from nugetproxy.errors import Reason
+from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2
 from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.synthesis import synthesize
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
+from nugetproxy.nuget.synthesis.told import SILENCE, Sayings
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
 
 log = structlog.get_logger(__name__)
@@ -25,12 +28,24 @@ EMPTY: Mapping[Kind, bytes] = {
 }
 
 
+class Said(Protocol):
+    """What upstream has said of held versions."""
+
+    async def sayings(self, route: Route, versions: Collection[str], base: str) -> Sayings:
+        """Of versions of the id that the registration at ``route`` is about, for clients of ``base``."""
+
+    async def brief(self, id: str, versions: Collection[str]) -> Sayings:
+        """As much of it as costs little."""
+
+
 class Synthesis:
     """The documents of one source as far as its held packages tell them."""
 
-    def __init__(self, source: str, holdings: Holdings) -> None:
+    def __init__(self, source: str, holdings: Holdings, said: Said | None = None) -> None:
+        """``said`` by upstream, where there is one."""
         self._source = source
         self._holdings = holdings
+        self._said = said
         self._makers: Mapping[Kind, Callable[[Route, str, str], Awaitable[bytes | None]]] = {
             Kind.INDEX: self._index,
             Kind.VERSIONS: self._versions,
@@ -96,8 +111,23 @@ class Synthesis:
         facts = await self._holdings.facts(route.id)
         return synthesize.version_list(facts) if facts else None
 
+    async def unknown(self, route: Route) -> str:
+        """What nobody here knows of the registration of ``route``, in words; empty where all is known."""
+        if self._said is None or route.kind is None or route.kind.row.family != "registration":
+            return ""
+        versions = {facts.identity.version for facts in await self._holdings.facts(route.id)}
+        if route.version:
+            versions &= {route.version}
+        return (await self._said.sayings(route, versions, "")).unknown()
+
     async def _registration(self, route: Route, _query: str, base: str) -> bytes | None:
-        return synthesize.registration_index(await self._holdings.facts(route.id), base, route.resource)
+        facts = await self._holdings.facts(route.id)
+        return synthesize.registration_index(facts, base, route.resource, await self._sayings(route, facts, base))
+
+    async def _sayings(self, route: Route, facts: Sequence[PackageFacts], base: str) -> Sayings:
+        if self._said is None or not base or not facts:
+            return SILENCE
+        return await self._said.sayings(route, [one.identity.version for one in facts], base)
 
     async def _page(self, route: Route, _query: str, base: str) -> bytes | None:
         """Pages are named ``{id}/page/{lower}/{upper}.json``, by us as by nuget.org."""
@@ -105,11 +135,15 @@ class Synthesis:
         if len(words) != 4 or words[1] != "page":
             return None
         facts = await self._holdings.facts(route.id)
-        return synthesize.registration_page(facts, base, route.resource, words[2], words[3])
+        return synthesize.registration_page(
+            facts, base, route.resource, (words[2], words[3]), await self._sayings(route, facts, base)
+        )
 
     async def _leaf(self, route: Route, _query: str, base: str) -> bytes | None:
         facts = await self._holdings.facts(route.id)
-        return synthesize.registration_leaf(facts, base, route.resource, route.version)
+        return synthesize.registration_leaf(
+            facts, base, route.resource, route.version, await self._sayings(route, facts, base)
+        )
 
     async def _search(self, _route: Route, query: str, base: str) -> bytes | None:
         asked = SearchQuery.parse(query)
@@ -117,7 +151,12 @@ class Synthesis:
         hive = GZ_SEMVER2 if asked.semver2 else GZ_SEMVER1
         if total == 0:
             return None
-        return synthesize.search_response(hits, total, base, hive)
+        sayings = {}
+        if self._said is not None and base:
+            for hit in hits:
+                identity = hit.newest.identity
+                sayings[identity.id] = await self._said.brief(identity.id, [identity.version])
+        return synthesize.search_response(hits, total, base, hive, sayings)
 
     async def _autocomplete(self, _route: Route, query: str, _base: str) -> bytes | None:
         asked = SearchQuery.parse(query)

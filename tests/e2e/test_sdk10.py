@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ ADVISORIES = {
     "log4net": [{"url": "https://github.com/advisories/GHSA-2cwj-8chv-9pp9", "severity": 3, "versions": "(, 2.0.10)"}],
 }
 """What is known of two of the packages, in the form of the feed's VulnerabilityInfo pages."""
+DEPRECATION = {"reasons": ["Legacy"], "message": "Old"}
 TOOLS = {"version": 1, "isRoot": True, "tools": {"acme.tool": {"version": "1.0.0", "commands": ["acme"]}}}
 """What a repository says that it needs."""
 PROJECT = """<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><TargetFramework>net10.0</TargetFramework></PropertyGroup>
@@ -128,6 +130,63 @@ async def test_what_is_vulnerable_is_listed_also_while_the_feed_is_down(
 
         assert "GHSA-5crp-9r3c-p9vr" in listed.output, state
         assert "GHSA-2cwj-8chv-9pp9" in listed.output, state
+
+
+async def test_what_no_client_asked_for_is_known_in_an_outage_and_offline(
+    dotnet10: str, feed: FakeFeed, tmp_path: Path
+) -> None:
+    """Restores ask for no registration; those of what they took are fetched behind their backs."""
+    feed.registration_extra["newtonsoft.json"] = {"12.0.3": {"deprecation": DEPRECATION}}
+    for version in ("1.0.0", "2.0.0"):
+        feed.add(make_nupkg("Acme.Hidden", version), listed=version == "1.0.0")
+    upstream = f'[upstreams.up]\nurl = "{feed.index_url}"\n'
+    async with Proxy(tmp_path / "cache", config=upstream) as proxy:
+        for version in ("1.0.0", "2.0.0"):
+            box = new_box(tmp_path, proxy)
+            box.app("Newtonsoft.Json/12.0.3", f"Acme.Hidden/{version}")
+            (await box.run(dotnet10, "restore")).ok()
+        wanted = {f"/v3/registration5-gz-semver2/{id}/index.json" for id in ("newtonsoft.json", "acme.hidden")}
+        async with asyncio.timeout(60):
+            while not wanted <= {seen.path for seen in feed.requests}:
+                await asyncio.sleep(0.2)
+        await feed.set_mode("refused")
+        await know_it_all(dotnet10, new_box(tmp_path, proxy))
+    async with Proxy(tmp_path / "cache", config=f"{upstream}offline = true\n") as proxy:
+        await know_it_all(dotnet10, new_box(tmp_path, proxy))
+
+
+async def know_it_all(dotnet10: str, box: Box10) -> None:
+    """Restore, then ask what is vulnerable, what deprecated, what the newest listed version is."""
+    box.app("Newtonsoft.Json/12.0.3", "Acme.Hidden/1.0.0")
+    (await box.run(dotnet10, "restore")).ok()
+    vulnerable = (await box.run(dotnet10, "list", "package", "--vulnerable")).ok()
+    assert "GHSA-5crp-9r3c-p9vr" in vulnerable.output
+    deprecated = (await box.run(dotnet10, "list", "package", "--deprecated")).ok()
+    assert "Legacy" in deprecated.output
+    out = box.root / "downloaded"
+    (await box.run(dotnet10, "package", "download", "Acme.Hidden", "--output", out)).ok()
+    assert [path.name for path in out.rglob("*.nupkg")] == ["acme.hidden.1.0.0.nupkg"], "2.0.0 is unlisted"
+
+
+async def test_a_floating_version_is_restored_while_one_feed_of_two_is_dead(
+    dotnet10: str, feed: FakeFeed, tmp_path: Path
+) -> None:
+    """NuGet wants the answer of every feed; that the dead one never had the package is known."""
+    async with FakeFeed() as company:
+        company.add(make_nupkg("Acme.Own", "1.0.0"))
+        two = "".join(f'[upstreams.{name}]\nurl = "{one.index_url}"\n' for name, one in (("a", feed), ("b", company)))
+        short = '[policy.versions]\nfresh = "1s"\nrefresh = "0"\nabsent = "1s"\n'
+        async with Proxy(tmp_path / "cache", config=two + short) as proxy:
+            for state in ("up", "dead"):
+                if state == "dead":
+                    await company.set_mode("refused")
+                    await asyncio.sleep(1.5)
+                box = new_box(tmp_path, proxy)
+                second = f'<add key="second" value="{proxy.url}/b/v3/index.json" allowInsecureConnections="true" />'
+                box.config.write_text(box.config.read_text().replace("</packageSources>", f"{second}</packageSources>"))
+                box.app("Polly/8.*")
+                (await box.run(dotnet10, "restore")).ok()
+                assert "polly.8.9.1.nupkg" in box.restored(), state
 
 
 async def test_it_searches_adds_explains_and_downloads(

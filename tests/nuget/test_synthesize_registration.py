@@ -204,12 +204,12 @@ def test_the_semver1_hives_hide_semver2_versions() -> None:
 def test_a_hive_with_nothing_in_it_is_none(hive: str) -> None:
     held = [facts(version="1.0.0+sha")]
     assert registration_index(held, BASE, hive) is None
-    assert registration_page(held, BASE, hive, "0.0.1", "9.0.0") is None
+    assert registration_page(held, BASE, hive, ("0.0.1", "9.0.0")) is None
 
 
 def test_nothing_held_is_none() -> None:
     assert registration_index([], BASE, GZ_SEMVER2) is None
-    assert registration_page([], BASE, GZ_SEMVER2, "1.0.0", "2.0.0") is None
+    assert registration_page([], BASE, GZ_SEMVER2, ("1.0.0", "2.0.0")) is None
     assert registration_leaf([], BASE, GZ_SEMVER2, "1.0.0") is None
 
 
@@ -233,11 +233,11 @@ def test_a_leaf_is_found_in_any_spelling(spelling: str) -> None:
 
 @pytest.mark.parametrize(("lower", "upper"), [("x", "1.0.0"), ("1.0.0", ""), ("2.0.0", "1.0.0"), ("7.0.0", "8.0.0")])
 def test_no_page_for_bounds_that_hold_nothing(lower: str, upper: str) -> None:
-    assert registration_page(many(130), BASE, GZ_SEMVER2, lower, upper) is None
+    assert registration_page(many(130), BASE, GZ_SEMVER2, (lower, upper)) is None
 
 
 def test_the_page_of_an_older_index_is_still_found() -> None:
-    body = registration_page([*many(130), facts(version="1.3.1")], BASE, GZ_SEMVER2, "1.0.0", "1.63.0")
+    body = registration_page([*many(130), facts(version="1.3.1")], BASE, GZ_SEMVER2, ("1.0.0", "1.63.0"))
     assert body is not None
     page = orjson.loads(body)
     assert page["count"] == 65
@@ -304,7 +304,7 @@ def test_index_pages_and_leaves_agree(held: list[PackageFacts], hive: str) -> No
     for page in document["items"]:
         if "items" not in page:
             *_, lower, upper = route_of(page["@id"]).rest.removesuffix(".json").split("/")
-            page_body = registration_page(held, BASE, hive, lower, upper)
+            page_body = registration_page(held, BASE, hive, (lower, upper))
             assert page_body is not None
             check(Kind.REGISTRATION_PAGE, page_body, id=ID)
             assert page_commit(page_body) == external.pop(page["@id"]).commit

@@ -18,6 +18,8 @@ from nugetproxy.nuget.documents.registration import (
     PageRef,
     fields_of,
     is_empty,
+    leaf_version,
+    leaves,
     newest_version,
     page_commit,
     registration_pages,
@@ -63,6 +65,7 @@ __all__ = [
     "stated_catalog_leaf",
     "stated_content",
     "stated_sha512",
+    "stored_leaves",
     "vulnerability_pages",
 ]
 
@@ -156,6 +159,20 @@ def render(kind: Kind, body: bytes, view: View) -> Rendered:
         rewrite(_fields(kind, document), document, rewriter)
     empty = kind is Kind.REGISTRATION and is_empty(document)
     return Rendered(dumps(document), tuple(rewriter.links.values()), empty=empty)
+
+
+def stored_leaves(kind: Kind, body: bytes, view: View) -> tuple[dict[str, dict[str, Any]], tuple[Link, ...]]:
+    """The leaves of a registration index or page as clients of ``view.base`` see them, by version as URLs have it.
+
+    Those that say everything themselves; with the links in them. Raises InvalidDocument.
+    """
+    rendered = render(kind, body, view)
+    found = {}
+    for leaf in leaves(loads_exact(rendered.body)):
+        version = leaf_version(leaf)
+        if version is not None and isinstance(leaf.get("catalogEntry"), dict):
+            found[version.url] = leaf
+    return found, rendered.links
 
 
 def _fill_lists(result: Any) -> None:

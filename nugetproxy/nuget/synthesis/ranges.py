@@ -44,3 +44,18 @@ def _interval(text: str) -> str | None:
 
 def _holds_something(lower: Version, upper: Version, brackets: str) -> bool:
     return lower < upper or (lower == upper and brackets == "[]")
+
+
+def is_within(text: str, version: Version) -> bool:
+    """Whether a range holds ``version``; also where it is no range, as a warning too many does less harm."""
+    text = text.strip()
+    if text[:1] not in {"[", "("}:
+        lowest = Version.parse(text)
+        return lowest is None or lowest <= version
+    if (interval := _interval(text)) is None:
+        return True
+    bounds = [Version.parse(bound) if (bound := part.strip()) else None for part in interval[1:-1].split(",")]
+    lower, upper = bounds[0], bounds[-1]
+    above = lower is None or lower < version or (interval[0] == "[" and lower == version)
+    below = upper is None or version < upper or (interval[-1] == "]" and version == upper)
+    return above and below

@@ -17,6 +17,7 @@ from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
 from nugetproxy.nuget.nuspec import DependencyGroup
 from nugetproxy.nuget.resources import GZ_SEMVER2, HIVES
 from nugetproxy.nuget.synthesis.ranges import normalized_range
+from nugetproxy.nuget.synthesis.told import SILENCE, Sayings, Told, with_vulnerabilities
 
 INLINED_BELOW: Final = 128
 """Versions from which on an index only names its pages."""
@@ -44,13 +45,13 @@ _LAST_SECOND: Final = 253402300799.0
 """The end of the year 9999."""
 
 
-def registration_index(facts: Iterable[PackageFacts], base: str, hive: str) -> bytes | None:
+def registration_index(facts: Iterable[PackageFacts], base: str, hive: str, sayings: Sayings = SILENCE) -> bytes | None:
     """The index of one id, with its leaves inlined below 128 versions; None if nothing of it is in ``hive``.
 
     ``facts`` are those of one id, in any order. ``base`` is where we are published (``http://host:5555/v3/``),
-    ``hive`` one of ``resources.HIVES``.
+    ``hive`` one of ``resources.HIVES``. ``sayings`` is what upstream said of the versions, leaves included.
     """
-    leaves = _leaves(facts, base, hive)
+    leaves = _leaves(facts, base, hive, sayings)
     if not leaves:
         return None
     inlined = len(leaves) < INLINED_BELOW
@@ -69,26 +70,30 @@ def registration_index(facts: Iterable[PackageFacts], base: str, hive: str) -> b
     return orjson.dumps(document)
 
 
-def registration_page(facts: Iterable[PackageFacts], base: str, hive: str, lower: str, upper: str) -> bytes | None:
-    """The page with the versions from ``lower`` to ``upper`` (any spelling); None if ``hive`` has none of them.
+def registration_page(
+    facts: Iterable[PackageFacts], base: str, hive: str, bounds: tuple[str, str], sayings: Sayings = SILENCE
+) -> bytes | None:
+    """The page with the versions from one of ``bounds`` to the other (any spelling); None if ``hive`` has none of them.
 
     Bounds of an index that was made when other versions were held are as good as today's: what an index named must
     be found.
     """
-    first, last = Version.parse(lower), Version.parse(upper)
+    first, last = map(Version.parse, bounds)
     if first is None or last is None:
         return None
-    leaves = [leaf for leaf in _leaves(facts, base, hive) if first <= leaf.version <= last]
+    leaves = [leaf for leaf in _leaves(facts, base, hive, sayings) if first <= leaf.version <= last]
     if not leaves:
         return None
     page = _page(leaves, inlined=False, items=True)
     return orjson.dumps({**page, "@id": leaves[0].page_url(first, last), "@context": _CONTEXT})
 
 
-def registration_leaf(facts: Iterable[PackageFacts], base: str, hive: str, version: str) -> bytes | None:
+def registration_leaf(
+    facts: Iterable[PackageFacts], base: str, hive: str, version: str, sayings: Sayings = SILENCE
+) -> bytes | None:
     """The document of one version (any spelling); None if ``hive`` does not have it."""
     wanted = Version.parse(version)
-    leaf = next((leaf for leaf in _leaves(facts, base, hive) if leaf.version == wanted), None)
+    leaf = next((leaf for leaf in _leaves(facts, base, hive, sayings) if leaf.version == wanted), None)
     if leaf is None:
         return None
     document = {
@@ -144,8 +149,9 @@ class _Leaf:
     version: Version
     base: str
     hive: str
+    told: Told
     commit: bytes
-    """A digest of its facts."""
+    """A digest of all that it says."""
 
     @property
     def folder(self) -> str:
@@ -163,17 +169,35 @@ class _Leaf:
         return f"{self.folder}/page/{first.url}/{last.url}.json"
 
     def item(self) -> Json:
+        stored = self.told.leaf or {}
         return {
+            **stored,
             "@id": self.url,
             "@type": "Package",
             **_commit([self]),
             "catalogEntry": {"@id": self.url, "@type": "PackageDetails", **self.entry()},
-            "packageContent": content_url(self.base, self.held.identity, self.held.identity.nupkg_name),
+            **self._place(),
             "registration": self.index_url,
         }
 
     def entry(self) -> Json:
+        """What upstream says of it, else what the package does; with all vulnerabilities that are known."""
+        stored = self.told.leaf.get("catalogEntry") if self.told.leaf is not None else None
+        entry = self._made() if stored is None else {**stored, **self._place()}
+        return with_vulnerabilities(entry, self.told.vulnerabilities)
+
+    @property
+    def published(self) -> float:
+        return self.held.published if self.told.published is None else self.told.published
+
+    def _place(self) -> Json:
+        """Where it is, here."""
+        return {"packageContent": content_url(self.base, self.held.identity, self.held.identity.nupkg_name)}
+
+    def _made(self) -> Json:
         held = self.held
+        listed = held.listed if self.told.listed is None else self.told.listed
+        deprecation = {"deprecation": self.told.deprecation} if self.told.deprecation is not None else {}
         identity = held.identity
         readme = {"readmeUrl": content_url(self.base, identity, "readme")} if held.has_readme else {}
         return {
@@ -185,11 +209,12 @@ class _Leaf:
             "language": held.language,
             "licenseExpression": held.license_expression,
             "licenseUrl": license_of(held, self.base),
-            "listed": held.listed,
+            "listed": listed,
             "minClientVersion": held.min_client_version if Version.parse(held.min_client_version) else "",
-            "packageContent": content_url(self.base, identity, identity.nupkg_name),
+            **self._place(),
             "projectUrl": held.project_url,
-            "published": iso(held.published) if held.listed else _UNLISTED,
+            "published": iso(self.published) if listed else _UNLISTED,
+            **deprecation,
             **readme,
             "requireLicenseAcceptance": held.require_license_acceptance,
             "summary": held.summary,
@@ -218,11 +243,13 @@ class _Leaf:
         return document
 
 
-def _leaves(facts: Iterable[PackageFacts], base: str, hive: str) -> list[_Leaf]:
-    return [
-        _Leaf(held, held.parsed, base, hive, blake2b(held.to_json(), digest_size=16).digest())
-        for held in hive_members(facts, hive)
-    ]
+def _leaves(facts: Iterable[PackageFacts], base: str, hive: str, sayings: Sayings) -> list[_Leaf]:
+    leaves = []
+    for held in hive_members(facts, hive):
+        told = sayings.of(held.identity.version)
+        said = held.to_json() + orjson.dumps(told)
+        leaves.append(_Leaf(held, held.parsed, base, hive, told, blake2b(said, digest_size=16).digest()))
+    return leaves
 
 
 def _page(leaves: Sequence[_Leaf], *, inlined: bool, items: bool) -> Json:
@@ -243,5 +270,5 @@ def _page(leaves: Sequence[_Leaf], *, inlined: bool, items: bool) -> Json:
 def _commit(leaves: Sequence[_Leaf]) -> Json:
     """A commit that changes exactly when the content does: its id is a digest, its time that of the newest leaf."""
     digest = blake2b(b"".join(leaf.commit for leaf in leaves), digest_size=16).digest()
-    newest = max(leaf.held.published for leaf in leaves)
+    newest = max(leaf.published for leaf in leaves)
     return {"commitId": str(uuid.UUID(bytes=digest)), "commitTimeStamp": iso(newest)}

@@ -198,6 +198,11 @@ class Ledger:
         await self.settle()
         return await self._file.read(rows.facts_of, source, id)
 
+    async def unlisted(self, source: str) -> tuple[PackageIdentity, ...]:
+        """The versions that upstream has said not to be listed."""
+        await self.settle()
+        return await self._file.read(rows.unlisted, source)
+
     # --- owners, claims, tokens ---
 
     async def owners(self, feed: str, id: str) -> Mapping[str, Owner]:

@@ -197,6 +197,12 @@ def facts_of(connection: sqlite3.Connection, source: str, id: str) -> tuple[Vers
     )
 
 
+def unlisted(connection: sqlite3.Connection, source: str) -> tuple[PackageIdentity, ...]:
+    """What is known not to be listed."""
+    found = connection.execute("SELECT id, version FROM facts WHERE source = ? AND listed = 0", (source,))
+    return tuple(PackageIdentity(id, version) for id, version in found)
+
+
 def owners_of(connection: sqlite3.Connection, feed: str, id: str) -> dict[str, Owner]:
     """By version."""
     found = connection.execute("SELECT version, source, sha512 FROM owners WHERE feed = ? AND id = ?", (feed, id))

@@ -24,8 +24,11 @@ def publish(
     nuspec: bytes,
     sha512: str,
     warnings: tuple[str, ...] = (),
+    published: float | None = None,
 ) -> os.stat_result:
     """Move the finished ``part`` (open as ``fd``) into the folder; its state, which the move does not change.
+
+    ``published``, in seconds since the epoch, becomes its file's time: NuGet reads it there.
 
     Raises DiskFailure, and then nothing is left.
 
@@ -33,6 +36,9 @@ def publish(
     for content that is there.
     """
     try:
+        if published is not None:
+            with contextlib.suppress(DiskFailure):
+                fs.utime(part, published)
         fs.fsync(fd)
         state = fs.fstat(fd)
         _make_directories(fs, layout, identity)

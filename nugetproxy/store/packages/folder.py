@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -27,7 +28,7 @@ from nugetproxy.store.packages.contents import Contents
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_files import KEPT, OpenFiles
-from nugetproxy.store.packages.piecewise import begin_check
+from nugetproxy.store.packages.piecewise import begin_check, next_steps
 from nugetproxy.store.packages.reading import reader
 from nugetproxy.store.packages.staging import MakesRoom, PinnedPackage, Staged
 from nugetproxy.store.packages.usage import LOW_WATER, Survey, Usage, held_after, survey, walk, write_uses
@@ -40,10 +41,6 @@ KNOWN_SOUND = 50_000
 """Packages of which it is remembered that their hash was checked since the start."""
 FAILED_DELETIONS = 10
 """So many in one eviction say that the disk as a whole refuses them."""
-
-
-CHECKED_BYTES = 4 * 2**20
-"""So much of a package is looked into in one go."""
 
 
 class PackageFolder:
@@ -144,6 +141,7 @@ class PackageFolder:
                     nuspec=nuspec.xml,
                     sha512=sha,
                     warnings=staged.warnings,
+                    published=staged.published,
                 ),
             )
             staged.descriptor.acquire()
@@ -200,6 +198,21 @@ class PackageFolder:
         held = HeldPackage(identity, self._descriptor(finding.fd), finding.state, finding.sha512)
         held.warnings = read_warnings(self._fs, self.layout, identity)
         return held
+
+    async def set_time(self, identity: PackageIdentity, published: float) -> None:
+        """Give a package the time at which it was published, in seconds since the epoch; what is verified stays so."""
+        async with self._lock(identity):
+            held = self._kept.get(identity) or await self._open(identity)
+            if held is None:
+                return
+            with held:
+                state = await self._calls.run(self._threads.write, self._set_time, identity, held.fd, published)
+                held.changed(state)
+                self._keep(held.acquire())
+
+    def _set_time(self, identity: PackageIdentity, fd: int, published: float) -> os.stat_result:
+        self._fs.utime(self.layout.nupkg(identity), published)
+        return self._fs.fstat(fd)
 
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec, taken out of the verified package; None if that is not held."""
@@ -260,7 +273,7 @@ class PackageFolder:
         with held:
             steps = checking(reader(self._fs, held.fd, held.size))
             try:
-                while size := await self._calls.run(self._threads.hash, _next, steps):
+                while size := await self._calls.run(self._threads.hash, next_steps, steps):
                     await pace(size)
             except InvalidPackage as problem:
                 async with self._lock(identity):
@@ -381,13 +394,3 @@ class PackageFolder:
         self._kept.drop(identity)
         self._known.pop(identity, None)
         self._census.forget_use(identity)
-
-
-def _next(steps: Iterator[int]) -> int:
-    """Some steps; the bytes that they have looked at, 0 at the end."""
-    done = 0
-    for size in steps:
-        done += size
-        if done >= CHECKED_BYTES:
-            break
-    return done

@@ -80,20 +80,31 @@ class Descriptor:
 class HeldPackage:
     """A package that is held, immutable; ``acquire()`` keeps its descriptor open until ``release()``.
 
-    ``with held:`` does both. ``size`` in bytes, ``modified`` wall time of the file in seconds since the epoch,
-    ``sha512`` base64, ``etag`` strong with its quotes, equal on every worker.
+    ``with held:`` does both. ``size`` in bytes, ``modified`` (when it was published, as far as that is known) with
+    ``arrived`` wall times in seconds since the epoch, ``sha512`` base64, ``etag`` strong with its quotes, equal on
+    every worker.
     """
 
-    __slots__ = ("_descriptor", "content", "etag", "identity", "modified", "sha512", "size", "stamp", "warnings")
+    __slots__ = (
+        "_descriptor",
+        "arrived",
+        "content",
+        "etag",
+        "identity",
+        "modified",
+        "sha512",
+        "size",
+        "stamp",
+        "warnings",
+    )
 
     def __init__(self, identity: PackageIdentity, descriptor: Descriptor, state: os.stat_result, sha512: str) -> None:
         self.identity = identity
         self.size = state.st_size
-        self.modified = state.st_mtime
         self.sha512 = sha512
         self.etag = f'"sha512-{sha512}"'
         self._descriptor = descriptor
-        self.stamp = stamp(state)
+        self.changed(state)
         self.warnings: tuple[str, ...] = ()
         """What upstream had to say about it, when it was fetched."""
         self.content: bytes | None = None
@@ -123,6 +134,12 @@ class HeldPackage:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.release()
+
+    def changed(self, state: os.stat_result) -> None:
+        """The file has other times now, the same bytes."""
+        self.modified = state.st_mtime
+        self.arrived = state.st_ctime  # when the file was last moved or given another time: seldom, and by us
+        self.stamp = stamp(state)
 
     def intact(self, fs: FsOps) -> bool:
         """True while the file is still there with the size and time that were verified; a quick fstat."""

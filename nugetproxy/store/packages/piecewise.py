@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps, MissingFile
@@ -13,6 +13,8 @@ from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.verify import Known, read_marker
 
 PIECE = 1024 * 1024
+CHECKED_BYTES = 4 * 2**20
+"""So much of a package is looked into in one go."""
 
 
 class PieceCheck:
@@ -60,3 +62,13 @@ def begin_check(
         descriptor.release()
         return None
     return PieceCheck(fs, descriptor, marker)
+
+
+def next_steps(steps: Iterator[int]) -> int:
+    """Some steps; the bytes that they have looked at, 0 at the end."""
+    done = 0
+    for size in steps:
+        done += size
+        if done >= CHECKED_BYTES:
+            break
+    return done

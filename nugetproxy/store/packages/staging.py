@@ -75,6 +75,8 @@ class Staged:
         """Bytes that may be read; stays right when a write fails."""
         self.warnings: tuple[str, ...] = ()
         """What upstream had to say about it, to be kept with it."""
+        self.published: float | None = None
+        """When it was published, in seconds since the epoch: the time that the package's file gets."""
         self._calls = calls
         self._commit = commit
         self._room = room

@@ -104,7 +104,7 @@ def walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageId
         try:
             used = fs.stat(layout.marker(identity)).st_mtime
         except DiskFailure:
-            used = state.st_mtime
+            used = state.st_ctime  # not the package's own time, which is when it was published
         yield identity, state.st_size, used
 
 

@@ -1,0 +1,61 @@
+"""Told is what upstream has said of a version, for the documents that are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """None: upstream has not said it, as far as is known here."""
+
+    leaf: Json | None = None
+    """Its item in a stored registration of the same hive, with our URLs."""
+    published: float | None = None
+    """Seconds since the epoch."""
+    listed: bool | None = None
+    deprecation: Json | None = None
+    is_deprecation_known: bool = False
+    vulnerabilities: tuple[Json, ...] = ()
+    """As registrations have them."""
+
+
+NOTHING: Final = Told()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sayings:
+    """What upstream has said of the versions of one id."""
+
+    versions: Mapping[str, Told]
+    """By version as URLs have it."""
+    are_advisories_known: bool
+
+    def of(self, version: str) -> Told:
+        """Of one version."""
+        return self.versions.get(version, NOTHING)
+
+    def unknown(self) -> str:
+        """What is not known of one of the versions, in words; empty where all is."""
+        missing = []
+        if not all(told.is_deprecation_known for told in self.versions.values()):
+            missing.append("deprecation")
+        if not self.are_advisories_known:
+            missing.append("vulnerabilities")
+        return f"made from held packages, {' and '.join(missing)} unknown" if missing else ""
+
+
+SILENCE: Final = Sayings(versions={}, are_advisories_known=True)
+
+
+def with_vulnerabilities(entry: Json, known: tuple[Json, ...]) -> Json:
+    """``entry`` of a registration with all that is known; each advisory once, by its URL."""
+    stated = entry.get("vulnerabilities")
+    found = {str(one.get("advisoryUrl")): one for one in known}
+    if isinstance(stated, list):
+        found |= {str(one.get("advisoryUrl")): one for one in stated if isinstance(one, dict)}
+    return {**entry, "vulnerabilities": [found[url] for url in sorted(found)]} if found else entry

@@ -1,0 +1,78 @@
+"""Recorder writes down what passing documents say of held versions."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from typing import Final
+
+from nugetproxy.clock import Clock
+from nugetproxy.engine.packages import Packages
+from nugetproxy.engine.target import Target
+from nugetproxy.nuget.documents.exact_json import InvalidDocument
+from nugetproxy.nuget.documents.statements import Statement, seconds, statements
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.off_loop import off_loop
+from nugetproxy.store.holdings.holdings import HoldingsUnavailable
+from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable, VersionFacts
+
+WAIT_SECONDS: Final = 1.0
+"""Between two looks whether the holdings are complete."""
+
+
+class Recorder:
+    """The ledger's facts, the dates of packages, what searches over held packages hide: for one source."""
+
+    def __init__(self, packages: Packages, ledger: Ledger, clock: Clock, wanted: dict[str, bool]) -> None:
+        self._packages = packages
+        self._ledger = ledger
+        self._clock = clock
+        self.wanted = wanted
+        """Ids whose registration should be looked at, oldest wish first; True where the version list has changed."""
+
+    async def note(self, target: Target, body: bytes) -> None:
+        """A document has passed: as ``Witness.note``."""
+        if target.kind is Kind.VERSIONS and target.id:
+            self.wanted[target.id] = True
+        if not target.kind.row.tells:
+            return
+        with suppress(InvalidDocument, HoldingsUnavailable):
+            said = await off_loop(len(body), statements, target.kind, body, target.id)
+            await self._record(target.kind, said)
+
+    async def keep_unlisted(self) -> None:
+        """Hide from searches what the ledger knows to be unlisted, where the holdings were made anew."""
+        while not self._packages.holdings.synced:
+            await self._clock.sleep(WAIT_SECONDS)
+        with suppress(LedgerUnavailable, HoldingsUnavailable):
+            for identity in await self._ledger.unlisted(self._packages.name):
+                for facts in await self._packages.holdings.facts(identity.id):
+                    if facts.identity == identity:
+                        await self._packages.amend(facts, None, False)
+
+    async def _record(self, kind: Kind, said: Iterable[Statement]) -> None:
+        of_id: defaultdict[str, list[Statement]] = defaultdict(list)
+        for one in said:
+            of_id[one.identity.id].append(one)
+        for id, found in of_id.items():
+            await self._record_id(id, kind, found)
+
+    async def _record_id(self, id: str, kind: Kind, said: Collection[Statement]) -> None:
+        held = {facts.identity: facts for facts in await self._packages.holdings.facts(id)}
+        known = [one for one in said if one.identity in held]
+        self._ledger.note_facts(self._packages.name, [facts_of(one, kind, self._clock.now()) for one in known])
+        for one in known:
+            await self._packages.amend(held[one.identity], seconds(one.published), one.listed)
+
+
+def facts_of(said: Statement, kind: Kind, now: float) -> VersionFacts:
+    """A statement of a document of ``kind`` as the ledger keeps it; ``now`` in seconds since the epoch."""
+    return VersionFacts(
+        identity=said.identity,
+        published=said.published,
+        listed=said.listed,
+        deprecation=said.deprecation,
+        origin=kind,
+        noted=now,
+    )
