@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import structlog
 
 from nugetproxy.clock import Clock
+from nugetproxy.errors import Reason
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.sqlite_form import (
     ERRORS,
@@ -122,7 +123,7 @@ class SqliteFile:
             raise
 
     async def _attend(self, error: SqliteUnavailable) -> None:
-        log.warning(f"{self._form.name}.unavailable", reason=error.why, trouble=error.trouble)
+        log.warning(f"{self._form.name}.unavailable", reason=Reason.DISK, detail=error.why, trouble=error.trouble)
         if error.trouble not in {Trouble.BROKEN, Trouble.SUSPECT}:
             return
         if self._recovery is None and self._clock.monotonic() >= self._again:

@@ -158,7 +158,7 @@ class TestDamage:
         assert (await ask(proxy, PACKAGE)).cache == "hit"
         assert feed.count(UP_PACKAGE) == 2
         (line,) = [entry for entry in logs if entry["event"] == "package.quarantined"]
-        assert proxy.metric("quarantined_total", reason=line["reason"]) == 1
+        assert proxy.metric("quarantined_total", reason=line["damage"]) == 1
 
     async def test_a_flipped_bit(self, proxy: Proxy, feed: FakeFeed, stored: Path) -> None:
         content = bytearray(LARGE)

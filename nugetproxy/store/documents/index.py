@@ -12,6 +12,7 @@ import structlog
 from diskcache import Cache
 from diskcache.core import DBNAME
 
+from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.documents.database import (
     ERRORS,
@@ -110,7 +111,7 @@ class Index:
             return None if value is None else decode(key, value)
         except (PoisonedRow, DamagedRecord) as error:
             self._metrics.documents_poisoned.inc()
-            self._log("documents.refused", cause=type(error).__name__, part=str(error))
+            self._log("documents.refused", reason=Reason.DISK, detail=f"{type(error).__name__}: {error}")
             self._defer(lambda: self.change(lambda now: now.delete(key), False))
         except ERRORS as error:
             self._trouble(cache, "get", error)
@@ -191,7 +192,7 @@ class Index:
         self._metrics.documents_rebuilds.inc()
         try:
             moved = set_aside(self._fs, self._directory)
-            self._log("documents.rebuilt", cause=word, detail=detail, moved_to=str(moved))
+            self._log("documents.rebuilt", reason=Reason.DISK, detail=f"{word}: {detail}", moved_to=str(moved))
             self._open()
         except ERRORS as error:
             trouble, word = diagnose(error)
@@ -218,7 +219,7 @@ class Index:
             self._metrics.documents_write_timeouts.inc()
         else:
             self._metrics.disk_errors.labels(f"documents_{op}", word).inc()
-        self._log("documents.unavailable", trouble=trouble.value, op=op, cause=word, detail=str(error))
+        self._log("documents.unavailable", reason=Reason.DISK, detail=f"{word}: {error}", trouble=trouble.value, op=op)
 
     def _log(self, event: str, **fields: object) -> None:
         """Log once a minute per event: a broken disk fails with every request."""

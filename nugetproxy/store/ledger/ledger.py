@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from nugetproxy.clock import Clock
-from nugetproxy.errors import StoreUnusable
+from nugetproxy.errors import Reason, StoreUnusable
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger import rows
@@ -329,7 +329,7 @@ def _make_ready(fs: FsOps, path: Path, fresh: bool) -> str:
     except ERRORS as error:
         trouble, word = diagnose(error)
         if trouble not in {Trouble.BROKEN, Trouble.SUSPECT}:
-            log.error("ledger.unavailable", reason=word, detail=str(error))  # noqa: TRY400 - nothing more to say
+            log.error("ledger.unavailable", reason=Reason.DISK, detail=f"{word}: {error}")  # noqa: TRY400
             return f"The ledger cannot be used: {error}."
         return _replace(fs, path, str(error))
     return ""

@@ -297,7 +297,7 @@ class PackageFolder:
     async def _set_aside(self, identity: PackageIdentity, reason: str) -> None:
         self._forget(identity)
         self._metrics.quarantined.labels(reason).inc()
-        self._log.error("package.quarantined", package=str(identity), reason=reason)
+        self._log.error("package.quarantined", package=str(identity), damage=reason)
         name = f"{time.time_ns()}-{reason}-{identity.nupkg_name}"
         with contextlib.suppress(DiskFailure):  # counted; it stays where it is, still refused by every check
             size = await self._calls.run(self._threads.write, set_aside, self._fs, self.layout, identity, name)
