@@ -11,15 +11,17 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 
 import aiohttp
 import pytest
 
 from nugetproxy.errors import AddressUnusable
 from nugetproxy.web.listening import passed_sockets
-from tests.fakes.asking import PACKAGE, SMALL, UP_VERSIONS, VERSIONS, until
+from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, UP_VERSIONS, VERSIONS, until
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
+from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ROOT, ProxyProcess
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
@@ -212,6 +214,22 @@ async def test_a_document_does_not_hold_up_the_stop(feed: FakeFeed, cache: Path)
         assert await proxy.ended() == 0
         assert asyncio.get_running_loop().time() - began < 15  # the time to drain is 30 s
     assert proxy.errors == []
+
+
+async def test_a_document_that_nobody_reads_does_not_hold_up_the_stop_either(feed: FakeFeed, cache: Path) -> None:
+    for number in range(60):
+        feed.add(make_nupkg("Acme.A", f"{number}.0.0", description=Random(number).randbytes(100_000).hex()))
+    async with proxying(feed, cache) as proxy, aiohttp.ClientSession() as session:
+        async with session.get(proxy.url + REGISTRATION) as answer:
+            assert len(await answer.read()) > 5_000_000
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", proxy.port))
+            client.sendall(f"GET {REGISTRATION} HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\n\r\n".encode())
+            await proxy.logged("request", outcome="hit", path=REGISTRATION)
+            began = asyncio.get_running_loop().time()
+            assert await proxy.stop() == 0
+            assert asyncio.get_running_loop().time() - began < 15  # the time to drain is 30 s
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])

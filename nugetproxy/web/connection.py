@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import suppress
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
@@ -30,12 +29,14 @@ class ClientStalled(ClientConnectionResetError):
 class Connection(RequestHandler):
     """aiohttp's handler of one connection."""
 
-    __slots__ = ("_answering", "_metrics", "_write_timeout", "carries_body", "given_up")
+    __slots__ = ("_answering", "_metrics", "_wire", "_write_timeout", "carries_body", "given_up")
 
     def __init__(self, server: web.Server, *, write_timeout: float, metrics: Metrics, **settings: Any) -> None:
         super().__init__(server, **settings)
         self._write_timeout = write_timeout
         self._metrics = metrics
+        self._wire: asyncio.BaseTransport | None = None
+        """The transport, which aiohttp forgets when it closes it, with what is still to be sent."""
         self._answering: asyncio.Task[Any] | None = None
         self.carries_body = False
         """True while a package or a write is under way, which a stop waits for."""
@@ -46,6 +47,11 @@ class Connection(RequestHandler):
     def fresh(self) -> bool:
         """True before its first request."""
         return self._request_count == 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio's hook."""
+        self._wire = transport
+        super().connection_made(transport)
 
     async def _drain_helper(self) -> None:
         """aiohttp's hook below every write: waits while the client takes nothing, here for a limited time."""
@@ -93,9 +99,8 @@ class Connection(RequestHandler):
 
     def cut(self) -> None:
         """Drop whatever is still to be sent."""
-        if self.transport is not None:
-            with suppress(OSError):
-                self.transport.abort()
+        if isinstance(self._wire, asyncio.WriteTransport):
+            self._wire.abort()
 
 
 def _refusal(exc: BaseException | None, line: int, field: int) -> ProxyError:

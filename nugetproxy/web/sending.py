@@ -54,9 +54,7 @@ class Sender:
                 # Without chunks or length a cut body looks whole (RFC 9112 section 6.3): send it when all is here.
                 await reply.body.flight.landing()
             selection = _selection(request, reply)
-            fields = _fields(reply, selection)
-            if more:
-                fields = CIMultiDict([*fields.items(), *more.items()])
+            fields = _fields(reply, selection, more)
             bodiless = request.method == hdrs.METH_HEAD or selection.status in {304, 412, 416}
             if bodiless or isinstance(reply.body, bytes):
                 return _whole(reply, selection, fields, bodiless=bodiless)
@@ -162,9 +160,9 @@ def _whole(reply: Reply, selection: Selection, fields: Mapping[str, str], *, bod
     return Whole(status, fields, body, length=len(body))
 
 
-def _fields(reply: Reply, selection: Selection) -> Mapping[str, str]:
+def _fields(reply: Reply, selection: Selection, more: Mapping[str, str]) -> Mapping[str, str]:
     """The header section, without what depends on the connection."""
-    fields = common_headers(reply.cache_control, reply.cache.header())
+    fields = {**common_headers(reply.cache_control, reply.cache.header()), **more}
     if reply.etag is not None:
         fields[hdrs.ETAG] = reply.etag
     if reply.modified is not None:
