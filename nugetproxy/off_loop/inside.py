@@ -16,7 +16,6 @@ from nugetproxy.off_loop.values import NoPlainValue, Packed, call, pack
 DONE, INVALID, FAILED = "done", "invalid", "failed"
 """What an answer begins with: the work's result, why its document is none, what else was wrong."""
 PR_SET_PDEATHSIG = 1
-NICENESS = 5
 LIKELY_VICTIM = "800"
 """When memory is short the kernel ends this process, not the one that serves clients."""
 
@@ -41,11 +40,9 @@ def _answer(question: Packed) -> Packed:
 
 
 def _settle(parent: int) -> None:
-    """End with the parent, yield to it."""
+    """End with the parent; sooner, where memory is short."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before we had asked for that
         sys.exit()
-    with suppress(OSError):  # a sandbox may forbid either
-        os.nice(NICENESS)
-    with suppress(OSError):
+    with suppress(OSError):  # a sandbox may forbid it
         Path("/proc/self/oom_score_adj").write_text(LIKELY_VICTIM, encoding="ascii")

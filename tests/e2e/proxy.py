@@ -54,6 +54,12 @@ class Proxy:
         (found,) = self.cache.glob("*/packages")
         return found
 
+    def peak(self) -> int:
+        """The most memory that the process had, in MiB."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(re.findall(r"^VmHWM:\s+(\d+)", status, re.MULTILINE)[0]) // 1024
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
