@@ -26,7 +26,7 @@ def banner(config: Config, address: Address) -> str:
     )
     return "\n".join(
         (
-            f"Listening on http://{address}/v3/index.json",
+            f"Listening on {scheme_of(config)}://{address}/v3/index.json",
             *_facts(config),
             "",
             "To use it, put this into nuget.config beside your solution:",
@@ -35,6 +35,11 @@ def banner(config: Config, address: Address) -> str:
             "",
         )
     )
+
+
+def scheme_of(config: Config) -> str:
+    """By which clients reach our own sockets."""
+    return "http" if config.server.certificate is None else "https"
 
 
 def feed_paths(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -48,9 +53,9 @@ def public_base(config: Config, address: Address) -> str:
     if config.server.public_url:
         return config.server.public_url
     if not address.is_wildcard:
-        return f"http://{address}"
+        return f"{scheme_of(config)}://{address}"
     host = config.server.allowed_hosts[0] if config.server.allowed_hosts else "127.0.0.1"
-    return f"http://{Address(host, address.port)}"
+    return f"{scheme_of(config)}://{Address(host, address.port)}"
 
 
 def source_line(name: str, url: str) -> str:

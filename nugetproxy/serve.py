@@ -7,9 +7,11 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, assert_never
 
 import structlog
 from aiohttp import web
@@ -21,9 +23,11 @@ from nugetproxy.app import App, build
 from nugetproxy.app.descriptors import raise_descriptor_limit
 from nugetproxy.banner import banner
 from nugetproxy.config import Address, Config, warnings
-from nugetproxy.errors import StoreUnusable
+from nugetproxy.errors import ConfigError, StoreUnusable
+from nugetproxy.web.control import admin_socket, control_socket
 from nugetproxy.web.listening import ADMIN, BACKLOG, HTTP, own_socket, passed_sockets
 from nugetproxy.web.server import Handler, LimitedServer
+from nugetproxy.web.tls import Certificate, trouble
 
 log = structlog.get_logger(__name__)
 
@@ -67,13 +71,14 @@ async def _serve(config: Config, passed: Mapping[str, list[socket.socket]]) -> i
     asyncio.get_running_loop().set_exception_handler(logs.loop_failed)
     stopping = _Signals()
     async with build(config) as app:
-        for warning in warnings(config):
-            log.warning("config.warning", warning=warning)
         listeners = passed.get(HTTP) or [own_socket(config.server.listen.host, config.server.listen.port)]
+        _admit(app, listeners)
         server = _server(app, app.edge)
-        doors = [_Door(server, listeners, drain=config.server.drain)]
-        if ADMIN in passed:
-            doors.append(_Door(_server(app, app.edge.operate), passed[ADMIN], drain=config.server.drain))
+        drain = config.server.drain
+        doors = [
+            _Door(server, listeners, drain=drain, tls=_tls(app)),
+            *(_Door(_server(app, app.edge.operate), one, drain=drain) for one in _operators(config, passed)),
+        ]
         for door in doors:
             await door.open()
         address = _address(listeners[0], config.server.listen)
@@ -88,6 +93,47 @@ async def _serve(config: Config, passed: Mapping[str, list[socket.socket]]) -> i
     if app.lock.other is not None:
         raise app.lock.other
     return code
+
+
+def _admit(app: App, listeners: Sequence[socket.socket]) -> None:
+    """Say who may come in by these sockets; raises ConfigError where that would be everybody by accident."""
+    app.admission.listens_on(listeners)
+    if refusals := tuple(app.admission.refusals()):
+        raise ConfigError(refusals)
+    found = warnings(app.config, closed=app.admission.closed(), guarded=app.admission.guarded())
+    for warning in (*found, *app.admission.concerns()):
+        log.warning("config.warning", warning=warning)
+
+
+def _operators(config: Config, passed: Mapping[str, list[socket.socket]]) -> Iterator[list[socket.socket]]:
+    """The sockets of each door that only operators can reach."""
+    if ADMIN in passed:
+        yield passed[ADMIN]
+    match config.server.admin_listen:
+        case Path() as path:
+            yield [admin_socket(path)]
+        case Address(host, port):
+            yield [own_socket(host, port)]
+        case None:
+            pass
+        case other:
+            assert_never(other)
+    try:
+        yield [control_socket(config.cache.path)]
+    except OSError as error:  # a disk that takes no writes: what it holds is still served
+        log.warning("control.unusable", detail=error.strerror)
+
+
+def _tls(app: App) -> ssl.SSLContext | None:
+    files = app.config.server.certificate
+    if files is None:
+        return None
+    try:
+        certificate = Certificate(*files)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError((f"server.tls_certificate: {files[0]} with {files[1]}: {trouble(error)}",)) from error
+    app.watch.add(files, certificate.renew)
+    return certificate.context
 
 
 def _server(app: App, handler: Handler) -> LimitedServer:
@@ -115,7 +161,15 @@ async def _close(doors: Sequence[_Door]) -> None:
 class _Door:
     """Sockets that clients come in by, with the server behind them."""
 
-    def __init__(self, server: LimitedServer, listeners: Sequence[socket.socket], *, drain: float) -> None:
+    def __init__(
+        self,
+        server: LimitedServer,
+        listeners: Sequence[socket.socket],
+        *,
+        drain: float,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._tls = tls
         self._runner = web.ServerRunner(server, shutdown_timeout=drain, handle_signals=False)
         self._listeners = listeners
 
@@ -123,7 +177,7 @@ class _Door:
         """Begin to accept."""
         await self._runner.setup()
         for listener in self._listeners:
-            await web.SockSite(self._runner, listener, backlog=BACKLOG).start()
+            await web.SockSite(self._runner, listener, backlog=BACKLOG, ssl_context=self._tls).start()
 
     async def close(self) -> None:
         """Accept nobody any more, let what is under way end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from nugetproxy.app.descriptors import share_out
 from nugetproxy.caching.policy import FOREVER
-from nugetproxy.config import Address, Config, Secret, derive_name, load, safe_url, warnings
+from nugetproxy.config import Address, Config, Secret, conditions, derive_name, load, safe_url, warnings
 from nugetproxy.config.model import Upstream
 from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin, parse_public_url
 from nugetproxy.config.problems import TABLES
@@ -594,27 +595,62 @@ def test_a_secret_that_is_not_there_is_told(
 CREDENTIALS = f'[upstreams.a]\nurl = "{FEED}"\nusername = "u"\npassword = "env:P"\n'
 
 
-def test_credentials_are_not_lent_to_a_network_by_accident(tmp_path: Path) -> None:
-    lines = problems_of(CREDENTIALS, tmp_path, {"P": "p"}, listen="0.0.0.0:1")
-    assert len(lines) == 1
-    assert lines[0].startswith("server.listen: 0.0.0.0:1 would let everybody")
-    assert "server.allow_anonymous = true" in lines[0]
-    allowed = f"{CREDENTIALS}[server]\nallow_anonymous = true\n"
-    assert from_text(allowed, tmp_path, {"P": "p"}, listen="0.0.0.0:1").server.allow_anonymous
-    assert from_text(CREDENTIALS, tmp_path, {"P": "p"}, listen="127.0.0.1:1").upstreams["a"].has_credentials
+@pytest.mark.parametrize(
+    ("more", "listen", "told"),
+    [
+        ("", "0.0.0.0:1", True),
+        ("", "127.0.0.1:1", False),
+        ("anonymous = false\n", "0.0.0.0:1", False),
+        ("anonymous = true\n", "0.0.0.0:1", False),
+        ('anonymous = "auto"\n', "0.0.0.0:1", True),
+        ("[server]\nallow_anonymous = true\n", "0.0.0.0:1", False),
+        ('[[access.tokens]]\nname = "t"\ntoken = "env:T"\nscopes = ["read"]\n', "0.0.0.0:1", False),
+        ('[[access.tokens]]\nname = "t"\ntoken = "env:T"\nscopes = ["push"]\n', "0.0.0.0:1", True),
+    ],
+)
+def test_credentials_at_an_address_for_all_want_a_token(more: str, listen: str, told: bool, tmp_path: Path) -> None:
+    environ = {"P": "p", "T": "a token that is long enough"}
+    found = conditions(from_text(CREDENTIALS + more, tmp_path, environ, listen=listen))
+    assert [line.partition(":")[0] for line in found] == ["upstreams.a.anonymous"] * told
 
 
-def test_credentials_for_pushes_are_not_lent_to_a_network(tmp_path: Path) -> None:
-    lent = f'{CREDENTIALS}push_credentials = "proxy"\n[server]\nallow_anonymous = true\n'
-    (line,) = problems_of(lent, tmp_path, {"P": "p"}, listen="0.0.0.0:1")
-    assert line.startswith(
-        "server.listen: 0.0.0.0:1 would let everybody who reaches it push to a with your credentials"
-    )
-    assert from_text(lent, tmp_path, {"P": "p"}, listen="127.0.0.1:1").upstreams["a"].lends_credentials
-    unused = (
-        f'{CREDENTIALS}push_credentials = "proxy"\npush = false\ndelete = false\n[server]\nallow_anonymous = true\n'
-    )
-    assert not from_text(unused, tmp_path, {"P": "p"}, listen="0.0.0.0:1").upstreams["a"].lends_credentials
+TOKEN = '[[access.tokens]]\nname = "t"\ntoken = "env:T"\nscopes = ["read"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            TOKEN.replace('"env:T"', '"literal"'),
+            "access.tokens.0.token: secrets are not written into the configuration",
+        ),
+        (TOKEN.replace("env:T", "env:NONE"), "access.tokens.0.token: the environment variable NONE is not set"),
+        (TOKEN.replace("env:T", "env:SHORT"), "access.tokens.0.token: env:SHORT is shorter than 16 characters"),
+        (TOKEN.replace('"read"', '"write"'), "access.tokens.0.scopes.0"),
+        (TOKEN.replace('["read"]', "[]"), "access.tokens.0.scopes: must have at least one entry"),
+        (TOKEN + TOKEN, "access.tokens.1.name: 't' is the name of another token too"),
+        (TOKEN + 'feeds = ["b"]\n', "access.tokens.0.feeds: there is no feed 'b'"),
+        (TOKEN.replace("read", "admin") + 'feeds = ["a"]\n', "the scope admin is for the whole proxy"),
+        (TOKEN + 'expires = "soon"\n', "access.tokens.0.expires: is not a date"),
+        (TOKEN + 'scope = "read"\n', "access.tokens.0.scope: is unknown; did you mean access.tokens.0.scopes?"),
+        ('[access]\ntokens_file = "/nowhere/tokens"\n', "access.tokens_file: /nowhere is not a directory"),
+        ('[server]\ntls_certificate = "/nowhere"\n', "server.tls_key: is missing"),
+        ('[server]\ntls_certificate = "/nowhere"\ntls_key = "/nowhere"\n', "No such file or directory"),
+        ('[server]\nadmin_listen = "run/admin"\n', "server.admin_listen: 'run/admin' is not an address to listen on"),
+        ('[upstreams.a]\nanonymous = "perhaps"\n', "upstreams.a.anonymous: must be true or false"),
+    ],
+)
+def test_what_is_wrong_with_access_is_named(text: str, expected: str, tmp_path: Path) -> None:
+    whole = text if "[upstreams.a]" in text else f'[upstreams.a]\nurl = "{FEED}"\n{text}'
+    lines = problems_of(whole, tmp_path, {"T": "a token that is long enough", "SHORT": "fifteen letters"})
+    assert any(expected in line for line in lines), lines
+
+
+def test_a_token_of_the_configuration_has_a_date(tmp_path: Path) -> None:
+    for date in ('"2031-12-31"', "2031-12-31", "2031-12-31T00:00:00Z"):
+        text = f'[upstreams.a]\nurl = "{FEED}"\n{TOKEN}expires = {date}\n'
+        (token,) = from_text(text, tmp_path, {"T": "a token that is long enough"}).access.tokens
+        assert token.expires == datetime(2031, 12, 31, tzinfo=UTC).timestamp()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from typing import Self
 
 from aiohttp.abc import AbstractResolver
 
+from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.tokens import Tokens
+from nugetproxy.app.access import given_tokens, rules, token_store, watch_access, watch_secrets
 from nugetproxy.app.descriptors import Descriptors, share_out
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
@@ -35,12 +38,15 @@ from nugetproxy.off_loop import CHILD
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
+from nugetproxy.store.file_watch import FileWatch
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.lock import FORMAT, DirectoryLock
 from nugetproxy.store.takeover import is_old, take_over
 from nugetproxy.upstream.addresses import is_private
 from nugetproxy.upstream.urls import host_of, parse_url
+from nugetproxy.web.admin import Admin
+from nugetproxy.web.admission import Admission
 from nugetproxy.web.edge import Edge
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.ops import Ops
@@ -59,6 +65,10 @@ class App:
     config: Config
     edge: Edge
     ops: Ops
+    admission: Admission
+    tokens: Tokens
+    desk: Desk
+    watch: FileWatch
     metrics: Metrics
     sources: Mapping[str, Source]
     feeds: Mapping[str, Feed]
@@ -88,6 +98,7 @@ class App:
             await take_over(self.fs, path, self.ledger, urls, self.clock.now())
         await settle_ledger(self.config, self.ledger)
         await self.lock.write_format()
+        await self.tokens.load()
         await self.documents.open(path / "documents")
         for source in self.sources.values():
             await source.open()
@@ -107,8 +118,10 @@ class App:
         self.tasks.keep(self.scrub.run, name="scrub")
         self.tasks.keep(self.loop_watch.run, name="loop_watch")
         self.tasks.keep(self.lock.run, name="lock")
+        self.tasks.keep(self.tokens.learn, name="tokens")
+        self.tasks.keep(self.watch.run, name="files")
         for source in self.sources.values():
-            source.start(self.tasks, secure=self.config.server.public_url.startswith("https:"))
+            source.start(self.tasks, secure=self.config.server.is_secure)
 
     async def __aexit__(self, *_: object) -> None:
         await self.tasks.stop()
@@ -137,21 +150,28 @@ def build(
     ``jitter`` is the part by which freshness may be shortened, so that a crowd's documents do not expire at once.
     """
     shared = _shared(config, clock or Clock(), fs or FsOps(), resolver, jitter)
-    metrics = shared.metrics
-    declare(metrics, config, shared.descriptors)
+    declare(shared.metrics, config, shared.descriptors)
     published_sites = sites(shared)
     symbols = published_sites.get("symbols")
     sources = all_sources(shared, symbols if isinstance(symbols, Symbols) else None)
     remotes = [source for source in sources.values() if isinstance(source, RemoteSource)]
     claims = Claims(shared.ledger)
     feeds = published(shared, sources, claims)
-    ops = Ops(feeds, metrics, (shared.ledger, shared.room), metrics_from=config.server.metrics_from)
+    tokens, watch = _tokens(feeds, shared), _watch(sources, shared)
+    watch_access(watch, config, tokens)
+    admission = _admission(tokens, shared)
+    ops = Ops(feeds, shared.metrics, (shared.ledger, shared.room), admission, metrics_from=config.server.metrics_from)
+    desk = _desk(feeds, sources, tokens, shared)
     packages = tuple(source.packages for source in remotes)
     return App(
         config=config,
-        edge=_edge(feeds, published_sites, ops, shared),
+        edge=_edge(published_sites, ops, desk, admission, shared),
         ops=ops,
-        metrics=metrics,
+        admission=admission,
+        tokens=tokens,
+        desk=desk,
+        watch=watch,
+        metrics=shared.metrics,
         sources=sources,
         feeds=feeds,
         claims=claims,
@@ -166,7 +186,7 @@ def build(
         room=shared.room,
         prober=Prober(tuple(source.upstream for source in remotes), shared.clock),
         descriptors=shared.descriptors,
-        loop_watch=LoopWatch(shared.clock, metrics),
+        loop_watch=LoopWatch(shared.clock, shared.metrics),
         scrub=_scrub(packages, shared),
     )
 
@@ -192,15 +212,52 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
     )
 
 
-def _edge(feeds: Mapping[str, Feed], sites: Mapping[str, Site], ops: Ops, shared: Shared) -> Edge:
+def _tokens(feeds: Mapping[str, Feed], shared: Shared) -> Tokens:
+    tokens = Tokens(token_store(shared.config, shared.ledger), shared.clock, feeds)
+    tokens.give(given_tokens(shared.config))
+    return tokens
+
+
+def _watch(sources: Mapping[str, Source], shared: Shared) -> FileWatch:
+    watch = FileWatch(shared.clock)
+    watch_secrets(watch, shared.config, sources)
+    return watch
+
+
+def _desk(feeds: Mapping[str, Feed], sources: Mapping[str, Source], tokens: Tokens, shared: Shared) -> Desk:
+    return Desk(
+        feeds=feeds,
+        sources=sources,
+        documents=shared.documents,
+        ledger=shared.ledger,
+        tokens=tokens,
+        clock=shared.clock,
+    )
+
+
+def _admission(tokens: Tokens, shared: Shared) -> Admission:
+    config = shared.config
+    return Admission(
+        rules(config),
+        tokens,
+        _addresses(config),
+        clock=shared.clock,
+        metrics=shared.metrics,
+        local=config.server.listen.is_loopback,
+    )
+
+
+def _edge(sites: Mapping[str, Site], ops: Ops, desk: Desk, admission: Admission, shared: Shared) -> Edge:
     """The server side; the first feed is published at the root too."""
-    config, addresses = shared.config, _addresses(shared.config)
+    config, addresses, feeds = shared.config, _addresses(shared.config), desk.feeds
     return Edge(
         {"/": next(iter(feeds.values())), **{f"/{name}/": feed for name, feed in feeds.items()}},
         addresses=addresses,
         sender=Sender(shared.metrics, write_timeout=config.server.write_timeout),
-        writes=Writes(addresses, body_timeout=config.server.body_timeout),
+        writes=Writes(addresses, admission, body_timeout=config.server.body_timeout),
         ops=ops,
+        admission=admission,
+        admin=Admin(desk, admission, addresses),
         metrics=shared.metrics,
         sites=sites,
         for_pages=frozenset(

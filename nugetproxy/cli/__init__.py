@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "check-config": "check_config",
     "doctor": "doctor",
     "purge": "purge",
+    "token": "token",
     "ledger": "ledger",
     "demo": "demo",
 }

@@ -17,10 +17,10 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def check_config(file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")]) -> None:
     """Say what is wrong in a configuration file, together with the environment variables that override it."""
-    from nugetproxy.config import load, warnings
+    from nugetproxy.config import conditions, load, warnings
 
     settings = load(file)
-    for warning in warnings(settings):
+    for warning in (*warnings(settings), *conditions(settings)):
         typer.echo(f"warning: {warning}", err=True)
     typer.secho(f"{file} is valid.", fg="green")
     for line in _summary(settings):

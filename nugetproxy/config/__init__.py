@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
-from nugetproxy.config.checks import contradictions, warnings
+from nugetproxy.config.checks import conditions, contradictions, warnings
 from nugetproxy.config.feeds import FeedTable
 from nugetproxy.config.layers import Layer, environment_layer, file_layer, flags_layer
 from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Symbols, Tools, Upstream
@@ -30,6 +30,7 @@ __all__ = [
     "Symbols",
     "Tools",
     "Upstream",
+    "conditions",
     "derive_name",
     "feed_of",
     "load",

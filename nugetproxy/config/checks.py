@@ -4,38 +4,59 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
+from nugetproxy.admin.tokens import SHORTEST, Scope
 from nugetproxy.config.feed_checks import feed_contradictions, feed_warnings
-from nugetproxy.config.model import Config, Upstream
+from nugetproxy.config.model import Config, Server, Upstream
 from nugetproxy.config.places import Address, parse_egress, safe_url
 from nugetproxy.config.problems import dotted
 from nugetproxy.config.secrets import Secret
+from nugetproxy.web.tls import server_context, trouble
 
 
 def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """One line per contradiction or missing secret; empty when the configuration can be run."""
     found = [line for name, upstream in config.upstreams.items() for line in _upstream(name, upstream, environ)]
-    credentialed = [name for name, upstream in config.upstreams.items() if upstream.has_credentials]
-    server = config.server
-    if credentialed and not server.listen.is_loopback and not server.allow_anonymous:
-        found.append(
-            f"server.listen: {server.listen} would let everybody who reaches it read upstream "
-            f"{', '.join(credentialed)} with your credentials; listen on 127.0.0.1 behind a front proxy that asks who "
-            "they are, or set server.allow_anonymous = true if everybody there may read it"
-        )
     if why := _bad_proxy(config.network.proxy, environ):
         found.append(f"network.proxy: {why}")
-    lent = [name for name, upstream in config.upstreams.items() if upstream.lends_credentials]
-    if lent and not server.listen.is_loopback:
-        found.append(
-            f"server.listen: {server.listen} would let everybody who reaches it push to {', '.join(lent)} with your "
-            'credentials (push_credentials = "proxy"); listen on 127.0.0.1 behind a front that asks who they are, '
-            'or leave push_credentials = "client", so that every client shows its own key'
-        )
+    found += [*_tls(config.server), *_access(config, environ)]
     found += [line for name, upstream in config.upstreams.items() for line in _folder(name, upstream, config)]
     return (*found, *feed_contradictions(config))
+
+
+def _tls(server: Server) -> Iterator[str]:
+    if bool(server.tls_certificate) != bool(server.tls_key):
+        missing, there = ("tls_key", "tls_certificate") if server.tls_certificate else ("tls_certificate", "tls_key")
+        yield f"server.{missing}: is missing; server.{there} needs it"
+    elif server.certificate is not None:
+        try:
+            server_context(*server.certificate)
+        except (OSError, ssl.SSLError) as error:
+            yield f"server.tls_certificate: {server.tls_certificate} with {server.tls_key}: {trouble(error)}"
+
+
+def _access(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the tokens of the configuration."""
+    names = [one.name for one in config.access.tokens]
+    for number, one in enumerate(config.access.tokens):
+        table = f"access.tokens.{number}"
+        try:
+            if len(one.token.reveal(environ)) < SHORTEST:
+                yield f"{table}.token: {one.token.reference} is shorter than {SHORTEST} characters; it could be guessed"
+        except ValueError as error:
+            yield f"{table}.token: {error}"
+        if names.index(one.name) != number:
+            yield f"{table}.name: {one.name!r} is the name of another token too"
+        for feed in one.feeds:
+            if feed not in config.published:
+                yield f"{table}.feeds: there is no feed {feed!r}"
+        if one.feeds and Scope.ADMIN in one.scopes:
+            yield f"{table}.feeds: the scope admin is for the whole proxy; leave out the feeds, or make a second token"
+    file = config.access.file
+    if file is not None and not file.parent.is_dir():
+        yield f"access.tokens_file: {file.parent} is not a directory"
 
 
 NOT_FOR_FOLDERS = ("proxy", "username", "password", "headers", "hosts", "credential_origins", "ca_file")
@@ -107,8 +128,29 @@ def _bad_certificates(place: str) -> str:
     return ""
 
 
-def warnings(config: Config) -> tuple[str, ...]:
-    """What works but should be known, one line each, for the log."""
+NOBODY: Container[str] = frozenset()
+
+
+def conditions(config: Config) -> tuple[str, ...]:
+    """What a start may refuse, as it depends on tokens that only the proxy itself knows; one line each."""
+    if config.server.listen.is_loopback:
+        return ()
+    readers = [one for one in config.access.tokens if Scope.READ in one.scopes]
+    return tuple(
+        f"{dotted(config.anonymous_key(name))}: is not set; with credentials, at {config.server.listen}, the proxy "
+        "only starts once there is a token that may read it (nugetproxy token add NAME --scope read)"
+        for name in config.published
+        if config.lent_to_readers(name)
+        and config.anonymous(name) is None
+        and not any(not one.feeds or name in one.feeds for one in readers)
+    )
+
+
+def warnings(config: Config, *, closed: Container[str] = NOBODY, guarded: Container[str] = NOBODY) -> tuple[str, ...]:
+    """What works but should be known, one line each, for the log.
+
+    ``closed`` feeds want a token to be read, ``guarded`` ones to be written to.
+    """
     server = config.server
     found = [
         f"{dotted(('upstreams', name))}.url: {safe_url(upstream.url)} is plain http; whoever is on the way can change "
@@ -130,24 +172,25 @@ def warnings(config: Config) -> tuple[str, ...]:
     ]
     found += feed_warnings(config)
     if not server.listen.is_loopback:
-        if not server.public_url.startswith("https://"):
+        if not server.is_secure:
             found.append(
-                f"server.listen: {server.listen} is reached over plain http; put a TLS front end before it and set "
-                "server.public_url to its https address (NuGet 6.12 and later refuse http sources by default)"
+                f"server.listen: {server.listen} is reached over plain http; set server.tls_certificate and "
+                "server.tls_key, or put a TLS front end before it and set server.public_url to its https address "
+                "(NuGet 6.12 and later refuse http sources by default)"
             )
     elif server.public_url and not server.allow_anonymous:
         found += [
             f"{dotted(('upstreams', name))}: everybody who gets through to {server.public_url} reads it with your "
             "credentials; let the front proxy ask who they are (server.allow_anonymous = true silences this)"
             for name, upstream in config.upstreams.items()
-            if upstream.has_credentials
+            if upstream.has_credentials and upstream.anonymous is not False and name not in closed
         ]
     if server.listen.is_loopback and server.public_url:
         found += [
             f"{dotted(('upstreams', name))}.push_credentials: everybody who gets through to {server.public_url} pushes "
             "with your credentials; let the front proxy ask who they are"
             for name, upstream in config.upstreams.items()
-            if upstream.lends_credentials
+            if upstream.lends_credentials and name not in guarded
         ]
     return tuple(found)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from nugetproxy.config.fields import Names, UpstreamName
+from nugetproxy.config.fields import Names, Networks, OrAuto, UpstreamName
 from nugetproxy.config.section import Section
 from nugetproxy.nuget.mapping import BadPattern, Rule, SourceMapping, check_pattern
 
@@ -43,6 +43,8 @@ class FeedTable(Section):
     default: bool = False
     push: UpstreamName | Mapping[Pattern, UpstreamName] | None = None
     advisories: Names = ()
+    anonymous: OrAuto = None
+    anonymous_from: Networks = ()
     mapping: Mapping[Pattern, Annotated[Mapped, BeforeValidator(_mapped)]] = Field(default_factory=dict)
 
     @property

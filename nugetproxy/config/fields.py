@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator
 
+from nugetproxy.admin.tokens import NAME as TOKEN_NAME
 from nugetproxy.caching.policy import FOREVER
 from nugetproxy.config.places import (
     Address,
@@ -88,6 +91,38 @@ def _proxy(text: str) -> str | Secret:
     return url
 
 
+def _admin_listen(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if not value:
+        return None
+    return Path(value) if value.startswith("/") else parse_address(value)
+
+
+def _or_auto(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
+def _expiry(value: Any) -> Any:
+    if value == "":
+        return None
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError('is not a date; write it as "2031-12-31", or "" for none') from None
+    if isinstance(value, date):
+        moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
+        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    return value
+
+
+def _token_name(text: str) -> str:
+    if TOKEN_NAME.fullmatch(text) is None:
+        raise ValueError("a token's name is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit")
+    return text
+
+
 def _proxy_or_none(text: str) -> str | Secret:
     return text if text == "none" else _proxy(text)
 
@@ -113,10 +148,15 @@ UpstreamProxy: TypeAlias = Annotated[str | Secret, _text(_proxy_or_none, Secret)
 NoProxy: TypeAlias = Annotated[tuple[str, ...], _texts(parse_no_proxy)]
 UpstreamUrl: TypeAlias = Annotated[str, _text(parse_url)]
 UpstreamName: TypeAlias = Annotated[str, _text(parse_name)]
-Role: TypeAlias = Annotated[bool | None, BeforeValidator(lambda value: None if value == "auto" else value)]
-"""None for "auto"."""
 Names: TypeAlias = Annotated[tuple[str, ...], _texts(parse_name)]
 SecretText: TypeAlias = Annotated[Secret | None, _text(_secret, Secret)]
 Hosts: TypeAlias = Annotated[tuple[str, ...], _texts(parse_host)]
 Origins: TypeAlias = Annotated[tuple[str, ...], _texts(parse_origin)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], _texts(parse_network)]
+OrAuto: TypeAlias = Annotated[bool | None, BeforeValidator(_or_auto)]
+"""True, false, or "auto" (None), where other things decide."""
+AdminListen: TypeAlias = Annotated[Address | Path | None, BeforeValidator(_admin_listen)]
+"""An address, the path of a Unix socket, or None."""
+Expiry: TypeAlias = Annotated[float | None, BeforeValidator(_expiry)]
+"""Seconds since the epoch; None for never."""
+TokenName: TypeAlias = Annotated[str, _text(_token_name)]

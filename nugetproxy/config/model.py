@@ -8,31 +8,36 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from platformdirs import user_cache_path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from nugetproxy.admin.tokens import Scope
 from nugetproxy.caching.policy import Policy
 from nugetproxy.config.feeds import FeedTable
 from nugetproxy.config.fields import (
+    AdminListen,
     AnySpan,
     EgressProxy,
+    Expiry,
     FreeSpace,
     Hosts,
     Listen,
+    Names,
     Networks,
     NoProxy,
+    OrAuto,
     Origins,
     PublicUrl,
     Rate,
-    Role,
     SecretText,
     SiteUrl,
     SiteUrls,
     Size,
     Span,
+    TokenName,
     UpstreamName,
     UpstreamProxy,
     UpstreamUrl,
@@ -72,6 +77,9 @@ class Server(Section):
     trusted_proxies: Networks = ()
     metrics_from: Networks = (parse_network("127.0.0.0/8"), parse_network("::1/128"))
     allow_anonymous: bool = False
+    admin_listen: AdminListen = None
+    tls_certificate: str = ""
+    tls_key: str = ""
     drain: Span = 30.0
     max_connections: int = Field(default=0, ge=0)
     max_connections_per_ip: int = Field(default=200, ge=1)
@@ -79,6 +87,18 @@ class Server(Section):
     body_timeout: Wait = 30.0
     write_timeout: Wait = 60.0
     cors: Literal["public", "all", "off"] = "public"
+
+    @property
+    def certificate(self) -> tuple[Path, Path] | None:
+        """The files of the certificate and of its key, where clients come in by https."""
+        if not self.tls_certificate or not self.tls_key:
+            return None
+        return Path(self.tls_certificate).expanduser(), Path(self.tls_key).expanduser()
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether clients know us by https, as far as the configuration says it."""
+        return self.public_url.startswith("https:") or (not self.public_url and self.certificate is not None)
 
 
 class Cache(Section):
@@ -136,7 +156,7 @@ class Upstream(Section):
     hosts: Hosts = ()
     credential_origins: Origins = ()
     internal: bool = False
-    private: Role = None
+    private: OrAuto = None
     offline: bool = False
     offline_versions: Literal["held", "known"] = "held"
     push: bool = True
@@ -152,6 +172,9 @@ class Upstream(Section):
     breaker_max: Wait = 5.0
     ca_file: str = ""
     proxy: UpstreamProxy = ""
+
+    anonymous: OrAuto = None
+    anonymous_from: Networks = ()
 
     @field_validator("headers", mode="before")
     @classmethod
@@ -236,6 +259,35 @@ def _header(name: str, value: str) -> str | Secret:
         raise ValueError(f"{name}: {error}") from None
 
 
+class AccessToken(Section):
+    """One token that is kept outside; ``expires`` in seconds since the epoch."""
+
+    name: TokenName
+    token: Secret = Field(repr=False)
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    feeds: Names = ()
+    expires: Expiry = None
+
+    @field_validator("token", mode="before")
+    @classmethod
+    def _read_token(cls, value: Any) -> Any:
+        if isinstance(value, Secret):
+            return value
+        return Secret.parse(value if isinstance(value, str) else "")
+
+
+class Access(Section):
+    """Who may come in."""
+
+    tokens_file: str = ""
+    tokens: tuple[AccessToken, ...] = ()
+
+    @property
+    def file(self) -> Path | None:
+        """Where tokens are kept that several processes share; None for this one's own ledger."""
+        return Path(self.tokens_file).expanduser().absolute() if self.tokens_file else None
+
+
 class Symbols(Section):
     """The symbol server for debuggers."""
 
@@ -271,6 +323,7 @@ class Config(BaseSettings):
     log: Log = Log()
     limits: Limits = Limits()
     network: Network = Network()
+    access: Access = Access()
     upstreams: Mapping[UpstreamName, Upstream] = Field(
         default_factory=lambda: {"nuget.org": Upstream(url=NUGET_ORG)}, min_length=1
     )
@@ -298,6 +351,23 @@ class Config(BaseSettings):
         first = [name for name, feed in self.feeds.items() if feed.default][:1]
         order = (*first, *(name for name in (*self.feeds, *single) if name not in first))
         return {name: self.feeds.get(name) or single[name] for name in order}
+
+    def anonymous(self, feed: str) -> bool | None:
+        """Whether everybody may read a published feed; None where nobody said."""
+        table = self.published[feed]
+        said = {self.upstreams[name].anonymous for name in table.sources}
+        of_sources = False if False in said else True if said == {True} else None
+        everybody = True if self.server.allow_anonymous else None
+        return next((one for one in (table.anonymous, of_sources, everybody) if one is not None), None)
+
+    def anonymous_key(self, feed: str) -> tuple[str, ...]:
+        """The key under which that is said."""
+        return ("feeds" if feed in self.feeds else "upstreams", feed, "anonymous")
+
+    def lent_to_readers(self, feed: str) -> tuple[str, ...]:
+        """The upstreams that whoever reads a feed reads with our credentials, and nobody said that all may."""
+        upstreams = {name: self.upstreams[name] for name in self.published[feed].sources}
+        return tuple(name for name, one in upstreams.items() if one.has_credentials and one.anonymous is not True)
 
     def all_offline(self) -> Self:
         """The same, with no upstream to be ever asked."""

@@ -14,6 +14,8 @@ from nugetproxy.config.feeds import FeedTable, Mapped
 from nugetproxy.config.layers import PREFIX, Key, Layer, contains
 from nugetproxy.config.model import (
     NUGET_ORG,
+    Access,
+    AccessToken,
     Cache,
     Config,
     Limits,
@@ -35,6 +37,7 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("log",): Log,
     ("limits",): Limits,
     ("network",): Network,
+    ("access",): Access,
     ("upstreams", ANY): Upstream,
     ("feeds", ANY): FeedTable,
     ("feeds", ANY, "mapping", ANY): Mapped,
@@ -43,6 +46,8 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("policy", ANY): PolicyCells,
 }
 """Every table of the configuration file; ``ANY`` stands for a name that is the operator's or a kind."""
+LISTED: dict[Key, type[BaseModel]] = {("access", "tokens", ANY): AccessToken}
+"""Tables that stand in a list; ``ANY`` is for their number."""
 
 _TABLES_ONLY = frozenset({"model_type", "dict_type", "mapping_type", "model_attributes_type"})
 _EXAMPLE = {"nuget.org": {"url": NUGET_ORG}}
@@ -135,7 +140,7 @@ def _unknown(key: Key, layers: Sequence[Layer]) -> str:
 
 def known_keys(table: Key) -> Iterator[str]:
     """The keys that may stand in ``table``."""
-    for path, model in TABLES.items():
+    for path, model in (TABLES | LISTED).items():
         if len(path) == len(table) and all(want in (ANY, have) for want, have in zip(path, table, strict=True)):
             yield from model.model_fields
 

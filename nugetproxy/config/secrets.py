@@ -28,6 +28,12 @@ class Secret:
             raise ValueError(f"secrets are not written into the configuration; {HOW}")
         return cls(text)
 
+    @property
+    def file(self) -> Path | None:
+        """The file that holds it; None where that is no file."""
+        source, _, place = self.reference.partition(":")
+        return Path(place).expanduser() if source == "file" else None
+
     def reveal(self, environ: Mapping[str, str] = os.environ) -> str:
         """The secret itself; raises ValueError, naming the place, when there is none.
 

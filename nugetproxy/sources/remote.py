@@ -107,6 +107,12 @@ class RemoteSource:
         await self._cache.begin(self._services.scope, self._secrets)
         await self.packages.prepare()
 
+    async def use_credentials(self, headers: Mapping[str, str], secrets: tuple[str, ...]) -> None:
+        """From now on it is asked with these; what it said not to exist is asked for again."""
+        self.upstream.use_credentials(headers, secrets)
+        self._secrets = secrets
+        await self._cache.begin(self._services.scope, secrets)
+
     def start(self, tasks: Tasks, *, secure: bool) -> None:
         """Fetch what every client begins with, keep the holdings up to date."""
         tasks.start(self._begin(secure), name=f"begin {self.name}")

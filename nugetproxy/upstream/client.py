@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -38,6 +39,8 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 OFF_LOOP = 64 * 1024
 """Compressed bodies beyond this are decoded in a thread."""
 
+MOST_SECRETS = 64
+"""The newest so many are looked for in what upstream says."""
 PROBE_SECONDS = 3.0
 """How long a probe that no client waits for has until its headers, or its document, are here."""
 
@@ -68,6 +71,12 @@ class UpstreamClient:
         self._faults = Faults(settings.name, clock)
         self._index_refused = False
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
+
+    def use_credentials(self, headers: Mapping[str, str], secrets: tuple[str, ...]) -> None:
+        """Ask with these from the next request on; the old ones are still hidden in what upstream says."""
+        known = tuple(dict.fromkeys((*secrets, *self._settings.secrets)))[:MOST_SECRETS]
+        self._settings = replace(self._settings, headers=headers, secrets=known)
+        self._wire.use(self._settings)
 
     async def get(
         self,

@@ -62,6 +62,11 @@ class Wire:
         self.hiding = Hiding(settings.secrets)
         self._closed = False
 
+    def use(self, settings: UpstreamSettings) -> None:
+        """Other credentials, from the next request on."""
+        self._settings = settings
+        self.hiding = Hiding(settings.secrets)
+
     async def settle(self) -> None:
         """Find out, and log, whether the index is at a public address: from then on it stays so."""
         if not self._settings.offline:

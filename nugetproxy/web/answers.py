@@ -28,16 +28,21 @@ from nugetproxy.errors import (
 from nugetproxy.nuget.kinds import JSON_TYPE
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.sqlite_form import SqliteUnavailable
+from nugetproxy.store.token_file import TokenFileUnusable
 from nugetproxy.web.cors import NO_FIELDS
+from nugetproxy.web.refusals import Forbidden, TooManyAttempts, Unauthorized
 from nugetproxy.web.whole import Whole, common_headers
 
 STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
     {
         BadRequest: 400,
+        Unauthorized: 401,
+        Forbidden: 403,
         NotFound: 404,
         MethodNotAllowed: 405,
         TooLarge: 413,
         UnknownHost: 421,
+        TooManyAttempts: 429,
         UnknownVersion: 505,
         UpstreamRefused: 502,
         UpstreamUnavailable: 503,
@@ -45,6 +50,7 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
         Stopping: 503,
         DiskFailure: 503,
         SqliteUnavailable: 503,
+        TokenFileUnusable: 503,
         ProxyError: 500,
     }
 )
@@ -54,6 +60,8 @@ RETRY_AFTER = 1
 """Seconds, whatever upstream says or the breaker does: NuGet 7 sleeps for as long as it is told, three times."""
 
 
+CHALLENGE = f'Basic realm="{CACHE_NAME}"'
+"""The one scheme that every NuGet client answers with what stands in its nuget.config."""
 MAX_REASON = 512
 _UNSAFE = re.compile(r"[^\x20-\x7e]+")
 
@@ -96,8 +104,10 @@ def answer(error: ProxyError, *, head: bool = False, more: Mapping[str, str] = N
         "Content-Security-Policy": "default-src 'none'",
         **more,
     }
-    if status == 503:
+    if status in {429, 503}:
         headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
+    if isinstance(error, Unauthorized):
+        headers[hdrs.WWW_AUTHENTICATE] = CHALLENGE
     if isinstance(error, MethodNotAllowed):
         headers[hdrs.ALLOW] = ", ".join(error.allowed)
     body = orjson.dumps({"error": str(error)})

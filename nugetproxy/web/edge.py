@@ -22,6 +22,8 @@ from nugetproxy.nuget.urls import sendable_query
 from nugetproxy.upstream import asking
 from nugetproxy.web import cors
 from nugetproxy.web.access import Access, AccessEvent
+from nugetproxy.web.admin import ROOT, Admin
+from nugetproxy.web.admission import Admission
 from nugetproxy.web.answers import answer
 from nugetproxy.web.connection import Connection
 from nugetproxy.web.hosts import PublicAddresses
@@ -49,6 +51,8 @@ class Edge:
         sender: Sender,
         writes: Writes,
         ops: Ops,
+        admission: Admission,
+        admin: Admin,
         metrics: Metrics,
         sites: Mapping[str, Site] = MappingProxyType({}),
         for_pages: frozenset[str] = frozenset(),
@@ -63,6 +67,8 @@ class Edge:
         self._sender = sender
         self._writes = writes
         self._ops = ops
+        self._admission = admission
+        self._admin = admin
         self._access = Access(metrics, addresses)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -116,18 +122,22 @@ class Edge:
             event.answered(reply)
             return await self._sender.send(request, reply)
         found = self._find(path)
+        if found is None and path.startswith(ROOT):
+            return await self._admin.respond(request, path, query, event)
         if found is None:
             return await self._ops.respond(request, path, event)
         feed, prefix, below = found
         event.feed = feed.name
         route = parse_route(below)
-        if feed.name in self._for_pages and not (route is not None and route.write):
-            event.more = cors.FIELDS
+        download = route is not None and is_download(request.method, route)
+        if route is None or download or not route.write:
+            self._admission.admit_read(request, feed.name, event.client)  # before anything is looked up
+            if feed.name in self._for_pages and self._admission.is_open(feed.name):
+                event.more = cors.FIELDS
         if route is None:
             raise NotFound("There is no such resource; start at v3/index.json.")
         event.routed(route)
         _connection(request).carries_body = route.write or route.kind is Kind.PACKAGE
-        download = is_download(request.method, route)
         if route.write and not download:
             self._addresses.base(request)  # raises UnknownHost
             return await self._writes.respond(request, feed, route)
@@ -137,12 +147,15 @@ class Edge:
         view = self._view(request, f"{prefix}/v3/")
         if download:
             route = await downloaded(feed, route, view)
-        reply = await feed.read(route, query, view)
+        reply = self._admission.marked(feed.name, await feed.read(route, query, view))
         event.answered(reply)
         return await self._sender.send(request, reply, event.more)
 
     async def _operate(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
-        return await self._ops.respond(request, _target(request)[0], event, trusted=True)
+        path, query = _target(request)
+        if path.startswith(ROOT):
+            return await self._admin.respond(request, path, query, event, trusted=True)
+        return await self._ops.respond(request, path, event, trusted=True)
 
     def _view(self, request: web.BaseRequest, below: str) -> View:
         """How the client of a GET or HEAD sees what is published ``below`` our root; raises for other methods."""

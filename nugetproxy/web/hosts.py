@@ -15,6 +15,8 @@ from nugetproxy.errors import UnknownHost
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?")
+FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+"""What front ends add; the address of the connection is then theirs."""
 _PREFIX = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*")
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -39,7 +41,11 @@ class PublicAddresses:
             return self._public
         if self._trusted and self._is_trusted(request.remote or ""):
             return self._forwarded(request)
-        return f"http://{self._checked(request)}"
+        return self.direct_base(request)
+
+    def direct_base(self, request: web.BaseRequest) -> str:
+        """The same for who asks us directly, by a name or an address of ours; raises UnknownHost."""
+        return f"{'https' if is_tls(request) else 'http'}://{self._checked(request)}"
 
     def client(self, request: web.BaseRequest) -> str:
         """The address of the client itself, behind trusted proxies."""
@@ -50,10 +56,18 @@ class PublicAddresses:
                     return hop.strip()[:64]
         return peer
 
+    def known_client(self, request: web.BaseRequest) -> str:
+        """The same where it is sure; empty behind a front end that was not named to us."""
+        peer = request.remote or ""
+        if any(name in request.headers for name in FORWARDED) and not self._is_trusted(peer):
+            return ""
+        return self.client(request)
+
     def _forwarded(self, request: web.BaseRequest) -> str:
         """What a trusted proxy says of the client's view; what it does not say is taken from the request."""
         headers = request.headers
-        scheme = headers.get(hdrs.X_FORWARDED_PROTO, "http").split(",")[0].strip().lower()
+        own = "https" if is_tls(request) else "http"
+        scheme = headers.get(hdrs.X_FORWARDED_PROTO, own).split(",")[0].strip().lower()
         host = headers.get(hdrs.X_FORWARDED_HOST, "").split(",")[0].strip()
         prefix = headers.get("X-Forwarded-Prefix", "").split(",")[0].strip().rstrip("/")
         if not host:
@@ -99,6 +113,11 @@ def _local_address(request: web.BaseRequest) -> str:
     """The IP address of our end of the connection."""
     name = request.transport.get_extra_info("sockname") if request.transport is not None else None
     return str(name[0]) if isinstance(name, tuple) else ""
+
+
+def is_tls(request: web.BaseRequest) -> bool:
+    """Whether the connection itself is encrypted."""
+    return request.transport is not None and request.transport.get_extra_info("sslcontext") is not None
 
 
 def _own_names() -> set[str]:

@@ -18,11 +18,11 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.patience import spared
 from nugetproxy.web.access import AccessEvent
-from nugetproxy.web.hosts import Network
+from nugetproxy.web.admission import Admission
+from nugetproxy.web.hosts import FORWARDED, Network
 from nugetproxy.web.whole import Whole, common_headers
 
 READY_SECONDS = 2.0
-FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 TEXT = "text/plain; charset=utf-8"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -42,12 +42,14 @@ class Ops:
         feeds: Mapping[str, Feed],
         metrics: Metrics,
         watched: Sequence[Watched],
+        admission: Admission,
         *,
         metrics_from: Iterable[Network],
     ) -> None:
         """``feeds`` by name; what is ``watched`` tells of its problems; ``metrics_from`` are the networks that may
         read ``/metrics`` directly.
         """
+        self._admission = admission
         self._feeds = feeds
         self._metrics = metrics
         self._watched = tuple(watched)
@@ -57,7 +59,11 @@ class Ops:
     async def respond(self, request: web.BaseRequest, path: str, event: AccessEvent, *, trusted: bool = False) -> Whole:
         """The answer to a path that belongs to no feed; ``trusted`` readers need not be in ``metrics_from``."""
         handler = {"/health/live": self._live, "/health/ready": self._ready, "/metrics": self._exposition}.get(path)
-        if handler is None or (path == "/metrics" and not trusted and not self._may_read_metrics(request)):
+        if path == "/metrics" and not trusted and not self._may_read_metrics(request):
+            handler = handler if hdrs.AUTHORIZATION in request.headers else None
+            if handler is not None:
+                self._admission.admit_admin(request, event.client)
+        if handler is None:
             raise NotFound("There is no such resource; the feed's service index is /v3/index.json.")
         if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
             raise MethodNotAllowed(request.method, ("GET", "HEAD"))

@@ -12,9 +12,11 @@ from nugetproxy.feeds.feed import Feed
 from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
+from nugetproxy.web.admission import Admission
 from nugetproxy.web.answers import header_text, reason_phrase
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.incoming import Incoming
+from nugetproxy.web.refusals import Unauthorized
 from nugetproxy.web.whole import Whole, common_headers
 
 audit = structlog.get_logger("nugetproxy.audit")
@@ -26,8 +28,9 @@ WARNING = "X-NuGet-Warning"
 class Writes:
     """The server side of the write resources."""
 
-    def __init__(self, addresses: PublicAddresses, *, body_timeout: float) -> None:
+    def __init__(self, addresses: PublicAddresses, admission: Admission, *, body_timeout: float) -> None:
         self._addresses = addresses
+        self._admission = admission
         self._body_timeout = body_timeout
 
     async def respond(self, request: web.BaseRequest, feed: Feed, route: Route) -> web.StreamResponse:
@@ -39,7 +42,10 @@ class Writes:
         awaits_continue = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
         body = Incoming(request.content, stall=self._body_timeout)
         package: list[tuple[str, str]] = [(route.id, route.version)]
+        token = ""
         try:
+            admitted = self._admission.admit_write(request, feed.name, self._addresses.client(request))
+            token = admitted.token
             if hdrs.CONTENT_ENCODING in request.headers:
                 raise BadRequest("A request body with a Content-Encoding is not taken; send it as it is.")
             url = await feed.writes.check(request.method, route, request.content_length)
@@ -51,17 +57,18 @@ class Writes:
                 request.method,
                 route,
                 url,
-                request.headers,
+                admitted.headers,
                 body if request.body_exists else None,
                 named=lambda id, version: package.append((id, version)),
             )
         except ProxyError as error:
             if not awaits_continue:
                 await body.drain()
-            self._audit(request, feed, route, package[-1], result=str(error))
+            if not (isinstance(error, Unauthorized) and not error.wrong):  # which is how every client begins
+                self._audit(request, feed, route, package[-1], token=token, result=str(error))
             raise
         await body.drain()
-        self._audit(request, feed, route, package[-1], result="answered", status=sent.status)
+        self._audit(request, feed, route, package[-1], token=token, result="answered", status=sent.status)
         # Where the upstream wants it elsewhere, the next try is sent there; the client must not go there by itself.
         return _relay(sent, f"{self._addresses.base(request)}{request.raw_path}" if sent.moved else "")
 
@@ -72,6 +79,7 @@ class Writes:
         route: Route,
         package: tuple[str, str],
         *,
+        token: str,
         result: str,
         status: int = 0,
     ) -> None:
@@ -86,6 +94,7 @@ class Writes:
             package=package[0] or None,
             version=package[1] or None,
             client=self._addresses.client(request),
+            token=token or None,
             agent=request.headers.get(hdrs.USER_AGENT, "")[:120],
             status=status,
             result=result,

@@ -33,7 +33,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 """Passes sockets as systemd does (sd_listen_fds(3)), in a process that then becomes the proxy."""
 BANNER_END = "</configuration>"
 """The last line of the banner but an empty one."""
-LISTENING = re.compile(r"Listening on (http://(.+):(\d+))/v3/index\.json")
+LISTENING = re.compile(r"Listening on (https?://(.+):(\d+))/v3/index\.json")
 
 
 def clean_environ() -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,11 @@ class Proxy:
         """Stop and start as a new process would."""
         await self.stop()
         await self.start()
+
+    def listens(self, *, local: bool) -> None:
+        """From now on it is as if clients came in by a socket of this machine only, or by one for everybody."""
+        with socket.create_server(("127.0.0.1" if local else "0.0.0.0", 0)) as listener:
+            self.app.admission.listens_on([listener])
 
     @property
     def url(self) -> str:

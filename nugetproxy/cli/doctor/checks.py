@@ -57,4 +57,5 @@ def own_url(config: Config) -> str:
     """Where the configured proxy can be asked on this machine, without a slash at its end."""
     address = config.server.listen
     loopback = "[::1]" if ":" in address.host else "127.0.0.1"
-    return f"http://{loopback}:{address.port}" if address.is_wildcard else f"http://{address}"
+    scheme = "http" if config.server.certificate is None else "https"
+    return f"{scheme}://{loopback}:{address.port}" if address.is_wildcard else f"{scheme}://{address}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, Request, build_opener
+from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import orjson
 
@@ -20,7 +21,16 @@ READY_SECONDS = 10.0
 CONTENT = "v3/content/"
 """What the URL of our packages ends with."""
 
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 _OPENER = build_opener(ProxyHandler({}))
+_OWN_OPENER = build_opener(ProxyHandler({}), HTTPSHandler(context=_unverified()))
+"""For the proxy of this machine by its address, which no certificate is for; nothing secret is sent or believed."""
 """Without retries or a breaker: what one address answers is no reason to ask another one less. The way to the proxy
 leads through no other one."""
 
@@ -50,7 +60,7 @@ async def running_walk(proxy: str) -> list[tuple[str, LeakWalk]]:
 
 def readiness(root: str) -> tuple[bool, tuple[str, ...]] | None:
     """Whether the proxy below ``root`` (with a slash at its end) is ready, and why not; None where none answers."""
-    got = _get(f"{root}health/ready", seconds=READY_SECONDS)
+    got = _get(f"{root}health/ready", seconds=READY_SECONDS, opener=_OWN_OPENER)
     try:
         said = orjson.loads(got.body)
         return bool(said["ready"]), tuple(str(one) for one in said["reasons"])
@@ -58,9 +68,9 @@ def readiness(root: str) -> tuple[bool, tuple[str, ...]] | None:
         return None
 
 
-def _get(url: str, method: str = "GET", *, seconds: float = SECONDS) -> Fetched:
+def _get(url: str, method: str = "GET", *, seconds: float = SECONDS, opener: OpenerDirector = _OPENER) -> Fetched:
     try:
-        with _OPENER.open(Request(url, method=method), timeout=seconds) as answer:  # noqa: S310 - http(s) by its walk
+        with opener.open(Request(url, method=method), timeout=seconds) as answer:  # noqa: S310 - http(s) by its walk
             return Fetched(answer.status, answer.headers.get("Content-Type", ""), answer.read())
     except HTTPError as refusal:
         with refusal:

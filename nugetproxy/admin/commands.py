@@ -1,0 +1,122 @@
+"""Commands are what an operator may tell a proxy: one table for the socket, for HTTP, for a stopped one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import structlog
+
+from nugetproxy.admin import token_commands
+from nugetproxy.admin.desk import Desk
+from nugetproxy.errors import BadRequest, NotFound, ProxyError
+
+audit = structlog.get_logger("nugetproxy.audit")
+
+Run = Callable[..., Awaitable[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A function of the desk, with arguments by keyword; what it returns can be written as JSON."""
+
+    run: Run
+    changes: bool
+    """Whether it changes anything: over HTTP it is then a POST, else a GET."""
+
+
+COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
+    {
+        "token/add": Command(token_commands.add, changes=True),
+        "token/list": Command(token_commands.listed, changes=False),
+        "token/revoke": Command(token_commands.revoke, changes=True),
+    }
+)
+"""Each by its path below ``/-/``. A row here is all that a command needs: its arguments, their types and which may be
+left out are read from the function (see ``READERS`` for the types)."""
+
+
+async def carry_out(desk: Desk, name: str, arguments: Mapping[str, Any], *, by: str) -> Mapping[str, Any]:
+    """The result of a command; ``by`` says whose it is, for the audit event that there is for each.
+
+    Raises NotFound for an unknown one, BadRequest for arguments that it does not have, and what the command raises.
+    """
+    command = COMMANDS.get(name)
+    if command is None:
+        raise NotFound(f"There is no such command; there are {', '.join(COMMANDS)}.")
+    result = "failed unexpectedly"
+    try:
+        done = await command.run(desk, **_read(command.run, arguments))
+    except ProxyError as error:
+        result = str(error)
+        raise
+    else:
+        result = "done"
+        return done
+    finally:
+        audit.info("admin.audit", by=by, command=name, arguments=_told(arguments), result=result[:300])
+
+
+def _told(arguments: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name)[:64]: str(value)[:300] for name, value in list(arguments.items())[:20]}
+
+
+def _read(run: Run, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as the function wants them, also where they came as the text of a query; raises BadRequest."""
+    known = {name: one for name, one in inspect.signature(run).parameters.items() if one.kind is one.KEYWORD_ONLY}
+    if unknown := sorted(set(arguments) - set(known)):
+        raise BadRequest(f"There is no argument {unknown[0]!r:.80}; there are {', '.join(known) or 'none'}.")
+    if missing := [name for name, one in known.items() if one.default is one.empty and name not in arguments]:
+        raise BadRequest(f"The argument {missing[0]!r} is missing.")
+    read = {}
+    for name, given in arguments.items():
+        reader, wanted = READERS[str(known[name].annotation)]
+        try:
+            read[name] = reader(given)
+        except (ValueError, TypeError) as error:
+            raise BadRequest(f"The argument {name!r} must be {wanted}.") from error
+    return read
+
+
+def _text(given: Any) -> str:
+    if not isinstance(given, str):
+        raise TypeError
+    return given
+
+
+def _texts(given: Any) -> tuple[str, ...]:
+    return tuple(map(_text, [given] if isinstance(given, str) else list(given)))
+
+
+def _number(given: Any) -> float:
+    if isinstance(given, bool):
+        raise TypeError
+    return float(given)
+
+
+def _number_or_none(given: Any) -> float | None:
+    return None if given is None else _number(given)
+
+
+def _text_or_none(given: Any) -> str | None:
+    return None if given is None else _text(given)
+
+
+def _truth(given: Any) -> bool:
+    return {True: True, False: False, "true": True, "false": False}[given]
+
+
+READERS: Final[Mapping[str, tuple[Callable[[Any], Any], str]]] = MappingProxyType(
+    {
+        "str": (_text, "text"),
+        "str | None": (_text_or_none, "text"),
+        "tuple[str, ...]": (_texts, "a list of texts"),
+        "float": (_number, "a number"),
+        "float | None": (_number_or_none, "a number"),
+        "bool": (_truth, "true or false"),
+    }
+)
+"""By the annotation of a parameter: how what came in is read, what it must be."""

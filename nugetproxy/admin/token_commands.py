@@ -1,0 +1,58 @@
+"""Token commands add, list, revoke what lets clients in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.tokens import Scope
+from nugetproxy.store.ledger.rows import Token
+
+
+async def add(
+    desk: Desk, *, name: str, scopes: tuple[str, ...], feeds: tuple[str, ...] = (), expires_in: float | None = None
+) -> Mapping[str, Any]:
+    """A new token with its secret, which nobody learns later; ``expires_in`` seconds it is good for."""
+    open_before = _default_open(desk)
+    token, secret = await desk.tokens.add(name, scopes, feeds, expires_in)
+    return {**_row(token), "secret": secret, "closed_feeds": sorted(open_before - _default_open(desk))}
+
+
+async def listed(desk: Desk) -> Mapping[str, Any]:
+    """All tokens, without their secrets."""
+    await desk.tokens.load()
+    now = desk.clock.now()
+    return {
+        "tokens": [
+            {**_row(token), "configured": given, "expired": token.expires is not None and token.expires <= now}
+            for token, given in desk.tokens.all()
+        ]
+    }
+
+
+async def revoke(desk: Desk, *, name: str) -> Mapping[str, Any]:
+    """Let nobody in by a token any more; says for which feeds there is no token now."""
+    before = _default_open(desk)
+    await desk.tokens.revoke(name)
+    return {"name": name, "feeds_without_token": sorted(_default_open(desk) - before)}
+
+
+def _default_open(desk: Desk) -> set[str]:
+    """The feeds that no token may read: where nothing else is said, everybody may."""
+    return {name for name in desk.feeds if not desk.tokens.any_for(Scope.READ, name)}
+
+
+def _row(token: Token) -> dict[str, Any]:
+    return {
+        "name": token.name,
+        "scopes": list(token.scopes),
+        "feeds": list(token.feeds),
+        "expires": _date(token.expires),
+        "created": _date(token.created) if token.created else None,
+    }
+
+
+def _date(at: float | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,108 @@
+"""Access is built here: rules of feeds, tokens, what is read again when its file changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import structlog
+
+from nugetproxy.admin.tokens import Tokens, TokenStore, hash_of
+from nugetproxy.config import Config, Upstream
+from nugetproxy.config.problems import dotted
+from nugetproxy.config.secrets import Secret
+from nugetproxy.log import register_secret
+from nugetproxy.sources.remote import RemoteSource
+from nugetproxy.sources.source import Source
+from nugetproxy.store.file_watch import FileWatch
+from nugetproxy.store.ledger.ledger import Ledger
+from nugetproxy.store.ledger.rows import Token
+from nugetproxy.store.token_file import TokenFile
+from nugetproxy.web.admission import Rule
+
+log = structlog.get_logger(__name__)
+
+
+def rules(config: Config) -> Mapping[str, Rule]:
+    """Who may read each feed, as far as the configuration says it."""
+    return {name: _rule(name, config) for name in config.published}
+
+
+def _rule(name: str, config: Config) -> Rule:
+    table = config.feeds.get(name)
+    return Rule(
+        anonymous=config.anonymous(name),
+        networks=config.upstreams[name].anonymous_from if table is None else table.anonymous_from,
+        key=dotted(config.anonymous_key(name)),
+        credentialed=config.lent_to_readers(name),
+        lends=any(config.upstreams[source].lends_credentials for source in config.published[name].sources),
+    )
+
+
+def token_store(config: Config, ledger: Ledger) -> TokenStore:
+    """Where tokens are kept."""
+    return TokenFile(config.access.file) if config.access.file is not None else ledger
+
+
+def given_tokens(config: Config) -> tuple[Token, ...]:
+    """The tokens of the configuration, as their references read now; raises ValueError."""
+    return tuple(
+        Token(
+            name=one.name,
+            hash=hash_of(_told(one.token)),
+            scopes=tuple(one.scopes),
+            feeds=one.feeds,
+            expires=one.expires,
+            created=0.0,
+        )
+        for one in config.access.tokens
+    )
+
+
+def _told(secret: Secret) -> str:
+    value = secret.reveal()
+    register_secret(value)
+    return value
+
+
+def watch_access(watch: FileWatch, config: Config, tokens: Tokens) -> None:
+    """Tokens are read again when their files change."""
+
+    async def renew() -> None:
+        try:
+            tokens.give(given_tokens(config))
+        except ValueError as error:
+            log.error("tokens.unreadable", detail=str(error))  # noqa: TRY400 - those of before stay
+        else:
+            log.info("tokens.read")
+
+    watch.add(_files(one.token for one in config.access.tokens), renew)
+    if config.access.file is not None:
+        watch.add((config.access.file,), tokens.load)
+
+
+def watch_secrets(watch: FileWatch, config: Config, sources: Mapping[str, Source]) -> None:
+    """What upstreams are asked with is read again when its file changes."""
+    for name, upstream in config.upstreams.items():
+        source = sources[name]
+        if isinstance(source, RemoteSource):
+            _watch_source(watch, name, upstream, source)
+
+
+def _watch_source(watch: FileWatch, name: str, upstream: Upstream, source: RemoteSource) -> None:
+    async def renew() -> None:
+        try:
+            headers, secrets = upstream.request_headers(), upstream.secret_values()
+        except ValueError as error:
+            log.error("secrets.unreadable", upstream=name, detail=str(error))  # noqa: TRY400 - those of before stay
+            return
+        for secret in secrets:
+            register_secret(secret)
+        await source.use_credentials(headers, secrets)
+        log.info("secrets.read", upstream=name)
+
+    watch.add(_files(secret for _, secret in upstream.secrets), renew)
+
+
+def _files(secrets: Iterator[Secret]) -> tuple[Path, ...]:
+    return tuple(path for secret in secrets if (path := secret.file) is not None)

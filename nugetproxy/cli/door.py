@@ -1,0 +1,93 @@
+"""The door is how a command reaches the proxy: by its socket while it runs, else the work is done here."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import socket
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlencode
+
+from nugetproxy.cli.exits import FAILED, exit_code, fail
+from nugetproxy.cli.quiet import quiet
+from nugetproxy.errors import ProxyError
+
+if TYPE_CHECKING:
+    from nugetproxy.config import Config
+
+PATIENCE: Final = 600.0
+"""Seconds for what a running proxy has to do."""
+_NOBODY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
+"""What a connection ends with where no proxy runs."""
+
+
+def tell(settings: Config, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The result of a command of ``nugetproxy.admin.commands``; ends the process with what is wrong, if anything."""
+    try:
+        said = _running(settings.cache.path, name, arguments)
+        if said is not None:
+            return said
+        with quiet():
+            return asyncio.run(_stopped(settings, name, arguments))
+    except ProxyError as error:
+        if exit_code(error) is not None:
+            raise
+        fail([str(error)], FAILED)
+
+
+def _running(cache: Path, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the proxy that runs with this cache directory says; None where none runs."""
+    from nugetproxy.admin.commands import COMMANDS
+
+    connection = _Connection(cache)
+    try:
+        if COMMANDS[name].changes:
+            body = json.dumps(arguments).encode()
+            connection.request("POST", f"/-/{name}", body, {"Content-Type": "application/json"})
+        else:
+            query = urlencode({key: value for key, value in arguments.items() if value is not None}, doseq=True)
+            connection.request("GET", f"/-/{name}?{query}")
+        answer = connection.getresponse()
+        said = json.loads(answer.read())
+    except OSError as error:
+        if error.errno in _NOBODY:
+            return None
+        fail([f"The running proxy cannot be reached: {error.strerror or error}."], FAILED)
+    except (HTTPException, ValueError) as error:
+        fail([f"The running proxy did not say what is expected ({type(error).__name__}); see its log."], FAILED)
+    finally:
+        connection.close()
+    if answer.status != 200:
+        fail([str(said.get("error", answer.reason))], FAILED)
+    result: Mapping[str, Any] = said
+    return result
+
+
+class _Connection(HTTPConnection):
+    """HTTP over the socket of a cache directory."""
+
+    def __init__(self, cache: Path) -> None:
+        super().__init__("localhost", timeout=PATIENCE)
+        self._cache = cache
+
+    def connect(self) -> None:
+        """The library's hook."""
+        from nugetproxy.web.control import IN_CACHE, reachable
+
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(PATIENCE)
+        with reachable(self._cache / IN_CACHE) as path:
+            self.sock.connect(path)
+
+
+async def _stopped(settings: Config, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    from nugetproxy.admin.commands import carry_out
+    from nugetproxy.app import build
+
+    async with build(settings) as app:
+        return await carry_out(app.desk, name, arguments, by=f"uid {os.getuid()} (command line)")

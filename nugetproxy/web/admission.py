@@ -1,0 +1,192 @@
+"""Admission says who may read, write, administer, before anything is looked up."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from aiohttp import hdrs, web
+from multidict import CIMultiDict
+
+from nugetproxy.admin.tokens import Scope, Tokens, is_for
+from nugetproxy.clock import Clock
+from nugetproxy.feeds.reply import Reply
+from nugetproxy.metrics import Metrics
+from nugetproxy.store.ledger.rows import Token
+from nugetproxy.web.attempts import Attempts
+from nugetproxy.web.hosts import Network, PublicAddresses
+from nugetproxy.web.refusals import Forbidden, TooManyAttempts, Unauthorized
+
+API_KEY = "X-NuGet-ApiKey"
+PUBLIC = "public, "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """What the configuration says of one feed."""
+
+    anonymous: bool | None = None
+    """Whether everybody may read it; None where nobody said."""
+    networks: tuple[Network, ...] = ()
+    """From where it may be read without a token all the same."""
+    key: str = ""
+    """The key of the configuration that decides it."""
+    credentialed: tuple[str, ...] = ()
+    """Its upstreams that the proxy has credentials for, and of which nobody said that all may read them."""
+    lends: bool = False
+    """Whether what is written to it carries the proxy's credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A write that may go on: with which headers, by whose token (empty without one)."""
+
+    headers: Mapping[str, str]
+    token: str = ""
+
+
+class Admission:
+    """Knows the rules of every feed by its name, and all tokens."""
+
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        tokens: Tokens,
+        addresses: PublicAddresses,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        local: bool,
+    ) -> None:
+        """``local``: whether only this machine can connect, until ``listens_on`` says it for sure."""
+        self._rules = rules
+        self._tokens = tokens
+        self._addresses = addresses
+        self._attempts = Attempts(clock)
+        self._rejected = metrics.rejected
+        self._local = local
+
+    def listens_on(self, sockets: Iterable[socket.socket]) -> None:
+        """Clients come in by these."""
+        self._local = all(map(is_local, sockets))
+
+    def refusals(self) -> Iterator[str]:
+        """Why the proxy must not start: a line for each feed that it would open by accident."""
+        for name, rule in self._rules.items():
+            closed = rule.anonymous is not None or self._tokens.any_for(Scope.READ, name)
+            if rule.credentialed and not self._local and not closed:
+                yield (
+                    f"{rule.key}: is not set, and everybody who reaches server.listen would read "
+                    f"{', '.join(rule.credentialed)} with your credentials; make a token (nugetproxy token add NAME "
+                    "--scope read), listen on 127.0.0.1 behind a front end that asks who they are, or set it to true "
+                    "(server.allow_anonymous = true for all feeds) if everybody there may read it"
+                )
+
+    def concerns(self) -> Iterator[str]:
+        """What an operator should know at the start, a line each."""
+        for name, rule in self._rules.items():
+            if rule.lends and not self._local and not self._tokens.any_for(Scope.PUSH, name):
+                yield f"feed {name}: nobody can push to it; make a token (nugetproxy token add NAME --scope push)"
+
+    def closed(self) -> frozenset[str]:
+        """The feeds that want a token to be read."""
+        return frozenset(name for name in self._rules if not self.is_open(name))
+
+    def guarded(self) -> frozenset[str]:
+        """The feeds that want a token to be written to."""
+        return frozenset(name for name in self._rules if self._tokens.any_for(Scope.PUSH, name))
+
+    def is_open(self, feed: str) -> bool:
+        """Whether everybody may read a feed."""
+        rule = self._rules[feed]
+        if rule.anonymous is not None:
+            return rule.anonymous
+        if not self._tokens.known or self._tokens.any_for(Scope.READ, feed):
+            return False
+        return self._local or not rule.credentialed
+
+    def admit_read(self, request: web.BaseRequest, feed: str, client: str) -> None:
+        """Return where the request may read; raises Unauthorized, Forbidden, TooManyAttempts."""
+        if self.is_open(feed) or self._comes_from(request, self._rules[feed].networks):
+            return
+        self._require(request.headers.get(hdrs.AUTHORIZATION, ""), client, Scope.READ, feed)
+
+    def admit_write(self, request: web.BaseRequest, feed: str, client: str) -> Admitted:
+        """What a write that may go on is to be sent with; raises as ``admit_read`` does. Our tokens stay here."""
+        shown, key = request.headers.get(hdrs.AUTHORIZATION, ""), request.headers.get(API_KEY, "")
+        rule, kept = self._rules[feed], CIMultiDict(request.headers)
+        if key and self._tokens.of(key) is not None:
+            kept.popall(API_KEY)
+        if shown and self._tokens.shown(shown) is not None:
+            kept.popall(hdrs.AUTHORIZATION)
+        if rule.lends:
+            if self._local and self._tokens.known and not self._tokens.any_for(Scope.PUSH, feed):
+                return Admitted(kept)
+            return Admitted(kept, self._require(shown, client, Scope.PUSH, feed, key).name)
+        if self.is_open(feed) or self._comes_from(request, rule.networks):
+            return Admitted(kept)
+        return Admitted(kept, self._require(shown, client, Scope.PUSH, feed).name)
+
+    def admit_admin(self, request: web.BaseRequest, client: str) -> Token:
+        """The token of an administrator; raises Unauthorized, Forbidden, TooManyAttempts."""
+        return self._require(request.headers.get(hdrs.AUTHORIZATION, ""), client, Scope.ADMIN)
+
+    def _require(self, shown: str, client: str, scope: Scope, feed: str = "", key: str = "") -> Token:
+        """The token that was shown, if it has the scope; ``key`` is what was shown beside it and was not right."""
+        if not shown and not key:
+            raise Unauthorized
+        if not self._tokens.remembers(shown) and self._attempts.too_many(client):
+            self._rejected.labels("token_slowed").inc()
+            raise TooManyAttempts
+        by_key = self._tokens.of(key) if key else None
+        token = by_key if by_key is not None and is_for(by_key, scope, feed) else self._tokens.shown(shown) or by_key
+        if token is None:
+            self._attempts.failed(client)
+            self._rejected.labels("token_wrong").inc()
+            raise Unauthorized(wrong=True)
+        if not is_for(token, scope, feed):
+            self._rejected.labels("token_scope").inc()
+            what = f"the scope {scope} for this feed" if feed else f"the scope {scope}"
+            raise Forbidden(
+                f"The token {token.name!r} does not have {what}; ask the proxy's operator for one that does."
+            )
+        return token
+
+    def _comes_from(self, request: web.BaseRequest, networks: tuple[Network, ...]) -> bool:
+        if not networks:
+            return False
+        try:
+            address = ipaddress.ip_address(self._addresses.known_client(request))
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in networks)
+
+    def marked(self, feed: str, reply: Reply) -> Reply:
+        """The reply, for the caller alone where not everybody may read the feed."""
+        return reply if self.is_open(feed) else replace(reply, cache_control=private(reply.cache_control))
+
+
+def private(cache_control: str) -> str:
+    """The same directives for one client only (RFC 9111 section 5.2.2.7)."""
+    return f"private, {cache_control.removeprefix(PUBLIC)}"
+
+
+def is_local(listener: socket.socket) -> bool:
+    """Whether only this machine can connect."""
+    if listener.family == socket.AF_UNIX:
+        return True
+    address = ipaddress.ip_address(str(listener.getsockname()[0]).partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
+def is_foreign(request: web.BaseRequest, base: str) -> bool:
+    """Whether a page of another site makes the browser ask this (``base`` is the URL by which we were asked)."""
+    if request.headers.get("Sec-Fetch-Site", "none").lower() == "cross-site":
+        return True
+    origin = request.headers.get(hdrs.ORIGIN)
+    return origin is not None and origin.lower() != "/".join(base.lower().split("/")[:3])
