@@ -250,8 +250,8 @@ class Cache:
             case Store(said, _):
                 entry = await self._hot.entry(said)
                 kept = await self._put_unless_outdated(target, epoch, entry, said.body)
-                if kept and not entry.absent and (stored is None or stored.entry.digest != entry.digest):
-                    self._tell(target, said.body)
+                if stored is None or stored.entry.digest != entry.digest:
+                    self._tell(target, epoch, entry, said.body)
                 outcome = Outcome.ABSENT if entry.absent else Outcome.MISS
                 status = CacheStatus(outcome=outcome, forwarded=forwarded, forward_status=said.status, stored=kept)
                 return Found(entry=entry, body=said.body, status=status)
@@ -280,8 +280,9 @@ class Cache:
             return ""
         return f"{answer.exception(self._upstream.name)} What was stored before is served."
 
-    def _tell(self, target: Target, body: bytes) -> None:
-        if self.witness is not None:
+    def _tell(self, target: Target, epoch: int, entry: Entry, body: bytes) -> None:
+        """Also of what the disk did not take: the ledger may."""
+        if self.witness is not None and not entry.absent and epoch == self._invalidation.epoch(target):
             self._tasks.start(self.witness.note(target, body), name=f"witness {target.path}")
 
     async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:

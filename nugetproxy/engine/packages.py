@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
@@ -20,7 +20,6 @@ from nugetproxy.engine.room import Room
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.documents.statements import Statement, seconds
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
@@ -40,11 +39,22 @@ FIRST_SYNC = 2.0
 """Seconds that the start waits for the holdings to know all that is held; large ones are completed later."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Landing:
+    """What upstream's documents say of one package that is about to be held; None: nothing."""
+
+    sha512: str | None = None
+    """In base64."""
+    published: float | None = None
+    """Seconds since the epoch."""
+    listed: bool = True
+
+
 class Metadata(Protocol):
     """What upstream's documents say of a package beside what lies in it."""
 
-    async def landing(self, identity: PackageIdentity) -> Statement | None:
-        """Of a version that is about to be held; None where nothing is known of it."""
+    async def landing(self, identity: PackageIdentity) -> Landing:
+        """Of a version that is about to be held."""
 
     def landed(self, identity: PackageIdentity) -> None:
         """The version is held now."""
@@ -69,12 +79,11 @@ class Packages:
         abandon_above: int,
         check_contents: bool = True,
     ) -> None:
-        """``hashes``, ``metadata`` are asked before a commit. ``abandon_above``: bytes; a package up to this size is
-        downloaded to its end, whoever leaves."""
+        """``metadata`` is asked before a commit, ``hashes`` for what the disk cannot take. ``abandon_above``: bytes; a
+        package up to this size is downloaded to its end, whoever leaves."""
         self.folder = folder
         self.holdings = holdings
         self._pins = pins
-        self._hashes = hashes
         self._metadata = metadata
         self._upstream = upstream
         self._clock = clock
@@ -228,13 +237,13 @@ class Packages:
     async def _commit(self, flight: Flight, staged: Staged) -> HeldPackage:
         """Verify what was downloaded, then make it part of the folder."""
         identity = flight.identity
-        sha512 = await self._hashes.sha512(identity)
+        said = await self._metadata.landing(identity)
+        sha512 = said.sha512
         nuspec, checked = await self._verify(flight, staged, stated=sha512)
         if sha512 is not None and staged.sha512 != sha512:
             raise self._refused(Reason.HASH, "its SHA-512 is not the one that upstream's metadata states")
-        said = await self._metadata.landing(identity)
-        if said is not None and (published := seconds(said.published)) is not None:
-            staged.published = published
+        if said.published is not None:
+            staged.published = said.published
         pinned = await self._pins.get(identity)
         if pinned is not None and pinned != staged.sha512:
             raise self._refused(Reason.PIN, "this version had other bytes before; 'nugetproxy purge' forgets them")
@@ -246,8 +255,7 @@ class Packages:
         held.acquire()
         self._room.landed()
         try:
-            listed = said is None or said.listed is not False
-            facts = PackageFacts.of(nuspec, published=held.modified, size=held.size, listed=listed)
+            facts = PackageFacts.of(nuspec, published=held.modified, size=held.size, listed=said.listed)
             self._tasks.start(self._enter(facts), name=f"holdings {identity.nupkg_name}")
             if checked and pinned is None:
                 self._pins.put(identity, held.sha512)

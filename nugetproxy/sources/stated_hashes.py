@@ -39,15 +39,19 @@ class StatedHashes:
         if version is None or services is None:
             return None
         async for _, stored in self.documents(identity, version, services):
-            if NAMED not in stored.body:
-                continue
-            try:
-                stated = await off_loop(len(stored.body), stated_sha512, stored.body, version)
-            except InvalidDocument:
-                continue
-            if stated is not None and (known := normal_sha512(stated)) is not None:
+            if (known := await self.sha512_in(stored, version)) is not None:
                 return known
         return None
+
+    async def sha512_in(self, stored: Stored, version: Version) -> str | None:
+        """The same, of one document."""
+        if NAMED not in stored.body:
+            return None
+        try:
+            stated = await off_loop(len(stored.body), stated_sha512, stored.body, version)
+        except InvalidDocument:
+            return None
+        return normal_sha512(stated) if stated is not None else None
 
     async def documents(
         self, identity: PackageIdentity, version: Version, services: ServiceMap

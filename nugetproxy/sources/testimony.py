@@ -11,6 +11,7 @@ from urllib.parse import quote
 from cachetools import LRUCache
 
 from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.packages import Landing
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.nuget.documents.advisories import Advisory, Page, read_page
 from nugetproxy.nuget.documents.exact_json import loads
@@ -65,20 +66,25 @@ class Testimony:
         listed = await off_loop(len(stored.body), listed_versions, stored.body)
         return any(version.url == identity.version for _, version in listed)
 
-    async def landing(self, identity: PackageIdentity) -> Statement | None:
-        """What stored documents say of a version that is about to be held, which the ledger knows from now on."""
+    async def landing(self, identity: PackageIdentity) -> Landing:
+        """What stored documents say of a version that is about to be held, which the ledger knows from now on.
+
+        They are looked for once: for most packages there are none, and each look costs a job in a thread.
+        """
         version, services = Version.parse(identity.version), self._services.known
         if version is None or services is None:
-            return None
+            return Landing()
         found: list[tuple[float, Statement]] = []
+        sha512 = None
         async for kind, stored in self._stated.documents(identity, version, services):
+            sha512 = sha512 or await self._stated.sha512_in(stored, version)
             said = await _said(kind, stored, identity.id)
             found += [(stored.entry.stored_at, one) for one in said if one.identity == identity]
         if not found:
-            return None
+            return Landing(sha512=sha512)
         merged = _newest(found)
         self._ledger.note_facts(self._name, [facts_of(merged, Kind.REGISTRATION, max(at for at, _ in found))])
-        return merged
+        return Landing(sha512=sha512, published=seconds(merged.published), listed=merged.listed is not False)
 
     def landed(self, identity: PackageIdentity) -> None:
         """A version is held now: the registration of its id is wanted."""
