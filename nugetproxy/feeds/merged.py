@@ -61,14 +61,14 @@ class Merged:
     ) -> None:
         self._feed = feed
         self._sources = sources
-        self._guard = together.guard
+        self.guard = together.guard
         self._ledger = together.ledger
         self._reading = reading
         self._clock = clock
         self.owners = Owners(feed, together.ledger)
-        self.versions = Versions(feed, reading, self._guard, self.owners)
+        self.versions = Versions(feed, reading, self.guard, self.owners)
         self._registrations = Registrations(feed, reading, self.versions)
-        self._searching = Searching(feed, sources, reading, guard=self._guard, versions=self.versions)
+        self._searching = Searching(feed, sources, reading, guard=self.guard, versions=self.versions)
         self._advisories = Advisories(feed, tuple(dict.fromkeys((*sources, *together.advisories))), reading)
         self._alone = len(sources) == 1
         self._has_others = bool(together.advisories)
@@ -96,7 +96,7 @@ class Merged:
 
     async def read(self, route: Route, query: str, view: View) -> Reply:
         """The reply to one GET or HEAD, as for ``Feed.read``."""
-        await self._guard.claims.ready()
+        await self.guard.claims.ready()
         key = (route.resource, route.rest, query, view.base, view.gzip)
         known = self._known(key)
         if known is not None:
@@ -119,7 +119,7 @@ class Merged:
 
     def _stamp(self) -> tuple[int, ...]:
         """Changes with every write and with every claim."""
-        return (self._guard.claims.number, *(self._ledger.writes(one.name).number for one in self._sources))
+        return (self.guard.claims.number, *(self._ledger.writes(one.name).number for one in self._sources))
 
     def _known(self, key: Hashable) -> Reply | None:
         known: _Remembered | None = self._remembered.get(key)
@@ -192,7 +192,7 @@ class Merged:
 
     async def _only(self, route: Route, query: str, view: View) -> Reply:
         """What the only source says, of ids that it may have."""
-        if route.id and not (candidates := self._guard.candidates(route.id)).asked:
+        if route.id and not (candidates := self.guard.candidates(route.id)).asked:
             raise NotFound(nobody(self._feed, route.id, candidates))
         return await self._reading.read(self._sources[0], route, query, view)
 
@@ -208,7 +208,7 @@ class Merged:
         """Of the first source that has it: opaque links, what only one can have."""
         found: Reply | None = None
         lacking: NotFound | None = None
-        sources = self._guard.candidates(route.id).asked if route.id else self._sources
+        sources = self.guard.candidates(route.id).asked if route.id else self._sources
         for source in sources if route.resource != LINK else self._advisories.sources:
             try:
                 found = await self._reading.read(source, route, query, view)
@@ -241,7 +241,7 @@ class Merged:
 
     async def _owner(self, route: Route, view: View) -> tuple[Source | None, tuple[Source, ...]]:
         """The owner of a version; for one that no list names, those that know the id, of which the first will be it."""
-        by_name = {source.name: source for source in self._guard.candidates(route.id).asked}
+        by_name = {source.name: source for source in self.guard.candidates(route.id).asked}
         recorded = (await self.owners.of(route.id)).get(route.version)
         if recorded is not None and recorded.source in by_name:
             return by_name[recorded.source], ()

@@ -59,6 +59,6 @@ class Owners:
             self._ledger.reown(self._feed, identity, known[identity.version])
             self._known[identity.id] = known
 
-    def forget(self, id_: str) -> None:
+    def forget(self) -> None:
         """Look into the ledger again."""
-        self._known.pop(id_, None)
+        self._known.clear()

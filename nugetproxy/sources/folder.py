@@ -105,6 +105,9 @@ class FolderSource:
         if route.kind is not Kind.INDEX and route.resource not in synthesize.SYNTHESIZED:
             raise NotFound("A folder of packages has no such resource.")
 
+    async def stored(self, route: Route) -> None:
+        """None: it keeps no documents."""
+
     async def made(self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None) -> MadeDocument:
         """The document of ``route``, its links below ``base``; raises ``failure`` where there is one already."""
         if failure is not None or route.kind is None:

@@ -11,7 +11,7 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.flight_body import FlightBody
-from nugetproxy.engine.outcome import Outcome
+from nugetproxy.engine.outcome import HIT, Outcome
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
@@ -164,6 +164,14 @@ class RemoteSource:
         """What is stored or said of ``route``; None where, offline, only what is held may be named."""
         with spared(lambda: self._synthesis.can(route, query)):
             return await self._document(route, query)
+
+    async def stored(self, route: Route) -> Found | None:
+        """What is stored of the document of ``route``; upstream is not asked."""
+        services = await self._services.stored()
+        if services is None or route.kind is None or not services.has(route.resource):
+            return None
+        stored = await self._cache.stored(self._groups.target(route, "", services))
+        return None if stored is None else Found(entry=stored.entry, body=stored.body, status=HIT)
 
     async def _document(self, route: Route, query: str) -> Document | None:
         kind = route.kind

@@ -35,6 +35,12 @@ class Services:
         """What was last seen of it, however old; upstream is never asked."""
         return self._parsed[1] if self._parsed is not None else None
 
+    async def stored(self) -> ServiceMap | None:
+        """The same, out of the store if need be."""
+        if self._parsed is None and (stored := await self._cache.stored(self._target)) is not None:
+            return parse_service_index(stored.body, stored.entry.url) if not stored.entry.absent else None
+        return self.known
+
     async def map(self) -> ServiceMap:
         """Where to find what; remembered as long as what is stored. Raises UpstreamFailure where it is unknown."""
         if self._parsed is not None and self._clock.monotonic() < self._until:

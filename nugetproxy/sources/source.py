@@ -107,6 +107,9 @@ class Source(Protocol):
         ``query`` is the raw query string of whoever asks; only searches look at it.
         """
 
+    async def stored(self, route: Route) -> Found | None:
+        """What is stored of the document of ``route``, however old; nobody is asked. None where nothing is."""
+
     async def made(self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None) -> MadeDocument:
         """The document of ``route`` as what is held tells it, its links below ``base``.
 

@@ -235,6 +235,11 @@ class Ledger:
         await self.settle()
         await self._file.write(rows.run, "DELETE FROM claims WHERE source = ? AND id = ?", (source, id))
 
+    async def disown(self, source: str, id: str) -> int:
+        """Forget which versions of an id belong to a source, in all feeds; an empty ``id`` stands for all. How many."""
+        await self.settle()
+        return await self._file.write(rows.disown, source, id)
+
     async def tokens(self) -> tuple[Token, ...]:
         """Every client token, by name."""
         return await self._file.read(rows.tokens)

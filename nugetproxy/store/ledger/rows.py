@@ -214,6 +214,12 @@ def claims(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
     return frozenset((source, id) for source, id in connection.execute("SELECT source, id FROM claims"))
 
 
+def disown(connection: sqlite3.Connection, source: str, id: str) -> int:
+    """Remove what an id's versions (an empty ``id``: everybody's) that belong to a source say of it; how many."""
+    where = "DELETE FROM owners WHERE source = :source AND (:id = '' OR id = :id)"
+    return connection.execute(where, {"source": source, "id": id}).rowcount
+
+
 def token_values(token: Token) -> tuple[Any, ...]:
     """The values of ``PUT_TOKEN``."""
     lists = (" ".join(token.scopes), " ".join(token.feeds))

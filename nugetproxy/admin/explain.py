@@ -1,0 +1,186 @@
+"""Explain says which source serves an id or a version, by which rule, from which stored copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from nugetproxy.errors import NotFound
+from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.guard import Candidates
+from nugetproxy.feeds.versions import list_route, nobody
+from nugetproxy.nuget.documents.version_list import listed_versions
+from nugetproxy.nuget.identity import PackageId, PackageIdentity
+from nugetproxy.sources.source import Source
+from nugetproxy.store.ledger.ledger import Owner
+
+_UNITS: Final = (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceView:
+    """What is known of one source, without a word to it."""
+
+    name: str
+    role: str
+    """``private`` or ``public``."""
+    asked: bool
+    why: str
+    """Why it is asked, or not."""
+    stored: str
+    """The stored copy of its version list."""
+    knows: bool
+    """Whether what is stored, or held, names the id (or the version that was asked for)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """How a feed comes to what it answers."""
+
+    feed: str
+    id: str
+    version: str
+    served_by: str
+    """A source; empty where none serves it, or where none is known yet."""
+    sentence: str
+    sources: tuple[SourceView, ...]
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        yield self.sentence
+        for one in self.sources:
+            yield f"  {one.name} ({one.role}): {one.why}; {one.stored}"
+
+
+async def explain(feeds: Mapping[str, Feed], now: float, *, id_: str, version: str = "", feed: str = "") -> Explanation:
+    """Of an id, or one version of it, in a feed (the one at the root, where none is named); ``now`` is wall time.
+
+    Raises NotFound for what is no feed or no id, LedgerUnavailable.
+    """
+    wanted = feeds.get(feed) if feed else next(iter(feeds.values()))
+    if wanted is None:
+        raise NotFound(f"There is no feed {feed!r}; there are {', '.join(feeds)}.")
+    package = PackageId.parse(id_)
+    identity = PackageIdentity.parse(id_, version or "1.0.0")
+    if package is None or identity is None:
+        raise NotFound(f"{id_} {version}".rstrip() + " is not a package id with a version.")
+    return await _Explaining(wanted, package.lower, identity.version if version else "", now).run()
+
+
+class _Explaining:
+    """One question."""
+
+    def __init__(self, feed: Feed, id_: str, version: str, now: float) -> None:
+        self._feed = feed
+        self._id = id_
+        self._version = version
+        self._now = now
+
+    async def run(self) -> Explanation:
+        merged, candidates = self._feed.merged, None
+        owners: Mapping[str, Owner] = {}
+        if merged is not None:
+            await merged.guard.claims.ready()
+            candidates, owners = merged.guard.candidates(self._id), await merged.owners.of(self._id)
+        views = tuple([await self._view(source, candidates) for source in self._feed.sources])
+        served_by, sentence = self._conclude(views, candidates, owners)
+        return Explanation(
+            feed=self._feed.name,
+            id=self._id,
+            version=self._version,
+            served_by=served_by,
+            sentence=sentence,
+            sources=views,
+        )
+
+    def _conclude(
+        self, views: tuple[SourceView, ...], candidates: Candidates | None, owners: Mapping[str, Owner]
+    ) -> tuple[str, str]:
+        what = f"{self._id} {self._version}".rstrip()
+        if candidates is None:
+            name = self._feed.sources[0].name
+            return name, f"{what} in the feed {self._feed.name!r} comes from {name}, its only source."
+        if not candidates.asked:
+            return "", nobody(self._feed.name, self._id, candidates)
+        rule = _rule(candidates)
+        owner = owners.get(self._version)
+        if owner is not None and owner.source in candidates.names():
+            return owner.source, f"{what} belongs to {owner.source}, which listed it first; {rule}."
+        private = [one for one in views if one.asked and one.knows and one.role == "private"]
+        knowing = [one.name for one in (private or [one for one in views if one.asked and one.knows])]
+        if self._version:
+            first = knowing[0] if knowing else ""
+            told = f"would be taken from {first}, the first that lists it" if first else "is listed by no stored copy"
+            return first, f"{what} {told}; {rule}."
+        told = f"comes from {', '.join(knowing)}" if knowing else "is in no stored list"
+        return (knowing[0] if knowing else ""), f"{what} {told}; {rule}."
+
+    async def _view(self, source: Source, candidates: Candidates | None) -> SourceView:
+        merged = self._feed.merged
+        private = merged is not None and merged.guard.is_private(source)
+        stored, knows = await self._stored(source)
+        asked = candidates is None or source in candidates.asked
+        return SourceView(
+            name=source.name,
+            role="private" if private else "public",
+            asked=asked,
+            why=_why(source, candidates),
+            stored=stored,
+            knows=knows,
+        )
+
+    async def _stored(self, source: Source) -> tuple[str, bool]:
+        found = await source.stored(list_route(self._id))
+        if found is None:
+            return await self._held(source)
+        age = _age(self._now - found.entry.stored_at)
+        if found.entry.absent:
+            return f"it said {age} ago that it has no such package", False
+        versions = [version.url for _, version in listed_versions(found.body)]
+        knows = self._version in versions if self._version else bool(versions)
+        named = f", with {self._version}" if self._version and knows else ""
+        named = f", without {self._version}" if self._version and not knows else named
+        return f"its list of {len(versions)} versions was stored {age} ago{named}", knows
+
+    async def _held(self, source: Source) -> tuple[str, bool]:
+        """Of a folder, which has everything at hand; of others nothing is stored."""
+        if source.immutable:
+            return "nothing of it is stored", False
+        try:
+            body = (await source.made(list_route(self._id), "", "")).body
+        except NotFound:
+            return "the folder has no such package", False
+        versions = [version.url for _, version in listed_versions(body)]
+        return f"the folder has {len(versions)} versions", not self._version or self._version in versions
+
+
+def _rule(candidates: Candidates) -> str:
+    """By which rule those are asked who are."""
+    if candidates.claimed:
+        return f"the id is claimed by {', '.join(sorted(candidates.claimed))}"
+    if candidates.rule is not None:
+        union = ", all together" if candidates.rule.union else ""
+        return f"the mapping {candidates.rule.pattern} leads to {', '.join(candidates.rule.sources)}{union}"
+    return "no mapping is configured"
+
+
+def _why(source: Source, candidates: Candidates | None) -> str:
+    if candidates is None:
+        return "asked as the only source"
+    if source in candidates.private:
+        return "asked; if it knows the id, no public source serves it"
+    if source in candidates.asked:
+        return "asked" if not candidates.private else "asked; counts where no private source knows the id"
+    if source not in candidates.mapped:
+        rule = candidates.rule
+        return "not asked: " + ("no pattern matches" if rule is None else f"{rule.pattern} is mapped to others")
+    return f"not asked: the id is claimed by {', '.join(sorted(candidates.claimed))}"
+
+
+def _age(seconds: float) -> str:
+    for word, size in _UNITS:
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {word}{'s' if count > 1 else ''}"
+    return "0 seconds"

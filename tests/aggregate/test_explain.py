@@ -1,0 +1,95 @@
+"""What an operator is told of ids, sources, claims."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nugetproxy.admin.claims import Claim, claims, release
+from nugetproxy.admin.explain import Explanation, explain
+from nugetproxy.errors import NotFound
+from tests.aggregate.conftest import Farm, StartFarm
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+
+
+async def told(farm: Farm, id: str, version: str = "", **more: Any) -> Explanation:
+    app = farm.proxy.app
+    return await explain(app.feeds, app.clock.now(), id_=id, version=version, **more)
+
+
+async def test_who_serves_a_version_from_which_copy(farm: Farm, clock: FakeClock) -> None:
+    await farm.versions("acme.a")
+    clock.advance(120.0)
+    for feed in (farm.company, farm.public):
+        feed.requests.clear()
+    found = await told(farm, "Acme.A", "1.0")
+    assert (found.served_by, found.version) == ("public", "1.0.0")
+    assert found.sentence == "acme.a 1.0.0 belongs to public, which listed it first; no mapping is configured."
+    up, public = found.sources
+    assert (up.role, up.asked, up.knows) == ("private", True, False)
+    assert up.stored == "it said 2 minutes ago that it has no such package"
+    assert public.stored == "its list of 2 versions was stored 2 minutes ago, with 1.0.0"
+    assert not farm.company.requests
+    assert not farm.public.requests
+    assert list(found.lines())[1].startswith("  up (private): asked; if it knows the id, no public source serves it; ")
+
+
+async def test_why_another_source_does_not(farm: Farm) -> None:
+    await farm.versions("contoso.a")
+    found = await told(farm, "contoso.a")
+    assert found.served_by == "up"
+    assert found.sentence == "contoso.a comes from up; the id is claimed by up."
+    assert found.sources[1].why == "not asked: the id is claimed by up"
+
+
+async def test_what_a_mapping_does(start_farm: StartFarm) -> None:
+    farm = await start_farm(mapping={"Contoso.*": ["up"]})
+    assert (await told(farm, "other")).sentence == (
+        "The feed 'all' has no source for other: no pattern of its mapping matches it."
+    )
+    assert "not asked: Contoso.* is mapped to others" in {one.why for one in (await told(farm, "contoso.x")).sources}
+
+
+async def test_a_feed_by_name_and_what_is_no_feed(farm: Farm) -> None:
+    found = await told(farm, "acme.a", feed="public")
+    assert found.sentence == "acme.a in the feed 'public' comes from public, its only source."
+    for wrong in ({"feed": "none"}, {"version": "x.y"}):
+        with pytest.raises(NotFound):
+            await told(farm, "acme.a", **wrong)
+
+
+async def test_claims_are_listed_and_ended(farm: Farm, clock: FakeClock, public: FakeFeed) -> None:
+    app = farm.proxy.app
+    public.add(make_nupkg("Contoso.A", "2.0.0", description="everybody's now"))
+    await farm.versions("contoso.a")
+    assert await claims(app.ledger, "CONTOSO.A") == (Claim("contoso.a", "up"),)
+    farm.company.remove("Contoso.A", "1.0.0")
+    clock.advance(3600.0)
+    await farm.versions("contoso.a")
+    clock.advance(600.0)
+    assert "'nugetproxy claims release contoso.a' ends that" in await farm.error(
+        "/v3/content/contoso.a/index.json", 404
+    )
+    assert await release(app.ledger, app.feeds, id_="contoso.a") == (Claim("contoso.a", "up"),)
+    assert await claims(app.ledger) == ()
+    assert not await app.ledger.owners("all", "contoso.a")
+    assert await farm.versions("contoso.a") == ["2.0.0"]
+
+
+async def test_a_source_that_left_keeps_its_claims_until_they_are_released(farm: Farm, clock: FakeClock) -> None:
+    await farm.versions("contoso.a")
+    farm.public.add(make_nupkg("Contoso.A", "2.0.0", description="an attack"))
+    await farm.proxy.stop()
+    upstreams = {"public": farm.proxy.config.upstreams["public"]}
+    feeds = {"all": farm.proxy.config.feeds["all"].model_copy(update={"sources": ("public",)})}
+    farm.proxy.config = farm.proxy.config.model_copy(update={"upstreams": upstreams, "feeds": feeds})
+    await farm.proxy.start()
+    assert "It is claimed by up" in await farm.error("/v3/content/contoso.a/index.json", 404)
+    assert (await farm.package("contoso.a", "2.0.0")).status == 404
+    app = farm.proxy.app
+    assert await release(app.ledger, app.feeds, source="up") == (Claim("contoso.a", "up"),)
+    clock.advance(3600.0)  # the absence of before is stored for a moment
+    assert await farm.versions("contoso.a") == ["2.0.0"]
