@@ -20,7 +20,7 @@ def begin_afresh(config: ConfigFile = None, cache_dir: CacheDirectory = None) ->
     from nugetproxy.config import load
     from nugetproxy.errors import StoreUnusable
     from nugetproxy.store.fs import FsOps
-    from nugetproxy.store.ledger.ledger import begin_afresh as begin
+    from nugetproxy.store.ledger.opening import begin_afresh as begin
     from nugetproxy.store.lock import DirectoryLock
     from nugetproxy.store.sqlite_form import ERRORS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from nugetproxy.errors import BadRequest, Reason, TooLarge, WriteRefused, upstream_failure
 from nugetproxy.feeds.owners import Owners
 from nugetproxy.nuget.mapping import SourceMapping
-from nugetproxy.nuget.operations import Leave, operation
+from nugetproxy.nuget.operations import Permission, operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.sources.passing import Passing
 from nugetproxy.sources.source import Named, Source
@@ -84,7 +84,7 @@ class Writing:
     async def _target(self, method: str, route: Route) -> Source | None:
         """Where a write goes; None where only its body tells."""
         wanted = operation(method, route)
-        if route.id and wanted is not None and wanted.leave is Leave.DELETE:
+        if route.id and wanted is not None and wanted.permission is Permission.DELETE:
             owner = (await self._owners.of(route.id)).get(route.version)
             if owner is not None and owner.source in self._by_name:
                 return self._by_name[owner.source]

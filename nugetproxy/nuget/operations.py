@@ -10,7 +10,7 @@ from nugetproxy.nuget.resources import VERIFY_KEY
 from nugetproxy.nuget.routes import Route
 
 
-class Leave(StrEnum):
+class Permission(StrEnum):
     """Which of an operator's permissions an operation needs."""
 
     PUSH = "push"
@@ -28,7 +28,7 @@ class Operation:
     methods: tuple[str, ...]
     path: re.Pattern[str]
     """What ``Route.rest`` looks like."""
-    leave: Leave
+    permission: Permission
     changes: bool = True
     """Whether what is stored of the package may be outdated by it."""
 
@@ -47,13 +47,15 @@ _ID = r"[^/]+"
 _PACKAGE = rf"{_ID}/{_ID}"
 
 
-def _row(name: str, resource: str, method: str, path: str, leave: Leave, *, changes: bool = True) -> Operation:
+def _row(
+    name: str, resource: str, method: str, path: str, permission: Permission, *, changes: bool = True
+) -> Operation:
     return Operation(
         name=name,
         resource=resource,
         methods=tuple(method.split()),
         path=re.compile(path),
-        leave=leave,
+        permission=permission,
         changes=changes,
     )
 
@@ -61,23 +63,23 @@ def _row(name: str, resource: str, method: str, path: str, leave: Leave, *, chan
 # The paths are those of NuGet.Client's PackageUpdateResource and of the gallery (App_Start/Routes.cs); where two rows
 # fit, the first one counts.
 OPERATIONS: tuple[Operation, ...] = (
-    _row("push", "package", "PUT", "", Leave.PUSH),
-    _row("deprecate", "package", "PUT", f"{_ID}/deprecations", Leave.PUSH),
+    _row("push", "package", "PUT", "", Permission.PUSH),
+    _row("deprecate", "package", "PUT", f"{_ID}/deprecations", Permission.PUSH),
     _row(
         "create_verification_key",
         "package",
         "POST",
         f"create-verification-key/{_ID}(?:/{_ID})?",
-        Leave.PUSH,
+        Permission.PUSH,
         changes=False,
     ),
-    _row("unlist", "package", "DELETE", _PACKAGE, Leave.DELETE),
-    _row("relist", "package", "POST", _PACKAGE, Leave.DELETE),
-    _row("download", "package", "GET HEAD", rf"{_ID}(?:/{_ID})?", Leave.READ, changes=False),
-    _row("verify_key", VERIFY_KEY, "GET", rf"{_ID}(?:/{_ID})?", Leave.PUSH, changes=False),
-    _row("push_symbols", "symbolpackage", "PUT", "", Leave.PUSH, changes=False),
-    _row("stage", "staging", "PUT", "package", Leave.PUSH),
-    _row("stage_symbols", "staging", "PUT", "symbols", Leave.PUSH, changes=False),
+    _row("unlist", "package", "DELETE", _PACKAGE, Permission.DELETE),
+    _row("relist", "package", "POST", _PACKAGE, Permission.DELETE),
+    _row("download", "package", "GET HEAD", rf"{_ID}(?:/{_ID})?", Permission.READ, changes=False),
+    _row("verify_key", VERIFY_KEY, "GET", rf"{_ID}(?:/{_ID})?", Permission.PUSH, changes=False),
+    _row("push_symbols", "symbolpackage", "PUT", "", Permission.PUSH, changes=False),
+    _row("stage", "staging", "PUT", "package", Permission.PUSH),
+    _row("stage_symbols", "staging", "PUT", "symbols", Permission.PUSH, changes=False),
 )
 
 

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from nugetproxy.engine.cache import Cache
 from nugetproxy.errors import MethodNotAllowed, NotFound, Reason, TooLarge, WriteRefused, upstream_failure
-from nugetproxy.nuget.operations import Leave, Operation, allowed_methods, operation
+from nugetproxy.nuget.operations import Operation, Permission, allowed_methods, operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.sources.passing import Passing
 from nugetproxy.sources.services import Services
@@ -36,7 +36,7 @@ CREDENTIALS = ("X-NuGet-ApiKey", "Authorization")
 MOVED_SECONDS = 60.0
 """How long it is believed that writes go to another address, which a client was told by a redirect to here."""
 
-_WORDS: Mapping[Leave, str] = {Leave.PUSH: "Pushing", Leave.DELETE: "Deleting, unlisting or relisting"}
+_WORDS: Mapping[Permission, str] = {Permission.PUSH: "Pushing", Permission.DELETE: "Deleting, unlisting or relisting"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +105,11 @@ class Push:
         settings = self._settings
         if settings.offline:
             raise WriteRefused(method, f"The feed {self._upstream.name!r} is offline; nothing can be written to it.")
-        leave = {Leave.PUSH: settings.push, Leave.DELETE: settings.delete, Leave.READ: True}
-        if not leave[wanted.leave]:
-            raise WriteRefused(method, f"{_WORDS[wanted.leave]} is turned off for this feed; use the upstream itself.")
+        allowed = {Permission.PUSH: settings.push, Permission.DELETE: settings.delete, Permission.READ: True}
+        if not allowed[wanted.permission]:
+            raise WriteRefused(
+                method, f"{_WORDS[wanted.permission]} is turned off for this feed; use the upstream itself."
+            )
 
     async def send(
         self,

@@ -1,4 +1,4 @@
-"""Reach says which network addresses the hosts of an upstream may have."""
+"""AddressRule says which network addresses the hosts of an upstream may have."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def is_private(host: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class AddressRule:
     """Public addresses for every host; any address for ``hosts``, or for all if ``anywhere``.
 
     The host of the ``index`` may have a private address if it had no other when it was first looked up.

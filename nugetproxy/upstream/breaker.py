@@ -59,7 +59,7 @@ class BreakerState:
     """The outage may be a hiccup: what can wait may wait for the next probe."""
 
 
-class Leave(StrEnum):
+class Role(StrEnum):
     """As what a request is let through."""
 
     NORMAL = "normal"
@@ -72,7 +72,7 @@ class Leave(StrEnum):
 class Pass:
     """That a request may be made; handed back with its outcome. ``round`` tells late outcomes from current ones."""
 
-    leave: Leave
+    role: Role
     round: int = 0
 
 
@@ -122,12 +122,12 @@ class CircuitBreaker:
     def admit(self, now: float) -> Pass | Blocked:
         """May a request be made now?"""
         if self._lost_at is None:
-            return Pass(Leave.NORMAL)
+            return Pass(Role.NORMAL)
         if self._trials is not None:
             if self._trials >= RELEASED:
                 return Blocked(PROBE_WAIT)
             self._trials += 1
-            return Pass(Leave.TRIAL, self._round)
+            return Pass(Role.TRIAL, self._round)
         if now < self._next:
             return Blocked(self._next - now)
         if self._probing_since is not None and now - self._probing_since < PROBE_PATIENCE:
@@ -135,7 +135,7 @@ class CircuitBreaker:
         self._round += 1
         self._probing_since = now
         self._next = now + self._interval(now)
-        return Pass(Leave.PROBE, self._round)
+        return Pass(Role.PROBE, self._round)
 
     def is_due(self, now: float) -> bool:
         """Whether a probe would be let through."""
@@ -149,10 +149,10 @@ class CircuitBreaker:
             self._failures = 0
             self._alike.clear()
             self._cause = None
-        elif ticket.leave is Leave.PROBE and waiting > RELEASED:
+        elif ticket.role is Role.PROBE and waiting > RELEASED:
             self._probing_since = None
             self._trials = self._trials or 0
-        elif ticket.leave is not Leave.NORMAL:
+        elif ticket.role is not Role.NORMAL:
             self._close()
 
     def fail(self, ticket: Pass, now: float, weight: int, cause: Cause, hold: float | None = None) -> None:
@@ -162,17 +162,17 @@ class CircuitBreaker:
             self._failures += weight
             if hold is not None or self._failures >= self._limit:
                 self._open(now, hold)
-        elif ticket.leave is not Leave.NORMAL and ticket.round == self._round:
+        elif ticket.role is not Role.NORMAL and ticket.round == self._round:
             self._cause = cause
             self._open(now, hold)
 
     def fault(self, ticket: Pass, now: float, target: str, cause: Cause) -> None:
         """The host answered, but not with ``target`` as it should be."""
-        if self._lost_at is not None and ticket.leave is Leave.PROBE and ticket.round == self._round:
+        if self._lost_at is not None and ticket.role is Role.PROBE and ticket.round == self._round:
             self._cause = cause
             self._open(now, None)
             return
-        if ticket.leave is Leave.TRIAL:
+        if ticket.role is Role.TRIAL:
             self.abandon(ticket)
         if self._lost_at is None or self._trials is not None:
             self._cause = cause
@@ -183,11 +183,11 @@ class CircuitBreaker:
 
     def abandon(self, ticket: Pass) -> None:
         """Nothing can be said about the request: it was cancelled, or failed for a reason of its own."""
-        if ticket.leave is Leave.NORMAL or ticket.round != self._round:
+        if ticket.role is Role.NORMAL or ticket.round != self._round:
             return
-        if ticket.leave is Leave.TRIAL and self._trials:
+        if ticket.role is Role.TRIAL and self._trials:
             self._trials -= 1
-        elif ticket.leave is Leave.PROBE and self._probing_since is not None:
+        elif ticket.role is Role.PROBE and self._probing_since is not None:
             self._next = min(self._next, max(self._probing_since, self._held_until))
             self._probing_since = None
 

@@ -13,8 +13,8 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
-from nugetproxy.upstream.breaker import Blocked, BreakerState, Cause, CircuitBreaker, Leave, Pass, Phase
-from nugetproxy.upstream.failures import Failures, Trip, remedy
+from nugetproxy.upstream.breaker import Blocked, BreakerState, Cause, CircuitBreaker, Pass, Phase, Role
+from nugetproxy.upstream.failures import Failures, Progress, remedy
 from nugetproxy.upstream.patience import LONGEST_WAIT, Patience
 from nugetproxy.upstream.questions import Question
 from nugetproxy.upstream.retry import PATIENCE
@@ -89,7 +89,7 @@ class Breakers:
         return f"<Breakers of {self._settings.name!r}: {states}>"
 
     async def admit(self, origin: str, question: Question, patience: Patience) -> Ticket:
-        """Leave to make one request, waited for while an outage is young.
+        """Permission to make one request, waited for while an outage is young.
 
         Raises UpstreamUnavailable (BREAKER_OPEN, with ``retry_after``) that names what opened the breaker.
         """
@@ -224,29 +224,29 @@ def _quiet(state: BreakerState) -> bool:
 
 
 class Ticket:
-    """One request's leave; as a context manager it reports the outcome when it ends.
+    """One request's permission; as a context manager it reports the outcome when it ends.
 
     A normal end or a useless answer is a success. An UpstreamFailure is the host's, or its one target's; anything else
     says nothing.
     """
 
     def __init__(
-        self, breakers: Breakers, origin: str, breaker: CircuitBreaker, leave: Pass, question: Question
+        self, breakers: Breakers, origin: str, breaker: CircuitBreaker, admitted: Pass, question: Question
     ) -> None:
         self._breakers = breakers
         self._origin = origin
         self._breaker = breaker
-        self._pass = leave
+        self._pass = admitted
         self._question = question
         self._inconclusive = False
-        self.trip = Trip()
+        self.progress = Progress()
         """How far the request got."""
 
     def arrived(self) -> None:
         """The headers of a long body are here: as a probe it has shown enough."""
-        if self._pass.leave is not Leave.NORMAL:
+        if self._pass.role is not Role.NORMAL:
             self._breaker.succeed(self._pass, self._breakers.waiting(self._origin))
-            self._pass = Pass(Leave.NORMAL)
+            self._pass = Pass(Role.NORMAL)
             self._breakers.report(self._origin, None)
 
     def disregard(self) -> None:
@@ -277,7 +277,7 @@ class Ticket:
             weight, cause = WEIGHTS[error.reason], self._breakers.cause(error.reason, error.detail)
             self._breaker.fail(self._pass, self._breakers.now(), weight, cause, hold)
         elif isinstance(error, UpstreamFailure) and error.reason in FAULTS:
-            failed, useless = self._question, self._pass.leave is Leave.PROBE
+            failed, useless = self._question, self._pass.role is Role.PROBE
             cause = self._breakers.cause(error.reason, error.detail)
             self._breaker.fault(self._pass, self._breakers.now(), self._question.name, cause)
         else:
@@ -285,4 +285,4 @@ class Ticket:
         self._breakers.report(self._origin, failed, useless=useless)
 
     def _is_of_the_host(self, error: UpstreamFailure) -> bool:
-        return error.reason in WEIGHTS and (error.of_host or not self.trip.answered)
+        return error.reason in WEIGHTS and (error.of_host or not self.progress.answered)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -20,11 +19,11 @@ from nugetproxy.errors import FINAL, Denial, Reason, UpstreamDenied, UpstreamFai
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.answers import Download, Head, Sent
 from nugetproxy.upstream.breaker import BreakerState, Phase
-from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
 from nugetproxy.upstream.failures import remedy
 from nugetproxy.upstream.faults import Faults
 from nugetproxy.upstream.patience import Patience, impatience
-from nugetproxy.upstream.questions import Question, Request, Verify, believe, conditions, glance, ranged, verify_index
+from nugetproxy.upstream.questions import Question, Request, Verify, believe, conditions, glance, verify_index
+from nugetproxy.upstream.reading import read_answer, read_head, read_package
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.retry import RetryBudget, with_retries
 from nugetproxy.upstream.sessions import Lane
@@ -36,9 +35,6 @@ from nugetproxy.upstream.writes import Rewind, Write, send_once
 log = structlog.get_logger(__name__)
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-OFF_LOOP = 64 * 1024
-"""Compressed bodies beyond this are decoded in a thread."""
-
 MOST_SECRETS = 64
 """The newest so many are looked for in what upstream says."""
 PROBE_SECONDS = 3.0
@@ -100,7 +96,7 @@ class UpstreamClient:
         most = self._settings.max_document if limit is None else limit
 
         async def judge(response: Response) -> Answer:
-            answer = await self._answer(response, validators, most)
+            answer = await read_answer(response, validators, most, self._threads)
             if url == self._settings.index_url:
                 self._tell_refusal(answer.status)
             if verify is not None and answer.status == 200:
@@ -125,17 +121,7 @@ class UpstreamClient:
 
         async def attempt() -> Head:
             async with self._wire.read(question, seconds(), patience) as response:
-                if response.status != 200 and not 400 <= response.status < 500:
-                    raise response.refuse(Reason.STATUS, f"status {response.status}")
-                self._count_refusal(response.status)
-                return Head(
-                    status=response.status,
-                    length=None if response.coding else response.length,
-                    validators=response.validators,
-                    content_type=response.content_type,
-                    url=response.url,
-                    phrase=response.reason,
-                )
+                return read_head(response)
 
         with self._remembering(question):
             return await self._with_retries(attempt, question)
@@ -171,7 +157,11 @@ class UpstreamClient:
         with self._remembering(question):
             stack, response = await self._with_retries(attempt, question)
         async with stack:
-            yield self._download(response, start)
+            if response.status in FINAL:
+                denied = self.denied(response.status, response.reason)
+                response.count(denied.reason)
+                raise denied
+            yield read_package(response, start, self._settings.max_package)
 
     def send(
         self,
@@ -251,7 +241,7 @@ class UpstreamClient:
         most = self._settings.max_document
 
         async def judge(response: Response) -> None:
-            answer = await self._answer(response, NO_VALIDATORS, most)
+            answer = await read_answer(response, NO_VALIDATORS, most, self._threads)
             if answer.status == 200:
                 await believe(verify_index, answer, response)
 
@@ -293,28 +283,6 @@ class UpstreamClient:
         began = self._clock.monotonic()
         return lambda: max(0.0, self._settings.document_deadline - (self._clock.monotonic() - began))
 
-    async def _answer(self, response: Response, validators: Validators, limit: int) -> Answer:
-        status = response.status
-        if status == 304 and not validators:
-            raise response.refuse(Reason.PROTOCOL, "status 304 to an unconditional request")
-        if status not in {200, 304} and not 400 <= status < 500:
-            raise response.refuse(Reason.STATUS, f"status {status}")
-        self._count_refusal(status)
-        body = b""
-        if status == 200:
-            body = await self._decoded(response, await response.read(limit), limit)
-        else:
-            await response.drain()
-        return Answer(
-            status=status,
-            body=body,
-            content_type=response.content_type,
-            validators=response.validators,
-            url=response.url,
-            phrase=response.reason if status >= 400 else "",
-            warnings=response.warnings,
-        )
-
     def _tell_refusal(self, status: int) -> None:
         """One line of the log when the index itself is refused, until it no longer is."""
         refused = status in {401, 403}
@@ -327,69 +295,3 @@ class UpstreamClient:
                 remedy=remedy(Reason.AUTH, "", self._settings),
             )
         self._index_refused = refused
-
-    def _count_refusal(self, status: int) -> None:
-        if status in {401, 403}:
-            self._wire.failures.count(Reason.AUTH)
-
-    async def _decoded(self, response: Response, body: bytes, limit: int) -> bytes:
-        if not response.coding:
-            return body
-        if response.coding not in {"gzip", "x-gzip"}:
-            raise response.refuse(Reason.PROTOCOL, "a content coding that was not asked for")
-        try:
-            if len(body) <= OFF_LOOP:
-                return gunzip(body, limit)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, gunzip, body, limit)
-        except TooLong as error:
-            raise response.refuse(
-                Reason.TOO_LARGE, f"more than {limit} bytes, see limits.document, or too tightly packed"
-            ) from error
-        except Incomplete as error:
-            raise response.refuse(Reason.TRUNCATED, "the gzip stream ends early") from error
-        except Undecodable as error:
-            raise response.refuse(Reason.PROTOCOL, "not the gzip that it is said to be") from error
-
-    def _download(self, response: Response, start: int) -> Download:
-        status = response.status
-        if status in {404, 410}:
-            return Download(status=status, url=response.url, _chunks=_nothing)
-        if status in FINAL:
-            denied = self.denied(status, response.reason)
-            self._wire.failures.count(denied.reason)
-            raise denied
-        if status != 200 and not (status == 206 and start):
-            raise response.refuse(Reason.STATUS, f"status {status}")
-        if response.coding:
-            raise response.refuse(Reason.PROTOCOL, "a content coding that was not asked for")
-        begin, length, total = start, response.length, response.length
-        if status == 206:
-            length, total = ranged(response, start)
-        else:
-            begin = 0
-        most = self._settings.max_package
-        response.check_size(None if length is None else begin + length, most, "limits.package")
-        response.take_time()
-
-        async def chunks() -> AsyncIterator[bytes]:
-            size = begin
-            async for piece in response.chunks():
-                size += len(piece)
-                response.check_size(size, most, "limits.package")
-                yield piece
-
-        return Download(
-            status=status,
-            length=length,
-            total=total,
-            validators=response.validators,
-            content_type=response.content_type,
-            url=response.url,
-            warnings=response.warnings,
-            _chunks=chunks,
-        )
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield

@@ -52,7 +52,7 @@ class UnaskedBytes(ConnectionDropped):
 
 
 @dataclass(slots=True)
-class Trip:
+class Progress:
     """How far one request got."""
 
     redirected: bool = False
@@ -69,16 +69,16 @@ Named = tuple[Reason, str]
 PROXY_LOGIN = "the egress proxy wants credentials, or others (status 407); network.proxy may refer to a URL with them"
 
 
-def _certificate(error: aiohttp.ClientConnectorCertificateError, _: Trip) -> Named:
+def _certificate(error: aiohttp.ClientConnectorCertificateError, _: Progress) -> Named:
     cause = error.certificate_error
     why = getattr(cause, "verify_message", "")  # OpenSSL's own words for its code
     return Reason.TLS, f"its certificate is not valid: {why}" if why else "its certificate is not valid"
 
 
-def _connector(error: aiohttp.ClientConnectorError, trip: Trip) -> Named:
+def _connector(error: aiohttp.ClientConnectorError, progress: Progress) -> Named:
     cause = error.os_error
     if isinstance(cause, AddressDenied):
-        return (Reason.REDIRECT_DENIED if trip.redirected else Reason.ID_DENIED), cause.why
+        return (Reason.REDIRECT_DENIED if progress.redirected else Reason.ID_DENIED), cause.why
     if isinstance(cause, LookupTimeout):
         return Reason.DNS_TIMEOUT, "the name look-up timed out"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -88,30 +88,30 @@ def _connector(error: aiohttp.ClientConnectorError, trip: Trip) -> Named:
     return Reason.REFUSED, "the connection was refused"
 
 
-def _payload(error: aiohttp.ClientPayloadError, _: Trip) -> Named:
+def _payload(error: aiohttp.ClientPayloadError, _: Progress) -> Named:
     # aiohttp tells the two apart only in the text, where it puts the socket's own error.
     if "ConnectionResetError" in str(error):
         return Reason.RESET, "the connection was reset within the body"
     return Reason.TRUNCATED, "the connection ended within the body"
 
 
-def _silence(_: Exception, trip: Trip) -> Named:
-    if trip.answered:
+def _silence(_: Exception, progress: Progress) -> Named:
+    if progress.answered:
         return Reason.STALL, "nothing more of the body arrived"
     return Reason.READ_TIMEOUT, "no answer arrived"
 
 
-def _deadline(_: Exception, trip: Trip) -> Named:
-    if trip.connected:
+def _deadline(_: Exception, progress: Progress) -> Named:
+    if progress.connected:
         return Reason.READ_TIMEOUT, "the answer was not complete in time"
     return Reason.CONNECT_TIMEOUT, "no connection in time"
 
 
-def _bad_url(_: Exception, trip: Trip) -> Named:
-    return (Reason.REDIRECT_DENIED if trip.redirected else Reason.ID_DENIED), "not a proper host"
+def _bad_url(_: Exception, progress: Progress) -> Named:
+    return (Reason.REDIRECT_DENIED if progress.redirected else Reason.ID_DENIED), "not a proper host"
 
 
-def _malformed(error: Exception, _: Trip) -> Named:
+def _malformed(error: Exception, _: Progress) -> Named:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, BadHttpMessage):
         cause = cause.__cause__
@@ -122,14 +122,14 @@ def _malformed(error: Exception, _: Trip) -> Named:
     return Reason.PROTOCOL, "the response is not proper HTTP"
 
 
-def _no_tunnel(error: aiohttp.ClientHttpProxyError, _: Trip) -> Named:
+def _no_tunnel(error: aiohttp.ClientHttpProxyError, _: Progress) -> Named:
     if error.status == 407:
         return Reason.REFUSED, PROXY_LOGIN
     return Reason.REFUSED, f"the egress proxy gives no connection to it (status {error.status})"
 
 
-def _always(reason: Reason, detail: str) -> Callable[[Exception, Trip], Named]:
-    return lambda _error, _trip: (reason, detail)
+def _always(reason: Reason, detail: str) -> Callable[[Exception, Progress], Named]:
+    return lambda _error, _progress: (reason, detail)
 
 
 # The first match wins. No text of an exception gets any further: it may hold headers, keys among them.
@@ -171,7 +171,7 @@ class Failures:
         self._counter.labels(self._upstream, reason).inc()
 
     @contextmanager
-    def translating(self, origin: str, trip: Trip) -> Iterator[None]:
+    def translating(self, origin: str, progress: Progress) -> Iterator[None]:
         """Turn whatever aiohttp raises inside into UpstreamFailure."""
         try:
             yield
@@ -179,7 +179,7 @@ class Failures:
             if (number := _shortage(error)) is not None:
                 raise self._ours(number) from error
             name = next(name for kind, name in _TABLE if isinstance(error, kind))
-            reason, detail = name(error, trip)
+            reason, detail = name(error, progress)
             raise self.make(reason, f"{detail} ({origin})") from error
 
     def _ours(self, number: int) -> UpstreamFailure:

@@ -1,4 +1,4 @@
-"""GuardedResolver looks names up with a limit in time, within an upstream's reach."""
+"""GuardedResolver looks names up with a limit in time, to addresses that an upstream may have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from nugetproxy.upstream.addresses import Reach, is_public
+from nugetproxy.upstream.addresses import AddressRule, is_public
 
 log = structlog.get_logger(__name__)
 
@@ -58,15 +58,15 @@ class ThreadResolver(AbstractResolver):
 
 
 class GuardedResolver(AbstractResolver):
-    """Passes on only the addresses within ``reach``.
+    """Passes on only the addresses that ``rule`` allows.
 
     The check is made on what is connected to, so a name that changes its address later (DNS rebinding) gains nothing:
     neither does the index's own, which stays public once it was found to be.
     """
 
-    def __init__(self, inner: AbstractResolver, reach: Reach, timeout: float) -> None:
+    def __init__(self, inner: AbstractResolver, rule: AddressRule, timeout: float) -> None:
         self._inner = inner
-        self._reach = reach
+        self._rule = rule
         self._timeout = timeout
         self._index_is_public: bool | None = None
 
@@ -74,9 +74,9 @@ class GuardedResolver(AbstractResolver):
         """Look the index's host up, to decide whether it is public: if that fails, the first look-up that succeeds
         decides.
         """
-        if not self._reach.is_settled:
+        if not self._rule.is_settled:
             with suppress(OSError):
-                await self.resolve(self._reach.index)
+                await self.resolve(self._rule.index)
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -87,13 +87,13 @@ class GuardedResolver(AbstractResolver):
         except TimeoutError as error:
             raise LookupTimeout(socket.EAI_AGAIN, "name look-up timed out") from error
         name = host.lower().rstrip(".")
-        own = name == self._reach.index and not self._reach.is_settled
+        own = name == self._rule.index and not self._rule.is_settled
         if own and found and self._index_is_public is None:
             self._index_is_public = any(is_public(result["host"]) for result in found)
             log.info("upstream.address", host=name, public=self._index_is_public)
         if own and not self._index_is_public:
             return found
-        allowed = [result for result in found if self._reach.allows(name, result["host"])]
+        allowed = [result for result in found if self._rule.allows(name, result["host"])]
         if found and not allowed:
             raise AddressDenied(MOVED if own else "not a public address")
         return allowed

@@ -19,7 +19,7 @@ from nugetproxy.caching.entry import Validators
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.upstream.coding import CODINGS
-from nugetproxy.upstream.failures import Failures, MalformedBody, Trip
+from nugetproxy.upstream.failures import Failures, MalformedBody, Progress
 from nugetproxy.upstream.urls import origin_of, without_query
 
 DRAIN = 64 * 1024
@@ -43,7 +43,7 @@ class Response:
         silence: float,
         clock: Clock,
         failures: Failures,
-        trip: Trip,
+        progress: Progress,
         received: Counter,
         hiding: Hiding,
     ) -> None:
@@ -53,7 +53,7 @@ class Response:
         self._silence = silence
         self._clock = clock
         self._failures = failures
-        self._trip = trip
+        self._progress = progress
         self._received = received
         self._hiding = hiding
         self.url = without_query(url)
@@ -114,7 +114,7 @@ class Response:
         content = self._answer.content
         while True:
             began = self._clock.monotonic()
-            with self._failures.translating(self._origin, self._trip):
+            with self._failures.translating(self._origin, self._progress):
                 async with asyncio.timeout_at(self._deadline or asyncio.get_running_loop().time() + self._silence):
                     piece = await content.readany()
             if not piece:
@@ -142,6 +142,10 @@ class Response:
     def refuse(self, reason: Reason, detail: str) -> UpstreamFailure:
         """The failure that this response is."""
         return self._failures.make(reason, f"{detail} ({self._origin})")
+
+    def count(self, reason: Reason) -> None:
+        """Count a failure that this response is, for which somebody else finds words."""
+        self._failures.count(reason)
 
     async def drain(self) -> None:
         """Read the rest of a body nobody wants, if it is short, so that the connection can be used again."""

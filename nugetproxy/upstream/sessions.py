@@ -13,7 +13,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.connector import Connection
 
 from nugetproxy.errors import ConfigError
-from nugetproxy.upstream.failures import ConnectionDropped, Trip, UnaskedBytes
+from nugetproxy.upstream.failures import ConnectionDropped, Progress, UnaskedBytes
 from nugetproxy.upstream.settings import UpstreamSettings
 
 READ_BUFFER = 256 * 1024
@@ -73,7 +73,7 @@ class GuardedRequest(aiohttp.ClientRequest):
 def open_session(
     lane: Lane, settings: UpstreamSettings, resolver: AbstractResolver, tls: ssl.SSLContext
 ) -> aiohttp.ClientSession:
-    """A session for ``lane``; requests must bring all headers, a Trip as ``trace_request_ctx``."""
+    """A session for ``lane``; requests must bring all headers, a Progress as ``trace_request_ctx``."""
     connector = aiohttp.TCPConnector(
         resolver=resolver,
         ssl=tls,
@@ -125,8 +125,8 @@ def _tracing() -> aiohttp.TraceConfig:
         context.trace_request_ctx.connected = True
 
     async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-        trip: Trip = context.trace_request_ctx
-        trip.connected = trip.reused = True
+        progress: Progress = context.trace_request_ctx
+        progress.connected = progress.reused = True
 
     config = aiohttp.TraceConfig()
     config.on_connection_create_end.append(created)

@@ -19,6 +19,10 @@ class Turns:
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
         """By client, the one whose turn is next first; empty while something is free."""
 
+    def __repr__(self) -> str:
+        waiting = {client: len(turns) for client, turns in self._waiting.items()}
+        return f"{self._free} free, waiting {waiting}"
+
     async def acquire(self) -> None:
         """Take one when it is this client's turn."""
         if self._free > 0:
@@ -51,7 +55,11 @@ class Slots:
     """So many requests at once; the others wait."""
 
     def __init__(self, most: int) -> None:
+        self._most = most
         self._free = Turns(most)
+
+    def __repr__(self) -> str:
+        return f"<Slots: {self._most}, {self._free!r}>"
 
     @asynccontextmanager
     async def hold(self, seconds: float) -> AsyncIterator[Slot]:

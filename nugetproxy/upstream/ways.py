@@ -8,7 +8,7 @@ import structlog
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
-from nugetproxy.upstream.addresses import Reach, is_literal, is_local_name, is_public
+from nugetproxy.upstream.addresses import AddressRule, is_literal, is_local_name, is_public
 from nugetproxy.upstream.egress import Way, is_listed
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.urls import DEFAULT_PORTS, host_of, parse_url
@@ -19,30 +19,30 @@ log = structlog.get_logger(__name__)
 class Ways:
     """Behind a proxy names are looked up by the proxy, so what is checked of a URL is its name."""
 
-    def __init__(self, settings: UpstreamSettings, reach: Reach, resolver: AbstractResolver) -> None:
-        """``reach`` is the upstream's; ``resolver`` says where its index is, for those of it that are private."""
+    def __init__(self, settings: UpstreamSettings, rule: AddressRule, resolver: AbstractResolver) -> None:
+        """``rule`` is the upstream's; ``resolver`` says where its index is, for those of it that are private."""
         self._settings = settings
         self._egress = settings.egress
-        self._reach = reach
+        self._rule = rule
         self._resolver = resolver
         self._proxies = frozenset(host_of(parse_url(way.url)) for way in self._egress.ways.values())
         self._used: bool | None = None if self._egress.ways else False
         self._told: set[str] = set()
 
     @property
-    def lookup_reach(self) -> Reach:
-        """The reach of name look-ups: what is connected to may be a proxy, wherever that is.
+    def lookup_rule(self) -> AddressRule:
+        """The rule of name look-ups: what is connected to may be a proxy, wherever that is.
 
         With one, where the index's own name leads to is the proxy's matter: nothing is decided about it.
         """
         if not self._proxies:
-            return self._reach
-        return Reach(self._reach.anywhere, self._reach.hosts | self._proxies | {self._reach.index})
+            return self._rule
+        return AddressRule(self._rule.anywhere, self._rule.hosts | self._proxies | {self._rule.index})
 
     def denies(self, host: str) -> bool:
         """Whether a URL must not name ``host`` (lower case), whatever its address is."""
         near = is_local_name(host) or host in self._proxies
-        return bool(self._proxies) and near and not self._reach.allows(host, "127.0.0.1")
+        return bool(self._proxies) and near and not self._rule.allows(host, "127.0.0.1")
 
     async def way(self, url: URL) -> Way | None:
         """The proxy that ``url`` is asked through; None for directly."""

@@ -14,10 +14,10 @@ from yarl import URL
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
-from nugetproxy.upstream.addresses import Reach, is_literal
+from nugetproxy.upstream.addresses import AddressRule, is_literal
 from nugetproxy.upstream.asking import waiting
 from nugetproxy.upstream.breakers import Breakers, Ticket
-from nugetproxy.upstream.failures import PROXY_LOGIN, ConnectionDropped, Failures, Trip, UnaskedBytes
+from nugetproxy.upstream.failures import PROXY_LOGIN, ConnectionDropped, Failures, Progress, UnaskedBytes
 from nugetproxy.upstream.patience import Patience, impatience
 from nugetproxy.upstream.questions import Question, Request
 from nugetproxy.upstream.resolver import GuardedResolver, ThreadResolver
@@ -49,10 +49,10 @@ class Wire:
         self._clock = clock
         self._metrics = metrics
         self._received = metrics.received_bytes.labels(settings.name)
-        self._reach = Reach.of(settings)
+        self._rule = AddressRule.of(settings)
         resolver = resolver or ThreadResolver()
-        self._ways = Ways(settings, self._reach, resolver)
-        self._resolver = GuardedResolver(resolver, self._ways.lookup_reach, settings.connect_timeout)
+        self._ways = Ways(settings, self._rule, resolver)
+        self._resolver = GuardedResolver(resolver, self._ways.lookup_rule, settings.connect_timeout)
         self._tls = tls_context(settings)
         self._index = parse_url(settings.index_url)
         self._credentialed = {origin_of(parse_url(text)) for text in settings.credential_origins}
@@ -111,9 +111,9 @@ class Wire:
 
     @asynccontextmanager
     async def write(
-        self, request: Request, url: URL, body: Outgoing | None, seconds: float, trip: Trip
+        self, request: Request, url: URL, body: Outgoing | None, seconds: float, progress: Progress
     ) -> AsyncIterator[Response]:
-        """The response to a write, sent once; ``trip`` shows how far it got, also after a failure."""
+        """The response to a write, sent once; ``progress`` shows how far it got, also after a failure."""
         self._check_online()
         async with self._slot(request.lane, seconds) as slot:
             if body is not None:
@@ -121,10 +121,10 @@ class Wire:
             deadline = asyncio.get_running_loop().time() + seconds
             question = Question(request, url, Response.drain)
             with await self._admit(question, url, impatience(), redirected=False) as ticket:
-                ticket.trip = trip
+                ticket.progress = progress
                 timeout = request_timeout(self._settings, seconds)
                 try:
-                    response = await self._send(request, url, trip, deadline, body=body, timeout=timeout)
+                    response = await self._send(request, url, progress, deadline, body=body, timeout=timeout)
                 except UpstreamFailure as failure:
                     if body is not None and body.error is not None:
                         ticket.disregard()
@@ -188,13 +188,13 @@ class Wire:
         self, request: Request, url: URL, deadline: float, ticket: Ticket, *, redirected: bool
     ) -> AsyncIterator[Response]:
         with ticket:
-            ticket.trip = Trip(redirected=redirected)
+            ticket.progress = Progress(redirected=redirected)
             try:
-                response = await self._send(request, url, ticket.trip, deadline, again=True)
+                response = await self._send(request, url, ticket.progress, deadline, again=True)
             except _Stale:
                 self._metrics.upstream_retries.labels(self._settings.name).inc()
-                ticket.trip = Trip(redirected=redirected)
-                response = await self._send(request, url, ticket.trip, deadline)
+                ticket.progress = Progress(redirected=redirected)
+                response = await self._send(request, url, ticket.progress, deadline)
             response.on_arrival = ticket.arrived
             try:
                 await self._check_status(response, origin_of(url))
@@ -206,7 +206,7 @@ class Wire:
         self,
         request: Request,
         url: URL,
-        trip: Trip,
+        progress: Progress,
         deadline: float,
         *,
         again: bool = False,
@@ -218,7 +218,7 @@ class Wire:
         origin = origin_of(url)
         self._metrics.upstream_requests.labels(self._settings.name, request.method).inc()
         began = self._clock.monotonic()
-        with self.failures.translating(origin, trip), waiting():
+        with self.failures.translating(origin, progress), waiting():
             try:
                 async with asyncio.timeout_at(deadline):
                     way = await self._ways.way(url)
@@ -233,19 +233,19 @@ class Wire:
                         proxy=way.url if way is not None else None,
                         proxy_headers=dict(way.headers) if way is not None else None,
                         allow_redirects=False,
-                        trace_request_ctx=trip,
+                        trace_request_ctx=progress,
                         timeout=timeout or session.timeout,
                     )
             except ConnectionDropped as dropped:
                 if isinstance(dropped, UnaskedBytes):
                     self.failures.count(Reason.EXTRA_BYTES)
-                if again and trip.reused:
+                if again and progress.reused:
                     raise _Stale from dropped
                 raise
-        trip.answered = True
+        progress.answered = True
         if way is not None and answer.status == 407:
             answer.close()
-            trip.answered = False  # not by upstream
+            progress.answered = False  # not by upstream
             raise self.failures.make(Reason.REFUSED, f"{PROXY_LOGIN} ({origin})")
         self._metrics.upstream_seconds.labels(self._settings.name, request.method).observe(
             self._clock.monotonic() - began
@@ -257,7 +257,7 @@ class Wire:
             silence=self._settings.read_timeout + SPARE,
             clock=self._clock,
             failures=self.failures,
-            trip=trip,
+            progress=progress,
             received=self._received,
             hiding=self.hiding,
         )
@@ -286,7 +286,7 @@ class Wire:
         origin, host = origin_of(url), host_of(url)
         if self._index.scheme.lower() == "https" and url.scheme.lower() == "http":
             raise self.failures.make(reason, f"plain http below an https index ({origin})")
-        if (is_literal(host) and not self._reach.allows(host, host)) or self._ways.denies(host):
+        if (is_literal(host) and not self._rule.allows(host, host)) or self._ways.denies(host):
             raise self.failures.make(reason, f"not a public address ({origin})")
         return origin
 

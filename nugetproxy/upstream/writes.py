@@ -13,7 +13,7 @@ from yarl import URL
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
-from nugetproxy.upstream.failures import OutcomeUnknown, Trip
+from nugetproxy.upstream.failures import OutcomeUnknown, Progress
 from nugetproxy.upstream.questions import Request
 from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.sessions import Lane
@@ -75,9 +75,9 @@ async def _one_hop(wire: Wire, write: Write, request: Request, trail: tuple[URL,
     outgoing = None if write.body is None else Outgoing(write.body)
     if outgoing is not None:
         await outgoing.begin()
-    trip = Trip()
+    progress = Progress()
     try:
-        async with wire.write(request, trail[-1], outgoing, seconds, trip) as response:
+        async with wire.write(request, trail[-1], outgoing, seconds, progress) as response:
             if response.status in MOVED:
                 return wire.moved(response, trail)
             if response.status == 303:
@@ -89,7 +89,7 @@ async def _one_hop(wire: Wire, write: Write, request: Request, trail: tuple[URL,
                 wire.hiding.raw(await _read(response)),
             )
     except UpstreamFailure as failure:
-        if trip.connected and not trip.answered and (outgoing is None or outgoing.size):
+        if progress.connected and not progress.answered and (outgoing is None or outgoing.size):
             raise OutcomeUnknown(write.upstream, failure.reason, failure.detail) from failure
         raise
 

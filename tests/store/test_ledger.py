@@ -19,7 +19,8 @@ from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger import form, links, rows
 from nugetproxy.store.ledger import ledger as ledger_module
 from nugetproxy.store.ledger.copies import KEPT, copies
-from nugetproxy.store.ledger.ledger import Epoch, Ledger, LedgerUnavailable, Owner, Token, VersionFacts, begin_afresh
+from nugetproxy.store.ledger.ledger import Epoch, Ledger, LedgerUnavailable, Owner, Token, VersionFacts
+from nugetproxy.store.ledger.opening import begin_afresh
 from tests.fakes.clock import FakeClock
 
 DAY = 86400.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nugetproxy.upstream.addresses import Reach, is_literal, is_public
+from nugetproxy.upstream.addresses import AddressRule, is_literal, is_public
 from nugetproxy.upstream.settings import UpstreamSettings
 
 
@@ -89,8 +89,8 @@ def test_literal(host: str, literal: bool) -> None:
     assert is_literal(host) == literal
 
 
-def reach(index_url: str, **settings: object) -> Reach:
-    return Reach.of(UpstreamSettings(name="feed", index_url=index_url, **settings))  # type: ignore[arg-type]
+def rule(index_url: str, **settings: object) -> AddressRule:
+    return AddressRule.of(UpstreamSettings(name="feed", index_url=index_url, **settings))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -104,11 +104,11 @@ def reach(index_url: str, **settings: object) -> Reach:
     ],
 )
 def test_an_index_at_a_private_address_makes_all_of_the_upstream_internal(index_url: str) -> None:
-    assert reach(index_url).allows("other.example", "192.168.1.1")
+    assert rule(index_url).allows("other.example", "192.168.1.1")
 
 
 def test_a_public_index_allows_private_addresses_to_listed_hosts_only() -> None:
-    it = reach("https://Feed.Example/v3/index.json", hosts=frozenset({"cdn.example"}))
+    it = rule("https://Feed.Example/v3/index.json", hosts=frozenset({"cdn.example"}))
     assert it.index == "feed.example"
     assert not it.allows("feed.example", "10.0.0.1")
     assert it.allows("cdn.example", "10.0.0.1")
@@ -117,7 +117,7 @@ def test_a_public_index_allows_private_addresses_to_listed_hosts_only() -> None:
 
 
 def test_internal_by_configuration() -> None:
-    assert reach("https://feed.example/i", internal=True).allows("blob.example", "10.0.0.1")
+    assert rule("https://feed.example/i", internal=True).allows("blob.example", "10.0.0.1")
 
 
 @pytest.mark.parametrize(
@@ -133,4 +133,4 @@ def test_internal_by_configuration() -> None:
 def test_only_a_name_that_may_be_public_has_to_be_looked_up(
     index_url: str, settings: dict[str, object], settled: bool
 ) -> None:
-    assert reach(index_url, **settings).is_settled == settled
+    assert rule(index_url, **settings).is_settled == settled

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from nugetproxy.errors import Reason
-from nugetproxy.upstream.breaker import PROBE_WAIT, Blocked, Cause, CircuitBreaker, Leave, Pass, Phase
+from nugetproxy.upstream.breaker import PROBE_WAIT, Blocked, Cause, CircuitBreaker, Pass, Phase, Role
 
-GO = Pass(Leave.NORMAL)
+GO = Pass(Role.NORMAL)
 LOST = Cause(reason=Reason.REFUSED, detail="the connection was refused", at=1_800_000_000.0)
 HTML = Cause(reason=Reason.INVALID_CONTENT, detail="not JSON", at=1_800_000_000.0)
 BROKEN = Cause(reason=Reason.SERVER_ERROR, detail="status 500", at=1_800_000_000.0)
@@ -26,7 +26,7 @@ def opened(at: float = 0.0, **settings: float) -> CircuitBreaker:
 def probe(it: CircuitBreaker, now: float) -> Pass:
     verdict = it.admit(now)
     assert isinstance(verdict, Pass)
-    assert verdict.leave is Leave.PROBE
+    assert verdict.role is Role.PROBE
     return verdict
 
 
@@ -135,7 +135,7 @@ def test_a_probe_that_succeeds_lets_four_of_many_go_first() -> None:
     it.succeed(probe(it, 1.0), waiting=60)
     assert it.state(1.0).phase is Phase.HALF_OPEN
     trials = [it.admit(1.0) for _ in range(6)]
-    assert [isinstance(trial, Pass) and trial.leave is Leave.TRIAL for trial in trials] == [True] * 4 + [False] * 2
+    assert [isinstance(trial, Pass) and trial.role is Role.TRIAL for trial in trials] == [True] * 4 + [False] * 2
     assert isinstance(trials[0], Pass)
     it.succeed(trials[0], waiting=56)
     assert [it.admit(1.0) for _ in range(60)] == [GO] * 60

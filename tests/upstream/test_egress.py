@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from nugetproxy.app.egress import egress_of
 from nugetproxy.config import Config
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamUnavailable
-from nugetproxy.upstream.addresses import Reach
+from nugetproxy.upstream.addresses import AddressRule
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.egress import DIRECT, Egress, Way, is_listed
 from nugetproxy.upstream.settings import UpstreamSettings
@@ -172,7 +172,7 @@ class TestPlain:
         names = Names({"nuget.corp": known} if known else {})
         for only_public in (True, False):
             settings = UpstreamSettings(name="feed", index_url=index, egress=through(origin, only_public=only_public))
-            way = await Ways(settings, Reach.of(settings), names).way(parse_url(index))
+            way = await Ways(settings, AddressRule.of(settings), names).way(parse_url(index))
             assert (way is None) is only_public
 
     async def test_unless_the_operator_said_so_for_it(self, origin: Origin, make_client: MakeClient) -> None:

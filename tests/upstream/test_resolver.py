@@ -1,4 +1,4 @@
-"""Names are looked up within reach, in time."""
+"""Names are looked up in time, to addresses that are allowed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from structlog.testing import capture_logs
 
-from nugetproxy.upstream.addresses import Reach
+from nugetproxy.upstream.addresses import AddressRule
 from nugetproxy.upstream.resolver import AddressDenied, GuardedResolver, LookupTimeout, ThreadResolver
 from tests.fakes.names import Names
 
-PUBLIC_ONLY = Reach(anywhere=False, hosts=frozenset({"listed.example"}))
+PUBLIC_ONLY = AddressRule(anywhere=False, hosts=frozenset({"listed.example"}))
 
 
 def guarded(names: AbstractResolver, timeout: float = 1.0) -> GuardedResolver:
@@ -51,7 +51,7 @@ async def test_rebinding_gains_nothing() -> None:
 class TestIndex:
     """The index's own name: what it is at a start it stays."""
 
-    REACH = Reach(anywhere=False, hosts=frozenset(), index="feed.example")
+    REACH = AddressRule(anywhere=False, hosts=frozenset(), index="feed.example")
 
     async def test_a_public_one_stays_public(self) -> None:
         names = Names({"feed.example": ["8.8.8.8", "10.0.0.1"]})

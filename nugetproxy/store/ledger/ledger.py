@@ -15,28 +15,26 @@ from typing import Any, Final
 import structlog
 
 from nugetproxy.clock import Clock
-from nugetproxy.errors import Reason, StoreUnusable
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger import rows
-from nugetproxy.store.ledger.copies import copies, copy, copy_is_due, restore
-from nugetproxy.store.ledger.form import LEDGER, STEPS, LedgerUnavailable, NewerLedger
+from nugetproxy.store.ledger.copies import copy, copy_is_due
+from nugetproxy.store.ledger.form import LEDGER, LedgerUnavailable
 from nugetproxy.store.ledger.links import Links
+from nugetproxy.store.ledger.opening import BEGIN_AFRESH, NAME, RESTORED, make_ready
 from nugetproxy.store.ledger.rows import Epoch, Owner, Token, VersionFacts, Writes
 from nugetproxy.store.sqlite_file import SqliteFile
-from nugetproxy.store.sqlite_form import ERRORS, Trouble, check, diagnose, file_key, open_writer, set_aside
+from nugetproxy.store.sqlite_form import ERRORS, file_key
 from nugetproxy.store.threads import hop
 
 __all__ = ["Epoch", "Ledger", "LedgerUnavailable", "Owner", "Token", "VersionFacts", "Writes"]
 
 log = structlog.get_logger(__name__)
 
-NAME: Final = "ledger.db"
 MOST_WAITING: Final = 100_000
 """Rows that wait for a ledger that cannot be written; beyond, the oldest are given up."""
 SETTLE_SECONDS: Final = 5.0
 """How long anybody waits for what was noted to be written."""
-BEGIN_AFRESH: Final = "Restore a backup of it, or run 'nugetproxy ledger begin-afresh', which forgets every pin."
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +78,7 @@ class Ledger:
         where a newer nugetproxy made it. A disk that fails is none of the ledger's: it is tried again later.
         """
         self._path = directory / NAME
-        self.problem = await hop(self._copier, _make_ready, self._fs, self._path, fresh)
+        self.problem = await hop(self._copier, make_ready, self._fs, self._path, fresh)
         self._file.begin(self._path)
         with contextlib.suppress(LedgerUnavailable):  # logged; ``tidy`` tries again
             await self._load()
@@ -92,7 +90,7 @@ class Ledger:
                 if id not in self.writes(source).by_id:
                     self.writes(source).put(id, epoch)
             self._loaded = True
-            self.problem = self.problem if self.problem == _RESTORED else ""
+            self.problem = self.problem if self.problem == RESTORED else ""
 
     async def close(self) -> None:
         """Write what waits, close the file, end the threads."""
@@ -303,51 +301,9 @@ class Ledger:
         if file_key(self._path) == (0, 0):
             self.problem = f"The ledger was damaged, and there is no good copy of it. {BEGIN_AFRESH}"
         else:
-            self.problem = _RESTORED
+            self.problem = RESTORED
         log.error("ledger.damaged", detail=self.problem)
-
-
-_RESTORED: Final = "The ledger was damaged; it was set aside, and its newest good copy was taken."
 
 
 def _write_all(connection: sqlite3.Connection, noted: Collection[_Noted]) -> None:
     rows.run_all(connection, ((one.statement, one.values) for one in noted))
-
-
-def begin_afresh(fs: FsOps, directory: Path) -> Path | None:
-    """Set the ledger aside, where there is one, and make an empty one; what was set aside. Blocks; raises ERRORS."""
-    aside = set_aside(fs, directory / NAME)
-    open_writer(LEDGER, directory / NAME, make=True).close()
-    return aside
-
-
-def _make_ready(fs: FsOps, path: Path, fresh: bool) -> str:
-    """Have a sound ledger at ``path``; what was wrong with it. Blocks; raises StoreUnusable."""
-    try:
-        if fresh and not copies(fs, path):
-            open_writer(LEDGER, path, make=True).close()
-        check(LEDGER, path)
-    except NewerLedger as newer:
-        why = f"a newer nugetproxy made its ledger (step {newer.number}; this one knows up to {len(STEPS)})"
-        remedy = "Run the newer version, or set another cache directory. Nothing was changed."
-        raise StoreUnusable(str(path.parent), why, remedy) from newer
-    except ERRORS as error:
-        trouble, word = diagnose(error)
-        if trouble not in {Trouble.BROKEN, Trouble.SUSPECT}:
-            log.error("ledger.unavailable", reason=Reason.DISK, detail=f"{word}: {error}")  # noqa: TRY400
-            return f"The ledger cannot be used: {error}."
-        return _replace(fs, path, str(error))
-    return ""
-
-
-def _replace(fs: FsOps, path: Path, detail: str) -> str:
-    """Take the newest good copy; a damaged ledger stays where it is until there is one to take."""
-    try:
-        if not copies(fs, path):
-            raise StoreUnusable(str(path.parent), f"its ledger is damaged ({detail}), and has no copy", BEGIN_AFRESH)
-        aside = set_aside(fs, path)
-        log.error("ledger.set_aside", file=str(aside) if aside else None, detail=detail)
-        restore(LEDGER, fs, path)
-    except ERRORS as error:
-        raise StoreUnusable(str(path.parent), f"its ledger is damaged ({detail}): {error}", BEGIN_AFRESH) from error
-    return _RESTORED

@@ -1,0 +1,59 @@
+"""The ledger is made ready at a start: checked, restored from a copy, begun afresh on an operator's word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from nugetproxy.errors import Reason, StoreUnusable
+from nugetproxy.store.fs import FsOps
+from nugetproxy.store.ledger.copies import copies, restore
+from nugetproxy.store.ledger.form import LEDGER, STEPS, NewerLedger
+from nugetproxy.store.sqlite_form import ERRORS, Trouble, check, diagnose, open_writer, set_aside
+
+log = structlog.get_logger(__name__)
+
+NAME: Final = "ledger.db"
+BEGIN_AFRESH: Final = "Restore a backup of it, or run 'nugetproxy ledger begin-afresh', which forgets every pin."
+RESTORED: Final = "The ledger was damaged; it was set aside, and its newest good copy was taken."
+
+
+def begin_afresh(fs: FsOps, directory: Path) -> Path | None:
+    """Set the ledger aside, where there is one, and make an empty one; what was set aside. Blocks; raises ERRORS."""
+    aside = set_aside(fs, directory / NAME)
+    open_writer(LEDGER, directory / NAME, make=True).close()
+    return aside
+
+
+def make_ready(fs: FsOps, path: Path, fresh: bool) -> str:
+    """Have a sound ledger at ``path``; what was wrong with it. Blocks; raises StoreUnusable."""
+    try:
+        if fresh and not copies(fs, path):
+            open_writer(LEDGER, path, make=True).close()
+        check(LEDGER, path)
+    except NewerLedger as newer:
+        why = f"a newer nugetproxy made its ledger (step {newer.number}; this one knows up to {len(STEPS)})"
+        remedy = "Run the newer version, or set another cache directory. Nothing was changed."
+        raise StoreUnusable(str(path.parent), why, remedy) from newer
+    except ERRORS as error:
+        trouble, word = diagnose(error)
+        if trouble not in {Trouble.BROKEN, Trouble.SUSPECT}:
+            log.error("ledger.unavailable", reason=Reason.DISK, detail=f"{word}: {error}")  # noqa: TRY400
+            return f"The ledger cannot be used: {error}."
+        return _replace(fs, path, str(error))
+    return ""
+
+
+def _replace(fs: FsOps, path: Path, detail: str) -> str:
+    """Take the newest good copy; a damaged ledger stays where it is until there is one to take."""
+    try:
+        if not copies(fs, path):
+            raise StoreUnusable(str(path.parent), f"its ledger is damaged ({detail}), and has no copy", BEGIN_AFRESH)
+        aside = set_aside(fs, path)
+        log.error("ledger.set_aside", file=str(aside) if aside else None, detail=detail)
+        restore(LEDGER, fs, path)
+    except ERRORS as error:
+        raise StoreUnusable(str(path.parent), f"its ledger is damaged ({detail}): {error}", BEGIN_AFRESH) from error
+    return RESTORED
