@@ -25,6 +25,7 @@ from nugetproxy.banner import banner
 from nugetproxy.config import Address, Config, warnings
 from nugetproxy.errors import ConfigError, StoreUnusable
 from nugetproxy.web.control import admin_socket, control_socket
+from nugetproxy.web.lane import Lane
 from nugetproxy.web.listening import ADMIN, BACKLOG, HTTP, own_socket, passed_sockets
 from nugetproxy.web.server import Handler, LimitedServer
 from nugetproxy.web.tls import Certificate, trouble
@@ -73,7 +74,7 @@ async def _serve(config: Config, passed: Mapping[str, list[socket.socket]]) -> i
     async with build(config) as app:
         listeners = passed.get(HTTP) or [own_socket(config.server.listen.host, config.server.listen.port)]
         _admit(app, listeners)
-        server = _server(app, app.edge)
+        server = _server(app, app.edge, app.lane)
         drain = config.server.drain
         doors = [
             _Door(server, listeners, drain=drain, tls=_tls(app)),
@@ -136,7 +137,7 @@ def _tls(app: App) -> ssl.SSLContext | None:
     return certificate.context
 
 
-def _server(app: App, handler: Handler) -> LimitedServer:
+def _server(app: App, handler: Handler, lane: Lane | None = None) -> LimitedServer:
     limits = app.config.server
     return LimitedServer(
         handler,
@@ -145,6 +146,7 @@ def _server(app: App, handler: Handler) -> LimitedServer:
         header_timeout=limits.header_timeout,
         write_timeout=limits.write_timeout,
         metrics=app.metrics,
+        lane=lane,
     )
 
 

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -93,6 +93,8 @@ class Tokens:
         self._shown: LRUCache[str, Token] = LRUCache(REMEMBERED)
         self._any: dict[tuple[Scope, str], bool] = {}
         self._changing = asyncio.Lock()  # two changes at once must not both find the name free
+        self.watchers: list[Callable[[], None]] = []
+        """Are told when a token came, went, or changed."""
         self.known = False
         """False while what is kept could not be read: then nobody is let in whom a token might keep out."""
 
@@ -121,6 +123,8 @@ class Tokens:
         self._by_hash = {token.hash: token for token in (*self._kept, *self._given)}
         self._shown.clear()
         self._any.clear()
+        for tell in self.watchers:
+            tell()
 
     def all(self) -> tuple[tuple[Token, bool], ...]:
         """Each with whether it is the configuration's, by name."""
@@ -155,10 +159,10 @@ class Tokens:
             return None
         return token
 
-    def remembers(self, authorization: str) -> bool:
-        """Whether this value was right a short while ago."""
-        token = self._shown.get(authorization)
-        return token is not None and self._lasts(token)
+    def remembered(self, authorization: str) -> Token | None:
+        """Whose this value was found to be a short while ago."""
+        token: Token | None = self._shown.get(authorization)
+        return token if token is not None and self._lasts(token) else None
 
     def _lasts(self, token: Token) -> bool:
         return token.expires is None or self._clock.now() < token.expires

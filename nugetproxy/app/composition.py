@@ -49,6 +49,7 @@ from nugetproxy.web.admin import Admin
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.edge import Edge
 from nugetproxy.web.hosts import PublicAddresses
+from nugetproxy.web.lane import Lane
 from nugetproxy.web.ops import Ops
 from nugetproxy.web.sending import Sender
 from nugetproxy.web.writes import Writes
@@ -64,6 +65,7 @@ class App:
 
     config: Config
     edge: Edge
+    lane: Lane
     ops: Ops
     admission: Admission
     tokens: Tokens
@@ -163,9 +165,12 @@ def build(
     ops = Ops(feeds, shared.metrics, (shared.ledger, shared.room), admission, metrics_from=config.server.metrics_from)
     desk = _desk(feeds, sources, tokens, shared)
     packages = tuple(source.packages for source in remotes)
+    lane = _lane(ops, admission, shared)
+    tokens.watchers.append(lane.clear)
     return App(
         config=config,
-        edge=_edge(published_sites, ops, desk, admission, shared),
+        edge=_edge(published_sites, ops, desk, lane, shared),
+        lane=lane,
         ops=ops,
         admission=admission,
         tokens=tokens,
@@ -247,24 +252,38 @@ def _admission(tokens: Tokens, shared: Shared) -> Admission:
     )
 
 
-def _edge(sites: Mapping[str, Site], ops: Ops, desk: Desk, admission: Admission, shared: Shared) -> Edge:
+def _edge(sites: Mapping[str, Site], ops: Ops, desk: Desk, lane: Lane, shared: Shared) -> Edge:
     """The server side; the first feed is published at the root too."""
-    config, addresses, feeds = shared.config, _addresses(shared.config), desk.feeds
+    config, admission, feeds = shared.config, lane.admission, desk.feeds
+    addresses = admission.addresses
     return Edge(
         {"/": next(iter(feeds.values())), **{f"/{name}/": feed for name, feed in feeds.items()}},
         addresses=addresses,
-        sender=Sender(shared.metrics, write_timeout=config.server.write_timeout),
+        sender=Sender(
+            shared.metrics, write_timeout=config.server.write_timeout, hot_bytes=config.cache.hot_memory // 8
+        ),
         writes=Writes(addresses, admission, body_timeout=config.server.body_timeout),
         ops=ops,
         admission=admission,
         admin=Admin(desk, admission, addresses),
         metrics=shared.metrics,
+        lane=lane,
         sites=sites,
         for_pages=frozenset(
             name
             for name, table in config.published.items()
             if all(_for_pages(config.upstreams[source], config.server.cors) for source in table.sources)
         ),
+    )
+
+
+def _lane(ops: Ops, admission: Admission, shared: Shared) -> Lane:
+    return Lane(
+        shared.config.cache.hot_memory // 4,
+        admission=admission,
+        metrics=shared.metrics,
+        clock=shared.clock,
+        draining=ops.is_draining,
     )
 
 

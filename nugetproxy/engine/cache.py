@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
 import structlog
@@ -29,6 +31,7 @@ from nugetproxy.engine.hot_documents import HotDocuments
 from nugetproxy.engine.invalidation import Invalidation
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.rotation import same_since
+from nugetproxy.engine.standing import Standing
 from nugetproxy.engine.target import Found, Group, Target, Witness
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
@@ -103,7 +106,8 @@ class Cache:
                 detail = "offline" if self._offline else ""
                 outcome = Outcome.ABSENT if entry.absent else Outcome.HIT
                 status = CacheStatus(outcome=outcome, hit=True, ttl=ttl, detail=detail)
-                return Found(entry=entry, body=_body(stored), status=status)
+                standing = None if entry.absent else partial(self._standing, target, entry, ttl)
+                return Found(entry=entry, body=_body(stored), status=status, standing=standing)
             case Stale(entry=entry, refreshable=refreshable, usable=usable, ttl=ttl):
                 task, collapsed = self._fetch(target, group)
                 status = CacheStatus(outcome=Outcome.STALE, hit=True, ttl=ttl)
@@ -125,6 +129,10 @@ class Cache:
             status = replace(found.status, collapsed=True, outcome=Outcome.COLLAPSED, stored=False)
             return replace(found, status=status)
         return found
+
+    def _standing(self, target: Target, entry: Entry, left: float) -> Standing | None:
+        least = -math.inf if self._offline else 0.0
+        return self._hot.standing(target.key, entry, left=left, least=least, writes=self._invalidation.writes)
 
     def prefetch(self, target: Target) -> None:
         """Begin to get ``target`` unasked; a failure is as if it had not been tried."""

@@ -6,17 +6,20 @@ import asyncio
 import hashlib
 from collections.abc import Collection, Coroutine, Mapping
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
 
 from nugetproxy.caching.entry import Answer, Entry
 from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.clock import Clock
+from nugetproxy.engine.standing import DocumentStanding
 from nugetproxy.engine.target import Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
 from nugetproxy.store.documents.documents import Documents, Stored, never_trimmed, of_id, of_kind
+from nugetproxy.store.ledger.ledger import Writes
 
 HOT_SECONDS = 2.0
 """How long what is stored is remembered in memory; also bounds what one worker can miss of another's write."""
@@ -43,6 +46,7 @@ class HotDocuments:
         self._policies = policies
         self._clock = clock
         self._hot: TTLCache[str, Stored] = TTLCache(hot_bytes, HOT_SECONDS, clock.monotonic, _weight)
+        self._standings: WeakValueDictionary[str, DocumentStanding] = WeakValueDictionary()
 
     async def get(self, target: Target) -> Stored | None:
         """What is stored for ``target``, however old."""
@@ -105,7 +109,33 @@ class HotDocuments:
             warnings=answer.warnings,
         )
 
+    def standing(self, key: str, entry: Entry, *, left: float, least: float, writes: Writes) -> DocumentStanding | None:
+        """Of the document of ``key`` with ``left`` seconds of freshness, if ``entry`` is still what is stored."""
+        stored = self._hot.get(key)
+        if stored is None or stored.entry is not entry:
+            return None
+        now, monotonic = self._clock.now(), self._clock.monotonic()
+        known = self._standings.get(key)
+        if known is not None and known.ttl(now) is not None:
+            return known
+        if writes.last > now:
+            return None  # a write in the future (the clock was set back) will count once its time has come
+        made = self._standings[key] = DocumentStanding(
+            stored_at=entry.stored_at,
+            left=left,
+            at=now,
+            least=least,
+            until=monotonic + HOT_SECONDS,
+            writes=writes,
+            number=writes.number,
+            clock=self._clock,
+        )
+        return made
+
     def _remember(self, key: str, stored: Stored) -> None:
+        outdated = self._standings.pop(key, None)
+        if outdated is not None:
+            outdated.replaced = True
         if _weight(stored) < self._hot.maxsize // 4:
             self._hot[key] = stored
 

@@ -22,7 +22,8 @@ class Invalidation:
         self._ledger = ledger
         self._source = source
         self._clock = clock
-        self._writes = ledger.writes(source)
+        self.writes = ledger.writes(source)
+        """All of them."""
 
     def note_write(self, id: str) -> None:
         """``id`` was written to; an empty one means that it is not known which package was."""
@@ -36,20 +37,20 @@ class Invalidation:
         """Rises with every write that may change ``target``: an answer to a question of an older epoch may be of
         before the write."""
         if target.kind.row.query:
-            return self._writes.number
+            return self.writes.number
         return self._of(target.id).number + (self._of("").number if target.id else 0)
 
     def policy(self, target: Target, policy: Policy, stored_at: float | None) -> Policy:
         """``policy``, or one under which nothing counts as fresh: for a while after a write, and for what was stored
         before it (``stored_at``, wall time) always. Stored copies stay usable when upstream fails, a 404 does not.
         """
-        if not self._writes.by_id:
+        if not self.writes.by_id:
             return policy
-        at = self._writes.last if target.kind.row.query else max(self._of(target.id).at, self._of("").at)
+        at = self.writes.last if target.kind.row.query else max(self._of(target.id).at, self._of("").at)
         now = self._clock.now()
         # After a write in the future (the clock was set back) nothing can be told by time.
         outdated = at <= now and (now - at < REVALIDATE_SECONDS or (stored_at is not None and stored_at <= at))
         return replace(policy, fresh=0.0, refresh=0.0, absent=0.0, absent_on_error=0.0) if outdated else policy
 
     def _of(self, id: str) -> Epoch:
-        return self._writes.by_id.get(id, _NEVER)
+        return self.writes.by_id.get(id, _NEVER)

@@ -10,6 +10,7 @@ import orjson
 
 from nugetproxy.caching.entry import Answer, Entry
 from nugetproxy.engine.outcome import CacheStatus
+from nugetproxy.engine.standing import MakeStanding
 from nugetproxy.nuget.kinds import Kind
 
 
@@ -53,6 +54,8 @@ class Found:
     status: CacheStatus
     notice: str = ""
     """What we ourselves have to say to whoever reads it."""
+    standing: MakeStanding | None = None
+    """Of what is fresh; None where the next one may get something else."""
 
     @property
     def warnings(self) -> tuple[str, ...]:

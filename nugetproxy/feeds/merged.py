@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.outcome import Outcome
+from nugetproxy.engine.standing import JointStanding, Standing
 from nugetproxy.errors import NotFound
 from nugetproxy.feeds.advisories import Advisories, of_source
 from nugetproxy.feeds.indexes import Indexes
@@ -100,20 +104,42 @@ class Merged:
         key = (route.resource, route.rest, query, view.base, view.gzip)
         known = self._known(key)
         if known is not None:
-            return known
+            return self._standing(known, self._remembered[key].until)
         separate = of_source(_path(route))
         if separate is not None:
             return await self._separate(*separate, query, view)
         try:
             if self._alone and route.kind and (route.kind not in BESIDE or not self._has_others):
-                return await self._only(route, query, view)
+                return self._standing(await self._only(route, query, view), math.inf)
             reply = await self._readers.get(route.kind, self._first)(route, query, view)
         except NotFound as lacking:
             if route.kind is None or not (route.kind.row.lists or route.kind is Kind.PACKAGE):
                 raise
             return Reply(kind=route.kind, cache=ABSENT, status=404, body=dumps({"error": str(lacking)}))
         self._remember(key, reply)
-        return reply
+        return self._standing(reply, self._clock.monotonic() + REMEMBERED_SECONDS)
+
+    def _standing(self, reply: Reply, until: float) -> Reply:
+        """``reply``, which stands until then (monotonic), unless there is a write or a claim."""
+        if reply.cache.outcome is not Outcome.HIT or reply.status != 200:
+            return reply
+        if reply.standing is None and (until == math.inf or not isinstance(reply.body, bytes)):
+            return reply
+        return replace(reply, standing=partial(self._stand, reply, until))
+
+    def _stand(self, reply: Reply, until: float) -> Standing | None:
+        inner = reply.standing() if reply.standing is not None else None
+        if inner is None and reply.standing is not None:
+            return None
+        return JointStanding(
+            inner=inner,
+            left=reply.cache.ttl if reply.cache.ttl is not None else math.inf,
+            since=self._clock.monotonic(),
+            until=until,
+            stamp=self._stamp(),
+            stamp_now=self._stamp,
+            clock=self._clock,
+        )
 
     # --- what was answered just now ---
 

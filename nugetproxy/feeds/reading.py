@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
+from nugetproxy.engine.standing import HeldStanding
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
 from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, Reply, View, absent_reply
@@ -107,6 +109,7 @@ class Reading:
             gzipped=page.gzipped,
             warnings=found.warnings,
             negotiated=True,
+            standing=found.standing,
         )
 
     # --- packages ---
@@ -156,6 +159,7 @@ class Reading:
             age=self._clock.now() - held.arrived if status.hit and lasting else None,
             cache_control=IMMUTABLE if lasting else NO_CACHE,
             warnings=held.warnings,
+            standing=partial(HeldStanding, held, held.stamp) if status is HIT and lasting else None,
         )
 
     async def _member(self, source: Source, route: Route, query: str, view: View) -> Reply:

@@ -9,6 +9,7 @@ from nugetproxy.engine.flight import FilePart, Piece
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.relay import Relay
+from nugetproxy.engine.standing import MakeStanding
 from nugetproxy.engine.target import Found, Target
 from nugetproxy.nuget.kinds import JSON_TYPE, Kind
 from nugetproxy.store.packages.held import HeldPackage
@@ -100,6 +101,8 @@ class Reply:
     """What a person must know (``X-NuGet-Warning``, which NuGet prints)."""
     negotiated: bool = False
     """True when other clients may get this in another content coding (``Vary``)."""
+    standing: MakeStanding | None = None
+    """Of a reply that the next one who asks for the same may get as it is; None where it must be made anew."""
 
     @property
     def size(self) -> int | None:

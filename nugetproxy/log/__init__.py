@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import IO, Any
 
 import orjson
@@ -24,7 +25,19 @@ from nugetproxy.log.redact import redact as _redact
 from nugetproxy.log.redact import register_secret
 from nugetproxy.log.writer import LineWriter
 
-__all__ = ["dropped", "emit", "loop_failed", "rate_limited", "register_secret", "setup", "shutdown", "tell"]
+__all__ = [
+    "Part",
+    "dropped",
+    "emit",
+    "emit_parts",
+    "loop_failed",
+    "part",
+    "rate_limited",
+    "register_secret",
+    "setup",
+    "shutdown",
+    "tell",
+]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -37,6 +50,8 @@ _people: LineWriter | None = None
 """Where lines for people go; the log's own writer on a terminal."""
 _steps: list[Processor] = []
 """What makes a line of an info event; empty where the level leaves them out."""
+_in_parts = False
+"""True where lines are JSON of info events, so that what is said again and again is made only once."""
 
 
 class _Lines:
@@ -51,7 +66,7 @@ def setup(level: str = "info", fmt: str = "auto", stream: IO[str] | IO[bytes] | 
 
     ``fmt`` is "json" (one object per line), "console", or "auto": console on a terminal, else json.
     """
-    global _writer, _people, _steps  # noqa: PLW0603 - the process has one log
+    global _writer, _people, _steps, _in_parts  # noqa: PLW0603 - the process has one log
     shutdown()
     stream = sys.stdout if stream is None else stream
     terminal = stream is not None and stream.isatty()
@@ -59,6 +74,7 @@ def setup(level: str = "info", fmt: str = "auto", stream: IO[str] | IO[bytes] | 
     render = console(colors=terminal and wants_colors(os.environ)) if readable else _json
     finish: list[Processor] = [_redact, _Stamp(), render]
     _steps = finish if LEVELS[level] <= logging.INFO else []
+    _in_parts = bool(_steps) and not readable
     writer = _writer = LineWriter(stream, lambda count: _notice(count, finish))
     _people = writer if terminal and readable else LineWriter(sys.stderr, lambda _: b"")
     structlog.configure(
@@ -79,6 +95,29 @@ def emit(event: str, fields: EventDict, level: str = "info") -> None:
         for step in _steps:
             line = step(None, "info", line)
         _writer.write(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some fields of an event, redacted, with their JSON."""
+
+    fields: EventDict
+    members: bytes
+
+
+def part(fields: EventDict) -> Part:
+    """Fields that many events have in common; what is a secret must be known before."""
+    safe = _redact(None, "info", fields)
+    return Part(dict(safe), orjson.dumps(safe)[1:-1])
+
+
+def emit_parts(event: str, what: Part, who: Part, milliseconds: float) -> None:
+    """``emit``, of parts and of how long it took."""
+    if _writer is None or not _in_parts:
+        emit(event, {**what.fields, "ms": milliseconds, **who.fields})
+    else:
+        line = (what.members, milliseconds, who.members, event.encode(), _stamp.text().encode())
+        _writer.write(b'{%b,"ms":%.2f,%b,"event":"%b","level":"info","timestamp":"%b"}\n' % line)
 
 
 def shutdown(timeout: float = 1.0) -> None:
@@ -133,19 +172,24 @@ class _Stamp:
         self._second = 0
         self._text = ""
 
-    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        milliseconds = int(self._now() * 1000)
-        second, rest = divmod(milliseconds, 1000)
-        text = self._text
+    def text(self) -> str:
+        """The time now."""
+        second, rest = divmod(int(self._now() * 1000), 1000)
         if second != self._second:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second, self._text = second, text
+            self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._text}.{rest:03d}Z"
+
+    def __call__(self, _logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
         for name, value in event.items():
             if type(value) is float:
                 event[name] = round(value, DECIMALS)
         event["level"] = method
-        event["timestamp"] = f"{text}.{rest:03d}Z"
+        event["timestamp"] = self.text()
         return event
+
+
+_stamp = _Stamp()
+"""Of events that are made of parts."""
 
 
 def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> bytes:

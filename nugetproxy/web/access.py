@@ -31,7 +31,7 @@ class AccessEvent:
     method: str
     path: str
     client: str
-    session: str | None = None
+    session: str = ""
     feed: str = ""
     kind: str = "other"
     id: str = ""
@@ -84,7 +84,7 @@ class Access:
             method=request.method,
             path=path[:MAX_TEXT],
             client=self._addresses.client(request),
-            session=request.headers.get(SESSION_ID, "")[:64] or None,
+            session=request.headers.get(SESSION_ID, ""),
         )
 
     def end(self, event: AccessEvent, response: web.StreamResponse | None, seconds: float, upstream: float) -> None:
@@ -94,31 +94,40 @@ class Access:
         event.status = response.status if response is not None else event.status
         size = _size(response)
         self._counts.count(event.feed, event.kind, event.outcome, event.status, seconds=seconds, size=size)
-        fields: dict[str, object] = {
-            "method": event.method,
-            "path": event.path,
-            "status": event.status,
-            "kind": event.kind,
-            "outcome": event.outcome,
-            "bytes": size,
-            "ms": round(seconds * 1000, 2),
-            "client": event.client,
-        }
-        if event.feed:
-            fields["feed"] = event.feed
-        if event.id:
-            fields["id"] = event.id
-        if event.version:
-            fields["version"] = event.version
+        fields = event_fields(event, event.status, size)
+        fields["ms"] = round(seconds * 1000, 2)
         if upstream:
             fields["upstream_ms"] = round(upstream * 1000, 2)
-        if event.reason:
-            fields["reason"] = event.reason
-        if event.detail:
-            fields["detail"] = event.detail
-        if event.session:
-            fields["session"] = event.session
+        fields.update(who_fields(event.client, event.session))
         logs.emit("request", fields, "debug" if event.kind in OPERATORS else "info")
+
+
+def event_fields(event: AccessEvent, status: int, size: int) -> dict[str, object]:
+    """What the log says of an answer, whoever got it."""
+    fields: dict[str, object] = {
+        "method": event.method,
+        "path": event.path,
+        "status": status,
+        "kind": event.kind,
+        "outcome": event.outcome,
+        "bytes": size,
+    }
+    if event.feed:
+        fields["feed"] = event.feed
+    if event.id:
+        fields["id"] = event.id
+    if event.version:
+        fields["version"] = event.version
+    if event.reason:
+        fields["reason"] = event.reason
+    if event.detail:
+        fields["detail"] = event.detail
+    return fields
+
+
+def who_fields(client: str, session: str) -> dict[str, object]:
+    """What the log says of the client; ``session`` as it sent it."""
+    return {"client": client, "session": session[:64]} if session else {"client": client}
 
 
 def _size(response: web.StreamResponse | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -63,7 +64,7 @@ class Admission:
         """``local``: whether only this machine can connect, until ``listens_on`` says it for sure."""
         self._rules = rules
         self._tokens = tokens
-        self._addresses = addresses
+        self.addresses = addresses
         self._attempts = Attempts(clock)
         self._rejected = metrics.rejected
         self._local = local
@@ -109,7 +110,7 @@ class Admission:
 
     def admit_read(self, request: web.BaseRequest, feed: str, client: str) -> None:
         """Return where the request may read; raises Unauthorized, Forbidden, TooManyAttempts."""
-        if self.is_open(feed) or self._comes_from(request, self._rules[feed].networks):
+        if self.is_open(feed) or self._comes_from(request, feed):
             return
         self._require(request.headers.get(hdrs.AUTHORIZATION, ""), client, Scope.READ, feed)
 
@@ -125,7 +126,7 @@ class Admission:
             if self._local and self._tokens.known and not self._tokens.any_for(Scope.PUSH, feed):
                 return Admitted(kept)
             return Admitted(kept, self._require(shown, client, Scope.PUSH, feed, key).name)
-        if self.is_open(feed) or self._comes_from(request, rule.networks):
+        if self.is_open(feed) or self._comes_from(request, feed):
             return Admitted(kept)
         return Admitted(kept, self._require(shown, client, Scope.PUSH, feed).name)
 
@@ -137,7 +138,7 @@ class Admission:
         """The token that was shown, if it has the scope; ``key`` is what was shown beside it and was not right."""
         if not shown and not key:
             raise Unauthorized
-        if not self._tokens.remembers(shown) and self._attempts.too_many(client):
+        if self._tokens.remembered(shown) is None and self._attempts.too_many(client):
             self._rejected.labels("token_slowed").inc()
             raise TooManyAttempts
         by_key = self._tokens.of(key) if key else None
@@ -154,11 +155,35 @@ class Admission:
             )
         return token
 
-    def _comes_from(self, request: web.BaseRequest, networks: tuple[Network, ...]) -> bool:
+    def readable(self, peer: str, fields: Mapping[str, str]) -> tuple[frozenset[str], float] | None:
+        """The feeds that requests of ``peer`` with these ``fields`` (by lower-case name) may read, until a wall time.
+
+        None where they show what is not known to be a token's: ``admit_read`` says what becomes of it.
+        """
+        shown = fields.get("authorization", "")
+        token = self._tokens.remembered(shown) if shown else None
+        if shown and token is None:
+            return None
+        client = self.addresses.surely_behind(peer, fields)
+        feeds = frozenset(
+            feed
+            for feed in self._rules
+            if self.is_open(feed)
+            or self._is_of(client, feed)
+            or (token is not None and is_for(token, Scope.READ, feed))
+        )
+        return feeds, math.inf if token is None or token.expires is None else token.expires
+
+    def _comes_from(self, request: web.BaseRequest, feed: str) -> bool:
+        return self._is_of(self.addresses.known_client(request), feed)
+
+    def _is_of(self, client: str, feed: str) -> bool:
+        """Whether a client at this address (empty where it is not sure) may read a feed for being there."""
+        networks = self._rules[feed].networks
         if not networks:
             return False
         try:
-            address = ipaddress.ip_address(self._addresses.known_client(request))
+            address = ipaddress.ip_address(client)
         except ValueError:
             return False
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+from time import perf_counter
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
 from nugetproxy.errors import BadRequest, ProxyError, UnknownVersion
 from nugetproxy.log import rate_limited
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.answers import answer
+from nugetproxy.web.lane import END, MAX_HEAD, Lane, Peer, Seen
 
 _VERSION = re.compile(r"HTTP/(\d+)\.\d+'$", re.MULTILINE)
 PREFACE = "Pause on PRI"
@@ -29,14 +32,40 @@ class ClientStalled(ClientConnectionResetError):
 class Connection(RequestHandler):
     """aiohttp's handler of one connection."""
 
-    __slots__ = ("_answering", "_metrics", "_wire", "_write_timeout", "carries_body", "given_up")
+    __slots__ = (
+        "_answering",
+        "_block",
+        "_clean",
+        "_lane",
+        "_metrics",
+        "_peer",
+        "_seen",
+        "_stall",
+        "_wire",
+        "_write_timeout",
+        "asked",
+        "carries_body",
+        "given_up",
+    )
 
-    def __init__(self, server: web.Server, *, write_timeout: float, metrics: Metrics, **settings: Any) -> None:
+    def __init__(
+        self, server: web.Server, *, lane: Lane | None, write_timeout: float, metrics: Metrics, **settings: Any
+    ) -> None:
         super().__init__(server, **settings)
         self._write_timeout = write_timeout
         self._metrics = metrics
         self._wire: asyncio.BaseTransport | None = None
         """The transport, which aiohttp forgets when it closes it, with what is still to be sent."""
+        self._lane = lane
+        self._clean = True
+        """True while aiohttp's parser holds nothing of a next request."""
+        self._peer: Peer | None = None
+        self._block = b""
+        self._seen: Seen | None = None
+        """What the header section ``_block`` says, which a client repeats with every request."""
+        self._stall: asyncio.TimerHandle | None = None
+        self.asked: tuple[Seen, bytes] | None = None
+        """The request that is being answered, if the lane can answer it the next time."""
         self._answering: asyncio.Task[Any] | None = None
         self.carries_body = False
         """True while a package or a write is under way, which a stop waits for."""
@@ -52,6 +81,86 @@ class Connection(RequestHandler):
         """asyncio's hook."""
         self._wire = transport
         super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """aiohttp's hook for what has come in."""
+        lane, waiter = self._lane, self._waiter
+        self.asked = None
+        if (
+            lane is not None
+            and self._clean
+            and waiter is not None
+            and not waiter.done()
+            and not (self._messages or self._close or self._force_close or self._upgraded)
+            and len(data) <= MAX_HEAD
+            and self._is_answered(lane, data)
+        ):
+            return
+        before = self._request_count
+        super().data_received(data)
+        self._clean = (
+            self._request_count == before + 1
+            and data.endswith(END)
+            and bool(self._messages)
+            and self._messages[-1][1] is EMPTY_PAYLOAD
+        )
+
+    def _is_answered(self, lane: Lane, data: bytes) -> bool:
+        """Whether the lane had the answer to what is one whole request, and has sent it."""
+        began = perf_counter()
+        at = data.find(b"\r\n")
+        block, seen, transport = data[at:], self._seen, self.transport
+        if seen is None or block != self._block or seen.generation != lane.generation:
+            seen = self._seen = lane.see(self._peer_of(), block)
+            self._block = block
+        if seen is None or transport is None or transport.is_closing() or lane.draining():
+            return False
+        line, now = data[:at], lane.now()
+        prepared = seen.answers.get(line) if now < seen.until else None
+        wire = prepared.wire(now) if prepared is not None else None
+        if prepared is None or wire is None or transport.get_write_buffer_size():
+            self.asked = (seen, line)
+            return False
+        transport.write(wire)
+        self._request_count += 1
+        if self._manager is not None:
+            self._manager.requests_count += 1
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self.carries_body = prepared.carries_body
+        if self._paused:
+            self._stall = self._loop.call_later(self._write_timeout, self._give_up)
+        lane.count(prepared, seen.who, perf_counter() - began)
+        return True
+
+    def _peer_of(self) -> Peer:
+        if self._peer is None:
+            name, local = self.peername, self.sockname
+            self._peer = Peer(
+                str(name[0]) if isinstance(name, tuple) else "",
+                str(local[0]) if isinstance(local, tuple) else "",
+                self.ssl_context is not None,
+            )
+        return self._peer
+
+    def resume_writing(self) -> None:
+        """asyncio's hook: the client has taken all that was written."""
+        self._forget_stall()
+        super().resume_writing()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """asyncio's hook for the end of the connection."""
+        self._forget_stall()
+        super().connection_lost(exc)
+
+    def _forget_stall(self) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+            self._stall = None
+
+    def _give_up(self) -> None:
+        """The client has taken nothing of what the lane sent for as long as a write may take."""
+        self._metrics.responses_aborted.labels("client_stall").inc()
+        self.cut()
 
     async def _drain_helper(self) -> None:
         """aiohttp's hook below every write: waits while the client takes nothing, here for a limited time."""

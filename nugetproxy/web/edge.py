@@ -27,9 +27,11 @@ from nugetproxy.web.admission import Admission
 from nugetproxy.web.answers import answer
 from nugetproxy.web.connection import Connection
 from nugetproxy.web.hosts import PublicAddresses
+from nugetproxy.web.lane import Lane
 from nugetproxy.web.negotiation import view_of
 from nugetproxy.web.ops import Ops
 from nugetproxy.web.sending import ResponseCut, Sender
+from nugetproxy.web.whole import Whole
 from nugetproxy.web.writes import Writes
 
 log = structlog.get_logger(__name__)
@@ -54,6 +56,7 @@ class Edge:
         admission: Admission,
         admin: Admin,
         metrics: Metrics,
+        lane: Lane,
         sites: Mapping[str, Site] = MappingProxyType({}),
         for_pages: frozenset[str] = frozenset(),
     ) -> None:
@@ -65,6 +68,7 @@ class Edge:
         self._sites = sites
         self._addresses = addresses
         self._sender = sender
+        self._lane = lane
         self._writes = writes
         self._ops = ops
         self._admission = admission
@@ -149,7 +153,11 @@ class Edge:
             route = await downloaded(feed, route, view)
         reply = self._admission.marked(feed.name, await feed.read(route, query, view))
         event.answered(reply)
-        return await self._sender.send(request, reply, event.more)
+        response = await self._sender.send(request, reply, event.more)
+        asked = _connection(request).asked
+        if asked is not None and not download and isinstance(response, Whole):
+            self._lane.keep(asked, event, reply, response)
+        return response
 
     async def _operate(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
         path, query = _target(request)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from aiohttp import hdrs, web
@@ -18,6 +18,9 @@ _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 """What front ends add; the address of the connection is then theirs."""
 _PREFIX = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*")
+
+LOOKED_AT = ("host", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix")
+"""What the URL that a trusted proxy's client knows is made of."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -49,9 +52,20 @@ class PublicAddresses:
 
     def client(self, request: web.BaseRequest) -> str:
         """The address of the client itself, behind trusted proxies."""
-        peer = request.remote or ""
+        return self.client_behind(request.remote or "", request.headers.get(hdrs.X_FORWARDED_FOR, ""))
+
+    def looked_at(self, peer: str, fields: Mapping[str, str]) -> tuple[str | None, ...]:
+        """The values of all ``fields`` (by lower-case name) that ``base`` looks at in a request of ``peer``."""
+        if self._public:
+            return ()
         if self._trusted and self._is_trusted(peer):
-            for hop in reversed(request.headers.get(hdrs.X_FORWARDED_FOR, "").split(",")):
+            return tuple(fields.get(name) for name in LOOKED_AT)
+        return (fields.get("host"),)
+
+    def client_behind(self, peer: str, forwarded_for: str) -> str:
+        """The address of the client itself, where ``peer`` said this in ``X-Forwarded-For``."""
+        if self._trusted and self._is_trusted(peer):
+            for hop in reversed(forwarded_for.split(",")):
                 if hop.strip() and not self._is_trusted(hop.strip()):
                     return hop.strip()[:64]
         return peer
@@ -62,6 +76,12 @@ class PublicAddresses:
         if any(name in request.headers for name in FORWARDED) and not self._is_trusted(peer):
             return ""
         return self.client(request)
+
+    def surely_behind(self, peer: str, fields: Mapping[str, str]) -> str:
+        """The same, of a request of ``peer`` with these ``fields`` (by lower-case name)."""
+        if any(name.lower() in fields for name in FORWARDED) and not self._is_trusted(peer):
+            return ""
+        return self.client_behind(peer, fields.get("x-forwarded-for", ""))
 
     def _forwarded(self, request: web.BaseRequest) -> str:
         """What a trusted proxy says of the client's view; what it does not say is taken from the request."""

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from aiohttp import HttpVersion11, hdrs, web
+from cachetools import LRUCache
 from multidict import CIMultiDict
 
 from nugetproxy.caching.conditions import Selection, select
@@ -22,8 +23,8 @@ from nugetproxy.web.cors import NO_FIELDS
 from nugetproxy.web.streamed import Streamed
 from nugetproxy.web.whole import Whole, common_headers, http_date
 
-INLINE_BYTES = 16 * 1024
-"""Held packages up to this size are read and sent with their headers in one write."""
+INLINE_BYTES = 128 * 1024
+"""Held packages up to this size are read and sent with their headers."""
 
 CONDITIONAL = (
     hdrs.IF_NONE_MATCH,
@@ -38,9 +39,11 @@ CONDITIONAL = (
 class Sender:
     """Sends replies; a body that cannot be completed is cut off, never ended as if it were whole."""
 
-    def __init__(self, metrics: Metrics, *, write_timeout: float) -> None:
+    def __init__(self, metrics: Metrics, *, write_timeout: float, hot_bytes: int) -> None:
+        """``hot_bytes`` of small packages are kept in memory."""
         self._metrics = metrics
         self._write_timeout = write_timeout
+        self._contents: LRUCache[HeldPackage, bytes] = LRUCache(hot_bytes, len)
 
     async def send(
         self, request: web.BaseRequest, reply: Reply, more: Mapping[str, str] = NO_FIELDS
@@ -74,10 +77,13 @@ class Sender:
         return await self._streamed(request, body, selection, fields)
 
     async def _small(self, held: HeldPackage) -> bytes:
-        """The whole of a small package; kept with its descriptor, which the folder watches for changes."""
-        if held.content is None:
-            held.content = await read_at(held.fd, held.size, 0)
-        return held.content
+        """The whole of a small package; a file that has changed is another ``HeldPackage``."""
+        content: bytes | None = self._contents.get(held)
+        if content is None:
+            content = await read_at(held.fd, held.size, 0)
+            if len(content) <= self._contents.maxsize:
+                self._contents[held] = content
+        return content
 
     async def _streamed(
         self,

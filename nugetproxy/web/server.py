@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from nugetproxy.metrics import Metrics
+from nugetproxy.web import lane as lanes
 from nugetproxy.web.connection import Connection
 
 MAX_LINE = 4096
@@ -40,13 +41,16 @@ class LimitedServer(web.Server):
         header_timeout: float,
         write_timeout: float,
         metrics: Metrics,
+        lane: lanes.Lane | None = None,
     ) -> None:
-        """``header_timeout`` (seconds) bounds the first request's headers as well as idle connections,
-        ``write_timeout`` how long a client may take nothing of what is sent.
+        """``lane`` answers what it can before ``handler`` is asked. ``header_timeout`` (seconds) bounds the first
+        request's headers as well as idle connections, ``write_timeout`` how long a client may take nothing of what is
+        sent.
         """
         super().__init__(handler)
         self._write_timeout = write_timeout
         self._metrics = metrics
+        self._lane = lane if lane is not None and lanes.is_usable() else None
         self._header_timeout = header_timeout
         self._max_connections = max_connections
         self._max_per_ip = max_per_ip
@@ -61,6 +65,7 @@ class LimitedServer(web.Server):
             self,
             write_timeout=self._write_timeout,
             metrics=self._metrics,
+            lane=self._lane,
             loop=self._loop,
             access_log=None,
             keepalive_timeout=self._header_timeout,

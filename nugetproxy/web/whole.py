@@ -15,6 +15,7 @@ from multidict import CIMultiDict
 
 from nugetproxy.engine.outcome import CACHE_NAME
 
+CACHE_STATUS = "Cache-Status"
 ONE_WRITE_BYTES = 64 * 1024
 """Up to this size a body is copied behind its header section, for one system call less."""
 PIECE = 128 * 1024
@@ -26,7 +27,7 @@ def common_headers(cache_control: str, cache_status: str) -> dict[str, str]:
     return {
         hdrs.SERVER: CACHE_NAME,
         hdrs.CACHE_CONTROL: cache_control,
-        "Cache-Status": cache_status,
+        CACHE_STATUS: cache_status,
         "X-Content-Type-Options": "nosniff",
     }
 
@@ -50,6 +51,16 @@ class Whole(web.StreamResponse):
         self._whole = body
         self._length = length
         self._phrase = reason
+
+    @property
+    def whole_body(self) -> bytes:
+        """All that follows the header section."""
+        return self._whole
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """As they were given."""
+        return self._fields
 
     @property
     def body_length(self) -> int:
@@ -116,6 +127,16 @@ def head_of(
     if not text.count("\r") == text.count("\n") == len(lines) or "\0" in text:
         raise ValueError("a header field holds a line break or a NUL")
     return text.encode()
+
+
+def template_of(response: Whole, aged: bool) -> bytes:
+    """The head of a 200 on a kept connection, with ``%b`` for Date, Cache-Status and, where it is ``aged``, Age."""
+    changing = {CACHE_STATUS, hdrs.AGE} if aged else {CACHE_STATUS}
+    lines = [_status_line(200, ""), "Date: %b"]
+    for name, value in response.fields.items():
+        lines.append(f"{name}: %b" if name in changing else f"{name}: {value.replace('%', '%%')}")
+    lines += [f"{hdrs.CONTENT_LENGTH}: {response.body_length}", "\r\n"]
+    return "\r\n".join(lines).encode()
 
 
 @lru_cache(maxsize=4096)

@@ -136,5 +136,6 @@ class _Server(BaseTestServer):
             header_timeout=limits.header_timeout,
             write_timeout=limits.write_timeout,
             metrics=self._app.metrics,
+            lane=self._app.lane,
         )
         return web.ServerRunner(self.limited, shutdown_timeout=limits.drain)

@@ -73,7 +73,7 @@ class PackageFolder:
         self._room = room
         self._calls = DiskCalls(fs, self._threads, metrics)
         self._contents = Contents(self._calls, self._log)
-        self._kept = OpenFiles(fs, kept_open)
+        self._kept = OpenFiles(fs, kept_open, self.note_use)
         self._known: LRUCache[PackageIdentity, Known] = LRUCache(KNOWN_SOUND)
         self._census = Usage(metrics)
         # One change at a time to what lies on disk for an identity; the lock goes when nobody waits for it.
@@ -159,8 +159,7 @@ class PackageFolder:
         held.acquire()
         with contextlib.suppress(DiskFailure):
             await self._calls.run(self._threads.write, remove_file, self._fs, staged.path)
-        self._kept.add(held)
-        return held
+        return self._keep(held)
 
     # --- use ---
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
@@ -77,6 +77,13 @@ class Descriptor:
                 os.close(self._fd)
 
 
+class Keeper(Protocol):
+    """Keeps packages open."""
+
+    def use_again(self, held: HeldPackage) -> bool:
+        """Note a use of what is still kept open, unchanged; False where it is not."""
+
+
 class HeldPackage:
     """A package that is held, immutable; ``acquire()`` keeps its descriptor open until ``release()``.
 
@@ -88,9 +95,9 @@ class HeldPackage:
     __slots__ = (
         "_descriptor",
         "arrived",
-        "content",
         "etag",
         "identity",
+        "keeper",
         "modified",
         "sha512",
         "size",
@@ -107,8 +114,8 @@ class HeldPackage:
         self.changed(state)
         self.warnings: tuple[str, ...] = ()
         """What upstream had to say about it, when it was fetched."""
-        self.content: bytes | None = None
-        """The whole package, where it is small and somebody has read it already."""
+        self.keeper: Keeper | None = None
+        """Who keeps it open between requests."""
 
     @property
     def fd(self) -> int:
@@ -140,6 +147,10 @@ class HeldPackage:
         self.modified = state.st_mtime
         self.arrived = state.st_ctime  # when the file was last moved or given another time: seldom, and by us
         self.stamp = stamp(state)
+
+    def used_again(self) -> bool:
+        """Whether opening it anew would find it as it is; counts as a use."""
+        return self.keeper is not None and self.keeper.use_again(self)
 
     def intact(self, fs: FsOps) -> bool:
         """True while the file is still there with the size and time that were verified; a quick fstat."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps
@@ -15,9 +16,11 @@ KEPT = 512
 class OpenFiles:
     """At most ``limit`` packages, each held once; for the event loop only."""
 
-    def __init__(self, fs: FsOps, limit: int = KEPT) -> None:
+    def __init__(self, fs: FsOps, limit: int = KEPT, note_use: Callable[[PackageIdentity], None] | None = None) -> None:
+        """``note_use`` is told of uses without a look into the folder."""
         self._fs = fs
         self._limit = limit
+        self._note_use = note_use
         self._packages: OrderedDict[PackageIdentity, HeldPackage] = OrderedDict()
 
     def get(self, identity: PackageIdentity) -> HeldPackage | None:
@@ -35,10 +38,18 @@ class OpenFiles:
         self._packages.move_to_end(identity)
         return held
 
+    def use_again(self, held: HeldPackage) -> bool:
+        """Note a use of what is still kept open, unchanged; False where it is not."""
+        if self._note_use is None or self.get(held.identity) is not held:
+            return False
+        self._note_use(held.identity)
+        return True
+
     def add(self, held: HeldPackage) -> None:
         """Keep a package that the caller holds once, taking that hold over."""
         self.drop(held.identity)
         self._packages[held.identity] = held
+        held.keeper = self
         while len(self._packages) > self._limit:
             self._packages.popitem(last=False)[1].release()
 

@@ -1,0 +1,96 @@
+"""Standing says whether an answer of a moment ago would be given again now."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Protocol
+
+from nugetproxy.clock import Clock
+from nugetproxy.store.ledger.ledger import Writes
+from nugetproxy.store.packages.held import HeldPackage, Stamp
+
+
+class Standing(Protocol):
+    """What an answer was made of, as far as it can change."""
+
+    def ttl(self, now: float) -> float | None:
+        """Seconds of freshness left at ``now`` (wall time), infinite for what is immutable; None: ask anew."""
+
+
+MakeStanding = Callable[[], Standing | None]
+"""Makes the standing of an answer that was just given; called only where somebody wants to give it again."""
+
+
+@dataclass(slots=True, kw_only=True, weakref_slot=True)
+class DocumentStanding:
+    """A stored document stands while it is in memory, is fresh, and nothing was written to its source."""
+
+    stored_at: float
+    left: float
+    """Seconds of freshness that were left ``at`` a wall time."""
+    at: float
+    least: float
+    """The answer stands while more seconds than this are left; -inf offline, where age does not matter."""
+    until: float
+    """Monotonic time from which what is stored is looked up anew."""
+    writes: Writes
+    number: int
+    """Of the writes when it was looked at."""
+    clock: Clock
+    replaced: bool = False
+    """True once something newer is stored."""
+
+    def ttl(self, now: float) -> float | None:
+        """Seconds of freshness left; None when it must be looked up."""
+        left = self.left - (now - self.at)
+        if (
+            self.replaced
+            or left <= self.least
+            or now < self.stored_at
+            or self.number != self.writes.number
+            or self.clock.monotonic() >= self.until
+        ):
+            return None
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class HeldStanding:
+    """A package stands while its file is kept open, unchanged; every look counts as a use of it."""
+
+    held: HeldPackage
+    stamp: Stamp
+    """Of its file, when it was served."""
+
+    def ttl(self, _now: float) -> float | None:
+        """For ever, or not at all."""
+        return math.inf if self.held.stamp is self.stamp and self.held.used_again() else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JointStanding:
+    """An answer of a feed that has rules about its sources stands while none of them is written to, or is claimed."""
+
+    inner: Standing | None
+    """Of what one source said; None where several did."""
+    left: float
+    """Seconds of freshness that were left ``since`` a monotonic time."""
+    since: float
+    until: float
+    """Monotonic time from which it is made anew."""
+    stamp: Hashable
+    stamp_now: Callable[[], Hashable]
+    """Another one when it may have to be made anew."""
+    clock: Clock
+
+    def ttl(self, now: float) -> float | None:
+        """Seconds of freshness left; None when it must be made anew."""
+        at = self.clock.monotonic()
+        if at >= self.until or self.stamp != self.stamp_now():
+            return None
+        if self.inner is not None:
+            return self.inner.ttl(now)
+        left = self.left - (at - self.since)
+        return left if left > 0 else None

@@ -1,0 +1,296 @@
+"""The lane answers hits before the HTTP parser: a look-aside in front of the ordinary path.
+
+A request takes the lane only when its bytes are one whole, ordinary GET, and the ordinary path has answered the same
+request line a moment ago for a client that sees us the same way. Everything else (a Range, a condition, a body, a
+second request behind it, a field in an odd spelling) takes the ordinary path, which fills the lane's table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, replace
+from time import time
+
+import structlog
+from aiohttp.web_protocol import RequestHandler
+
+from nugetproxy import log as logs
+from nugetproxy.clock import Clock
+from nugetproxy.engine.outcome import CacheStatus
+from nugetproxy.engine.standing import Standing
+from nugetproxy.feeds.reply import Reply
+from nugetproxy.metrics import Metrics
+from nugetproxy.web.access import SESSION_ID, AccessEvent, event_fields, who_fields
+from nugetproxy.web.admission import Admission
+from nugetproxy.web.negotiation import accepts_gzip
+from nugetproxy.web.whole import Whole, http_date, template_of
+
+log = structlog.get_logger(__name__)
+
+END = b"\r\n\r\n"
+MAX_HEAD = 4096
+"""Bytes of the longest request that is looked at here."""
+MAX_BODY = 128 * 1024
+"""Bytes of the largest body that is kept here; larger ones are sent from their files."""
+MAX_HEADS = 4096
+"""Header sections whose meaning is remembered."""
+MAX_VIEWS = 256
+"""Ways in which clients may see us at the same time; strangers can make up host names without end."""
+OVERHEAD = 2048
+_LINE = re.compile(rb"GET /[!-~]* HTTP/1\.1")
+_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]*): ([!-~](?:[ -~]*[!-~])?)")
+HARMLESS = frozenset(
+    {
+        "host",
+        "user-agent",
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "authorization",
+        "connection",
+        "x-nuget-session-id",
+        "x-nuget-client-version",
+        "x-forwarded-for",
+        "x-forwarded-proto",
+        "x-forwarded-host",
+        "x-forwarded-prefix",
+    }
+)
+"""Fields that a request in the lane may have, each once. Of those that an answer depends on, the key of ``Seen`` says
+all that it depends on.
+"""
+
+PRIVATE = frozenset(
+    {
+        "_close",
+        "_force_close",
+        "_keepalive_timeout",
+        "_loop",
+        "_manager",
+        "_messages",
+        "_next_keepalive_close_time",
+        "_paused",
+        "_request_count",
+        "_upgraded",
+        "_waiter",
+    }
+)
+"""Attributes of aiohttp's handler that the lane reads or writes, and that aiohttp promises nobody."""
+
+
+def is_usable() -> bool:
+    """Whether aiohttp's handler is the one that the lane knows; else there is a warning, and all goes as without it."""
+    slots = {name for cls in RequestHandler.__mro__ for name in getattr(cls, "__slots__", ())}
+    missing = sorted(PRIVATE - slots)
+    if missing:
+        log.warning("lane.closed", detail=f"aiohttp's connection handler has no {', '.join(missing)} any more")
+    return not missing
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared:
+    """One answer, ready but for what the time of day says in it."""
+
+    template: bytes
+    """Status line and header section with places for Date, Cache-Status, Age (where ``stored_at`` is not None)."""
+    body: bytes
+    cache: CacheStatus
+    stored_at: float | None
+    """Wall time that Age counts from."""
+    standing: Standing
+    feed: str
+    kind: str
+    outcome: str
+    carries_body: bool
+    """True for a package, which a stop waits for."""
+    said: logs.Part
+    """What the access event says of it."""
+    _second: int = -1
+    _head: bytes = b""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that keeping it costs."""
+        return len(self.body) + OVERHEAD
+
+    def wire(self, now: float) -> bytes | None:
+        """All of it as it is sent at ``now`` (wall time); None when the ordinary path must answer."""
+        ttl = self.standing.ttl(now)
+        if ttl is None:
+            return None
+        second = int(now)
+        if second != self._second:
+            status = replace(self.cache, ttl=ttl).header().encode()
+            values = [http_date(int(time())).encode(), status]
+            if self.stored_at is not None:
+                values.append(b"%d" % max(0, int(now - self.stored_at)))
+            self._head = self.template % tuple(values)
+            self._second = second
+        return self._head + self.body
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a header section says, as far as answers depend on it."""
+
+    key: Hashable
+    answers: dict[bytes, Prepared]
+    """By request line."""
+    feeds: frozenset[str]
+    """Names of those that it may read."""
+    until: float
+    """Wall time of the end of that."""
+    generation: int
+    who: logs.Part
+    """What the access event says of the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a connection, as far as answers depend on it."""
+
+    address: str
+    local: str
+    """Our own address, by which it may call us."""
+    tls: bool
+
+
+class Lane:
+    """The table of prepared answers, bounded in bytes."""
+
+    def __init__(
+        self,
+        max_bytes: int,
+        *,
+        admission: Admission,
+        metrics: Metrics,
+        clock: Clock,
+        draining: Callable[[], bool],
+    ) -> None:
+        self.now = clock.now
+        self.draining = draining
+        self.generation = 0
+        """Rises when answers may have changed that no standing knows of."""
+        self.answered = 0
+        """Requests that were answered here."""
+        self._counts = metrics.requests
+        self._max_bytes = max_bytes
+        self.admission = admission
+        self._bytes = 0
+        self._views: dict[Hashable, dict[bytes, Prepared]] = {}
+        self._order: dict[tuple[Hashable, bytes], Prepared] = {}
+        self._heads: dict[tuple[Peer, bytes], Seen] = {}
+
+    def see(self, peer: Peer, block: bytes) -> Seen | None:
+        """What the header section ``block`` (from the line break of the request line on) says; None: nothing for us."""
+        try:
+            return self._heads[peer, block]
+        except KeyError:
+            if len(self._views) >= MAX_VIEWS:
+                self.clear()
+            if len(self._heads) >= MAX_HEADS:
+                self._heads.clear()
+            seen = self._see(peer, block)
+            if seen is not None:
+                self._heads[peer, block] = seen
+            return seen
+
+    def _see(self, peer: Peer, block: bytes) -> Seen | None:
+        fields = parse_fields(block)
+        may = self.admission.readable(peer.address, fields) if fields is not None else None
+        if fields is None or may is None:
+            return None
+        feeds, until = may
+        addresses = self.admission.addresses
+        seen_as = addresses.looked_at(peer.address, fields)
+        key = (peer.tls, peer.local, seen_as, accepts_gzip(fields.get("accept-encoding", "")), feeds)
+        client = addresses.client_behind(peer.address, fields.get("x-forwarded-for", ""))
+        return Seen(
+            key=key,
+            answers=self._views.setdefault(key, {}),
+            feeds=feeds,
+            until=until,
+            generation=self.generation,
+            who=logs.part(who_fields(client, fields.get(SESSION_ID.lower(), ""))),
+        )
+
+    def keep(self, asked: tuple[Seen, bytes], event: AccessEvent, reply: Reply, response: Whole) -> None:
+        """The ordinary path has answered ``asked`` like this; so will the lane while the reply stands."""
+        seen, line = asked
+        standing = reply.standing() if reply.standing is not None else None
+        if standing is None or response.status != 200 or response.keep_alive is False or self.draining():
+            return
+        body = response.whole_body
+        if len(body) > MAX_BODY or _LINE.fullmatch(line) is None or seen.generation != self.generation:
+            return
+        if event.feed not in seen.feeds:
+            return
+        prepared = Prepared(
+            template=template_of(response, reply.age is not None),
+            body=body,
+            cache=reply.cache,
+            stored_at=None if reply.age is None else self.now() - reply.age,
+            standing=standing,
+            feed=event.feed,
+            kind=event.kind,
+            outcome=event.outcome,
+            carries_body=not isinstance(reply.body, bytes),
+            said=logs.part(event_fields(event, 200, len(body))),
+        )
+        self._put(seen, line, prepared)
+
+    def _put(self, seen: Seen, line: bytes, prepared: Prepared) -> None:
+        self._drop(seen.key, line)
+        if prepared.weight > self._max_bytes // 4:
+            return
+        seen.answers[line] = self._order[seen.key, line] = prepared
+        self._bytes += prepared.weight
+        while self._bytes > self._max_bytes:
+            self._drop(*next(iter(self._order)))
+
+    def _drop(self, key: Hashable, line: bytes) -> None:
+        known = self._order.pop((key, line), None)
+        if known is not None:
+            self._bytes -= known.weight
+            del self._views[key][line]
+
+    def count(self, prepared: Prepared, who: logs.Part, seconds: float) -> None:
+        """An answer was given in so many seconds."""
+        self.answered += 1
+        size = len(prepared.body)
+        self._counts.count(prepared.feed, prepared.kind, prepared.outcome, 200, seconds=seconds, size=size)
+        logs.emit_parts("request", prepared.said, who, round(seconds * 1000, 2))
+
+    def kept(self) -> list[tuple[Prepared, bytes]]:
+        """All answers with their request lines."""
+        return [(prepared, line) for (_, line), prepared in self._order.items()]
+
+    def clear(self) -> None:
+        """Forget all answers, with what header sections mean: a reload, a revoked token, another rule."""
+        self.generation += 1
+        self._order.clear()
+        self._views.clear()
+        self._heads.clear()
+        self._bytes = 0
+
+
+def parse_fields(block: bytes) -> Mapping[str, str] | None:
+    """The fields of a header section (between two line breaks and an empty line) by lower-case name.
+
+    None unless all are harmless. Stricter than RFC 9112: one space behind the colon, visible ASCII, no name twice.
+    """
+    if not block.endswith(END) or not block.startswith(b"\r\n") or not block.isascii():
+        return None
+    fields: dict[str, str] = {}
+    for line in block[2:-4].decode("ascii").split("\r\n"):
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            return None
+        name = match[1].lower()
+        if name not in HARMLESS or name in fields:
+            return None
+        fields[name] = match[2]
+    if "host" not in fields or fields.get("connection", "keep-alive").lower() != "keep-alive":
+        return None
+    return fields

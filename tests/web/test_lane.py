@@ -1,0 +1,517 @@
+"""The lane answers what the ordinary path would answer, byte for byte, and leaves to it whatever is not ordinary."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.web_protocol import RequestHandler
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from nugetproxy.sources.remote import RemoteSource
+from nugetproxy.web import lane as lanes
+from nugetproxy.web.lane import Lane, parse_fields
+from nugetproxy.web.server import LimitedServer
+from tests.conftest import StartProxy
+from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, UP_VERSIONS, VERSIONS, ask
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+from tests.fakes.wire import Wire
+
+INDEX = "/v3/index.json"
+NUSPEC = "/v3/content/acme.a/1.0.0/acme.a.nuspec"
+MIDDLE = "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg"
+LARGE = "/v3/content/acme.c/1.0.0/acme.c.1.0.0.nupkg"
+PATHS = [INDEX, VERSIONS, REGISTRATION, PACKAGE, MIDDLE]
+CHANGING = re.compile(rb"\r\n(?:Date|Age): [^\r]*")
+
+
+def server_of(proxy: Proxy, lane: Lane | None) -> LimitedServer:
+    return LimitedServer(
+        proxy.app.edge,
+        max_connections=1000,
+        max_per_ip=1000,
+        header_timeout=3600.0,
+        write_timeout=60.0,
+        metrics=proxy.app.metrics,
+        lane=lane,
+    )
+
+
+def get(path: str, *fields: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1:1", *fields, "", ""]).encode()
+
+
+@asynccontextmanager
+async def wires(proxy: Proxy, count: int = 1, *, laned: bool = True) -> AsyncIterator[list[Wire]]:
+    server = server_of(proxy, proxy.app.lane if laned else None)
+    made = [Wire(server, port=1) for _ in range(count)]
+    for wire in made:
+        await wire.settle()
+    yield made
+    for wire in made:
+        await wire.end()
+
+
+async def said(wire: Wire, data: bytes) -> bytes:
+    """What is answered to ``data``."""
+    wire.written.clear()
+    await wire.feed(data)
+    return bytes(wire.written)
+
+
+def steady(answer: bytes) -> bytes:
+    return CHANGING.sub(b"", answer)
+
+
+@pytest.fixture(autouse=True)
+async def warm(feed: FakeFeed, proxy: Proxy) -> None:
+    feed.add(SMALL)
+    feed.add(make_nupkg("Acme.B", "1.0.0", size=20_000))
+    feed.add(make_nupkg("Acme.C", "1.0.0", size=300_000))
+    for path in (*PATHS, LARGE, NUSPEC):
+        assert (await ask(proxy, path)).status == 200
+        assert (await ask(proxy, path)).status == 200
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("coding", ["Accept-Encoding: gzip", "Accept: */*"])
+async def test_the_second_same_request_takes_the_lane(proxy: Proxy, path: str, coding: str) -> None:
+    async with wires(proxy) as [wire], wires(proxy, laned=False) as [ordinary]:
+        request = get(path, coding)
+        expected = steady(await said(ordinary, request))
+        first, before = await said(wire, request), proxy.app.lane.answered
+        second = await said(wire, request)
+        assert proxy.app.lane.answered == before + 1
+        assert steady(first) == steady(second) == expected
+        assert re.search(rb"\r\nDate: \w{3}, [^\r]* GMT\r\n", second)
+
+
+async def test_a_large_package_takes_the_ordinary_path(proxy: Proxy) -> None:
+    for _ in range(3):
+        assert (await ask(proxy, LARGE)).status == 200
+    assert not any(b"acme.c" in line for _, line in proxy.app.lane.kept())
+
+
+async def test_age_and_ttl_go_on(proxy: Proxy, clock: FakeClock) -> None:
+    async with wires(proxy) as [wire]:
+        request = get(VERSIONS)
+        await said(wire, request)
+        early = await said(wire, request)
+        clock.advance(1.5)
+        before = proxy.app.lane.answered
+        late = await said(wire, request)
+        assert proxy.app.lane.answered == before + 1
+    assert b"\r\nAge: 0\r\n" in early
+    assert b"\r\nAge: 1\r\n" in late
+    assert b"; ttl=300\r\n" in early
+    assert b"; ttl=298\r\n" in late
+
+
+async def test_what_is_no_longer_fresh_is_asked_for(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
+    async with wires(proxy) as [wire]:
+        request = get(VERSIONS)
+        await said(wire, request)
+        await said(wire, request)
+        asked = feed.origin.count(UP_VERSIONS)
+        feed.add(make_nupkg("Acme.A", "2.0.0"))
+        clock.advance(301)
+        await ask(proxy, VERSIONS)
+        assert feed.origin.count(UP_VERSIONS) == asked + 1
+        assert b"2.0.0" in await said(wire, request)
+
+
+async def test_after_a_write_nothing_of_before_is_served(proxy: Proxy, feed: FakeFeed) -> None:
+    async with wires(proxy) as [wire]:
+        request = get(VERSIONS)
+        await said(wire, request)
+        before = proxy.app.lane.answered
+        await said(wire, request)
+        assert proxy.app.lane.answered == before + 1
+        feed.add(make_nupkg("Acme.A", "2.0.0"))
+        source = proxy.app.sources["up"]
+        assert isinstance(source, RemoteSource)
+        source._cache.invalidate("acme.a")
+        await wire.feed(request)
+        await ask(proxy, VERSIONS)
+        assert b"2.0.0" in await said(wire, request)
+        assert proxy.app.lane.answered == before + 1
+
+
+async def test_a_refreshed_document_replaces_the_prepared_one_at_once(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    """Within the two seconds for which what is stored is believed."""
+    async with wires(proxy, 2) as [one, other]:
+        request, coded = get(VERSIONS), get(VERSIONS, "Accept-Encoding: gzip")
+        for wire, what in ((one, request), (other, coded)):
+            await said(wire, what)
+            await said(wire, what)
+        standing = [prepared.standing.ttl(clock.now()) for prepared, _ in proxy.app.lane.kept()]
+        assert len(standing) >= 2
+        assert None not in standing
+        clock.advance(300.5)
+        feed.add(make_nupkg("Acme.A", "2.0.0"))
+        await ask(proxy, VERSIONS)
+        assert b"2.0.0" in await said(one, request)
+
+
+async def test_a_package_that_is_gone_or_changed_is_not_served_from_memory(proxy: Proxy) -> None:
+    async with wires(proxy) as [wire]:
+        request = get(PACKAGE)
+        await said(wire, request)
+        before = proxy.app.lane.answered
+        await said(wire, request)
+        assert proxy.app.lane.answered == before + 1
+        held = next(proxy.packages.glob("acme.a/1.0.0/*.nupkg"))
+        held.write_bytes(b"x" * held.stat().st_size)
+        wire.written.clear()
+        await wire.feed(request)
+        assert proxy.app.lane.answered == before + 1
+
+
+async def test_a_purged_package_is_not_served_from_memory(proxy: Proxy) -> None:
+    async with wires(proxy) as [wire]:
+        request = get(PACKAGE)
+        await said(wire, request)
+        await said(wire, request)
+        before = proxy.app.lane.answered
+        for identity, _, _ in list(proxy.held.folder.walk()):
+            await proxy.held.purge(identity)
+        await wire.feed(request)
+        assert proxy.app.lane.answered == before
+
+
+async def test_a_hit_counts_as_a_use(proxy: Proxy) -> None:
+    async with wires(proxy) as [wire]:
+        await said(wire, get(PACKAGE))
+        await proxy.held.folder.flush_uses()
+        await said(wire, get(PACKAGE))
+        assert await proxy.held.folder.flush_uses() == 1
+
+
+async def test_events_and_metrics_are_those_of_the_ordinary_path(proxy: Proxy) -> None:
+    labels = {"upstream": "up", "kind": "versions", "outcome": "hit", "status": "200"}
+    session = "X-NuGet-Session-Id: " + "5" * 80
+    async with wires(proxy) as [wire], wires(proxy, laned=False) as [ordinary]:
+        await said(wire, get(VERSIONS, session))
+        counted, sent = proxy.metric("requests_total", **labels), proxy.metric("sent_bytes_total", kind="versions")
+        with capture_logs() as events:
+            await said(ordinary, get(VERSIONS, session))
+            each = proxy.metric("sent_bytes_total", kind="versions") - sent
+            before = proxy.app.lane.answered
+            await said(wire, get(VERSIONS, session))
+            assert proxy.app.lane.answered == before + 1
+    usual, laned = [{**event, "ms": 0} for event in events]
+    assert usual == laned
+    assert laned["session"] == "5" * 64
+    assert proxy.metric("requests_total", **labels) == counted + 2
+    assert proxy.metric("sent_bytes_total", kind="versions") == sent + 2 * each
+
+
+async def test_a_stopping_proxy_answers_without_it(proxy: Proxy) -> None:
+    async with wires(proxy) as [wire]:
+        await said(wire, get(VERSIONS))
+        await said(wire, get(VERSIONS))
+        before = proxy.app.lane.answered
+        proxy.app.ops.draining = True
+        assert b"\r\nConnection: close\r\n" in await said(wire, get(VERSIONS))
+        assert proxy.app.lane.answered == before
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(start_proxy: StartProxy, proxy: Proxy) -> None:
+    server = LimitedServer(
+        proxy.app.edge,
+        max_connections=10,
+        max_per_ip=10,
+        header_timeout=3600.0,
+        write_timeout=0.05,
+        metrics=proxy.app.metrics,
+        lane=proxy.app.lane,
+    )
+    wire = Wire(server, port=1)
+    await wire.settle()
+    await said(wire, get(MIDDLE))
+    before = proxy.app.lane.answered
+    wire.takes = 1000
+    await wire.feed(get(MIDDLE))
+    assert proxy.app.lane.answered == before + 1
+    aborted = proxy.metric("responses_aborted_total", reason="client_stall")
+    async with asyncio.timeout(10):
+        while not wire.closed:
+            await asyncio.sleep(0.01)
+    assert proxy.metric("responses_aborted_total", reason="client_stall") == aborted + 1
+    await wire.end()
+
+
+async def test_forgetting_everything_reaches_connections_that_are_open(proxy: Proxy) -> None:
+    async with wires(proxy) as [wire]:
+        await said(wire, get(VERSIONS))
+        before = proxy.app.lane.answered
+        await said(wire, get(VERSIONS))
+        proxy.app.lane.clear()
+        await said(wire, get(VERSIONS))
+        assert proxy.app.lane.answered == before + 1
+        await said(wire, get(VERSIONS))
+        assert proxy.app.lane.answered == before + 2
+
+
+async def test_the_table_is_bounded_in_bytes(start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path) -> None:
+    small = await start_proxy(feed.index_url, directory=tmp_path / "small", cache={"hot_memory": "128 KiB"})
+    for number in range(30):
+        feed.add(make_nupkg(f"Many.{number}", "1.0.0"))
+    async with wires(small) as [wire]:
+        for number in range(30):
+            path = f"/v3/content/many.{number}/index.json"
+            for _ in range(3):
+                await ask(small, path)
+                await wire.feed(get(path))
+    kept = small.app.lane.kept()
+    assert 2 < len(kept) < 30
+    assert sum(prepared.weight for prepared, _ in kept) <= 32 * 1024
+
+
+async def test_made_up_hosts_fill_nothing(proxy: Proxy) -> None:
+    async with wires(proxy) as [wire]:
+        for number in range(600):
+            wire.closed = False
+            await wire.feed(get(VERSIONS).replace(b"127.0.0.1:1", b"h%d.example" % number))
+    assert len(proxy.app.lane.kept()) < 10
+    assert len(proxy.app.lane._views) <= lanes.MAX_VIEWS
+
+
+async def test_a_protected_feed_takes_the_lane_for_its_readers_alone(proxy: Proxy, clock: FakeClock) -> None:
+    _, secret = await proxy.app.tokens.add("reader", ["read"], ["up"], 1000.0)
+    _, other = await proxy.app.tokens.add("pusher", ["push"], ["up"], None)
+    reader, pusher = f"Authorization: Bearer {secret}", f"Authorization: Bearer {other}"
+
+    async def status(wire: Wire, *fields: str) -> tuple[bytes, bool]:
+        before = proxy.app.lane.answered
+        answer = await said(wire, get(PACKAGE, *fields))
+        assert b" 200 " not in answer or b"\r\nCache-Control: private, " in answer
+        return answer[9:12], proxy.app.lane.answered > before
+
+    async with wires(proxy, 2) as [wire, stranger]:
+        for _ in range(3):
+            await status(wire, reader)
+        assert await status(wire, reader) == (b"200", True)
+        for _ in range(3):
+            assert await status(stranger) == (b"401", False)
+            assert await status(stranger, pusher) == (b"403", False)
+            assert await status(stranger, f"{reader}x") == (b"401", False)
+        assert await status(wire, reader) == (b"200", True)
+        clock.advance(1000.0)
+        assert await status(wire, reader) == (b"401", False)
+
+
+async def test_a_revoked_token_ends_at_once(proxy: Proxy) -> None:
+    _, secret = await proxy.app.tokens.add("one", ["read"], [], None)
+    await proxy.app.tokens.add("two", ["read"], [], None)
+    request = get(PACKAGE, f"Authorization: Bearer {secret}")
+    async with wires(proxy) as [wire]:
+        for _ in range(3):
+            await said(wire, request)
+        before = proxy.app.lane.answered
+        assert b" 200 " in await said(wire, request)
+        assert proxy.app.lane.answered == before + 1
+        await proxy.app.tokens.revoke("one")
+        assert b" 401 " in await said(wire, request)
+
+
+def test_private_attributes_of_aiohttp_are_there() -> None:
+    slots = {name for cls in RequestHandler.__mro__ for name in getattr(cls, "__slots__", ())}
+    assert slots >= lanes.PRIVATE
+    source = Path(lanes.__file__).with_name("connection.py").read_text(encoding="utf-8")
+    used = set(re.findall(r"self\.(_\w+)", source)) & slots
+    assert used - {"_request_in_progress"} <= lanes.PRIVATE
+
+
+async def test_another_aiohttp_closes_the_lane_with_a_warning(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "PRIVATE", lanes.PRIVATE | {"_renamed"})
+    with capture_logs() as events:
+        server = server_of(proxy, proxy.app.lane)
+    assert [event["event"] for event in events] == ["lane.closed"]
+    wire = Wire(server, port=1)
+    await wire.settle()
+    before = proxy.app.lane.answered
+    for _ in range(3):
+        assert b" 200 OK" in await said(wire, get(VERSIONS))
+    assert proxy.app.lane.answered == before
+    await wire.end()
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "Range: bytes=0-1",
+        "If-None-Match: *",
+        "Expect: 100-continue",
+        "Content-Length: 0",
+        "Transfer-Encoding: chunked",
+        "Connection: close",
+        "Connection: keep-alive, upgrade",
+        "Cookie: a=b",
+        "Host: second.example",
+        "Accept:  two spaces",
+        "Accept : before",
+        "Accept: behind ",
+        "Accept:none",
+        "Accept: ",
+        " folded",
+        "Accept: \tx",
+        "Accept: caf\xe9",
+        "",
+    ],
+)
+def test_anything_odd_is_refused(block: str) -> None:
+    assert parse_fields(f"\r\nHost: a\r\n{block}\r\n\r\n".encode("latin-1")) is None
+
+
+def test_the_fields_of_real_clients_are_understood() -> None:
+    block = (
+        b"\r\nHost: a:1\r\nAccept-Encoding: gzip, deflate\r\nUser-Agent: NuGet .NET Core MSBuild Task/7.0.0 (.NET)\r\n"
+    )
+    assert parse_fields(block + b"X-NuGet-Session-Id: 1-2\r\n\r\n") is not None
+
+
+# --- both ways, thousands of times ---
+
+ODD_PATHS = [
+    INDEX,
+    VERSIONS,
+    PACKAGE,
+    MIDDLE,
+    REGISTRATION,
+    NUSPEC,
+    f"{VERSIONS}?a=b%20%c",
+    "/v3/content/ACME.A/index.json",
+    "/up/v3/index.json",
+    "//v3/index.json",
+    "/v3/content/%61cme.a/index.json",
+    "/v3/nothing",
+    "/health/live",
+    "*",
+    "http://127.0.0.1/v3/index.json",
+    "/v3/index.json#x",
+    "/v3/index.json\x7f",
+    "/v3/a b",
+]
+FIELDS = [
+    "Accept-Encoding: gzip",
+    "Accept-Encoding: gzip, deflate",
+    "Accept-Encoding: gzip;q=0",
+    "accept-encoding: identity",
+    "ACCEPT-ENCODING: *",
+    "Accept: */*",
+    "User-Agent: x (y; z) %s",
+    "X-NuGet-Session-Id: 123",
+    "X-Forwarded-For: 1.2.3.4, 5.6.7.8",
+    "X-Forwarded-Proto: https",
+    "X-Forwarded-Host: example.com",
+    "Connection: keep-alive",
+    "Connection: Keep-Alive",
+    "Connection: close",
+    "Connection: upgrade",
+    "Host: 127.0.0.1:1",
+    "Host: localhost",
+    "Host: evil.example",
+    "Range: bytes=0-3",
+    "rAnGe: bytes=-3",
+    "If-None-Match: *",
+    "If-Modified-Since: Sun, 06 Nov 2094 08:49:37 GMT",
+    "Expect: 100-continue",
+    "Content-Length: 0",
+    "Content-Length: 4",
+    "Transfer-Encoding: chunked",
+    "Upgrade: h2c",
+    "Cookie: a=b",
+    "Accept-Encoding : gzip",
+    "Accept-Encoding:gzip",
+    "Accept:",
+    "X\x00: y",
+    "no colon",
+    " folded: x",
+]
+LINES = st.builds(
+    lambda method, path, version: f"{method} {path} {version}",
+    st.sampled_from(["GET"] * 6 + ["HEAD", "get", "POST", "DELETE", "OPTIONS", "PRI", " GET", "GET  "]),
+    st.sampled_from(ODD_PATHS[:5] * 3 + ODD_PATHS),
+    st.sampled_from(["HTTP/1.1"] * 8 + ["HTTP/1.0", "HTTP/2.0", "http/1.1", "HTTP/1.1 ", ""]),
+)
+HEADS = st.builds(
+    lambda line, host, fields, ends, body: (ends.join([line, *host, *fields, "", ""]) + body).encode("latin-1"),
+    LINES,
+    st.sampled_from([["Host: 127.0.0.1:1"]] * 8 + [[], ["host: 127.0.0.1:1"], ["Host: 127.0.0.1:1 "]]),
+    st.lists(st.one_of(st.sampled_from(FIELDS[:9]), st.sampled_from(FIELDS)), max_size=4),
+    st.sampled_from(["\r\n"] * 8 + ["\n"]),
+    st.sampled_from([""] * 8 + ["\r\n", "body", "0\r\n\r\n"]),
+)
+CLEAN = st.builds(
+    lambda path, coding: get(path, *coding), st.sampled_from(PATHS), st.sampled_from([[], [FIELDS[0]], [FIELDS[7]]])
+)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> list[bytes]:
+    """What a client sends, in the pieces in which it arrives."""
+    pieces: list[bytes] = []
+    for head in draw(st.lists(st.one_of(CLEAN, CLEAN, HEADS), min_size=1, max_size=5)):
+        how = draw(st.sampled_from(["whole"] * 6 + ["cut", "glued"]))
+        if how == "cut":
+            at = draw(st.integers(0, len(head)))
+            pieces += [head[:at], head[at:]]
+        elif how == "glued" and pieces:
+            pieces[-1] += head
+        else:
+            pieces.append(head)
+    return [piece for piece in pieces if piece]
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, Proxy]]:
+    """A warm proxy on a loop of its own, which examples share."""
+    with asyncio.Runner() as runner:
+        feed = FakeFeed()
+        runner.run(feed.__aenter__())
+        proxy = Proxy(feed.index_url, tmp_path_factory.mktemp("lane") / "cache", clock=FakeClock())
+        runner.run(proxy.start())
+        feed.add(SMALL)
+        feed.add(make_nupkg("Acme.B", "1.0.0", size=20_000))
+        for path in (*PATHS, NUSPEC):
+            runner.run(ask(proxy, path))
+        yield runner, proxy
+        runner.run(proxy.stop())
+        runner.run(feed.__aexit__(None, None, None))
+
+
+async def heard(proxy: Proxy, pieces: list[bytes], *, laned: bool) -> tuple[list[bytes], bool, list[Any]]:
+    """What is answered to each piece, whether the connection is closed then, the events of it."""
+    with capture_logs() as events:
+        async with wires(proxy, laned=laned) as [wire]:
+            answers = [steady(await said(wire, piece)) for piece in pieces]
+            closed = wire.closed
+    return answers, closed, [{**event, "ms": 0} for event in events if event["event"] == "request"]
+
+
+@pytest.mark.parametrize("examples", [150, pytest.param(3000, marks=pytest.mark.slow)])
+def test_both_ways_answer_alike(running: tuple[asyncio.Runner, Proxy], examples: int) -> None:
+    runner, proxy = running
+    before = proxy.app.lane.answered
+
+    @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(conversations())
+    def compare(pieces: list[bytes]) -> None:
+        usual = runner.run(heard(proxy, pieces, laned=False))
+        assert runner.run(heard(proxy, pieces, laned=True)) == usual
+
+    compare()
+    assert proxy.app.lane.answered - before > examples / 4, "most of it must not have gone the ordinary way"
