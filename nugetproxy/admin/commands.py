@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from nugetproxy.admin import token_commands
+from nugetproxy.admin import feed_commands, token_commands
 from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import BadRequest, NotFound, ProxyError
 
@@ -33,6 +33,9 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "token/add": Command(token_commands.add, changes=True),
         "token/list": Command(token_commands.listed, changes=False),
         "token/revoke": Command(token_commands.revoke, changes=True),
+        "explain": Command(feed_commands.explain, changes=False),
+        "claims": Command(feed_commands.listed, changes=False),
+        "claims/release": Command(feed_commands.release, changes=True),
     }
 )
 """Each by its path below ``/-/``. A row here is all that a command needs: its arguments, their types and which may be

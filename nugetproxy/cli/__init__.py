@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "doctor": "doctor",
     "purge": "purge",
     "token": "token",
+    "explain": "explain",
+    "claims": "claims",
     "ledger": "ledger",
     "demo": "demo",
 }

@@ -1,0 +1,29 @@
+"""The command ``explain`` says which source serves a package, and why no other one does."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, PackageName
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def explain(
+    package: PackageName,
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="One version; else the id in general.")] = "",
+    *,
+    feed: Annotated[str, typer.Option(metavar="FEED", help="The published feed; else the first one.")] = "",
+    config: ConfigFile = None,
+    cache_dir: CacheDirectory = None,
+) -> None:
+    """Say which source serves a package, by which rule, from which stored copy; nobody is asked for it."""
+    from nugetproxy.cli.door import tell
+    from nugetproxy.config import load
+
+    arguments = {"id": package, "version": version, "feed": feed}
+    for line in tell(load(config, cache_dir=cache_dir), "explain", arguments)["lines"]:
+        typer.echo(line)
