@@ -74,7 +74,22 @@ class FolderStand(Stand):
         return self._root / "Acme.A.2.0.0-rc.1.nupkg"
 
 
-@pytest.fixture(params=["remote", "folder"])
+class AggregateStand(Stand):
+    """A feed of two sources: ``OTHER`` is public, the rest is private."""
+
+    def __init__(self, proxy: Proxy, feeds: tuple[FakeFeed, ...]) -> None:
+        self.proxy = proxy
+        self._feeds = feeds
+
+    async def lose(self) -> None:
+        for feed in self._feeds:
+            await feed.set_mode("refused")
+
+    def held_file(self) -> Path:
+        return self.proxy.packages / "acme.a" / "2.0.0-rc.1" / "acme.a.2.0.0-rc.1.nupkg"
+
+
+@pytest.fixture(params=["remote", "folder", "aggregate"])
 async def stand(
     request: pytest.FixtureRequest, start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, clock: FakeClock
 ) -> AsyncIterator[Stand]:
@@ -83,6 +98,19 @@ async def stand(
         for nupkg in (ONE, TWO, OTHER):
             feed.add(nupkg)
         yield RemoteStand(await start_proxy(feed.index_url, upstream=QUICK), feed)
+        return
+    if request.param == "aggregate":
+        async with FakeFeed() as public:
+            feed.add(ONE)
+            feed.add(TWO)
+            public.add(OTHER)
+            proxy = await start_proxy(
+                feed.index_url,
+                upstream={**QUICK, "private": True},
+                upstreams={"public": {"url": public.index_url, **QUICK, "private": False}},
+                feeds={"all": {"sources": ["up", "public"]}},
+            )
+            yield AggregateStand(proxy, (feed, public))
         return
     root = tmp_path / "folder"
     root.mkdir()
