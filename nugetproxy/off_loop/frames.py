@@ -12,7 +12,7 @@ from nugetproxy.off_loop.values import Packed
 
 _COUNT = Struct(">I")
 _LENGTH = Struct(">Q")
-MOST_PARTS = 4096
+MOST_PARTS = 2**20
 MOST_BYTES = 2**31
 PIECE = 2**20
 
@@ -39,7 +39,7 @@ def read_frame(pipe: int, deadline: float | None = None) -> Packed:
     (count,) = _COUNT.unpack(_read(pipe, _COUNT.size, deadline))
     if count > MOST_PARTS:
         raise BrokenFrame("it sent what is no answer")
-    lengths = [_LENGTH.unpack(_read(pipe, _LENGTH.size, deadline))[0] for _ in range(count)]
+    lengths = [length for (length,) in _LENGTH.iter_unpack(_read(pipe, count * _LENGTH.size, deadline))]
     if sum(lengths) > MOST_BYTES:
         raise BrokenFrame("it sent what is no answer")
     return tuple(_read(pipe, length, deadline) for length in lengths)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from importlib import import_module
+from itertools import islice
 from types import FunctionType, MappingProxyType
 from typing import Any, TypeAlias
 
@@ -15,6 +16,9 @@ import orjson
 
 HOMES = ("nugetproxy.nuget.", "nugetproxy.caching.")
 """Where the classes of values are at home, and the functions that may be called: the floors that know no world."""
+
+PIECE = 256
+"""Items that are read in about a millisecond."""
 
 Packed: TypeAlias = tuple[bytes, ...]
 """The value as JSON, then the bytes in it as they are."""
@@ -67,9 +71,9 @@ def _form(value: Any, blobs: list[bytes]) -> Any:
         blobs.append(value)
         return ["bytes", len(blobs) - 1]
     if kind in _SEQUENCES.values():
-        return [kind.__name__, [_form(one, blobs) for one in value]]
+        return [kind.__name__, *_pieces(value, blobs)]
     if kind in _MAPPINGS.values():
-        return [kind.__name__, [[_form(name, blobs), _form(one, blobs)] for name, one in value.items()]]
+        return [kind.__name__, *_pieces(value.items(), blobs)]
     if kind is orjson.Fragment:
         return ["number", orjson.dumps(value).decode()]
     if kind.__module__.startswith(HOMES) and isinstance(value, Enum):
@@ -80,16 +84,33 @@ def _form(value: Any, blobs: list[bytes]) -> Any:
     raise NoPlainValue(kind.__name__)
 
 
+def _pieces(items: Collection[Any], blobs: list[bytes]) -> list[Any]:
+    """The items; many as JSON arrays of their own, since reading a large one would hold Python's lock all the while."""
+    rest, pieces = iter(items), []
+    while piece := [_form(item, blobs) for item in islice(rest, PIECE)]:
+        if len(items) <= PIECE:
+            return [piece]
+        blobs.append(json.dumps(piece, separators=(",", ":")).encode())
+        pieces.append(len(blobs) - 1)
+    return pieces
+
+
+def _items(pieces: Iterable[Any], blobs: Sequence[bytes]) -> Iterator[Any]:
+    for piece in pieces:
+        for item in piece if isinstance(piece, list) else json.loads(blobs[piece]):
+            yield _value(item, blobs)
+
+
 def _value(form: Any, blobs: Sequence[bytes]) -> Any:
     if not isinstance(form, list):
         return form
     match form:
         case ["bytes", index]:
             return blobs[index]
-        case [name, [*items]] if name in _SEQUENCES:
-            return _SEQUENCES[name]([_value(item, blobs) for item in items])
-        case [name, [*pairs]] if name in _MAPPINGS:
-            return _MAPPINGS[name]({_value(key, blobs): _value(item, blobs) for key, item in pairs})
+        case [name, *pieces] if name in _SEQUENCES:
+            return _SEQUENCES[name](_items(pieces, blobs))
+        case [name, *pieces] if name in _MAPPINGS:
+            return _MAPPINGS[name](dict(_items(pieces, blobs)))
         case ["number", text]:
             return orjson.Fragment(text)
         case ["enum", home, name, word] if issubclass(_class(home, name), Enum):

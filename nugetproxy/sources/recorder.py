@@ -11,7 +11,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.target import Target
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
-from nugetproxy.nuget.documents.statements import Statement, seconds, statements
+from nugetproxy.nuget.documents.statements import Statement, seconds, statements, statements_about
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
 from nugetproxy.store.holdings.holdings import HoldingsUnavailable
@@ -38,8 +38,16 @@ class Recorder:
         if not target.kind.row.tells:
             return
         with suppress(InvalidDocument, HoldingsUnavailable):
-            said = await off_loop(len(body), statements, target.kind, body, target.id)
-            await self._record(target.kind, said)
+            await self._record(target.kind, await self._said(target, body))
+
+    async def _said(self, target: Target, body: bytes) -> tuple[Statement, ...]:
+        """What may be written down: of an id, only of versions that are held."""
+        if not target.id:
+            return await off_loop(len(body), statements, target.kind, body)
+        held = frozenset(facts.identity for facts in await self._packages.holdings.facts(target.id))
+        if not held:
+            return ()
+        return await off_loop(len(body), statements_about, target.kind, body, target.id, held)
 
     async def keep_unlisted(self) -> None:
         """Hide from searches what the ledger knows to be unlisted, where the holdings were made anew."""

@@ -26,6 +26,7 @@ from tests.fakes.packages import make_nupkg
 
 GOAL_MS = 100.0
 PATH = "/v3/registration/gz-semver2/acme.big/index.json"
+PACKAGE = "/v3/content/acme.big/1.0.0/acme.big.1.0.0.nupkg"
 UPSTREAM = "/v3/registration5-gz-semver2/acme.big/index.json"
 PAGE = 64
 READS = 3
@@ -86,8 +87,9 @@ async def measure(folder: Path, size: int) -> Cost:
         feed.origin.routes[UPSTREAM] = Script(body=registration(f"{feed.url}/v3/registration5-gz-semver2", size))
         proxy = Proxy(folder / "cache", upstream=feed.index_url, program=("tests.bench.watched", str(file)))
         async with proxy:
+            await _read(session, proxy.url, PACKAGE)  # what is said of held packages is looked at more closely
             began = time.monotonic()
-            times = [await _read(session, proxy.url) for _ in range(1 + READS)]
+            times = [await _read(session, proxy.url, PATH) for _ in range(1 + READS)]
             ended = time.monotonic()
             peak = proxy.peak()
     lags = sorted(_missed_beats(file, began, ended))
@@ -100,9 +102,9 @@ async def measure(folder: Path, size: int) -> Cost:
     )
 
 
-async def _read(session: aiohttp.ClientSession, url: str) -> float:
+async def _read(session: aiohttp.ClientSession, url: str, path: str) -> float:
     began = time.monotonic()
-    async with session.get(url + PATH) as answer:
+    async with session.get(url + path) as answer:
         assert answer.status == 200, await answer.text()
         await answer.read()
     return time.monotonic() - began

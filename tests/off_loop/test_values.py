@@ -36,6 +36,8 @@ PLAIN = [
     b"\0\xff",
     (b"a", [b"b", ()], {"c": b"d"}),
     {1, 2},
+    tuple(range(1000)),
+    {str(number): [b"x"] for number in range(300)},
     frozenset({"a"}),
     {("a", 1): "tuples as keys"},
     ["tuple", ["what looks like a form"]],

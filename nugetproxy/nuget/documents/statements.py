@@ -48,6 +48,11 @@ def statements(kind: Kind, body: bytes, id: str = "") -> tuple[Statement, ...]:
     return tuple(_of_registration(document, id))
 
 
+def statements_about(kind: Kind, body: bytes, id: str, wanted: frozenset[PackageIdentity]) -> tuple[Statement, ...]:
+    """Those of ``statements`` that are about what is ``wanted``. Raises InvalidDocument."""
+    return tuple(one for one in statements(kind, body, id) if one.identity in wanted)
+
+
 def seconds(published: str | None) -> float | None:
     """A date in seconds since the epoch; None for what is none, as nuget.org's 1900."""
     try:
