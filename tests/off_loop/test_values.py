@@ -52,7 +52,7 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("value", PLAIN, ids=repr)
+@pytest.mark.parametrize("value", PLAIN, ids=lambda value: type(value).__name__)
 def test_it_comes_back_the_same(value: Any) -> None:
     found = unpack(pack(value))
     assert found == value
@@ -76,13 +76,21 @@ class Foreign:
     value: int = 1
 
 
-@pytest.mark.parametrize("value", [object(), iter([1]), Foreign(), bytearray(b"x"), 1j, print, Foreign], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    [object(), iter([1]), Foreign(), bytearray(b"x"), 1j, print, Foreign],
+    ids=lambda value: type(value).__name__,
+)
 def test_what_is_not_plain_has_no_form(value: Any) -> None:
     with pytest.raises(NoPlainValue):
         pack((value,))
 
 
-@pytest.mark.parametrize("work", [print, len, orjson.loads, json.loads, Version.parse, lambda: 1, Version], ids=repr)
+@pytest.mark.parametrize(
+    "work",
+    [print, len, orjson.loads, json.loads, Version.parse, lambda: 1, Version],
+    ids=lambda value: type(value).__name__,
+)
 def test_functions_from_elsewhere_are_not_called(work: Any) -> None:
     with pytest.raises(NoPlainValue):
         pack_call(work, (), {})
