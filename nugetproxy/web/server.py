@@ -86,7 +86,9 @@ class LimitedServer(web.Server):
         super().connection_made(handler, transport)
         if not isinstance(handler, Connection):
             return
-        transport.set_write_buffer_limits(high=0)  # what the kernel does not take waits with its maker, not here
+        # What the kernel does not take waits with its maker, not here. At 0 asyncio's TLS would be paused for ever: it
+        # counts what is as much as the limit as too much.
+        transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1, low=0)
         name = transport.get_extra_info("peername")
         peer = name[0] if isinstance(name, tuple) else ""
         self._peers[handler] = peer
