@@ -35,6 +35,8 @@ def _rule(name: str, config: Config) -> Rule:
         networks=config.upstreams[name].anonymous_from if table is None else table.anonymous_from,
         key=dotted(config.anonymous_key(name)),
         credentialed=config.lent_to_readers(name),
+        with_credentials=any(config.upstreams[source].has_credentials for source in config.published[name].sources),
+        shared_cache=config.server.shared_cache,
         lends=any(config.upstreams[source].lends_credentials for source in config.published[name].sources),
     )
 

@@ -87,6 +87,7 @@ class Server(Section):
     body_timeout: Wait = 30.0
     write_timeout: Wait = 60.0
     cors: Literal["public", "all", "off"] = "public"
+    shared_cache: bool = True
 
     @property
     def certificate(self) -> tuple[Path, Path] | None:

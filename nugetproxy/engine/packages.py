@@ -260,6 +260,7 @@ class Packages:
             if checked and pinned is None:
                 self._pins.put(identity, held.sha512)
             elif not checked:
+                held.checked = False
                 self._tasks.start(self._look_into(identity, held.sha512), name=f"contents {identity.nupkg_name}")
         finally:
             held.release()
@@ -285,6 +286,9 @@ class Packages:
     async def _look_into(self, identity: PackageIdentity, sha512: str) -> None:
         """Look into a large package behind its answer: only then it is pinned."""
         if await self._contents.look_into(identity, sha512):
+            held = self.folder.peek(identity)
+            if held is not None:
+                held.checked = True
             if await self._pins.get(identity) is None:
                 self._pins.put(identity, sha512)
             return

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.content_check import AT_ONCE
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
 from nugetproxy.engine.standing import HeldStanding
@@ -143,7 +144,7 @@ class Reading:
             cache=status,
             content_type=BINARY_TYPE,
             body=body,
-            cache_control=_control(source),
+            cache_control=_control(source, checked=body.size is not None and body.size <= AT_ONCE),
             warnings=body.flight.warnings,
         )
 
@@ -157,7 +158,7 @@ class Reading:
             etag=held.etag,
             modified=held.modified,
             age=self._clock.now() - held.arrived if status.hit and lasting else None,
-            cache_control=IMMUTABLE if lasting else NO_CACHE,
+            cache_control=_control(source, checked=held.checked),
             warnings=held.warnings,
             standing=partial(HeldStanding, held, held.stamp) if status is HIT and lasting else None,
         )
@@ -198,8 +199,8 @@ def _member_reply(source: Source, kind: Kind, status: CacheStatus, page: Page, a
     )
 
 
-def _control(source: Source) -> str:
-    return IMMUTABLE if source.immutable else NO_CACHE
+def _control(source: Source, *, checked: bool = True) -> str:
+    return IMMUTABLE if source.immutable and checked else NO_CACHE
 
 
 def media_type(kind: Kind, content: bytes) -> str:

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 
 from nugetproxy.admin.tokens import Scope, Tokens, is_for
 from nugetproxy.clock import Clock
-from nugetproxy.feeds.reply import Reply
+from nugetproxy.feeds.reply import NO_CACHE, Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.ledger.rows import Token
 from nugetproxy.web.attempts import Attempts
@@ -36,6 +36,10 @@ class Rule:
     """The key of the configuration that decides it."""
     credentialed: tuple[str, ...] = ()
     """Its upstreams that the proxy has credentials for, and of which nobody said that all may read them."""
+    with_credentials: bool = False
+    """Whether one of its upstreams is asked with something that others must not have."""
+    shared_cache: bool = True
+    """Whether caches in front of us may keep what never changes."""
     lends: bool = False
     """Whether what is written to it carries the proxy's credentials."""
 
@@ -191,8 +195,14 @@ class Admission:
         return any(address in network for network in networks)
 
     def marked(self, feed: str, reply: Reply) -> Reply:
-        """The reply, for the caller alone where not everybody may read the feed."""
-        return reply if self.is_open(feed) else replace(reply, cache_control=private(reply.cache_control))
+        """The reply with what caches may do with it, which is for the caller alone where not everybody may read what
+        the feed is made of.
+        """
+        rule = self._rules[feed]
+        said = reply.cache_control if rule.shared_cache else NO_CACHE
+        if rule.with_credentials or not self.is_open(feed):
+            said = private(said)
+        return reply if said == reply.cache_control else replace(reply, cache_control=said)
 
 
 def private(cache_control: str) -> str:

@@ -95,6 +95,7 @@ class HeldPackage:
     __slots__ = (
         "_descriptor",
         "arrived",
+        "checked",
         "etag",
         "identity",
         "keeper",
@@ -114,6 +115,8 @@ class HeldPackage:
         self.changed(state)
         self.warnings: tuple[str, ...] = ()
         """What upstream had to say about it, when it was fetched."""
+        self.checked = True
+        """False while every file in it has yet to be compared with its checksum."""
         self.keeper: Keeper | None = None
         """Who keeps it open between requests."""
 
