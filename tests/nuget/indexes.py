@@ -133,12 +133,94 @@ GITEA: dict[str, Any] = {
     ],
 }
 
+ARTIFACTORY_URL = "https://repo.example.com/artifactory/api/nuget/v3/team/index.json"
+_ARTIFACTORY = "https://repo.example.com/artifactory/api/nuget/v3/team"
+ARTIFACTORY: dict[str, Any] = {
+    "version": "3.0.0-beta.1",
+    "resources": [
+        {"@id": f"{_ARTIFACTORY}/query", "@type": "SearchQueryService"},
+        {"@id": f"{_ARTIFACTORY}/query", "@type": "SearchQueryService/3.0.0-rc"},
+        {"@id": f"{_ARTIFACTORY}/registration", "@type": "RegistrationsBaseUrl/3.0.0-rc"},
+        {"@id": f"{_ARTIFACTORY}/registration-semver2", "@type": "RegistrationsBaseUrl/3.6.0"},
+        {"@id": f"{_ARTIFACTORY}/flatcontainer", "@type": "PackageBaseAddress/3.0.0"},
+        {"@id": "https://repo.example.com/artifactory/api/nuget/team", "@type": "LegacyGallery/2.0.0"},
+        {"@id": "https://repo.example.com/artifactory/api/nuget/team", "@type": "PackagePublish/2.0.0"},
+    ],
+}
+
+NEXUS_URL = "https://nexus.example.com/repository/team/index.json"
+_NEXUS = "https://nexus.example.com/repository/team/v3"
+NEXUS: dict[str, Any] = {
+    "version": "3.0.0",
+    "resources": [
+        {"@id": f"{_NEXUS}/query/", "@type": "SearchQueryService"},
+        {"@id": f"{_NEXUS}/query/", "@type": "SearchQueryService/3.0.0-rc"},
+        {"@id": f"{_NEXUS}/registrations/", "@type": "RegistrationsBaseUrl"},
+        {"@id": f"{_NEXUS}/registrations/", "@type": "RegistrationsBaseUrl/3.6.0"},
+        {"@id": f"{_NEXUS}/content/", "@type": "PackageBaseAddress/3.0.0"},
+        {"@id": "https://nexus.example.com/repository/team/", "@type": "PackagePublish/2.0.0"},
+    ],
+}
+
+PROGET_URL = "https://proget.example.com/nuget/team/v3/index.json"
+_PROGET = "https://proget.example.com/nuget/team/v3"
+PROGET: dict[str, Any] = {
+    "version": "3.0.0",
+    "resources": [
+        {"@id": f"{_PROGET}/search", "@type": "SearchQueryService/3.5.0"},
+        {"@id": f"{_PROGET}/autocomplete", "@type": "SearchAutocompleteService/3.5.0"},
+        {"@id": f"{_PROGET}/registrations-gz/", "@type": "RegistrationsBaseUrl/3.6.0"},
+        {"@id": f"{_PROGET}/flatcontainer/", "@type": "PackageBaseAddress/3.0.0"},
+        {"@id": f"{_PROGET}/vulnerabilities", "@type": "VulnerabilityInfo/6.7.0"},
+        {"@id": "https://proget.example.com/nuget/team/package", "@type": "PackagePublish/2.0.0"},
+        {"@id": "https://proget.example.com/nuget/team/symbols", "@type": "SymbolPackagePublish/4.9.0"},
+    ],
+}
+
+BAGETTER_URL = "https://bagetter.example.com/v3/index.json"
+_BAGETTER = "https://bagetter.example.com"
+BAGETTER: dict[str, Any] = {
+    "version": "3.0.0",
+    "resources": [
+        {"@id": f"{_BAGETTER}/api/v2/package", "@type": "PackagePublish/2.0.0"},
+        {"@id": f"{_BAGETTER}/api/v2/symbol", "@type": "SymbolPackagePublish/4.9.0"},
+        *(
+            {"@id": f"{_BAGETTER}/v3/{path}", "@type": f"{kind}{version}"}
+            for path, kind in (
+                ("search", "SearchQueryService"),
+                ("registration", "RegistrationsBaseUrl"),
+                ("autocomplete", "SearchAutocompleteService"),
+            )
+            for version in ("", "/3.0.0-beta", "/3.0.0-rc")
+        ),
+        {"@id": f"{_BAGETTER}/v3/package", "@type": "PackageBaseAddress/3.0.0"},
+    ],
+}
+
+CLOUDSMITH_URL = "https://nuget.cloudsmith.example.com/t0ken/team/repo/v3/index.json"
+_CLOUDSMITH = "https://nuget.cloudsmith.example.com/t0ken/team/repo/v3"
+CLOUDSMITH: dict[str, Any] = {
+    "version": "3.0.0",
+    "resources": [
+        {"@id": f"{_CLOUDSMITH}/query", "@type": "SearchQueryService"},
+        {"@id": f"{_CLOUDSMITH}/autocomplete", "@type": "SearchAutocompleteService"},
+        {"@id": f"{_CLOUDSMITH}/registrations/", "@type": "RegistrationsBaseUrl"},
+        {"@id": f"{_CLOUDSMITH}/registrations/", "@type": "RegistrationsBaseUrl/3.6.0"},
+        {"@id": f"{_CLOUDSMITH}/packages/", "@type": "PackageBaseAddress/3.0.0"},
+    ],
+}
+
 FEEDS = {
     "nuget.org": (NUGET, NUGET_URL),
     "azure": (AZURE, AZURE_URL),
     "github": (GITHUB, GITHUB_URL),
     "gitlab": (GITLAB, GITLAB_URL),
     "gitea": (GITEA, GITEA_URL),
+    "artifactory": (ARTIFACTORY, ARTIFACTORY_URL),
+    "nexus": (NEXUS, NEXUS_URL),
+    "proget": (PROGET, PROGET_URL),
+    "bagetter": (BAGETTER, BAGETTER_URL),
+    "cloudsmith": (CLOUDSMITH, CLOUDSMITH_URL),
 }
 
 

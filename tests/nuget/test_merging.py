@@ -32,7 +32,7 @@ from nugetproxy.nuget.merging.vulnerabilities import (
 )
 from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2, SEMVER1
 from nugetproxy.nuget.routes import parse_route
-from tests.nuget.indexes import GITLAB, GITLAB_URL, NUGET, NUGET_URL, index_of, nuget_org, services_of
+from tests.nuget.indexes import FEEDS, GITLAB, GITLAB_URL, NUGET, NUGET_URL, index_of, nuget_org, services_of
 
 BASE = "https://proxy.example.com/farm/v3/"
 HIVE = f"{BASE}{GZ_SEMVER2}/"
@@ -501,3 +501,15 @@ def test_registrations_alone_make_a_version_list() -> None:
     rows = index_of(("RegistrationsBaseUrl/3.6.0", "https://feed.example/reg/"))
     services = services_of(rows, "https://feed.example/index.json")
     assert index_types(services, services)["PackageBaseAddress/3.0.0"] == f"{BASE}content/"
+
+
+@pytest.mark.parametrize("feed", sorted(set(FEEDS) - {"nuget.org"}))
+def test_every_feed_beside_nuget_org_makes_an_index_of_ours(feed: str) -> None:
+    services = services_of(*FEEDS[feed])
+    index = json.loads(render_merged_index([services, nuget_org()], BASE, writes=services))
+    assert all(row["@id"].startswith(BASE) for row in index["resources"])
+    kinds = {row["@type"] for row in index["resources"]}
+    assert {"PackageBaseAddress/3.0.0", "SearchQueryService", "RegistrationsBaseUrl/3.6.0"} <= kinds
+    assert ("PackagePublish/2.0.0" in kinds) is (feed != "cloudsmith")
+    assert not [kind for kind in kinds if kind.startswith(("RepositorySignatures", "Catalog", "LegacyGallery"))]
+    assert hive_of(services.resources, GZ_SEMVER2) is not None
