@@ -77,7 +77,7 @@ def test_every_key_of_the_configuration_exists(name: str) -> None:
 
 @every_text
 def test_every_path_in_the_repository_exists(name: str) -> None:
-    for path in re.findall(r"(?<![\w/.:~-])((?:config|deploy|tests)/[\w./-]+[\w-])", TEXTS[name]):
+    for path in re.findall(r"(?<![\w/.:~-])((?:config|deploy|tests)/[\w./@-]+[\w-])", TEXTS[name]):
         assert (ROOT / path).exists(), path
 
 
@@ -112,14 +112,17 @@ def test_toml_in_texts_can_be_read(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [TEXTS["config/examples/nuget.config"], one(r"(?s)```xml\n(.*?)```", README)],
-    ids=["example", "README"],
+    ("text", "key"),
+    [
+        (TEXTS["config/examples/nuget.config"], "nuget.org"),
+        *zip(re.findall(r"(?s)```xml\n(.*?)```", README), ("nuget.org", "farm"), strict=True),
+    ],
+    ids=["example", "README", "README, of a farm"],
 )
-def test_the_nuget_config_names_the_default_address(text: str) -> None:
+def test_the_nuget_config_names_the_default_address(text: str, key: str) -> None:
     (source,) = ElementTree.fromstring(text).iter("add")
     assert source.attrib == {
-        "key": "nuget.org",
+        "key": key,
         "value": f"http://{DEFAULTS.server.listen}/v3/index.json",
         "protocolVersion": "3",
         "allowInsecureConnections": "true",
@@ -154,7 +157,10 @@ def test_the_policy_table_is_the_codes() -> None:
     for _, kinds, *spans in rows_below("What is cached, for how long"):
         told.update({Kind(kind): spans for kind in re.findall(r"`(\w+)`", kinds)})
     assert told == {
-        kind: [span_text(span) for span in (policy.fresh, policy.refresh, policy.on_error, policy.absent)]
+        kind: [
+            span_text(span)
+            for span in (policy.fresh, policy.refresh, policy.on_error, policy.absent, policy.absent_on_error)
+        ]
         for kind, policy in ((kind, kind.row.policy) for kind in Kind)
     }
 
@@ -237,6 +243,17 @@ def test_the_service_runs_the_proxy_where_it_may_write() -> None:
     assert options["--config"] in TEXTS["deploy/README.md"]
     assert parse_span(one(r"^TimeoutStopSec=(.*)$", UNIT)) > DEFAULTS.server.drain
     assert int(one(r"^LimitNOFILE=(.*)$", UNIT)) * 0.6 > 4000
+
+
+def test_several_services_differ_from_the_one_by_their_port_only() -> None:
+    template = TEXTS["deploy/nugetproxy@.service"].splitlines()
+    changed = [(old, new) for old, new in zip(UNIT.splitlines(), template, strict=True) if old != new]
+    assert [new for _, new in changed if not new.startswith("#")] == [
+        "After=network-online.target",
+        "ExecStart=/opt/nugetproxy/bin/nugetproxy serve --config /etc/nugetproxy/nugetproxy.toml "
+        "--listen 127.0.0.1:%i --cache-dir /var/cache/nugetproxy-%i",
+        "CacheDirectory=nugetproxy-%i",
+    ]
 
 
 @pytest.mark.parametrize(
