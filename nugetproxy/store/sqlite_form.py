@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import time
@@ -96,8 +97,8 @@ def diagnose(error: Exception) -> tuple[Trouble, str]:
     """What an error calls for, with one word for the log."""
     if isinstance(error, UnsoundFile | InvalidDocument):
         return Trouble.BROKEN, "unsound"
-    if not isinstance(error, sqlite3.Error):
-        return Trouble.DISK, type(error).__name__
+    if isinstance(error, OSError | DiskFailure):
+        return Trouble.DISK, errno.errorcode.get(error.errno or 0, type(error).__name__)
     code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
     name: str = getattr(error, "sqlite_errorname", type(error).__name__)
     if code == sqlite3.SQLITE_IOERR_SHORT_READ:
@@ -112,12 +113,10 @@ def open_writer(form: Form, path: Path, *, make: bool | None = None) -> sqlite3.
     file that is not ours, sqlite3.Error, OSError.
     """
     make = form.made_when_missing if make is None else make
-    if path.is_dir():  # to SQLite this would look like trouble with the disk
-        raise UnsoundFile("a directory lies in its place")
     if make:
         with contextlib.suppress(FileExistsError):  # SQLite would let others of the machine read it
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    connection = _connect(path)
+    connection = connect(path)
     try:
         _prepare(form, connection, make)
     except BaseException:
@@ -139,13 +138,16 @@ def _prepare(form: Form, connection: sqlite3.Connection, make: bool) -> None:
 
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads; raises UnsoundFile if there is no file (any more), sqlite3.Error."""
-    connection = _connect(path)
+    connection = connect(path)
     connection.execute("PRAGMA query_only = ON")
     connection.execute("PRAGMA cache_size = -16384")  # KiB of pages, for each reader
     return connection
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to a file that is there, in autocommit; raises UnsoundFile, sqlite3.Error."""
+    if path.is_dir():  # to SQLite this would look like trouble with the disk
+        raise UnsoundFile("a directory lies in its place")
     if file_key(path) == (0, 0):
         raise UnsoundFile("there is no file")
     uri = f"{path.absolute().as_uri()}?mode=rw"  # rw: readers of a WAL take part in its locks
@@ -185,7 +187,7 @@ def check(form: Form, path: Path) -> None:
 
 
 def set_aside(fs: FsOps, path: Path) -> Path | None:
-    """Rename the file to ``<name>.corrupt-<time>``; None if it is gone. All connections must be closed.
+    """Rename a file or directory to ``<name>.corrupt-<time>``; None if it is gone. All connections must be closed.
 
     A connection that is still open would delete the write-ahead log of the file that comes next. Raises DiskFailure.
     """
@@ -201,7 +203,8 @@ def set_aside(fs: FsOps, path: Path) -> Path | None:
     except MissingFile:
         return None
     for name in sorted(name for name in fs.names(path.parent) if name.startswith(prefix))[:-CORRUPT_KEPT]:
-        fs.unlink(path.with_name(name))
+        old = path.with_name(name)
+        (fs.rmtree if old.is_dir() else fs.unlink)(old)
     return target
 
 

@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from nugetproxy.engine.hot_documents import STORE_SECONDS
-from nugetproxy.store.documents.database import LOCK_SECONDS
+from nugetproxy.store.sqlite_form import LOCK_SECONDS
 from tests.fakes.asking import ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed

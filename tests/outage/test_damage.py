@@ -246,6 +246,7 @@ async def test_a_poisoned_row_is_a_miss(proxy: Proxy, feed: FakeFeed, tmp_path: 
     got = await ask(proxy, VERSIONS)
     assert (got.status, got.body, got.cache) == (200, first.body, "fwd=uri-miss; fwd-status=200; stored")
     assert proxy.metric("documents_poisoned_total") == 1
+    assert proxy.metric("documents_rebuilds_total") == 1, "all of it is set aside"
     assert not canary.exists()
 
 

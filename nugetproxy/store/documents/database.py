@@ -1,26 +1,20 @@
-"""The diskcache database below the document store: made, checked, set aside; all of it blocks."""
+"""The diskcache database below the document store: checked, opened, asked in SQL; all of it blocks."""
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+import orjson
 from diskcache import Cache, Timeout
 from diskcache.core import DBNAME
 
-from nugetproxy.store.documents.strict_disk import VALUE_FILE, StrictDisk
-from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
-
-LOCK_SECONDS = 5.0
-"""How long a write waits for another process's transaction."""
-CORRUPT_KEPT = 2
-"""Databases set aside that are kept."""
+from nugetproxy.store.documents.strict_disk import VALUE_FILE, PoisonedRow, StrictDisk
+from nugetproxy.store.fs import FsOps, MissingFile
+from nugetproxy.store.sqlite_form import LOCK_SECONDS, UnsoundFile, connect, open_reader, transaction
 
 SETTINGS: Mapping[str, int | str] = MappingProxyType(
     {
@@ -41,22 +35,13 @@ SETTINGS: Mapping[str, int | str] = MappingProxyType(
     }
 )
 _COUNTERS = frozenset({"count", "size", "hits", "misses"})
-_SCHEMA = frozenset(
-    {
-        ("table", "Settings"),
-        ("index", "sqlite_autoindex_Settings_1"),
-        ("table", "Cache"),
-        ("index", "Cache_key_raw"),
-        ("index", "Cache_expire_time"),
-        ("index", "Cache_store_time"),
-        ("index", "Cache_tag_rowid"),
-        ("trigger", "Settings_count_insert"),
-        ("trigger", "Settings_count_delete"),
-        ("trigger", "Settings_size_insert"),
-        ("trigger", "Settings_size_update"),
-        ("trigger", "Settings_size_delete"),
-    }
-)
+_SCHEMA = {
+    *(f"table {name}" for name in ("Cache", "Settings")),
+    *(f"index Cache_{of}" for of in ("key_raw", "expire_time", "store_time", "tag_rowid")),
+    *(f"trigger Settings_count_{of}" for of in ("insert", "delete")),
+    *(f"trigger Settings_size_{of}" for of in ("insert", "update", "delete")),
+    "index sqlite_autoindex_Settings_1",
+}
 _HEX = "[0-9a-f]"
 _VALUE_GLOB = f"{_HEX * 2}/{_HEX * 2}/{_HEX * 28}.val"
 _POISONED = f"""
@@ -66,133 +51,74 @@ _POISONED = f"""
 """
 
 
-class UnsoundDatabase(Exception):
-    """The database is not as we make it."""
-
-
-class Trouble(StrEnum):
-    """What an error of the database calls for."""
-
-    BROKEN = "broken"
-    """Set aside, begin afresh."""
-    BUSY = "busy"
-    """Another process holds the lock; drop the write."""
-    DISK = "disk"
-    """The disk is full, read-only or failing; drop the write."""
-
-
-_TROUBLE = {
-    sqlite3.SQLITE_BUSY: Trouble.BUSY,
-    sqlite3.SQLITE_LOCKED: Trouble.BUSY,
-    sqlite3.SQLITE_FULL: Trouble.DISK,
-    sqlite3.SQLITE_READONLY: Trouble.DISK,
-    sqlite3.SQLITE_PERM: Trouble.DISK,
-    sqlite3.SQLITE_NOMEM: Trouble.DISK,
-    sqlite3.SQLITE_IOERR: Trouble.DISK,
-}
-ERRORS = (sqlite3.Error, Timeout, OSError, UnsoundDatabase, DiskFailure)
-"""What diskcache and this module raise."""
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What a check has repaired."""
-
-    poisoned: int
-    """Rows removed that we never wrote."""
-    orphans: int
-    """Value files removed that no row names; a crash between file and row leaves them."""
-
-
-def diagnose(error: Exception) -> tuple[Trouble, str]:
-    """What an error of ``ERRORS`` calls for, with one word for metrics and logs."""
-    if isinstance(error, Timeout):
-        # diskcache takes every failure to begin a transaction for a time-out; the true one is its context.
-        cause = error.__context__
-        return diagnose(cause) if isinstance(cause, sqlite3.Error) else (Trouble.BUSY, "timeout")
-    if isinstance(error, DiskFailure):
-        return Trouble.BROKEN if isinstance(error, MissingFile) else Trouble.DISK, error.errno_name
-    if isinstance(error, OSError):
-        return Trouble.DISK, type(error).__name__ if error.errno is None else DiskFailure("", error.errno).errno_name
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    name: str = getattr(error, "sqlite_errorname", type(error).__name__)
-    if code == sqlite3.SQLITE_IOERR_SHORT_READ:
-        return Trouble.BROKEN, name
-    return _TROUBLE.get(code & 0xFF, Trouble.BROKEN), name
+@contextmanager
+def translated() -> Iterator[None]:
+    """What diskcache raises, as an error that ``diagnose`` knows."""
+    try:
+        yield
+    except Timeout as error:  # it takes every failure to begin a transaction for one; the true one is in its context
+        cause: BaseException | None = error
+        while isinstance(cause, Timeout):
+            cause = cause.__context__
+        raise cause or TimeoutError("no transaction") from None
+    except (AttributeError, TypeError, ValueError, sqlite3.IntegrityError) as error:
+        # What it trips over in a database that was changed under it.
+        raise UnsoundFile(repr(error)) from error
 
 
 def open_cache(directory: Path) -> Cache:
-    """diskcache over a directory that ``check`` approved or that is empty; raises ERRORS."""
+    """diskcache over a directory that ``check`` approved or that is empty."""
     return Cache(str(directory), timeout=LOCK_SECONDS, disk=StrictDisk, **SETTINGS)
 
 
-def check(fs: FsOps, directory: Path) -> Findings:
+def check(fs: FsOps, directory: Path) -> int:
     """Make sure that a database may be opened by diskcache, which obeys whatever its Settings table says.
 
-    Raises UnsoundDatabase or another of ERRORS; a directory without a database is sound.
+    Raises UnsoundFile, sqlite3.Error, DiskFailure; a directory without a database is sound. Removes the value files
+    that no row names, which a crash between file and row leaves; how many.
     """
     try:
         fs.stat(directory / DBNAME)
     except MissingFile:
-        return Findings(0, _sweep(fs, directory, frozenset()))
-    with _connect(directory) as connection:
-        # A transaction for writing, because diskcache would wait for 60 seconds for someone else's.
-        connection.execute("BEGIN IMMEDIATE")
+        return _sweep(fs, directory, frozenset())
+    # A transaction for writing, because diskcache would wait for 60 seconds for someone else's.
+    with closing(connect(directory / DBNAME)) as connection, transaction(connection):
         _check_structure(connection)
-        poisoned = connection.execute(f"DELETE FROM Cache WHERE {_POISONED}").rowcount  # noqa: S608
+        if connection.execute(f"SELECT 1 FROM Cache WHERE {_POISONED} LIMIT 1").fetchone():  # noqa: S608
+            raise PoisonedRow("found at the start")
         named = frozenset(name for (name,) in connection.execute("SELECT filename FROM Cache WHERE mode = 2"))
-        connection.execute("COMMIT")
-    return Findings(poisoned, _sweep(fs, directory, named))
+    return _sweep(fs, directory, named)
 
 
-def oldest(directory: Path, limit: int, spared: str) -> list[str]:
-    """Keys of the least recently stored rows, without those whose tag begins with ``spared``. Raises ERRORS."""
-    select = """SELECT key FROM Cache WHERE raw = 1 AND typeof(key) = 'text' AND coalesce(tag, '') NOT GLOB ? || '*'
-        ORDER BY store_time LIMIT ?"""
-    with _connect(directory) as connection:
-        return [key for (key,) in connection.execute(select, (spared, limit))]
+def remove_oldest(cache: Cache, limit: int, spared: str) -> int:
+    """Remove the least recently stored, without those whose tag begins with ``spared``; how many."""
+    select = "SELECT key FROM Cache WHERE coalesce(tag, '') NOT GLOB ? || '*' ORDER BY store_time LIMIT ?"
+    with closing(open_reader(Path(cache.directory) / DBNAME)) as connection:
+        keys = [key for (key,) in connection.execute(select, (spared, limit))]
+    with cache.transact():  # one commit for all of them
+        return sum(cache.delete(key) for key in keys)
 
 
-def expire_unnamed(directory: Path, tag: str, named: Collection[str], at: float) -> None:
-    """Have the rows with this tag end ``at`` (epoch seconds) or sooner, but those named never. Raises ERRORS."""
-    with _connect(directory) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute("CREATE TEMP TABLE named (key TEXT PRIMARY KEY)")
-        connection.executemany("INSERT OR IGNORE INTO named VALUES (?)", ((key,) for key in named))
-        which = "tag = ? AND key {} (SELECT key FROM named)"
-        keep = f"UPDATE Cache SET expire_time = NULL WHERE {which.format('IN')} AND expire_time IS NOT NULL"  # noqa: S608
-        end = f"UPDATE Cache SET expire_time = ? WHERE coalesce(expire_time, 9e99) > ? AND {which.format('NOT IN')}"  # noqa: S608
-        connection.execute(keep, (tag,))
-        connection.execute(end, (at, at, tag))
-        connection.execute("COMMIT")
-
-
-def set_aside(fs: FsOps, directory: Path) -> Path | None:
-    """Rename the directory to ``<name>.corrupt-<time>``, keeping few of those; None if it is gone. Raises ERRORS."""
-    prefix = f"{directory.name}.corrupt-"
-    target = directory.with_name(f"{prefix}{time.time_ns()}")
-    try:
-        fs.rename(directory, target)
-    except MissingFile:
-        return None
-    old = sorted(name for name in fs.names(directory.parent) if name.startswith(prefix))
-    for name in old[:-CORRUPT_KEPT]:
-        fs.rmtree(directory.with_name(name))
-    return target
+def expire_unnamed(cache: Cache, tag: str, named: Collection[str], at: float) -> None:
+    """Have the rows with this tag end ``at`` (epoch seconds) or sooner, but those named never."""
+    update = """UPDATE Cache SET expire_time = CASE WHEN key NOT IN (SELECT value FROM json_each(?))
+        THEN min(coalesce(expire_time, 9e99), ?) END WHERE tag = ?"""
+    with closing(connect(Path(cache.directory) / DBNAME)) as connection:
+        connection.execute(update, (orjson.dumps(list(named)).decode(), at, tag))
 
 
 def _check_structure(connection: sqlite3.Connection) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
-        raise UnsoundDatabase(str(verdict)[:200])
-    if set(connection.execute("SELECT type, name FROM sqlite_master")) != _SCHEMA:
-        raise UnsoundDatabase("schema")
+        raise UnsoundFile(str(verdict)[:200])
+    if {what for (what,) in connection.execute("SELECT type || ' ' || name FROM sqlite_master")} != _SCHEMA:
+        raise UnsoundFile("schema")
     settings = dict(connection.execute("SELECT key, value FROM Settings"))
     # A change of SETTINGS in a later version begins a fresh store, which costs little and needs no migration.
     constants = {key: value for key, value in settings.items() if key not in _COUNTERS}
     counters = [settings.get(key) for key in _COUNTERS]
     if constants != SETTINGS or not all(type(count) is int and count >= 0 for count in counters):
-        raise UnsoundDatabase("settings")
+        raise UnsoundFile("settings")
 
 
 def _sweep(fs: FsOps, directory: Path, named: frozenset[str]) -> int:
@@ -205,10 +131,3 @@ def _sweep(fs: FsOps, directory: Path, named: frozenset[str]) -> int:
                     fs.unlink(directory / relative)
                     swept += 1
     return swept
-
-
-@contextmanager
-def _connect(directory: Path) -> Iterator[sqlite3.Connection]:
-    uri = f"{(directory / DBNAME).absolute().as_uri()}?mode=rw"
-    with closing(sqlite3.connect(uri, uri=True, timeout=LOCK_SECONDS, isolation_level=None)) as connection:
-        yield connection

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import os
+import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +16,11 @@ from diskcache import Cache
 from nugetproxy.caching.entry import Entry
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.documents.database import LOCK_SECONDS
+from nugetproxy.store.documents.database import expire_unnamed, remove_oldest
 from nugetproxy.store.documents.index import Index
-from nugetproxy.store.documents.record import Stored, pack_entry, unpack_entry
+from nugetproxy.store.documents.record import Stored, pack_entry
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.sqlite_form import LOCK_SECONDS
 
 __all__ = ["Documents", "Stored"]
 
@@ -53,16 +54,16 @@ def never_trimmed(group: str) -> str:
 class Documents:
     """Documents by key; a cache of what upstream said, rebuildable, so no trouble with it ever reaches a caller.
 
-    A failed ``get`` is a miss, a failed change is dropped, a damaged database is set aside and begun afresh. One
-    thread writes, two read, each with a connection of its own; a call ends within ``LOCK_SECONDS``.
+    A failed ``get`` is a miss, a failed change is dropped, anything damaged has all of it set aside and
+    begun afresh. One thread writes, two read, each with a connection of its own; a call ends within ``LOCK_SECONDS``.
     """
 
     def __init__(self, *, metrics: Metrics, fs: FsOps | None = None) -> None:
         self._metrics = metrics
-        self._index = Index(metrics, fs or FsOps(), defer=self._defer, in_readers=self._in_readers)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="documents-write")
         self._readers = tuple(ThreadPoolExecutor(1, thread_name_prefix=f"documents-read-{n}") for n in range(2))
         self._turns = itertools.cycle(self._readers)
+        self._index = Index(metrics, fs or FsOps(), self._writer, self._readers)
 
     async def open(self, directory: Path) -> None:
         """Check what is there, set it aside if it is damaged, begin; the only method that raises (StoreUnusable)."""
@@ -79,7 +80,7 @@ class Documents:
 
     async def get(self, key: str) -> Stored | None:
         """What is stored under a key, whole and undamaged; else None."""
-        return await self._ask(next(self._turns), lambda: self._index.read(f"e:{key}", unpack_entry), None)
+        return await self._ask(next(self._turns), lambda: self._index.read(f"e:{key}"), None)
 
     async def put(self, key: str, entry: Entry, body: bytes, *, tag: str, expire: float | None = None) -> bool:
         """Store or replace, in one step; False if it was dropped.
@@ -88,11 +89,12 @@ class Documents:
         seconds it is gone.
         """
         name = f"e:{key}"
-        return await self._ask(
-            self._writer,
-            lambda: self._index.store(name, pack_entry(name, entry, body), tag=tag, expire=expire),
-            False,
-        )
+
+        def store() -> bool:
+            value = pack_entry(name, entry, body)
+            return self._index.change(lambda cache: bool(cache.set(name, value, tag=tag, expire=expire)), False)
+
+        return await self._ask(self._writer, store, False)
 
     async def delete(self, key: str) -> bool:
         """Remove; False if it was not there or could not be removed."""
@@ -105,7 +107,8 @@ class Documents:
     async def keep_named(self, tag: str, keys: Collection[str]) -> None:
         """Of the documents with a ``never_trimmed`` tag, these are named now; the others go a day after they were."""
         names = [f"e:{key}" for key in keys]
-        await self._ask(self._writer, lambda: self._index.keep_named(tag, names, SUPERSEDED_SECONDS), None)
+        end = time.time() + SUPERSEDED_SECONDS
+        await self._change(lambda cache: expire_unnamed(cache, tag, names, end), None)
 
     async def trim(self, max_bytes: int) -> int:
         """Remove what has expired, then, beyond ``max_bytes``, the least recently stored down to 95 %; how many rows.
@@ -115,7 +118,7 @@ class Documents:
         removed = await self._change(lambda cache: int(cache.expire()), 0)
         goal = max_bytes if self._index.volume <= max_bytes else LOW_WATER * max_bytes
         while self._index.volume > goal:
-            rows = await self._ask(self._writer, lambda: self._index.remove_oldest(TRIM_ROWS, NEVER_TRIMMED), 0)
+            rows = await self._change(lambda cache: remove_oldest(cache, TRIM_ROWS, NEVER_TRIMMED), 0)
             if not rows:
                 break
             removed += rows
@@ -146,13 +149,3 @@ class Documents:
         answer.cancel()
         self._metrics.documents_write_timeouts.inc()
         return default
-
-    def _defer(self, function: Callable[[], object]) -> None:
-        with contextlib.suppress(RuntimeError):  # the threads have ended
-            self._writer.submit(function)
-
-    def _in_readers(self, function: Callable[[], object]) -> None:
-        # RuntimeError: the threads have ended; TimeoutError: one is stuck in a read that the disk holds up.
-        with contextlib.suppress(RuntimeError, TimeoutError):
-            for future in [lane.submit(function) for lane in self._readers]:
-                future.result(LOCK_SECONDS)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from nugetproxy.caching.entry import Entry, Validators
+from nugetproxy.store.sqlite_form import UnsoundFile
 
 VERSION = 1
 _DIGEST = 16
@@ -17,7 +18,7 @@ _LENGTH = 4
 _FIXED = 1 + _DIGEST + _LENGTH
 
 
-class DamagedRecord(Exception):
+class DamagedRecord(UnsoundFile):
     """A stored value that is cut, changed, of another key or of another version."""
 
 

@@ -10,11 +10,13 @@ from typing import Any
 from diskcache import Disk
 from diskcache.core import MODE_BINARY, MODE_RAW
 
+from nugetproxy.store.sqlite_form import UnsoundFile
+
 VALUE_FILE = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 """The only file names that diskcache makes."""
 
 
-class PoisonedRow(Exception):
+class PoisonedRow(UnsoundFile):
     """A row says something that we never write; nothing of it was used."""
 
 
