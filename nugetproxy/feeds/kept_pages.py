@@ -14,6 +14,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.nuget.documents.render import Link
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
+from nugetproxy.off_loop.copies import part_of
 from nugetproxy.store.documents.documents import Documents, of_kind
 
 KEPT = 30 * DAY
@@ -76,4 +77,5 @@ def _unpack(value: bytes) -> KeptPage:
     head = orjson.loads(value[_LENGTH:begin])
     end = begin + head["size"]
     links = tuple(Link(token, Kind(kind), url) for token, kind, url in head["links"])
-    return KeptPage(body=value[begin:end], etag=head["etag"], packed=value[end:], links=links, empty=head["empty"])
+    body, packed = part_of(value, begin, end), part_of(value, end)
+    return KeptPage(body=body, etag=head["etag"], packed=packed, links=links, empty=head["empty"])

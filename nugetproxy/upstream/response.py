@@ -18,6 +18,7 @@ from yarl import URL
 from nugetproxy.caching.entry import Validators
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
+from nugetproxy.off_loop import off_loop
 from nugetproxy.upstream.coding import CODINGS
 from nugetproxy.upstream.failures import Failures, MalformedBody, Progress
 from nugetproxy.upstream.urls import origin_of, without_query
@@ -128,11 +129,13 @@ class Response:
     async def read(self, limit: int) -> bytes:
         """The whole body, still coded. Raises UpstreamFailure, TOO_LARGE beyond ``limit`` bytes."""
         self.check_size(self.length, limit, "limits.document")
-        body = bytearray()
+        pieces: list[bytes] = []
+        size = 0
         async for piece in self.chunks():
-            body += piece
-            self.check_size(len(body), limit, "limits.document")
-        return bytes(body)
+            pieces.append(piece)
+            size += len(piece)
+            self.check_size(size, limit, "limits.document")
+        return await off_loop(size, b"".join, pieces)
 
     def check_size(self, size: int | None, limit: int, key: str) -> None:
         """Raises UpstreamFailure (TOO_LARGE) if ``size`` is known and beyond ``limit``, which ``key`` sets."""

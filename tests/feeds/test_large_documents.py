@@ -12,7 +12,7 @@ import pytest
 
 from nugetproxy.off_loop import CHILD, HEAVY
 from nugetproxy.store.fs import FsOps
-from nugetproxy.store.ledger import ledger
+from nugetproxy.store.ledger.opening import begin_afresh
 from tests.conftest import StartProxy
 from tests.fakes.asking import REGISTRATION, UP_REGISTRATION, UP_VERSIONS, VERSIONS, ask
 from tests.fakes.clock import FakeClock
@@ -102,7 +102,7 @@ async def test_its_links_lead_somewhere_even_with_another_ledger(proxy: Proxy, f
     feed.origin.routes[UP_REGISTRATION] = Script(body=large(feed, "first", pages=2))
     await ask(proxy, REGISTRATION)
     await proxy.stop()
-    ledger.begin_afresh(FsOps(), proxy.directory)
+    begin_afresh(FsOps(), proxy.directory)
     await proxy.start()
     before = CHILD.jobs
     index = json.loads((await ask(proxy, REGISTRATION)).body)

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from nugetproxy.caching.entry import Entry, Validators
+from nugetproxy.off_loop.copies import part_of
 from nugetproxy.store.sqlite_form import UnsoundFile
 
 VERSION = 1
@@ -45,7 +46,7 @@ def unpack(key: str, value: bytes) -> tuple[dict[str, Any], bytes]:
     if len(value) < _FIXED or value[0] != VERSION:
         raise DamagedRecord("version")
     end = _FIXED + int.from_bytes(value[1 + _DIGEST : _FIXED], "big")
-    head, body = value[_FIXED:end], value[end:]
+    head, body = value[_FIXED:end], part_of(value, end)
     if end > len(value) or _digest(key, head, body) != value[1 : 1 + _DIGEST]:
         raise DamagedRecord("digest")
     header = orjson.loads(head)  # what we wrote, says the digest
