@@ -19,6 +19,12 @@ from nugetproxy.nuget.kinds import Kind
 
 USUAL = ((Outcome.HIT, 200), (Outcome.MISS, 200), (Outcome.FAILED, 502), (Outcome.FAILED, 503))
 """What rates are made of."""
+DISK_ERRORS = (
+    *((op, errno) for op in ("create", "write", "fsync") for errno in ("ENOSPC", "EIO")),
+    ("read", "EIO"),
+    ("documents_set", "SQLITE_FULL"),
+)
+"""A full disk, a broken one."""
 CUT = ("client_left", "client_stall", "upstream")
 REFUSED = ("connections", "connections_per_ip", "malformed")
 INTEGRITY = (Reason.INVALID_CONTENT, Reason.IDENTITY, Reason.ZIP, Reason.HASH, Reason.PIN)
@@ -37,6 +43,8 @@ def declare(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
         metrics.responses_aborted.labels(reason)
     for reason in REFUSED:
         metrics.rejected.labels(reason)
+    for op, errno in DISK_ERRORS:
+        metrics.disk_errors.labels(op, errno)
     for kind_of_damage in INTEGRITY:
         metrics.integrity_failures.labels(kind_of_damage)
     for name, upstream in config.upstreams.items():

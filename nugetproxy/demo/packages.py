@@ -22,7 +22,7 @@ OLD: Final = ("0.8.0", "0.9.0")
 
 
 @dataclass(frozen=True, slots=True)
-class HotDocuments:
+class MadePackages:
     """A folder of packages with the SHA-256 of each, by file name (lower case)."""
 
     folder: Path

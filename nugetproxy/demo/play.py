@@ -15,7 +15,7 @@ from rich.console import Console
 
 from nugetproxy.banner import NUGET_CONFIG, source_line
 from nugetproxy.demo.dotnet import Dotnet, find_dotnet
-from nugetproxy.demo.packages import HotDocuments
+from nugetproxy.demo.packages import MadePackages
 from nugetproxy.demo.processes import DemoFailed, Server
 from nugetproxy.demo.report import COLD, OUTAGE, WARM, show
 from nugetproxy.demo.restore import Restore
@@ -83,7 +83,7 @@ class _Stage:
         self._began = time.perf_counter()
         self._console = console
         self._work = work
-        self._shelf = HotDocuments(work / "feed")
+        self._shelf = MadePackages(work / "feed")
         self._settings = work / "nugetproxy.toml"
         self._upstream = Server("upstream", work / "upstream.log")
         self._proxy = Server("proxy", work / "proxy.log")

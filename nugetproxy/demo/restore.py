@@ -25,7 +25,7 @@ class Restore:
     """One restore of one package with all that it depends on; every body is verified. Blocks."""
 
     def __init__(self, url: str, digests: Mapping[str, str]) -> None:
-        """``url`` of the feed, without ``/v3/index.json``; ``digests`` as in ``HotDocuments``."""
+        """``url`` of the feed, without ``/v3/index.json``; ``digests`` as in ``MadePackages``."""
         self._host = urlsplit(url).netloc
         self._digests = digests
         self._local = threading.local()

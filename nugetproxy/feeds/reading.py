@@ -130,6 +130,7 @@ class Reading:
                 relayed=True,
                 length=found.length,
                 cache_control=IMMUTABLE,
+                warnings=found.warnings,
             )
         return absent_reply(Kind.PACKAGE, found, self._clock.now())
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import unquote
 
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.resources import VERIFY_KEY
 from nugetproxy.nuget.routes import Route
 
@@ -91,6 +93,18 @@ def operation(method: str, route: Route) -> Operation | None:
 def allowed_methods(route: Route) -> tuple[str, ...]:
     """The methods that do something at ``route``; empty where there is nothing at all."""
     return tuple(dict.fromkeys(method for row in _at(route) for method in row.methods))
+
+
+def named_in_answer(location: str, text: str) -> PackageIdentity | None:
+    """The package that a feed names in its answer to a push: where it is now, or in a sentence as of nuget.org."""
+    place = location.partition("?")[0].rstrip("/").split("/")
+    if len(place) > 2 and (identity := PackageIdentity.parse(unquote(place[-2]), unquote(place[-1]))) is not None:
+        return identity
+    said = _SENTENCE.search(text)
+    return PackageIdentity.parse(said["id"], said["version"]) if said is not None else None
+
+
+_SENTENCE = re.compile(r"'(?P<id>[^'\s]{1,100})' (?:and|with|in) version '(?P<version>[^'\s]{1,100})'")
 
 
 def _at(route: Route) -> list[Operation]:

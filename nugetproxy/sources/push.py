@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from aiohttp import hdrs
 from cachetools import TTLCache
 from multidict import CIMultiDict
 
 from nugetproxy.engine.cache import Cache
 from nugetproxy.errors import MethodNotAllowed, NotFound, Reason, TooLarge, WriteRefused, upstream_failure
-from nugetproxy.nuget.operations import Operation, Permission, allowed_methods, operation
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.operations import Operation, Permission, allowed_methods, named_in_answer, operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.sources.passing import Passing
 from nugetproxy.sources.services import Services
@@ -130,16 +132,21 @@ class Push:
         passing = None
         if body is not None:
             passing = await Passing.of(body, limit=self._settings.max_bytes, spool=self._spool)
-        status = 0
+        sent: Sent | None = None
         try:
             sent = await self._pass_on(method, url, headers, passing)
-            status = sent.status
             return sent
         finally:
             identity = await passing.identity() if passing is not None and not route.id else None
-            if identity is not None:
-                named(identity.id, identity.version)
-            noted = self._note(wanted, route.id or (identity.id if identity is not None else ""), passing, status)
+            told = identity if sent is None or passing is None or route.id else identity or _named_by(sent)
+            if told is not None:
+                named(told.id, told.version)
+            noted = self._note(
+                wanted,
+                route.id or (identity.id if identity is not None else ""),
+                passing,
+                sent.status if sent is not None else 0,
+            )
             if passing is not None:
                 passing.close()
             if noted:  # who is told of a write must never see what was before it, whatever becomes of this process
@@ -175,6 +182,12 @@ class Push:
 
 _PERHAPS = frozenset({0, 409, *range(500, 600)})
 """No answer, or one that does not say for sure that nothing has changed: 409 may be about an earlier try."""
+
+
+def _named_by(sent: Sent) -> PackageIdentity | None:
+    """The package that upstream's answer names, where the body could not be looked into."""
+    text = sent.body.decode("utf-8", "replace")
+    return named_in_answer(sent.headers.get(hdrs.LOCATION, ""), f"{sent.reason}\n{text}")
 
 
 def _is_success(status: int) -> bool:

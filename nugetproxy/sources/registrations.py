@@ -10,7 +10,7 @@ from cachetools import LRUCache
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.engine.cache import Cache
-from nugetproxy.engine.target import Found
+from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import NotFound, Reason, upstream_failure
 from nugetproxy.nuget.documents.exact_json import dumps
 from nugetproxy.nuget.documents.registration import PageRef, pages_with, registration_pages, registration_versions
@@ -18,7 +18,7 @@ from nugetproxy.nuget.documents.render import stated_content
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import parse_route
+from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.version import Version
 from nugetproxy.off_loop import off_loop
@@ -59,6 +59,29 @@ class Registrations:
             if url is not None:
                 return url
         return None
+
+    async def page(self, route: Route, target: Target, services: ServiceMap) -> Found:
+        """A page by its path, also where the feed spells the bounds in it otherwise, as its index tells.
+
+        Raises UpstreamFailure.
+        """
+        stored = await self._cache.stored(target)
+        if stored is None or stored.entry.absent:
+            target = await self._spelled_otherwise(route, target, services) or target
+        return await self._cache.get(target)
+
+    async def _spelled_otherwise(self, route: Route, page: Target, services: ServiceMap) -> Target | None:
+        """The page that the stored index names, where it differs from ``page`` in its letters' case alone."""
+        index = parse_route(f"{route.resource}/{quote(route.id)}/index.json")
+        stored = None if index is None else await self._cache.stored(self._groups.target(index, "", services))
+        if stored is None or stored.entry.absent:
+            return None
+        refs = await off_loop(len(stored.body), registration_pages, stored.body, stored.entry.url)
+        named = (
+            self._groups.located(Kind.REGISTRATION_PAGE, ref.url, services, route.resource, route.id) for ref in refs
+        )
+        wanted = page.path.lower()
+        return next((one for one in named if one.path.lower() == wanted and one.path != page.path), None)
 
     async def versions(self, id_: str, services: ServiceMap) -> Found:
         """The version list of an id, made of its registration; absent where that is.

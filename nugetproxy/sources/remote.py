@@ -187,8 +187,11 @@ class RemoteSource:
             target = linked
         else:
             target = self._groups.target(route, query if kind is not None and kind.row.query else "", services)
-        settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
-        found = await self._cache.get(target, group=self._groups, settled=settled)
+        if kind is Kind.REGISTRATION_PAGE:
+            found = await self._registrations.page(route, target, services)
+        else:
+            settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
+            found = await self._cache.get(target, group=self._groups, settled=settled)
         if found.entry.absent and found.status.outcome is Outcome.STALE and await self._synthesis.can(route, query):
             return None  # of a time before what is held
         return Document(target.kind, found, services)

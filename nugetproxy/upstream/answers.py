@@ -24,6 +24,8 @@ class Head:
     """After redirects, without query."""
     phrase: str = ""
     """The reason phrase of the status."""
+    warnings: tuple[str, ...] = ()
+    """The values of ``X-NuGet-Warning``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,7 @@ def read_head(response: Response) -> Head:
         content_type=response.content_type,
         url=response.url,
         phrase=response.reason,
+        warnings=response.warnings,
     )
 
 

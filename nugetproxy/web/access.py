@@ -12,6 +12,7 @@ from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import ProxyError, Reason, UpstreamFailure
 from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.web.answers import status_of
 from nugetproxy.web.cors import NO_FIELDS
@@ -46,8 +47,18 @@ class AccessEvent:
 
     def routed(self, route: Route) -> None:
         """It is known what is asked for, whatever becomes of that."""
-        self.kind = route.kind.value if route.kind is not None else route.resource
-        self.id, self.version = route.id, route.version
+        self.kind = route.kind.value if route.kind is not None else self._operation(route)
+        self.named(route.id, route.version)
+
+    def _operation(self, route: Route) -> str:
+        if not route.write:
+            return route.resource
+        wanted = operation(self.method, route)
+        return wanted.name if wanted is not None else "write"
+
+    def named(self, id: str, version: str) -> None:
+        """It is known which package this is about."""
+        self.id, self.version = id, version
 
     def answered(self, reply: Reply) -> None:
         """A feed has a reply."""

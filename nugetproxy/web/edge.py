@@ -144,7 +144,7 @@ class Edge:
         _connection(request).carries_body = route.write or route.kind is Kind.PACKAGE
         if route.write and not download:
             self._addresses.base(request)  # raises UnknownHost
-            return await self._writes.respond(request, feed, route)
+            return await self._writes.respond(request, feed, route, event)
         if event.more and cors.is_preflight(request):
             self._addresses.base(request)
             return cors.allowed()

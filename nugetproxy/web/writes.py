@@ -9,9 +9,9 @@ from multidict import CIMultiDict
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import BadRequest, ProxyError
 from nugetproxy.feeds.feed import Feed
-from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
+from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.answers import header_text, reason_phrase
 from nugetproxy.web.hosts import PublicAddresses
@@ -33,7 +33,9 @@ class Writes:
         self._admission = admission
         self._body_timeout = body_timeout
 
-    async def respond(self, request: web.BaseRequest, feed: Feed, route: Route) -> web.StreamResponse:
+    async def respond(
+        self, request: web.BaseRequest, feed: Feed, route: Route, event: AccessEvent
+    ) -> web.StreamResponse:
         """Upstream's own answer, or an error that says whether the write may have happened.
 
         The client's body is read to its end (within bounds) before any answer: a client that is cut off while it
@@ -41,7 +43,6 @@ class Writes:
         """
         awaits_continue = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
         body = Incoming(request.content, stall=self._body_timeout)
-        package: list[tuple[str, str]] = [(route.id, route.version)]
         token = ""
         try:
             admitted = self._admission.admit_write(request, feed.name, self._addresses.client(request))
@@ -59,41 +60,39 @@ class Writes:
                 url,
                 admitted.headers,
                 body if request.body_exists else None,
-                named=lambda id, version: package.append((id, version)),
+                named=event.named,
             )
         except ProxyError as error:
             if not awaits_continue:
                 await body.drain()
             if not (isinstance(error, Unauthorized) and not error.wrong):  # which is how every client begins
-                self._audit(request, feed, route, package[-1], token=token, result=str(error))
+                self._audit(request, route, event, token=token, result=str(error))
             raise
         await body.drain()
-        self._audit(request, feed, route, package[-1], token=token, result="answered", status=sent.status)
+        self._audit(request, route, event, token=token, result="answered", status=sent.status)
         # Where the upstream wants it elsewhere, the next try is sent there; the client must not go there by itself.
         return _relay(sent, f"{self._addresses.base(request)}{request.raw_path}" if sent.moved else "")
 
     def _audit(
         self,
         request: web.BaseRequest,
-        feed: Feed,
         route: Route,
-        package: tuple[str, str],
+        event: AccessEvent,
         *,
         token: str,
         result: str,
         status: int = 0,
     ) -> None:
         """Who wrote what, with which result; never the key."""
-        wanted = operation(request.method, route)
         audit.info(
             "write.audit",
-            feed=feed.name,
-            method=request.method,
-            operation=wanted.name if wanted is not None else "unknown",
+            feed=event.feed,
+            method=event.method,
+            operation=event.kind,
             resource=route.resource,
-            package=package[0] or None,
-            version=package[1] or None,
-            client=self._addresses.client(request),
+            package=event.id or None,
+            version=event.version or None,
+            client=event.client,
             token=token or None,
             agent=request.headers.get(hdrs.USER_AGENT, "")[:120],
             status=status,

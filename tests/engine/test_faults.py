@@ -325,6 +325,12 @@ class TestWarnings:
         got = await ask(proxy, path)
         assert (got.status, got.headers.getall("X-NuGet-Warning")) == (200, [*self.SAID])
 
+    async def test_is_passed_on_to_a_head_of_a_package_that_is_not_held(self, proxy: Proxy, feed: FakeFeed) -> None:
+        warnings = [("X-NuGet-Warning", said) for said in self.SAID]
+        feed.origin.routes[UP_PACKAGE] = Script(body=SMALL, headers=warnings)
+        got = await ask(proxy, PACKAGE, "HEAD")
+        assert (got.status, got.headers.getall("X-NuGet-Warning")) == (200, [*self.SAID])
+
     @pytest.mark.parametrize("nupkg", [SMALL, LARGE], ids=["held back", "streamed"])
     async def test_is_kept_with_a_package(self, proxy: Proxy, feed: FakeFeed, nupkg: bytes) -> None:
         warnings = [("X-NuGet-Warning", said) for said in self.SAID]

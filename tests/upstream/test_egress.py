@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trustme
+from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from nugetproxy.app.egress import egress_of
@@ -277,7 +278,21 @@ class TestTinyproxy:
         assert (await client.get(f"{origin.localhost}/x")).body == b"{}"
         async with client.download(f"{origin.localhost}/p") as download:
             assert b"".join([piece async for piece in download.chunks()]) == b"PK" * 100_000
-        assert [seen.target for seen in origin.requests] == ["/x", "/p"]
+        package = [b"PK" * 1000] * 100
+
+        async def body() -> AsyncIterator[bytes]:
+            for piece in package:
+                yield piece
+
+        key = CIMultiDict({"X-NuGet-ApiKey": canary.API_KEY})
+        async with client.send(
+            "PUT", f"{origin.localhost}/push", headers=key, body=body(), timeout=20, rewind=None
+        ) as sent:
+            assert sent.status == 201
+        pushed = origin.requests[-1]
+        assert (pushed.method, pushed.body) == ("PUT", b"".join(package))
+        assert pushed.headers["X-NuGet-ApiKey"] == canary.API_KEY
+        assert [seen.target for seen in origin.requests] == ["/x", "/p", "/push"]
         assert not [seen for seen in origin.requests if "Proxy-Authorization" in seen.headers]
         assert f"CONNECT localhost:{origin.port}" in (tmp_path / "tiny.log").read_text()
 

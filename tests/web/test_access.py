@@ -114,6 +114,23 @@ async def test_a_failed_request_keeps_its_kind(proxy: Proxy, feed: FakeFeed, eve
     assert not proxy.metric("requests_total", upstream="up", kind="other", outcome="failed", status="503")
 
 
+async def test_a_write_has_a_kind_of_its_own_and_names_its_package(
+    proxy: Proxy, feed: FakeFeed, events: list[Any]
+) -> None:
+    for key, outcome, status in ((feed.api_key, "bypass", 201), ("wrong", "bypass", 403)):
+        headers = {"X-NuGet-ApiKey": key, "Content-Type": "multipart/form-data; boundary=b"}
+        body = b"--b\r\nContent-Disposition: form-data\r\n\r\n" + SMALL + b"\r\n--b--\r\n"
+        assert (await ask(proxy, "/v3/package", "PUT", data=body, headers=headers)).status == status
+        told = last(events)
+        assert (told["kind"], told["id"], told["version"]) == ("push", "acme.a", "1.0.0")
+        assert proxy.metric("requests_total", upstream="up", kind="push", outcome=outcome, status=str(status)) == 1
+    await feed.set_mode("refused")
+    await ask(proxy, "/v3/package/Acme.A/1.0.0", "DELETE", headers={"X-NuGet-ApiKey": feed.api_key})
+    assert (last(events)["kind"], last(events)["outcome"], last(events)["status"]) == ("unlist", "failed", 503)
+    assert (await ask(proxy, "/v3/package/Acme.A/1.0.0/x", "PUT")).status == 404
+    assert last(events)["kind"] == "write"
+
+
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/metrics"])
 async def test_what_machines_ask_all_the_time_is_logged_for_debugging_only(
     proxy: Proxy, events: list[Any], path: str
@@ -135,6 +152,8 @@ async def test_counters_are_there_before_anything_is_counted(proxy: Proxy) -> No
     assert value("nugetproxy_rejected_total", reason="malformed") == 0
     assert value("nugetproxy_responses_aborted_total", reason="client_stall") == 0
     assert value("nugetproxy_integrity_failures_total", reason="hash") == 0
+    for op, errno in (("write", "ENOSPC"), ("fsync", "EIO"), ("read", "EIO"), ("documents_set", "SQLITE_FULL")):
+        assert value("nugetproxy_disk_errors_total", op=op, errno=errno) == 0
 
 
 async def test_the_process_its_build_its_limits_and_its_room_are_measured(proxy: Proxy) -> None:

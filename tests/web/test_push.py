@@ -474,6 +474,38 @@ async def test_the_line_names_the_package_of_a_push_that_failed(proxy: Proxy, fe
     assert (line["package"], line["version"]) == ("acme.new", "1.2.3-beta")
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        Script(status=201, headers=[("Location", "https://feed.example/packages/Acme.New/1.2.3-Beta?x=y")]),
+        Script(status=409, reason="A package with ID 'Acme.New' and version '1.2.3-Beta' already exists."),
+        Script(status=400, body=b"The feed already contains 'Acme.New' with version '1.2.3-Beta'."),
+    ],
+    ids=["its place", "the reason phrase", "the body"],
+)
+async def test_where_the_disk_takes_no_copy_the_answer_names_the_package(
+    proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch, script: Script
+) -> None:
+    monkeypatch.setattr(passing, "_open_copy", lambda _spool: None)
+    feed.origin.routes[UP] = script
+    with capture_logs() as logs:
+        await push(proxy)
+    (line,) = [entry for entry in logs if entry["event"] == "write.audit"]
+    assert (line["package"], line["version"]) == ("acme.new", "1.2.3-beta")
+
+
+async def test_what_an_answer_does_not_say_is_not_made_up(
+    proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passing, "_open_copy", lambda _spool: None)
+    for script in (Script(status=201), Script(status=201, headers=[("Location", "/api/v2/package/")])):
+        feed.origin.routes[UP] = script
+        with capture_logs() as logs:
+            await push(proxy)
+        (line,) = [entry for entry in logs if entry["event"] == "write.audit"]
+        assert (line["package"], line["version"]) == (None, None)
+
+
 class TestStalled:
     async def test_the_wait_for_a_stalled_body_is_not_begun_again_by_the_answer(
         self, start_proxy: StartProxy, feed: FakeFeed

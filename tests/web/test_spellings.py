@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from tests.conftest import StartProxy
-from tests.fakes.asking import PACKAGE, SMALL, VERSIONS, ask
+from tests.fakes.asking import PACKAGE, SMALL, UP_REGISTRATION, VERSIONS, ask
 from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
@@ -43,3 +46,27 @@ async def test_a_registration_page_is_found_by_its_bounds_in_another_casing(prox
     shouted = await ask(proxy, f"{base}/{pages[0].replace('rc', 'RC')}")
     assert (as_said.status, shouted.status) == (200, 200)
     assert shouted.body == as_said.body
+
+
+@pytest.mark.parametrize("mode", ["up", "refused"])
+async def test_a_page_whose_bounds_the_feed_spells_in_mixed_case_is_found_in_lower_case(
+    proxy: Proxy, feed: FakeFeed, mode: str
+) -> None:
+    below = UP_REGISTRATION.removesuffix("index.json")
+    page = f"{below}page/1.0.0-RC/2.0.0-Beta.json"
+    leaves = [
+        {"@id": f"{feed.origin.url}{below}{version}.json", "catalogEntry": {"id": "Acme.A", "version": version}}
+        for version in ("1.0.0-RC", "2.0.0-Beta")
+    ]
+    bounds = {"@id": f"{feed.origin.url}{page}", "count": 2, "lower": "1.0.0-RC", "upper": "2.0.0-Beta"}
+    feed.origin.routes |= {
+        UP_REGISTRATION: Script(body=json.dumps({"count": 1, "items": [bounds]}).encode()),
+        page: Script(body=json.dumps({**bounds, "items": leaves}).encode()),
+    }
+    base = "/v3/registration/gz-semver2/acme.a"
+    assert (await ask(proxy, f"{base}/index.json")).status == 200
+    as_said = await ask(proxy, f"{base}/page/1.0.0-RC/2.0.0-Beta.json")
+    await feed.set_mode(mode)
+    lower = await ask(proxy, f"{base}/page/1.0.0-rc/2.0.0-beta.json")
+    assert (lower.status, lower.body) == (200, as_said.body)
+    assert feed.count(page) == 1
