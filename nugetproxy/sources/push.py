@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from aiohttp import hdrs
 from cachetools import TTLCache
 from multidict import CIMultiDict
 
@@ -187,7 +186,7 @@ _PERHAPS = frozenset({0, 409, *range(500, 600)})
 def _named_by(sent: Sent) -> PackageIdentity | None:
     """The package that upstream's answer names, where the body could not be looked into."""
     text = sent.body.decode("utf-8", "replace")
-    return named_in_answer(sent.headers.get(hdrs.LOCATION, ""), f"{sent.reason}\n{text}")
+    return named_in_answer(sent.headers.get("Location", ""), f"{sent.reason}\n{text}")
 
 
 def _is_success(status: int) -> bool:

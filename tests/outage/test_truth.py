@@ -244,6 +244,23 @@ async def test_registrations_of_what_is_held_are_fetched_once(
     assert found["1.0.0"]["deprecation"] == DEPRECATION
 
 
+@pytest.mark.parametrize(
+    ("tables", "kept"),
+    [
+        ({}, True),
+        ({"cache": {"keep_registrations": False}}, False),
+        ({"upstream": {"offline": True}}, False),
+    ],
+    ids=["by default", "turned off", "offline"],
+)
+async def test_whether_registrations_are_kept(
+    start_proxy: StartProxy, known: FakeFeed, tables: dict[str, Any], kept: bool
+) -> None:
+    proxy = await start_proxy(known.index_url, **tables)
+    source_of(proxy).start(proxy.app.tasks, secure=False)
+    assert ("registrations up" in {task.get_name() for task in proxy.app.tasks.running()}) is kept
+
+
 async def test_a_changed_version_list_has_its_registration_fetched_again(
     start_proxy: StartProxy, known: FakeFeed, clock: FakeClock
 ) -> None:

@@ -24,12 +24,17 @@ def shown(got: Got) -> str | None:
 @pytest.fixture
 async def public(start_proxy: StartProxy, feed: FakeFeed) -> Proxy:
     """A proxy of a feed with a public name."""
+    return await publish(start_proxy, feed)
+
+
+async def publish(start_proxy: StartProxy, feed: FakeFeed, **tables: Any) -> Proxy:
     feed.add(SMALL)
     port = feed.index_url.split(":")[2].split("/")[0]
     return await start_proxy(
         f"http://feed.example:{port}/v3/index.json",
         resolver=Names({"feed.example": ["127.0.0.1"]}),
         upstream={"hosts": ["feed.example"]},
+        **tables,
     )
 
 
@@ -57,6 +62,7 @@ async def test_a_preflight_is_answered(public: Proxy) -> None:
         ("DELETE", "/v3/package/acme.a/1.0.0"),
         ("GET", "/metrics"),
         ("GET", "/health/ready"),
+        ("GET", "/-/token/list"),
         ("OPTIONS", "/metrics"),
     ],
 )
@@ -80,6 +86,12 @@ async def test_a_private_feed_is_not(start_proxy: StartProxy, feed: FakeFeed, ta
         assert shown(await ask(proxy, path, headers=ORIGIN)) is None
     got = await ask(proxy, VERSIONS, "OPTIONS", headers=PREFLIGHT)
     assert (got.status, shown(got)) == (405, None)
+
+
+async def test_turned_off_not_even_a_public_feed_is(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    proxy = await publish(start_proxy, feed, server={"cors": "off"})
+    assert shown(await ask(proxy, "/v3/index.json", headers=ORIGIN)) is None
+    assert (await ask(proxy, "/v3/index.json", "OPTIONS", headers=PREFLIGHT)).status == 405
 
 
 async def test_credentials_make_a_feed_private(
