@@ -8,6 +8,8 @@ import pty
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,10 +24,11 @@ from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, UP_VERSIONS, VERSIO
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
-from tests.fakes.process import ROOT, ProxyProcess
+from tests.fakes.process import FREE_PORT, ROOT, ProxyProcess, clean_environ
 
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 DEPLOY = ROOT / "deploy"
+NOBODY = "http://127.0.0.1:9/v3/index.json"
 
 
 @pytest.fixture
@@ -42,6 +45,12 @@ def listener() -> Iterator[socket.socket]:
 
 def proxying(feed: FakeFeed, cache: Path, **more: object) -> ProxyProcess:
     return ProxyProcess("--upstream", feed.index_url, "--cache-dir", cache, **more)  # type: ignore[arg-type]
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Watcher:
@@ -88,6 +97,26 @@ async def test_connections_wait_in_a_passed_socket_while_the_process_is_replaced
             await proxy.listening()
     assert set(watcher.answers) == {200}
     assert proxy.errors == []
+
+
+def test_a_stop_costs_little_beside_a_start(cache: Path) -> None:
+    """Every second between the last answer of one process and the first of the next is one that clients wait."""
+    command = [sys.executable, "-m", "nugetproxy", "serve", "--listen", FREE_PORT, "--upstream", NOBODY]
+    with subprocess.Popen(
+        [*command, "--cache-dir", cache],
+        cwd=ROOT,
+        env=clean_environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert process.stdout is not None
+        assert any(b"proxy.started" in line for line in process.stdout)
+        before = cpu_seconds(process.pid)
+        process.send_signal(signal.SIGTERM)
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0
+    assert used.ru_utime + used.ru_stime - before < before / 8
 
 
 async def test_a_passed_admin_socket_answers_operators_and_nobody_else(
