@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -289,6 +290,21 @@ def test_systemd_agrees_that_the_service_is_sandboxed() -> None:
     if "nugetproxy.service" not in finished.stdout:
         pytest.skip(f"systemd-analyze does not work here: {finished.stderr[:100]}")
     assert finished.returncode == 0, finished.stdout
+
+
+def test_systemd_reads_every_line_of_both_units(tmp_path: Path) -> None:
+    """What it does not understand it passes over, with a line of its own."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("no systemd-analyze here")
+    units = [tmp_path / name for name in ("nugetproxy.socket", "nugetproxy.service")]
+    for unit in units:
+        text = (DEPLOY / unit.name).read_text()
+        unit.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE))
+    command = [analyze, "verify", *map(str, units)]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (finished.returncode, [line for line in finished.stderr.splitlines() if str(tmp_path) in line]) == (0, [])
+    assert "nugetproxy.service" not in finished.stderr
 
 
 def test_nginx_passes_on_what_the_proxy_must_know() -> None:

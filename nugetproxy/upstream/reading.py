@@ -64,7 +64,7 @@ def read_package(response: Response, start: int, most: int) -> Download:
         return Download(status=status, url=response.url, _chunks=_nothing)
     if status != 200 and not (status == 206 and start):
         raise response.refuse(Reason.STATUS, f"status {status}")
-    if response.coding:
+    if response.packed:
         raise response.refuse(Reason.PROTOCOL, "a content coding that was not asked for")
     begin, length, total = start, response.length, response.length
     if status == 206:

@@ -93,8 +93,16 @@ class Response:
 
         Stores replay what an upload said there ("aws-chunked", "binary", "utf-8", "none"), clients pass over it.
         """
+        return ", ".join(name for name in self._codings() if name in CODINGS)
+
+    @property
+    def packed(self) -> bool:
+        """Whether the outermost coding is one: .NET looks at no other, and a package says by its bytes what it is."""
+        return not CODINGS.isdisjoint(self._codings()[-1:])
+
+    def _codings(self) -> list[str]:
         names = ",".join(self.headers.getall("Content-Encoding", ())).lower().split(",")
-        return ", ".join(name for name in map(str.strip, names) if name in CODINGS)
+        return [name.strip() for name in names if name.strip()]
 
     @property
     def content_type(self) -> str:
