@@ -91,6 +91,7 @@ class Packages:
         self._tasks = tasks
         self._room = room
         room.add(self)
+        self.checks_contents = check_contents
         self._contents = ContentCheck(upstream.name, folder, clock, on=check_contents)
         self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
         self._bypass = Bypass(upstream, hashes, pins, metrics)
@@ -261,7 +262,7 @@ class Packages:
                 self._pins.put(identity, held.sha512)
             elif not checked:
                 held.checked = False
-                self._tasks.start(self._look_into(identity, held.sha512), name=f"contents {identity.nupkg_name}")
+                self._tasks.start(self.look_into(identity, held.sha512), name=f"contents {identity.nupkg_name}")
         finally:
             held.release()
         return held
@@ -283,8 +284,8 @@ class Packages:
                 reason, detail = Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)"
             raise self._refused(reason, detail) from problem
 
-    async def _look_into(self, identity: PackageIdentity, sha512: str) -> None:
-        """Look into a large package behind its answer: only then it is pinned."""
+    async def look_into(self, identity: PackageIdentity, sha512: str) -> None:
+        """Look into a held package behind its answer: only then it is pinned."""
         if await self._contents.look_into(identity, sha512):
             held = self.folder.peek(identity)
             if held is not None:

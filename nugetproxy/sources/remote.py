@@ -16,6 +16,7 @@ from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
 from nugetproxy.engine.tasks import Tasks
+from nugetproxy.engine.unpinned import look_into_unpinned
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.nuget.documents.render import Link
 from nugetproxy.nuget.identity import PackageIdentity
@@ -117,6 +118,7 @@ class RemoteSource:
         """Fetch what every client begins with, keep the holdings up to date."""
         tasks.start(self._begin(secure), name=f"begin {self.name}")
         tasks.keep(self.packages.keep_holdings, name=f"holdings {self.name}")
+        tasks.start(look_into_unpinned(self.packages, self._clock), name=f"unpinned {self.name}")
         tasks.start(self._recorder.keep_unlisted(), name=f"unlisted {self.name}")
         if self._keeps_registrations:
             tasks.keep(self.keeper.run, name=f"registrations {self.name}")

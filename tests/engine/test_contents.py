@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from aiohttp import ClientPayloadError
@@ -99,6 +102,41 @@ async def test_a_sound_one_is_pinned(proxy: Proxy, feed: FakeFeed, nupkg: bytes)
         await until(lambda: True)
     assert await pin(proxy) is not None
     assert proxy.metric("quarantined_total", reason="contents") == 0
+
+
+async def killed_before_it_looked(start_proxy: StartProxy, feed: FakeFeed, nupkg: bytes, tmp_path: Path) -> Proxy:
+    """A proxy over a package that was committed, while nothing says that anybody looked into it."""
+    feed.origin.routes[UP_PACKAGE] = Script(body=nupkg)
+    last = await start_proxy(feed.index_url, cache={"check_contents": False})
+    assert (await ask(last, PACKAGE)).body == nupkg
+    await until(lambda: last.metric("flights") == 0)
+    packages = Path("up", "packages")
+    shutil.copytree(last.directory / packages, tmp_path / "killed" / packages)
+    proxy = await start_proxy(feed.index_url, directory=tmp_path / "killed")
+    proxy.app.sources["up"].start(proxy.app.tasks, secure=False)
+    return proxy
+
+
+async def test_what_a_killed_run_had_not_looked_into_is_at_the_next_start(
+    start_proxy: StartProxy, feed: FakeFeed, nupkg: bytes, tmp_path: Path
+) -> None:
+    proxy = await killed_before_it_looked(start_proxy, feed, flipped(nupkg), tmp_path)
+    await until(lambda: proxy.metric("quarantined_total", reason="contents") == 1)
+    await until(lambda: held(proxy) == set())
+    assert await pin(proxy) is None
+    feed.origin.routes[UP_PACKAGE] = Script(body=nupkg)
+    assert (await ask(proxy, PACKAGE)).body == nupkg
+
+
+async def test_what_a_killed_run_had_not_looked_into_is_pinned_at_the_next_start(
+    start_proxy: StartProxy, feed: FakeFeed, nupkg: bytes, tmp_path: Path
+) -> None:
+    proxy = await killed_before_it_looked(start_proxy, feed, nupkg, tmp_path)
+    async with asyncio.timeout(20):
+        while await pin(proxy) is None:
+            await asyncio.sleep(0)
+    assert proxy.metric("quarantined_total", reason="contents") == 0
+    assert (await ask(proxy, PACKAGE)).cache == "hit"
 
 
 async def test_it_can_be_turned_off(start_proxy: StartProxy, feed: FakeFeed, nupkg: bytes) -> None:

@@ -1,0 +1,39 @@
+"""Unpinned finds the packages that the last run had committed, but was killed before it had looked into them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import groupby
+from typing import Final
+
+from nugetproxy.clock import Clock
+from nugetproxy.engine.packages import Packages
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.ledger.ledger import LedgerUnavailable
+
+BATCH: Final = 100
+"""Packages after which it takes a breath."""
+PAUSE: Final = 0.1
+"""Its length in seconds."""
+
+
+async def look_into_unpinned(packages: Packages, clock: Clock) -> None:
+    """Look into all that is held without a pin, once, then pin it or set it aside."""
+    last: PackageIdentity | None = None
+    with suppress(DiskFailure, LedgerUnavailable):  # counted and told; the next start begins again
+        while packages.checks_contents and (batch := await packages.folder.held_after(last, BATCH)):
+            for id, versions in groupby(batch, key=lambda identity: identity.id):
+                pinned = await packages.pinned_versions(id)
+                for identity in versions:
+                    if identity not in pinned and not packages.in_flight(identity):
+                        await _look_into(packages, identity)
+            last = batch[-1]
+            await clock.sleep(PAUSE)
+
+
+async def _look_into(packages: Packages, identity: PackageIdentity) -> None:
+    with suppress(DiskFailure):
+        held = await packages.open(identity)
+        if held is not None:
+            await packages.look_into(identity, held.sha512)
