@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree

@@ -22,6 +22,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
+from tests.store.kit import FailingFs
 
 SIZE = 200_000
 
@@ -106,6 +107,17 @@ async def test_a_full_disk_makes_room_for_what_is_asked_for_now(
     assert [entry for entry in logs if entry["event"] == "download.failed"] == []
     assert proxy.metric("evicted_bytes_total") > 5 * SIZE
     assert staged(proxy) == []
+
+
+async def test_a_disk_too_full_for_a_new_file_makes_room(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    fs = FailingFs()
+    proxy = await start_proxy(feed.index_url, fs=fs)
+    await get(proxy, feed, 0)
+    fs.arm(1, errno.ENOSPC, only="create")
+    await get(proxy, feed, 1)
+    assert fs.failed == ["create"]
+    assert marked(proxy) == {1}
+    assert proxy.metric("disk_errors_total", op="create", errno="ENOSPC") == 1
 
 
 async def test_a_disk_without_anything_to_evict_passes_packages_on(

@@ -30,7 +30,7 @@ from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_files import KEPT, OpenFiles
 from nugetproxy.store.packages.piecewise import begin_check, next_steps
 from nugetproxy.store.packages.reading import reader
-from nugetproxy.store.packages.staging import MakesRoom, PinnedPackage, Staged
+from nugetproxy.store.packages.staging import FULL, MakesRoom, PinnedPackage, Staged
 from nugetproxy.store.packages.usage import LOW_WATER, Survey, Usage, held_after, survey, walk, write_uses
 from nugetproxy.store.packages.verify import Damaged, Known, Sound, examine, read_warnings
 from nugetproxy.store.threads import DiskCalls, StoreThreads
@@ -112,6 +112,11 @@ class PackageFolder:
 
     async def stage(self, identity: PackageIdentity) -> Staged:
         """A new empty file to download into; ``close()`` it in the end, after ``commit()`` or ``abandon()``."""
+        try:
+            return await self._calls.run(self._threads.write, self._stage, identity)
+        except DiskFailure as failure:
+            if failure.errno not in FULL or self._room is None or not await self._room.make(1):
+                raise
         return await self._calls.run(self._threads.write, self._stage, identity)
 
     def _stage(self, identity: PackageIdentity) -> Staged:
