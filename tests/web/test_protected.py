@@ -52,7 +52,7 @@ async def protected(tmp_path: Path, feed: FakeFeed, clock: FakeClock) -> Any:
         feed.index_url,
         tmp_path / "cache",
         clock=clock,
-        server={"header_timeout": "500ms"},  # nobody waits longer for a request that never ends
+        server={"header_timeout": "500ms", "body_timeout": "500ms"},  # some requests never end
         upstream={"anonymous": False},
         upstreams=more,
     )
@@ -147,7 +147,7 @@ async def _generated(
     path = chance.choice((*paths, chance.choice(ROUTES).format(chance.choice(PLAIN))))
     method = chance.choice(("GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE"))
     body = {"data": b"x" * chance.randrange(50)} if method in {"PUT", "POST"} else {}
-    got = await ask(proxy, front + path, method, headers=callers[who], **body)
+    got = await ask(proxy, front + path, method, headers={**callers[who], "Connection": "close"}, **body)
     may = {"member": {"", "/up"}, "neighbour": {"/second"}}.get(who, set())
     assert got.status < 500, (who, method, front + path, got.body)
     if front not in may:
