@@ -89,7 +89,7 @@ class CircuitBreaker:
     Opens when the weights of consecutive failures of the host reach ``failures``, or when so many different targets
     (at least two) fail alike without a success in between. Then lets one probe through a second for a while, later
     one per ``open_for`` seconds, which doubles with each failed probe up to ``max_open``. What became of requests that
-    were let through before it opened no longer matters.
+    were let through before it opened no longer matters. With no ``failures`` (0) it never opens.
     """
 
     def __init__(self, *, failures: int, open_for: float, max_open: float) -> None:
@@ -160,7 +160,7 @@ class CircuitBreaker:
         if self._lost_at is None:
             self._cause = cause
             self._failures += weight
-            if hold is not None or self._failures >= self._limit:
+            if self._limit and (hold is not None or self._failures >= self._limit):
                 self._open(now, hold)
         elif ticket.role is not Role.NORMAL and ticket.round == self._round:
             self._cause = cause
@@ -178,7 +178,7 @@ class CircuitBreaker:
             self._cause = cause
             alike = self._alike.setdefault(cause.reason, set())
             alike.add(target)
-            if len(alike) >= self._several:
+            if self._limit and len(alike) >= self._several:
                 self._open(now, None)
 
     def abandon(self, ticket: Pass) -> None:
