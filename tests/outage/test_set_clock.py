@@ -109,6 +109,7 @@ class Bench:
             environ=clock.environ
             | {
                 "NUGETPROXY_CACHE__HOT_MEMORY": "1 B",
+                "NUGETPROXY_CACHE__KEEP_REGISTRATIONS": "false",  # asks unasked, beside what is counted here
                 "NUGETPROXY_UPSTREAMS__UP__URL": feed.index_url,
                 "NUGETPROXY_UPSTREAMS__UP__TRIES": "1",
                 "NUGETPROXY_UPSTREAMS__UP__BREAKER_FAILURES": "10000",
