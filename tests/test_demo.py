@@ -97,6 +97,7 @@ async def test_it_shows_a_cold_a_warm_and_an_outage_round(tmp_path: Path) -> Non
     demo.nothing_is_left()
 
 
+@pytest.mark.slow
 async def test_it_is_kept_until_it_is_interrupted(tmp_path: Path) -> None:
     async with Demo(tmp_path, "--keep") as demo:
         await demo.read_until("Ctrl-C ends")

@@ -145,6 +145,7 @@ class Inspection:
                 return False
 
 
+@pytest.mark.slow
 @pytest.mark.kill
 @pytest.mark.timeout(60 + SECONDS_PER_KILL * KILLS)
 async def test_kill_9_under_load_costs_nothing(

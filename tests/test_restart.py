@@ -157,6 +157,7 @@ def test_a_socket_of_an_unknown_name_is_refused_with_its_name() -> None:
         passed_sockets(environ)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(NGINX is None, reason="no nginx here")
 async def test_nginx_rides_out_a_restart_of_a_proxy_whose_address_nobody_keeps(
     feed: FakeFeed, cache: Path, tmp_path: Path

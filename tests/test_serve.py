@@ -178,6 +178,7 @@ TWENTY_STARTS = 120.0
 """Seconds; each start is most of a second of one processor."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(TWENTY_STARTS + 30)
 async def test_of_twenty_started_at_once_exactly_one_runs(feed: FakeFeed, cache: Path) -> None:
     proxies = [proxying(feed, cache) for _ in range(20)]

@@ -169,6 +169,7 @@ async def bench(feed: FakeFeed, tmp_path: Path, libfaketime: Path) -> AsyncItera
         yield bench
 
 
+@pytest.mark.slow
 async def test_the_clock_is_set_while_it_runs(bench: Bench) -> None:
     held, was = bench.held(), 0
     for offset in (*OFFSETS, 0):
@@ -185,6 +186,7 @@ async def test_the_clock_is_set_while_it_runs(bench: Bench) -> None:
     assert await bench.proxy.stop() == 0
 
 
+@pytest.mark.slow
 async def test_it_starts_under_another_clock_without_upstream(bench: Bench) -> None:
     """What diskcache removes at the start is what the policy gives up by age: search results, after a week."""
     await bench.feed.set_mode("refused")
