@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ async def ask(proxy: Proxy, path: str, method: str = "GET", **more: Any) -> Got:
 
 def held(proxy: Proxy) -> set[str]:
     """The package files in the folder, without their directories."""
-    return {path.name for path in proxy.packages.rglob("*") if path.is_file()}
+    return {name for _, _, names in os.walk(proxy.packages) for name in names}  # directories may go meanwhile
 
 
 def staged(proxy: Proxy) -> list[str]:
