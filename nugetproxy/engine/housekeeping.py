@@ -37,7 +37,7 @@ class Housekeeping:
     async def run(self) -> None:
         """Round after round until cancelled."""
         for packages in self._packages:
-            await attempt(packages.name, "scan", packages.folder.scan)
+            await attempt(packages.name, "scan", packages.folder.usage.count)
         while True:
             await self.round()
             await self._clock.sleep(ROUND_SECONDS)
@@ -52,4 +52,4 @@ class Housekeeping:
     async def finish(self) -> None:
         """Write down what would be lost by stopping."""
         for packages in self._packages:
-            await attempt(packages.name, "last uses", packages.folder.flush_uses)
+            await attempt(packages.name, "last uses", packages.folder.usage.write)

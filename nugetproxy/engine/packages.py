@@ -97,8 +97,8 @@ class Packages:
         self._bypass = Bypass(upstream, hashes, pins, metrics)
 
     def __repr__(self) -> str:
-        size, count = self.folder.usage()
-        return f"<Packages of {self.name!r}: {count} held ({size} bytes), {len(self._flights)} in flight>"
+        held = self.folder.usage
+        return f"<Packages of {self.name!r}: {held.packages} held ({held.bytes} bytes), {len(self._flights)} in flight>"
 
     @property
     def name(self) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
@@ -14,6 +12,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
 from nugetproxy.nuget.zip_archive import ZIP_MAGIC
+from nugetproxy.store.packages.verify import PackageHash
 from nugetproxy.upstream.client import UpstreamClient
 
 ZIP_END = b"PK\x05\x06"
@@ -76,7 +75,7 @@ class PassThrough:
         self._before = before
         self._taken = 0
         self._kept = b""
-        self._digest = hashlib.sha512()
+        self._hash = PackageHash()
 
     def take(self, chunk: bytes) -> bytes:
         """What may be sent now; raises InvalidPackage."""
@@ -85,12 +84,12 @@ class PassThrough:
             raise InvalidPackage(Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)")
         boundary = self._before[0] - self._taken
         if 0 < boundary <= len(chunk):
-            self._digest.update(chunk[:boundary])
-            if self._sha512() != self._before[1]:
+            self._hash.update(chunk[:boundary])
+            if self._hash.text != self._before[1]:
                 raise InvalidPackage(Reason.PIN, "the package changed while it was downloaded")
             chunk = chunk[boundary:]
             self._taken += boundary
-        self._digest.update(chunk)
+        self._hash.update(chunk)
         self._taken += len(chunk)
         ready = max(0, len(self._kept) - HOLD)
         sent, self._kept = self._kept[:ready], self._kept[ready:]
@@ -103,12 +102,9 @@ class PassThrough:
         if self._taken < self._before[0]:
             raise InvalidPackage(Reason.PIN, "the package changed while it was downloaded")
         known = {sha512 for sha512 in expected if sha512 is not None}
-        if known - {self._sha512()}:
+        if known - {self._hash.text}:
             raise InvalidPackage(Reason.HASH, "its SHA-512 is not the one that is known of this version")
         return self._from_start(self._kept)
-
-    def _sha512(self) -> str:
-        return base64.b64encode(self._digest.digest()).decode()
 
     def _from_start(self, chunk: bytes) -> bytes:
         skipped = min(self._skip, len(chunk))

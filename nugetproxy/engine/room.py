@@ -86,7 +86,7 @@ class Room:
         """Look at the disk, evict what is beyond the limit; never raises."""
         for packages in self._tenants[:1]:  # all lie on one disk
             try:
-                self._learn(*await packages.folder.disk())
+                self._learn(*await packages.folder.usage.disk())
             except DiskFailure as failure:
                 log.warning("room.unknown", reason=Reason.DISK, detail=str(failure))
         await self._evict_to(self._limit)
@@ -110,7 +110,7 @@ class Room:
             log.warning("room.small", detail=self.problem)
 
     def _held(self) -> int:
-        return sum(packages.folder.usage()[0] for packages in self._tenants)
+        return sum(packages.folder.usage.bytes for packages in self._tenants)
 
     async def _evict_to(self, limit: int) -> int:
         """Make room where the folders together are over ``limit``; bytes that went.
@@ -121,11 +121,11 @@ class Room:
         async with self._turn:
             total, goal = self._held(), max(0, limit)
             for packages in self._tenants if total > goal else ():
-                await self._evict(packages, goal * packages.folder.usage()[0] // total)
-            for packages in sorted(self._tenants, key=lambda one: -one.folder.usage()[0]):
+                await self._evict(packages, goal * packages.folder.usage.bytes // total)
+            for packages in sorted(self._tenants, key=lambda one: -one.folder.usage.bytes):
                 excess = self._held() - goal
                 if excess > 0:
-                    await self._evict(packages, max(0, packages.folder.usage()[0] - excess), young=True)
+                    await self._evict(packages, max(0, packages.folder.usage.bytes - excess), young=True)
         return max(0, before - self._held())
 
     async def _evict(self, packages: Packages, size: int, *, young: bool = False) -> None:

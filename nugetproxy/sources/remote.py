@@ -243,7 +243,7 @@ class RemoteSource:
         identity = PackageIdentity(route.id, route.version)
         held = await self.packages.open(identity)
         if held is not None:
-            self.packages.folder.note_use(identity)
+            self.packages.folder.usage.note(identity)
             return held
         target = Target(kind=Kind.PACKAGE, path=f"content/{route.rest}", id=route.id, scope=self._services.scope)
         known = await self._cache.known_absent(target)
@@ -277,7 +277,7 @@ class RemoteSource:
             return await self._relay.head(target)
         body = await self.packages.fly(identity, target.urls)
         if body.flight.landed is not None:
-            self.packages.folder.note_use(identity)
+            self.packages.folder.usage.note(identity)
         return body
 
     async def _fetch_whole(self, identity: PackageIdentity) -> None:

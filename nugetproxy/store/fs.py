@@ -94,6 +94,14 @@ class FsOps:
         """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
         return self.call("read", "", pread_all, fd, size, offset)
 
+    def content(self, path: Path, limit: int) -> bytes:
+        """The first ``limit`` bytes of a small file."""
+        fd = self.open(path)
+        try:
+            return self.read(fd, limit, 0)
+        finally:
+            self.close(fd)
+
     def write(self, fd: int, data: bytes, offset: int) -> None:
         """All of ``data`` at ``offset``; a short write is continued."""
         view = memoryview(data)

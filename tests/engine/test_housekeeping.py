@@ -125,7 +125,7 @@ async def test_two_upstreams_share_the_limit_by_what_they_hold(
         await proxy.stop()
         proxy = await start_proxy(feed.index_url, upstreams=upstreams, cache={"max_size": f"{8 * SIZE} B"})
         for packages_of in proxy.app.packages.values():
-            await packages_of.folder.scan()
+            await packages_of.folder.usage.count()
         await proxy.app.housekeeping.round()
         first, second = (size_of(proxy.directory / name / "packages") for name in ("up", "other"))
         assert first + second <= 8 * SIZE

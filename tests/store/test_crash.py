@@ -29,7 +29,7 @@ async def downloaded(make_folder: Maker, root: Path, fs: RecordingFs) -> Package
 def problems(layout: Layout) -> list[str]:
     """What is wrong with a folder as a crash left it: for NuGet reading it, and for the proxy started on it."""
     found = []
-    marker = read_marker(FS, layout, IDENTITY)
+    marker = read_marker(FS, layout.marker(IDENTITY))
     if marker is not None:
         if not layout.nupkg(IDENTITY).exists() or layout.nupkg(IDENTITY).read_bytes() != NUPKG:
             found.append("the hash file vouches for a package that is not right")

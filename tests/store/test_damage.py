@@ -89,7 +89,7 @@ async def test_many_damaged_files_are_all_found(folder: PackageFolder, make_fold
     assert await asyncio.gather(*(again.open(identity) for identity in identities)) == [None] * 30
     assert len(list(again.layout.quarantine.iterdir())) == QUARANTINE_KEPT
     assert files(again.layout.packages) == set()
-    assert again.usage() == (0, 0)
+    assert (again.usage.bytes, again.usage.packages) == (0, 0)
 
 
 async def test_a_sound_package_is_hashed_once_for_many_openings(

@@ -44,7 +44,7 @@ async def test_a_failure_at_any_point_of_a_download_leaves_nothing(
             assert failure.errno == code
             assert fs.failed == [failure.op]
             assert files(folder.layout.root) == set()
-            assert folder.usage() == (0, 0)
+            assert (folder.usage.bytes, folder.usage.packages) == (0, 0)
             assert await folder.open(IDENTITY) is None
             assert content(await store(folder)) == NUPKG
         assert files(folder.layout.root) == package_files(IDENTITY)

@@ -146,7 +146,7 @@ async def test_two_downloads_of_the_same_bytes_are_one_package(folder: PackageFo
     assert content(one) == NUPKG
     first.close()
     second.close()
-    assert folder.usage() == (len(NUPKG), 1)
+    assert (folder.usage.bytes, folder.usage.packages) == (len(NUPKG), 1)
     assert files(folder.layout.root) == package_files(IDENTITY)
 
 
@@ -282,28 +282,28 @@ async def test_usage_follows_commits_deletions_and_scans(
     nupkg = make_nupkg("Other", "1.0.0")
     await store(folder)
     await store(folder, nupkg, other)
-    assert folder.usage() == (len(NUPKG) + len(nupkg), 2)
+    assert (folder.usage.bytes, folder.usage.packages) == (len(NUPKG) + len(nupkg), 2)
     assert count(metrics.store_bytes, "packages") == len(NUPKG) + len(nupkg)
     await folder.delete(other)
-    assert folder.usage() == (len(NUPKG), 1)
+    assert (folder.usage.bytes, folder.usage.packages) == (len(NUPKG), 1)
     assert count(metrics.store_packages) == 1
-    await folder.scan()
-    assert folder.usage() == (len(NUPKG), 1)
+    await folder.usage.count()
+    assert (folder.usage.bytes, folder.usage.packages) == (len(NUPKG), 1)
     again = make_folder()
     await again.prepare()
-    assert again.usage() == (0, 0)
-    await again.scan()
-    assert again.usage() == (len(NUPKG), 1)
+    assert (again.usage.bytes, again.usage.packages) == (0, 0)
+    await again.usage.count()
+    assert (again.usage.bytes, again.usage.packages) == (len(NUPKG), 1)
     assert [(identity, size) for identity, size, _ in again.walk()] == [(IDENTITY, len(NUPKG))]
 
 
 async def test_the_last_use_is_written_to_the_hash_file(folder: PackageFolder, clock: FakeClock) -> None:
     held = await store(folder)
     clock.advance(1000)
-    folder.note_use(IDENTITY)
-    folder.note_use(PackageIdentity("gone", "1.0.0"))
-    assert await folder.flush_uses() == 1
-    assert await folder.flush_uses() == 0
+    folder.usage.note(IDENTITY)
+    folder.usage.note(PackageIdentity("gone", "1.0.0"))
+    assert await folder.usage.write() == 1
+    assert await folder.usage.write() == 0
     assert [used for _, _, used in folder.walk()] == [clock.now()]
     assert folder.peek(IDENTITY) is held
 
@@ -316,21 +316,21 @@ async def _fill(folder: PackageFolder, clock: FakeClock, versions: int) -> tuple
     for identity in identities:
         nupkg = make_nupkg("A", identity.version, size=10_000)
         await store(folder, nupkg, identity)
-        folder.note_use(identity)
+        folder.usage.note(identity)
         clock.advance(60)
-    return identities, folder.usage()[0] // versions
+    return identities, folder.usage.bytes // versions
 
 
 async def test_eviction_removes_the_least_recently_used(
     folder: PackageFolder, clock: FakeClock, metrics: Metrics
 ) -> None:
     identities, size = await _fill(folder, clock, 6)
-    await folder.flush_uses()
-    folder.note_use(identities[0])  # not yet written, but it counts
-    before = folder.usage()[0]
+    await folder.usage.write()
+    folder.usage.note(identities[0])  # not yet written, but it counts
+    before = folder.usage.bytes
     removed = await folder.evict(4 * size, lambda identity: False)  # 95 % of four are three
     assert set(held_versions(folder, "a")) == {"1.0.0", "5.0.0", "6.0.0"}
-    assert folder.usage() == (before - removed, 3)
+    assert (folder.usage.bytes, folder.usage.packages) == (before - removed, 3)
     assert count(metrics.evicted_bytes) == removed
 
 
@@ -354,7 +354,7 @@ async def test_eviction_passes_over_what_the_disk_does_not_give_up(
     folder: PackageFolder, clock: FakeClock, fs: FailingFs
 ) -> None:
     _, size = await _fill(folder, clock, 6)
-    await folder.flush_uses()
+    await folder.usage.write()
     fs.arm(1, errno.EIO, only="unlink")
     await folder.evict(4 * size, lambda identity: False)
     assert fs.failed == ["unlink"]
@@ -363,7 +363,7 @@ async def test_eviction_passes_over_what_the_disk_does_not_give_up(
 
 async def test_no_eviction_below_the_limit(folder: PackageFolder, clock: FakeClock) -> None:
     await _fill(folder, clock, 3)
-    assert await folder.evict(folder.usage()[0], lambda identity: False) == 0
+    assert await folder.evict(folder.usage.bytes, lambda identity: False) == 0
     assert len(held_versions(folder, "a")) == 3
 
 

@@ -194,9 +194,9 @@ async def test_a_purged_package_is_not_served_from_memory(proxy: Proxy) -> None:
 async def test_a_hit_counts_as_a_use(proxy: Proxy) -> None:
     async with wires(proxy) as [wire]:
         await said(wire, get(PACKAGE))
-        await proxy.held.folder.flush_uses()
+        await proxy.held.folder.usage.write()
         await said(wire, get(PACKAGE))
-        assert await proxy.held.folder.flush_uses() == 1
+        assert await proxy.held.folder.usage.write() == 1
 
 
 async def test_events_and_metrics_are_those_of_the_ordinary_path(proxy: Proxy) -> None:

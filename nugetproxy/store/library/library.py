@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 import structlog
-from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
 from nugetproxy.metrics import Metrics
@@ -24,10 +23,8 @@ from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
 from nugetproxy.store.library.index import LibraryIndex
 from nugetproxy.store.library.listing import Listing
 from nugetproxy.store.library.package_files import ChangedFile, likely, modified, open_loose, read_loose
-from nugetproxy.store.packages.contents import Contents
-from nugetproxy.store.packages.folder import KNOWN_SOUND
-from nugetproxy.store.packages.held import Descriptor, HeldPackage, Stamp
-from nugetproxy.store.packages.open_files import OpenFiles
+from nugetproxy.store.packages.held import HeldPackage, Stamp
+from nugetproxy.store.packages.open_packages import OpenPackages
 from nugetproxy.store.packages.verify import Known
 from nugetproxy.store.threads import DiskCalls, StoreThreads
 
@@ -66,11 +63,9 @@ class Library:
         self._metrics = metrics
         self._threads = StoreThreads()
         self._calls = DiskCalls(fs, self._threads, metrics)
-        self._contents = Contents(self._calls, log.bind(feed=name))
         self._listing = Listing(root, fs)
         self._index = LibraryIndex(name)
-        self._kept = OpenFiles(fs)
-        self._known: LRUCache[PackageIdentity, Known] = LRUCache(KNOWN_SOUND)
+        self._kept = OpenPackages(self._calls, log.bind(feed=name))
         # One look at a time; two would read the same files twice.
         self._looking = asyncio.Lock()
         self._unread: dict[str, Stamp] = {}
@@ -164,8 +159,7 @@ class Library:
         for path in paths:
             identity = self._index.drop(path)
             if identity is not None:
-                self._kept.drop(identity)
-                self._known.pop(identity, None)
+                self._kept.forget(identity)
                 self._bereft.add(identity)
 
     async def _read_all(self) -> None:
@@ -254,10 +248,8 @@ class Library:
         held = self._kept.get(identity)
         if held is not None and held.stamp == at:
             return held
-        known = self._known.get(identity)
-        pool = self._threads.hash if known is None else self._threads.read
         try:
-            held = await self._calls.run(pool, self._open, identity, path, at, known)
+            held = await self._kept.check(identity, self._open, identity, path, at)
         except (ChangedFile, MissingFile):
             self._suspects.add(path)
             return None
@@ -265,16 +257,14 @@ class Library:
             await self._expel(path, at, identity, str(error))
             return None
         if self._index.find(identity) == found:
-            self._known[identity] = Known(at, held.sha512)
-            self._kept.add(held)
-            return held
+            return self._kept.keep(held)
         held.release()
         return None
 
-    def _open(self, identity: PackageIdentity, path: str, at: Stamp, known: Known | None) -> HeldPackage:
+    def _open(self, known: Known | None, identity: PackageIdentity, path: str, at: Stamp) -> HeldPackage:
         # The descriptor gets its owner here, in the thread: a caller that was cancelled could not close it.
         opened = open_loose(self._fs, self.root, path, at, identity=identity, known=known)
-        return HeldPackage(identity, Descriptor(opened.fd, self._threads.close_later), opened.state, opened.sha512)
+        return HeldPackage(identity, self._kept.own(opened.fd), opened.state, opened.sha512)
 
     async def _expel(self, path: str, at: Stamp, identity: PackageIdentity, why: str) -> None:
         """A file whose structure is sound turned out damaged inside."""
@@ -288,9 +278,9 @@ class Library:
 
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec of a package; None if it is not there."""
-        return await self._contents.nuspec(await self.package(identity))
+        return await self._kept.nuspec(await self.package(identity))
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         """A file that the nuspec names; None if there is none."""
-        found = await self._contents.member(await self.package(identity), kind)
+        found = await self._kept.member(await self.package(identity), kind)
         return None if found is None else found[0]

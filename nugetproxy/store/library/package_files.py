@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from nugetproxy.errors import Reason
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import InvalidPackage, inspect_package
-from nugetproxy.nuget.package import check_entries
-from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
+from nugetproxy.nuget.nuspec import inspect_package
+from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.library.listing import SUFFIX
 from nugetproxy.store.packages.held import Stamp, stamp
 from nugetproxy.store.packages.layout import HASH_SUFFIX
 from nugetproxy.store.packages.reading import reader
-from nugetproxy.store.packages.verify import Known, sha512_of
-
-_SHA512 = re.compile(r"[A-Za-z0-9+/]{86}==")
+from nugetproxy.store.packages.verify import Known, check_whole, read_marker
 
 
 class ChangedFile(DiskFailure):
@@ -83,35 +78,12 @@ def open_loose(
     fd = _open(fs, root, path, listed)
     try:
         if known is None or known.stamp != listed:
-            known = Known(listed, _checked(fs, fd, root / path, listed.size, identity))
+            stated = read_marker(fs, (root / path).with_name(Path(path).name + HASH_SUFFIX))
+            known = Known(listed, check_whole(fs, fd, listed.size, identity, stated)[1])
         return Opened(fd, _unchanged(fs, fd, path, listed), known.sha512)
     except BaseException:
         fs.close(fd)
         raise
-
-
-def _checked(fs: FsOps, fd: int, path: Path, size: int, identity: PackageIdentity) -> str:
-    inspect_package(reader(fs, fd, size), identity)
-    sha = sha512_of(fs, fd, size)
-    stated = _stated(fs, path)
-    if stated and stated != sha:
-        raise InvalidPackage(Reason.HASH, "its SHA-512 is not the one in the file beside it")
-    if not stated:
-        check_entries(reader(fs, fd, size))
-    return sha
-
-
-def _stated(fs: FsOps, path: Path) -> str:
-    """What the hash file beside a package says, as NuGet writes it into hierarchical feeds; empty without one."""
-    try:
-        fd = fs.open(path.with_name(path.name + HASH_SUFFIX))
-    except MissingFile:
-        return ""
-    try:
-        text = fs.read(fd, 256, 0).decode("latin-1").strip()
-    finally:
-        fs.close(fd)
-    return text if _SHA512.fullmatch(text) else ""
 
 
 def _open(fs: FsOps, root: Path, path: str, listed: Stamp) -> int:

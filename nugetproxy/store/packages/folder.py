@@ -7,40 +7,30 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 import structlog
-from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
-from nugetproxy.errors import Reason, StoreUnusable
+from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
-from nugetproxy.nuget.package import checking
+from nugetproxy.nuget.nuspec import Nuspec
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
 from nugetproxy.store.packages.commit import keep_aside, publish, remove_file, remove_package, set_aside
-from nugetproxy.store.packages.contents import Contents
-from nugetproxy.store.packages.held import Descriptor, HeldPackage
+from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.layout import Layout
-from nugetproxy.store.packages.open_files import KEPT, OpenFiles
-from nugetproxy.store.packages.piecewise import begin_check, next_steps
-from nugetproxy.store.packages.reading import reader
+from nugetproxy.store.packages.open_packages import KEPT, OpenPackages
 from nugetproxy.store.packages.staging import FULL, MakesRoom, PinnedPackage, Staged
-from nugetproxy.store.packages.usage import LOW_WATER, Survey, Usage, held_after, survey, walk, write_uses
-from nugetproxy.store.packages.verify import Damaged, Known, Sound, examine, read_warnings
+from nugetproxy.store.packages.usage import Usage, held_after, walk
+from nugetproxy.store.packages.verify import Damaged, Known, Pace, Sound, examine, hash_slowly, look_into, read_warnings
 from nugetproxy.store.threads import DiskCalls, StoreThreads
 
 log = structlog.get_logger()
-
-KNOWN_SOUND = 50_000
-"""Packages of which it is remembered that their hash was checked since the start."""
-FAILED_DELETIONS = 10
-"""So many in one eviction say that the disk as a whole refuses them."""
 
 
 class PackageFolder:
@@ -66,16 +56,13 @@ class PackageFolder:
         self.layout = Layout(root)
         self._fs = fs
         self._metrics = metrics
-        self._clock = clock or Clock()
         self._log = log.bind(upstream=upstream)
         self._threads = threads or StoreThreads()
         self._own_threads = threads is None
         self._room = room
         self._calls = DiskCalls(fs, self._threads, metrics)
-        self._contents = Contents(self._calls, self._log)
-        self._kept = OpenFiles(fs, kept_open, self.note_use)
-        self._known: LRUCache[PackageIdentity, Known] = LRUCache(KNOWN_SOUND)
-        self._census = Usage(metrics)
+        self.usage = Usage(self.layout, self._calls, metrics, clock or Clock(), self._log)
+        self._kept = OpenPackages(self._calls, self._log, limit=kept_open, note_use=self.usage.note)
         # One change at a time to what lies on disk for an identity; the lock goes when nobody waits for it.
         self._locks: WeakValueDictionary[PackageIdentity, asyncio.Lock] = WeakValueDictionary()
 
@@ -103,7 +90,7 @@ class PackageFolder:
     async def close(self) -> None:
         """Write the last uses, close the kept descriptors, end the threads (its own, not those it was given)."""
         with contextlib.suppress(DiskFailure):
-            await self.flush_uses()
+            await self.usage.write()
         self._kept.clear()
         if self._own_threads:
             await self._threads.close()
@@ -127,7 +114,7 @@ class PackageFolder:
             self._log.warning("store.recreated", directory=str(self.layout.root))
             self.layout.prepare(self._fs)
             fd = self._fs.create(path)
-        return Staged(identity, path, self._descriptor(fd), self._calls, self._commit, room=self._room)
+        return Staged(identity, path, self._kept.own(fd), self._calls, self._commit, room=self._room)
 
     async def _commit(self, staged: Staged, nuspec: Nuspec) -> HeldPackage:
         identity, sha = staged.identity, staged.sha512
@@ -152,8 +139,8 @@ class PackageFolder:
             staged.descriptor.acquire()
             held = HeldPackage(identity, staged.descriptor, state, sha)
             held.warnings = staged.warnings
-            self._census.landed(identity, held.size, self._clock.monotonic())
-            return self._keep(held)
+            self.usage.landed(identity, held.size)
+            return self._kept.keep(held)
 
     async def _prefer(self, held: HeldPackage, staged: Staged) -> HeldPackage:
         """What is held already stays; raises PinnedPackage if the download has other bytes."""
@@ -164,7 +151,7 @@ class PackageFolder:
         held.acquire()
         with contextlib.suppress(DiskFailure):
             await self._calls.run(self._threads.write, remove_file, self._fs, staged.path)
-        return self._keep(held)
+        return self._kept.keep(held)
 
     # --- use ---
 
@@ -184,22 +171,20 @@ class PackageFolder:
             return self._kept.get(identity) or await self._open(identity)
 
     async def _open(self, identity: PackageIdentity) -> HeldPackage | None:
-        known = self._known.get(identity)
-        pool = self._threads.hash if known is None else self._threads.read
-        found = await self._calls.run(pool, self._examine, identity, known)
+        found = await self._kept.check(identity, self._examine, identity)
         if isinstance(found, Damaged):
             await self._set_aside(identity, found.reason)
             return None
-        return None if found is None else self._keep(found)
+        return None if found is None else self._kept.keep(found)
 
-    def _examine(self, identity: PackageIdentity, known: Known | None) -> HeldPackage | Damaged | None:
+    def _examine(self, known: Known | None, identity: PackageIdentity) -> HeldPackage | Damaged | None:
         # The descriptor gets its owner here, in the thread: a caller that was cancelled could not close it.
         finding = examine(self._fs, self.layout, identity, known)
         if not isinstance(finding, Sound):
             return finding
         if finding.adopted:
             self._log.info("package.adopted", package=str(identity))
-        held = HeldPackage(identity, self._descriptor(finding.fd), finding.state, finding.sha512)
+        held = HeldPackage(identity, self._kept.own(finding.fd), finding.state, finding.sha512)
         held.warnings = read_warnings(self._fs, self.layout, identity)
         return held
 
@@ -212,7 +197,7 @@ class PackageFolder:
             with held:
                 state = await self._calls.run(self._threads.write, self._set_time, identity, held.fd, published)
                 held.changed(state)
-                self._keep(held.acquire())
+                self._kept.keep(held.acquire())
 
     def _set_time(self, identity: PackageIdentity, fd: int, published: float) -> os.stat_result:
         self._fs.utime(self.layout.nupkg(identity), published)
@@ -220,53 +205,36 @@ class PackageFolder:
 
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec, taken out of the verified package; None if that is not held."""
-        return await self._contents.nuspec(await self.open(identity))
+        return await self._kept.nuspec(await self.open(identity))
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> tuple[bytes, str] | None:
         """A file that the nuspec names with its path in the package; None if there is none."""
-        return await self._contents.member(await self.open(identity), kind)
+        return await self._kept.member(await self.open(identity), kind)
 
     # --- scrub ---
 
-    async def scrub(self, identity: PackageIdentity, pace: Callable[[int], Awaitable[None]]) -> bool:
+    async def scrub(self, identity: PackageIdentity, pace: Pace) -> bool:
         """Check a package's whole SHA-512, however well known it is; False if it was damaged, so set aside.
 
         ``pace`` is awaited after every piece with its bytes, while nothing is locked. One that is gone meanwhile is
         no damage; one without its hash file is adopted if it is whole.
         """
         with contextlib.suppress(DiskFailure):  # judged below
-            if await self._hash_slowly(identity, pace):
+            known = await hash_slowly(self._calls, self.layout, identity, self._kept.own, pace)
+            if known is not None:
+                self._kept.note(identity, known)
                 return True
         async with self._lock(identity):
             # Nobody changes it now, so what is found wrong is wrong.
-            found = await self._calls.run(self._threads.hash, self._examine, identity, None)
+            found = await self._calls.run(self._threads.hash, self._examine, None, identity)
             if isinstance(found, Damaged):
                 await self._set_aside(identity, found.reason)
                 return False
             if found is not None:
-                self._keep(found)
+                self._kept.keep(found)
             return True
 
-    async def _hash_slowly(self, identity: PackageIdentity, pace: Callable[[int], Awaitable[None]]) -> bool:
-        """True where package and hash file agree."""
-        check = await self._calls.run(
-            self._threads.read, begin_check, self._fs, self.layout, identity, self._descriptor
-        )
-        if check is None:
-            return False
-        try:
-            while size := await self._calls.run(self._threads.hash, check.step):
-                await pace(size)
-            known = await self._calls.run(self._threads.read, check.verdict)
-        finally:
-            check.close()
-        if known is not None:
-            self._known[identity] = known
-        return known is not None
-
-    async def check_contents(
-        self, identity: PackageIdentity, sha512: str, pace: Callable[[int], Awaitable[None]]
-    ) -> str:
+    async def check_contents(self, identity: PackageIdentity, sha512: str, pace: Pace) -> str:
         """Compare the checksums of all files in a package of these bytes; what is wrong, "" where nothing is.
 
         A damaged one is set aside. ``pace`` is awaited after every piece with its bytes.
@@ -274,16 +242,11 @@ class PackageFolder:
         held = await self.open(identity)
         if held is None or held.sha512 != sha512:
             return ""
-        with held:
-            steps = checking(reader(self._fs, held.fd, held.size))
-            try:
-                while size := await self._calls.run(self._threads.hash, next_steps, steps):
-                    await pace(size)
-            except InvalidPackage as problem:
-                async with self._lock(identity):
-                    await self._set_aside(identity, "contents")
-                return problem.detail
-        return ""
+        damage = await look_into(self._calls, held, pace)
+        if damage:
+            async with self._lock(identity):
+                await self._set_aside(identity, "contents")
+        return damage
 
     async def set_staged_aside(self, staged: Staged) -> None:
         """Keep a damaged download for the operator to look at."""
@@ -305,46 +268,19 @@ class PackageFolder:
         name = f"{time.time_ns()}-{reason}-{identity.nupkg_name}"
         with contextlib.suppress(DiskFailure):  # counted; it stays where it is, still refused by every check
             size = await self._calls.run(self._threads.write, set_aside, self._fs, self.layout, identity, name)
-            self._census.add(-size, -1 if size else 0)
+            self.usage.add(-size, -1 if size else 0)
 
     async def delete(self, identity: PackageIdentity) -> int:
         """Remove a package; its size in bytes, 0 if it was not held. Whoever reads it goes on undisturbed."""
         async with self._lock(identity):
             self._forget(identity)
             size = await self._calls.run(self._threads.write, remove_package, self._fs, self.layout, identity)
-            self._census.add(-size, -1 if size else 0)
+            self.usage.add(-size, -1 if size else 0)
             return size
 
     async def evict(self, max_bytes: int, keep: Callable[[PackageIdentity], bool], *, young: bool = True) -> int:
-        """If more than ``max_bytes`` are held, delete the least recently used down to 95 % of it; bytes removed.
-
-        What landed just now goes last, only if ``young`` says so, and only as far as ``max_bytes`` demands. ``keep`` is
-        asked on the event loop just before each deletion. What cannot be deleted is passed over, up to
-        ``FAILED_DELETIONS`` packages.
-        """
-        found = await self._survey(self._census.unwritten_uses())
-        total = found.bytes
-        if total <= max_bytes:
-            return 0
-        removed, failed = 0, 0
-        latest = self._census.young(self._clock.monotonic())
-        order = sorted((identity in latest, used, identity) for used, identity, _ in found.packages)
-        for is_young, _, identity in order:
-            goal = max_bytes if is_young else LOW_WATER * max_bytes
-            if (is_young and not young) or total - removed <= goal or failed > FAILED_DELETIONS:
-                break
-            if not keep(identity):
-                try:
-                    removed += await self.delete(identity)
-                except DiskFailure as failure:
-                    failed += 1
-                    detail = str(failure)
-                    self._log.error("package.not_evicted", package=str(identity), reason=Reason.DISK, detail=detail)
-        self._metrics.evicted_bytes.inc(removed)
-        self._log.info("packages.evicted", bytes=removed, limit=max_bytes)
-        return removed
-
-    # --- what is held ---
+        """As ``Usage.evict``; ``keep`` is asked on the event loop just before each deletion."""
+        return await self.usage.evict(max_bytes, keep, self.delete, young=young)
 
     def walk(self) -> Iterator[tuple[PackageIdentity, int, float]]:
         """(identity, bytes, last use) of every package; blocks: for a thread."""
@@ -354,47 +290,9 @@ class PackageFolder:
         """Reads what the holdings wants to know of packages; the result blocks: for a thread."""
         return facts_reader(self._fs, self.layout)
 
-    def note_use(self, identity: PackageIdentity) -> None:
-        """Remember in memory that a package was used now."""
-        self._census.note_use(identity, self._clock.now())
-
-    async def flush_uses(self) -> int:
-        """Write the remembered uses; how many. Those of a failed attempt are lost, which costs little."""
-        uses = self._census.take_uses()
-        return await self._calls.run(self._threads.write, write_uses, self._fs, self.layout, uses) if uses else 0
-
-    async def scan(self) -> None:
-        """Count what is held, in the background; what comes or goes meanwhile may be missed until the next count."""
-        await self._survey({})
-
-    async def _survey(self, uses: dict[PackageIdentity, float]) -> Survey:
-        found = await self._calls.run(self._threads.read, survey, self._fs, self.layout, uses)
-        self._census.set(found.bytes, len(found.packages))
-        for failure in found.unreadable:
-            self._calls.count(failure)
-            self._log.warning("folder.unreadable", reason=Reason.DISK, detail=str(failure))
-        return found
-
-    async def disk(self) -> tuple[int, int]:
-        """Bytes of the disk: in all, free for us."""
-        return await self._calls.run(self._threads.read, self._fs.room, self.layout.root)
-
-    def usage(self) -> tuple[int, int]:
-        """(bytes, packages) held, as far as counted."""
-        return self._census.bytes, self._census.packages
-
     def _lock(self, identity: PackageIdentity) -> asyncio.Lock:
         return self._locks.setdefault(identity, asyncio.Lock())
 
-    def _descriptor(self, fd: int) -> Descriptor:
-        return Descriptor(fd, self._threads.close_later)
-
-    def _keep(self, held: HeldPackage) -> HeldPackage:
-        self._known[held.identity] = Known(held.stamp, held.sha512)
-        self._kept.add(held)
-        return held
-
     def _forget(self, identity: PackageIdentity) -> None:
-        self._kept.drop(identity)
-        self._known.pop(identity, None)
-        self._census.forget_use(identity)
+        self._kept.forget(identity)
+        self.usage.forget(identity)

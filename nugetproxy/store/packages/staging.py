@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
-import hashlib
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -13,12 +11,11 @@ from typing import Final, Protocol, Self, TypeVar
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import Nuspec, inspect_package
-from nugetproxy.nuget.package import check_entries
+from nugetproxy.nuget.nuspec import Nuspec
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.commit import remove_file
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
-from nugetproxy.store.packages.reading import reader
+from nugetproxy.store.packages.verify import PackageHash, inspect_file
 from nugetproxy.store.threads import DiskCalls
 
 _T = TypeVar("_T")
@@ -80,7 +77,7 @@ class Staged:
         self._calls = calls
         self._commit = commit
         self._room = room
-        self._digest = hashlib.sha512()
+        self._hash = PackageHash()
         self._failure: DiskFailure | None = None
         self._settled = False
         self._closed = False
@@ -93,7 +90,7 @@ class Staged:
     @property
     def sha512(self) -> str:
         """Base64 SHA-512 of what was written so far."""
-        return base64.b64encode(self._digest.digest()).decode()
+        return self._hash.text
 
     def acquire(self) -> Self:
         """Keep the descriptor open, for one reader."""
@@ -132,7 +129,7 @@ class Staged:
 
     def _append(self, data: bytes) -> None:
         self._calls.fs.write(self.fd, data, self.size)
-        self._digest.update(data)
+        self._hash.update(data)
         self.size += len(data)
 
     async def verify(self, identity: PackageIdentity, *, contents: bool = False, checksum: bool = True) -> Nuspec:
@@ -140,15 +137,8 @@ class Staged:
 
         ``contents`` compares the checksums of all files in it; ``checksum`` False not even that of its nuspec.
         """
-        return await self._calls.run(
-            self._calls.threads.hash, self._inspect, identity, contents=contents, checksum=checksum
-        )
-
-    def _inspect(self, identity: PackageIdentity, *, contents: bool, checksum: bool) -> Nuspec:
-        nuspec = inspect_package(reader(self._calls.fs, self.fd, self.size), identity, checksum=checksum)
-        if contents:
-            check_entries(reader(self._calls.fs, self.fd, self.size))
-        return nuspec
+        fs, look = self._calls.fs, partial(inspect_file, contents=contents, checksum=checksum)
+        return await self._calls.run(self._calls.threads.hash, look, fs, self.fd, self.size, identity)
 
     async def commit(self, nuspec: Nuspec) -> HeldPackage:
         """Publish it durably; the result is borrowed: ``acquire()`` it before the next await to keep it.

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
+from structlog.typing import FilteringBoundLogger
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.threads import DiskCalls
 
 LOW_WATER = 0.95
 """Eviction goes down to this part of the limit, so that the next package does not need another one."""
 YOUNG_SECONDS = 10.0
 """What landed so recently goes last: whoever has just asked for it may come back."""
+FAILED_DELETIONS = 10
+"""So many in one eviction say that the disk as a whole refuses them."""
 
 
 class Usage:
@@ -24,60 +31,111 @@ class Usage:
     itself keeps the time that tells whether it was changed.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(
+        self, layout: Layout, calls: DiskCalls, metrics: Metrics, clock: Clock, log: FilteringBoundLogger
+    ) -> None:
         self.bytes = 0
         self.packages = 0
+        """Both as far as counted."""
+        self._layout = layout
+        self._calls = calls
         self._metrics = metrics
+        self._clock = clock
+        self._log = log
         self._uses: dict[PackageIdentity, float] = {}
         self._landed: OrderedDict[PackageIdentity, float] = OrderedDict()
 
     def add(self, size: int, packages: int) -> None:
         """Something came (positive) or went (negative)."""
-        self.set(max(0, self.bytes + size), max(0, self.packages + packages))
+        self._set(max(0, self.bytes + size), max(0, self.packages + packages))
 
-    def set(self, size: int, packages: int) -> None:
-        """What a count has found; the gauges are sums over all upstreams' folders."""
+    def _set(self, size: int, packages: int) -> None:
+        # The gauges are sums over all upstreams' folders.
         self._metrics.store_bytes.labels("packages").inc(size - self.bytes)
         self._metrics.store_packages.inc(packages - self.packages)
         self.bytes, self.packages = size, packages
 
-    def note_use(self, identity: PackageIdentity, now: float) -> None:
-        """Remember a use, in memory."""
-        self._uses[identity] = now
+    def note(self, identity: PackageIdentity) -> None:
+        """Remember in memory that a package was used now."""
+        self._uses[identity] = self._clock.now()
 
-    def landed(self, identity: PackageIdentity, size: int, now: float) -> None:
-        """A package came, at this monotonic time."""
+    def landed(self, identity: PackageIdentity, size: int) -> None:
+        """A package came just now."""
         self.add(size, 1)
-        self._landed[identity] = now
+        self._landed[identity] = self._clock.monotonic()
         self._landed.move_to_end(identity)
-        self._grow_up(now)
+        self._grow_up()
 
-    def young(self, now: float) -> frozenset[PackageIdentity]:
-        """What landed within the last ``YOUNG_SECONDS``."""
-        self._grow_up(now)
-        return frozenset(self._landed)
-
-    def _grow_up(self, now: float) -> None:
-        while self._landed and next(iter(self._landed.values())) + YOUNG_SECONDS <= now:
-            self._landed.popitem(last=False)
-
-    def forget_use(self, identity: PackageIdentity) -> None:
+    def forget(self, identity: PackageIdentity) -> None:
         """The package is gone."""
         self._uses.pop(identity, None)
         self._landed.pop(identity, None)
 
-    def take_uses(self) -> dict[PackageIdentity, float]:
-        """The uses to be written now."""
+    async def write(self) -> int:
+        """Write the remembered uses; how many. Those of a failed attempt are lost, which costs little."""
         uses, self._uses = self._uses, {}
-        return uses
+        if not uses:
+            return 0
+        return await self._calls.run(self._calls.threads.write, _write, self._calls.fs, self._layout, uses)
 
-    def unwritten_uses(self) -> dict[PackageIdentity, float]:
-        """A copy, for a thread."""
-        return dict(self._uses)
+    async def count(self) -> list[tuple[float, PackageIdentity, int]]:
+        """What is held, as far as it can be read: (last use, identity, bytes), the least recently used first.
+
+        What comes or goes meanwhile may be missed until the next count.
+        """
+        uses = dict(self._uses)
+        found = await self._calls.run(self._calls.threads.read, _survey, self._calls.fs, self._layout, uses)
+        self._set(sum(size for _, _, size in found.packages), len(found.packages))
+        for failure in found.unreadable:
+            self._calls.count(failure)
+            self._log.warning("folder.unreadable", reason=Reason.DISK, detail=str(failure))
+        return found.packages
+
+    async def disk(self) -> tuple[int, int]:
+        """Bytes of the disk: in all, free for us."""
+        return await self._calls.run(self._calls.threads.read, self._calls.fs.room, self._layout.root)
+
+    async def evict(
+        self,
+        max_bytes: int,
+        keep: Callable[[PackageIdentity], bool],
+        delete: Callable[[PackageIdentity], Awaitable[int]],
+        *,
+        young: bool,
+    ) -> int:
+        """If more than ``max_bytes`` are held, delete the least recently used down to 95 % of it; bytes removed.
+
+        What landed just now goes last, only if ``young`` says so, and only as far as ``max_bytes`` demands. What cannot
+        be deleted is passed over, up to ``FAILED_DELETIONS`` packages.
+        """
+        found = await self.count()
+        total = sum(size for _, _, size in found)
+        if total <= max_bytes:
+            return 0
+        removed, failed = 0, 0
+        self._grow_up()
+        for is_young, _, identity in sorted((held in self._landed, used, held) for used, held, _ in found):
+            goal = max_bytes if is_young else LOW_WATER * max_bytes
+            if (is_young and not young) or total - removed <= goal or failed > FAILED_DELETIONS:
+                break
+            if not keep(identity):
+                try:
+                    removed += await delete(identity)
+                except DiskFailure as failure:
+                    failed += 1
+                    detail = str(failure)
+                    self._log.error("package.not_evicted", package=str(identity), reason=Reason.DISK, detail=detail)
+        self._metrics.evicted_bytes.inc(removed)
+        self._log.info("packages.evicted", bytes=removed, limit=max_bytes)
+        return removed
+
+    def _grow_up(self) -> None:
+        """Forget what landed before the last ``YOUNG_SECONDS``."""
+        while self._landed and next(iter(self._landed.values())) + YOUNG_SECONDS <= self._clock.monotonic():
+            self._landed.popitem(last=False)
 
 
-def write_uses(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> int:
-    """Write last uses to the hash files; how many. Blocks; raises DiskFailure."""
+def _write(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> int:
     written = 0
     for identity, when in uses.items():
         try:
@@ -91,10 +149,10 @@ def write_uses(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) ->
 def walk(fs: FsOps, layout: Layout) -> Iterator[tuple[PackageIdentity, int, float]]:
     """(identity, bytes, last use) of every package, also of one that still lacks its hash file. Blocks."""
     for id_name in fs.names(layout.packages):
-        yield from walk_id(fs, layout, id_name)
+        yield from _walk_id(fs, layout, id_name)
 
 
-def walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageIdentity, int, float]]:
+def _walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageIdentity, int, float]]:
     """As ``walk``, of the packages below one folder of ``packages``."""
     for identity in layout.identities_of(fs, id_name):
         try:
@@ -109,7 +167,7 @@ def walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageId
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class _Survey:
     """What a folder holds, as far as it can be read."""
 
     packages: list[tuple[float, PackageIdentity, int]]
@@ -117,21 +175,16 @@ class Survey:
     unreadable: list[DiskFailure]
     """Of folders of ids that could not be listed: they must not keep the others from being counted or evicted."""
 
-    @property
-    def bytes(self) -> int:
-        """In all."""
-        return sum(size for _, _, size in self.packages)
 
-
-def survey(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> Survey:
+def _survey(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> _Survey:
     """Count everything. Blocks; raises DiskFailure where not even the ids can be listed."""
     found, unreadable = [], []
     for id_name in fs.names(layout.packages):
         try:
-            found += [(uses.get(held, used), held, size) for held, size, used in walk_id(fs, layout, id_name)]
+            found += [(uses.get(held, used), held, size) for held, size, used in _walk_id(fs, layout, id_name)]
         except DiskFailure as failure:
             unreadable.append(failure)
-    return Survey(sorted(found), unreadable)
+    return _Survey(sorted(found), unreadable)
 
 
 def held_after(fs: FsOps, layout: Layout, last: PackageIdentity | None, count: int) -> list[PackageIdentity]:

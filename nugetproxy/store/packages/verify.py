@@ -1,4 +1,4 @@
-"""The blocking checks between a package on disk and a package that may be served."""
+"""Verify holds every check between a package on disk and a package that may be served."""
 
 from __future__ import annotations
 
@@ -9,21 +9,44 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
+from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import InvalidPackage, inspect_package
-from nugetproxy.nuget.package import check_entries
+from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec, inspect_package
+from nugetproxy.nuget.package import check_entries, checking
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.packages.commit import mark, write_file
-from nugetproxy.store.packages.held import Stamp, stamp
+from nugetproxy.store.packages.held import Descriptor, HeldPackage, Stamp, stamp
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.reading import reader
+from nugetproxy.store.threads import DiskCalls
 
 _SHA512 = re.compile(r"[A-Za-z0-9+/]{86}==")
-_CHUNK = 1024 * 1024
+_PIECE = 1024 * 1024
+_LOOKED_INTO = 4 * 2**20
+"""So much of a package is looked into in one go."""
 _MOST_WARNINGS = 64 * 1024
 """Bytes of what an upstream had to say that are read."""
+
+Pace = Callable[[int], Awaitable[None]]
+"""Awaited after every piece of a slow check, with the piece's bytes."""
+
+
+class PackageHash:
+    """The SHA-512 of bytes that come piece by piece."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha512()
+        self.update = self._digest.update
+
+    @property
+    def text(self) -> str:
+        """Of what came so far: in base64, as NuGet writes it into the hash file."""
+        return base64.b64encode(self._digest.digest()).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +75,33 @@ class Damaged:
     reason: str
 
 
+def inspect_file(
+    fs: FsOps, fd: int, size: int, identity: PackageIdentity, *, contents: bool, checksum: bool = True
+) -> Nuspec:
+    """Check that it is a whole package, the one that was asked for. Blocks; raises InvalidPackage, DiskFailure.
+
+    ``contents`` compares the checksums of all files in it; ``checksum`` False not even that of its nuspec.
+    """
+    nuspec = inspect_package(reader(fs, fd, size), identity, checksum=checksum)
+    if contents:
+        check_entries(reader(fs, fd, size))
+    return nuspec
+
+
+def check_whole(fs: FsOps, fd: int, size: int, identity: PackageIdentity, stated: str | None) -> tuple[Nuspec, str]:
+    """Check every byte of a package against the SHA-512 that is ``stated``, without one against its own checksums.
+
+    Its nuspec, its SHA-512. Blocks; raises InvalidPackage, DiskFailure.
+    """
+    nuspec = inspect_file(fs, fd, size, identity, contents=not stated)
+    sha = sha512_of(fs, fd, size)
+    if stated and stated != sha:
+        raise InvalidPackage(Reason.HASH, "its SHA-512 is not the one in the file beside it")
+    return nuspec, sha
+
+
 def examine(fs: FsOps, layout: Layout, identity: PackageIdentity, known: Known | None) -> Sound | Damaged | None:
-    """Open a package and check it; None if it is not there. Raises DiskFailure where the check itself fails.
+    """Open a package and check it; None if it is not there. Blocks; raises DiskFailure where the check itself fails.
 
     The whole SHA-512 is computed unless ``known`` was found out about the very same, unchanged file.
     """
@@ -76,39 +124,109 @@ def examine(fs: FsOps, layout: Layout, identity: PackageIdentity, known: Known |
     return finding
 
 
-def sha512_of(fs: FsOps, fd: int, size: int) -> str:
-    """Base64 SHA-512 of the first ``size`` bytes, as NuGet writes it into the hash file."""
-    digest = hashlib.sha512()
-    for offset in range(0, size, _CHUNK):
-        digest.update(fs.read(fd, min(_CHUNK, size - offset), offset))
-    return base64.b64encode(digest.digest()).decode()
-
-
 def read_warnings(fs: FsOps, layout: Layout, identity: PackageIdentity) -> tuple[str, ...]:
-    """What upstream had to say about a package; nothing where that cannot be read, for it is not worth a failure."""
+    """What upstream had to say about a package; nothing where it cannot be read: not worth a failure. Blocks."""
     try:
-        fd = fs.open(layout.warnings(identity))
+        text = fs.content(layout.warnings(identity), _MOST_WARNINGS)
     except DiskFailure:
         return ()
-    try:
-        return tuple(fs.read(fd, _MOST_WARNINGS, 0).decode("utf-8", "replace").splitlines())
-    except DiskFailure:
-        return ()
-    finally:
-        fs.close(fd)
+    return tuple(text.decode("utf-8", "replace").splitlines())
 
 
-def read_marker(fs: FsOps, layout: Layout, identity: PackageIdentity) -> str | None:
-    """The hash file's text ("" if it is not a hash); None if there is no hash file."""
+def read_marker(fs: FsOps, path: Path) -> str | None:
+    """The text of a hash file ("" if it is not a hash); None if there is no such file. Blocks."""
     try:
-        fd = fs.open(layout.marker(identity))
+        text = fs.content(path, 256).decode("latin-1").strip()
     except MissingFile:
         return None
-    try:
-        text = fs.read(fd, 256, 0).decode("latin-1").strip()
-    finally:
-        fs.close(fd)
     return text if _SHA512.fullmatch(text) else ""
+
+
+async def hash_slowly(
+    calls: DiskCalls, layout: Layout, identity: PackageIdentity, own: Callable[[int], Descriptor], pace: Pace
+) -> Known | None:
+    """What is known of a package whose whole SHA-512 is that of its hash file; None where anything else is the case.
+
+    Raises DiskFailure. ``own`` makes the descriptor's owner, in a thread: a cancelled caller could not close it.
+    """
+    check = await calls.run(calls.threads.read, _SlowHash.begin, calls.fs, layout, identity, own)
+    if check is None:
+        return None
+    with closing(check):
+        while size := await calls.run(calls.threads.hash, check.step):
+            await pace(size)
+        return await calls.run(calls.threads.read, check.verdict)
+
+
+async def look_into(calls: DiskCalls, held: HeldPackage, pace: Pace) -> str:
+    """Compare the checksums of all files in a package; what is wrong, "" where nothing is. Raises DiskFailure."""
+    steps = checking(reader(calls.fs, held.fd, held.size))
+    with held:
+        try:
+            while size := await calls.run(calls.threads.hash, _some, steps):
+                await pace(size)
+        except InvalidPackage as problem:
+            return problem.detail
+    return ""
+
+
+def _some(steps: Iterator[int]) -> int:
+    done = 0
+    for size in steps:
+        done += size
+        if done >= _LOOKED_INTO:
+            break
+    return done
+
+
+class _SlowHash:
+    """The hash of one package, piece by piece, so that its reader can pause in between; all but ``close`` block."""
+
+    def __init__(self, fs: FsOps, descriptor: Descriptor, marker: str) -> None:
+        self._fs = fs
+        self._descriptor = descriptor
+        self._marker = marker
+        self._stamp = stamp(fs.fstat(descriptor.fd))
+        self._hash = PackageHash()
+        self._at = 0
+
+    @classmethod
+    def begin(
+        cls, fs: FsOps, layout: Layout, identity: PackageIdentity, own: Callable[[int], Descriptor]
+    ) -> _SlowHash | None:
+        """None where package or hash file is missing."""
+        try:
+            descriptor = own(fs.open(layout.nupkg(identity)))
+        except MissingFile:
+            return None
+        marker = read_marker(fs, layout.marker(identity))
+        if marker is None:
+            descriptor.release()
+            return None
+        return cls(fs, descriptor, marker)
+
+    def step(self) -> int:
+        """Read the next piece; its size in bytes, 0 at the end."""
+        piece = self._fs.read(self._descriptor.fd, _PIECE, self._at)
+        self._hash.update(piece)
+        self._at += len(piece)
+        return len(piece)
+
+    def verdict(self) -> Known | None:
+        """What is known of the package now; None where it is damaged, or was changed meanwhile."""
+        unchanged = stamp(self._fs.fstat(self._descriptor.fd)) == self._stamp
+        return Known(self._stamp, self._marker) if unchanged and self._hash.text == self._marker else None
+
+    def close(self) -> None:
+        """Let go of the file; once."""
+        self._descriptor.release()
+
+
+def sha512_of(fs: FsOps, fd: int, size: int) -> str:
+    digest = PackageHash()
+    for offset in range(0, size, _PIECE):
+        digest.update(fs.read(fd, min(_PIECE, size - offset), offset))
+    return digest.text
 
 
 def _judge(fs: FsOps, layout: Layout, identity: PackageIdentity, fd: int, known: Known | None) -> Sound | Damaged:
@@ -117,7 +235,7 @@ def _judge(fs: FsOps, layout: Layout, identity: PackageIdentity, fd: int, known:
         return Damaged("io")
     if state.st_size == 0 or (known is not None and known.stamp.same_file_resized(stamp(state))):
         return Damaged("size")
-    marker = read_marker(fs, layout, identity)
+    marker = read_marker(fs, layout.marker(identity))
     if known is not None and known.stamp == stamp(state) and marker in {None, known.sha512}:
         return Sound(fd=fd, state=state, sha512=known.sha512, adopted=False)
     if marker is None:
@@ -130,9 +248,7 @@ def _judge(fs: FsOps, layout: Layout, identity: PackageIdentity, fd: int, known:
 
 def _adopt(fs: FsOps, layout: Layout, identity: PackageIdentity, fd: int, state: os.stat_result) -> Sound:
     """Take over a package without hash file, if it is the one that its name says, with every checksum inside right."""
-    nuspec = inspect_package(reader(fs, fd, state.st_size), identity)
-    check_entries(reader(fs, fd, state.st_size))
-    sha = sha512_of(fs, fd, state.st_size)
+    nuspec, sha = check_whole(fs, fd, state.st_size, identity, None)
     with contextlib.suppress(DiskFailure):  # a disk that is full or read-only still has a package to serve
         fs.fsync(fd)
         write_file(fs, layout, layout.nuspec(identity), nuspec.xml)
@@ -145,6 +261,6 @@ def _restore_nuspec(fs: FsOps, layout: Layout, identity: PackageIdentity, fd: in
     try:
         fs.stat(layout.nuspec(identity))
     except MissingFile:
-        nuspec = inspect_package(reader(fs, fd, state.st_size), identity)
+        nuspec = inspect_file(fs, fd, state.st_size, identity, contents=False)
         with contextlib.suppress(DiskFailure):
             write_file(fs, layout, layout.nuspec(identity), nuspec.xml)
