@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -88,8 +88,29 @@ LONGEST_MODULE, LONGEST_FUNCTION = 400, 60
 BANNED_NAMES = re.compile(r"(^|_)(utils?|helpers?|misc|common|manager)(_|$)")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
-NAMES = [str(path.relative_to(PACKAGE)) for path in MODULES]
-every_module = pytest.mark.parametrize("path", MODULES, ids=NAMES)
+ROOT = PACKAGE.parent
+
+
+def every(paths: Iterable[Path]) -> Callable[[Callable[[Path], None]], Callable[[], None]]:
+    """Make one test of a check of a file: all files that fail it are named. (A test for each would take a minute.)"""
+
+    def whole(check: Callable[[Path], None]) -> Callable[[], None]:
+        def test() -> None:
+            wrong = []
+            for path in paths:
+                try:
+                    check(path)
+                except AssertionError as error:
+                    wrong.append(f"{path.relative_to(ROOT)}: {error}")
+            assert not wrong, "\n".join(wrong)
+
+        test.__doc__ = check.__doc__
+        return test
+
+    return whole
+
+
+every_module = every(MODULES)
 
 
 @cache
@@ -217,7 +238,6 @@ def test_no_bare_task_is_created(path: Path) -> None:
             assert not bare, f"line {node.lineno}: nobody holds this task"
 
 
-ROOT = PACKAGE.parent
 TOLD = [
     path
     for pattern in ("*.md", "*.toml", "config/**/*", "deploy/**/*", ".ci/*", "nugetproxy/**/*.py", "tests/**/*.py")
@@ -226,7 +246,16 @@ TOLD = [
 ]
 
 
-@pytest.mark.parametrize("path", TOLD, ids=[str(path.relative_to(ROOT)) for path in TOLD])
+def test_all_files_that_fail_a_check_are_named() -> None:
+    def check(path: Path) -> None:
+        assert path.suffix != ".md", "prose"
+
+    every([ROOT / "tests" / "conftest.py"])(check)()
+    with pytest.raises(AssertionError, match=r"(?s)README\.md: prose.*config/README\.md: prose"):
+        every([ROOT / "README.md", ROOT / "tests" / "conftest.py", ROOT / "config" / "README.md"])(check)()
+
+
+@every(TOLD)
 def test_no_file_names_a_package_registrys_host(path: Path) -> None:
     """An installation takes its packages from wherever the machine is set up to."""
     hosts = ("pypi" + ".org", "pythonhosted" + ".org", "npmjs" + ".", "deb.debian" + ".org", "archive.ubuntu" + ".com")
