@@ -10,7 +10,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -22,13 +22,14 @@ from nugetproxy import __version__
 from nugetproxy import log as logs
 from nugetproxy.app import App, build
 from nugetproxy.app.descriptors import raise_descriptor_limit
+from nugetproxy.app.reload import Reload
 from nugetproxy.banner import banner
 from nugetproxy.config import Address, Config, warnings
 from nugetproxy.errors import ConfigError, StoreUnusable
 from nugetproxy.web.control import admin_socket, control_socket
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.listening import ADMIN, BACKLOG, HTTP, own_socket, passed_sockets
-from nugetproxy.web.server import Handler, LimitedServer
+from nugetproxy.web.server import Handler, LimitedServer, Limits
 from nugetproxy.web.tls import Certificate, trouble
 
 log = structlog.get_logger(__name__)
@@ -38,9 +39,10 @@ HANDOVER = 3
 """Turns of the loop within which a connection that was accepted is its server's."""
 
 
-def run(config: Config) -> int:
+def run(config: Config, again: Callable[[], Config] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit code is 0, or 128 + the signal when a second one cut it short.
 
+    ``again`` reads the configuration anew when it is to be reloaded; it may raise ConfigError.
     Raises StoreUnusable when the cache directory cannot be used, AddressUnusable when nobody can listen there.
     """
     os.umask(0o077)
@@ -52,7 +54,7 @@ def run(config: Config) -> int:
     if HttpRequestParser is HttpRequestParserPy:
         raise StoreUnusable("", "aiohttp's C parser is missing", "Install aiohttp from a wheel for this platform.")
     try:
-        return asyncio.run(_serve(config, passed))
+        return asyncio.run(_serve(config, again or (lambda: config), passed))
     finally:
         logs.shutdown()
         gc.freeze()  # nothing is left to collect, but the interpreter would look at all that was imported, for long
@@ -70,24 +72,25 @@ def _has_terminal() -> bool:
     return sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty()
 
 
-async def _serve(config: Config, passed: Mapping[str, list[socket.socket]]) -> int:
+async def _serve(config: Config, again: Callable[[], Config], passed: Mapping[str, list[socket.socket]]) -> int:
     asyncio.get_running_loop().set_exception_handler(logs.loop_failed)
     stopping = _Signals()
     async with build(config) as app:
         listeners = passed.get(HTTP) or [own_socket(config.server.listen.host, config.server.listen.port)]
         _admit(app, listeners)
-        server = _server(app, app.edge, app.lane)
-        drain = config.server.drain
+        server, drain, certificate = _server(app, app.answer, app.lane), config.server.drain, _tls(app)
         doors = [
-            _Door(server, listeners, drain=drain, tls=_tls(app)),
-            *(_Door(_server(app, app.edge.operate), one, drain=drain) for one in _operators(config, passed)),
+            _Door(server, listeners, drain=drain, tls=certificate.context if certificate is not None else None),
+            *(_Door(_server(app, app.operate), one, drain=drain) for one in _operators(config, passed)),
         ]
+        reload = _reload(app, again, doors, certificate)
         for door in doors:
             await door.open()
         address = _address(listeners[0], config.server.listen)
         logs.tell(banner(config, address))
         log.info("proxy.started", version=__version__, address=address.host, port=address.port, pid=os.getpid())
         app.start_background()
+        stopping.reloads(lambda: app.tasks.start(reload.by_signal(), name="reload"))
         await stopping.wait(app.lock.ousted)
         app.ops.draining = True
         log.info("proxy.draining", seconds=config.server.drain, connections=server.open_connections)
@@ -127,7 +130,24 @@ def _operators(config: Config, passed: Mapping[str, list[socket.socket]]) -> Ite
         log.warning("control.unusable", detail=error.strerror)
 
 
-def _tls(app: App) -> ssl.SSLContext | None:
+def _reload(app: App, again: Callable[[], Config], doors: Sequence[_Door], certificate: Certificate | None) -> Reload:
+    """What follows another configuration beside the application."""
+
+    def follow(config: Config) -> None:
+        for door in doors:
+            door.server.use(**_limits(app))
+        if certificate is not None and config.server.certificate is not None:
+            certificate.files = config.server.certificate
+            app.watch.add(certificate.files, certificate.renew)
+            app.tasks.start(certificate.renew(), name="certificate")
+
+    reload = Reload(app, again)
+    reload.after.append(follow)
+    app.desk.switch.reload = reload.told
+    return reload
+
+
+def _tls(app: App) -> Certificate | None:
     files = app.config.server.certificate
     if files is None:
         return None
@@ -136,20 +156,21 @@ def _tls(app: App) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise ConfigError((f"server.tls_certificate: {files[0]} with {files[1]}: {trouble(error)}",)) from error
     app.watch.add(files, certificate.renew)
-    return certificate.context
+    return certificate
 
 
 def _server(app: App, handler: Handler, lane: Lane | None = None) -> LimitedServer:
+    return LimitedServer(handler, **_limits(app), metrics=app.metrics, lane=lane)
+
+
+def _limits(app: App) -> Limits:
     limits = app.config.server
-    return LimitedServer(
-        handler,
-        max_connections=app.descriptors.clients,
-        max_per_ip=limits.max_connections_per_ip,
-        header_timeout=limits.header_timeout,
-        write_timeout=limits.write_timeout,
-        metrics=app.metrics,
-        lane=lane,
-    )
+    return {
+        "max_connections": app.descriptors.clients,
+        "max_per_ip": limits.max_connections_per_ip,
+        "header_timeout": limits.header_timeout,
+        "write_timeout": limits.write_timeout,
+    }
 
 
 def _address(listener: socket.socket, configured: Address) -> Address:
@@ -173,6 +194,7 @@ class _Door:
         drain: float,
         tls: ssl.SSLContext | None = None,
     ) -> None:
+        self.server = server
         self._tls = tls
         self._runner = web.ServerRunner(server, shutdown_timeout=drain, handle_signals=False)
         self._listeners = listeners
@@ -200,11 +222,12 @@ class _Signals:
         self._first = asyncio.Event()
         self._second = asyncio.Event()
         self._code = 0
+        self._reload: Callable[[], object] | None = None
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         if not _has_terminal():
-            loop.add_signal_handler(signal.SIGHUP, self._ignore, signal.SIGHUP)
+            loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup keeps a proxy of a closed terminal alive
             loop.add_signal_handler(signal.SIGHUP, self._stop, signal.SIGHUP)
 
@@ -214,8 +237,15 @@ class _Signals:
             self._second.set()
         self._first.set()
 
-    def _ignore(self, number: signal.Signals) -> None:
-        log.info("signal.ignored", signal=number.name)
+    def reloads(self, reload: Callable[[], object]) -> None:
+        """What SIGHUP leads to from now on, without a terminal to be hung up on."""
+        self._reload = reload
+
+    def _hang_up(self) -> None:
+        if self._reload is not None and not self._first.is_set():
+            self._reload()
+        else:
+            log.info("signal.ignored", signal="SIGHUP")
 
     async def wait(self, ousted: asyncio.Event) -> None:
         """Until the first signal, or until another process has what is ours."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from nugetproxy.admin import feed_commands, token_commands
+from nugetproxy.admin import feed_commands, proxy_commands, token_commands
 from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import BadRequest, NotFound, ProxyError
 
@@ -30,6 +30,7 @@ class Command:
 
 COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
     {
+        "reload": Command(proxy_commands.reload, changes=True),
         "token/add": Command(token_commands.add, changes=True),
         "token/list": Command(token_commands.listed, changes=False),
         "token/revoke": Command(token_commands.revoke, changes=True),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.clock import Clock
@@ -11,6 +12,13 @@ from nugetproxy.feeds.feed import Feed
 from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.ledger.ledger import Ledger
+
+
+@dataclass(slots=True)
+class Switch:
+    """What only a proxy that serves clients can do; None for one that was opened for a command."""
+
+    reload: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,3 +31,4 @@ class Desk:
     ledger: Ledger
     tokens: Tokens
     clock: Clock
+    switch: Switch

@@ -98,10 +98,18 @@ class Tokens:
         self.known = False
         """False while what is kept could not be read: then nobody is let in whom a token might keep out."""
 
-    def give(self, tokens: Iterable[Token]) -> None:
-        """The tokens of the configuration are these, from now on."""
+    def give(self, tokens: Iterable[Token], feeds: Collection[str] | None = None) -> None:
+        """The tokens of the configuration are these from now on; the ``feeds`` too, where they are named."""
         self._given = tuple(tokens)
+        self._feeds = self._feeds if feeds is None else frozenset(feeds)
         self._sort()
+
+    def with_given(self, tokens: Iterable[Token], feeds: Collection[str]) -> Tokens:
+        """What these would be with another configuration; to judge that one by."""
+        other = Tokens(self._store, self._clock, feeds)
+        other.known, other._kept = self.known, self._kept
+        other.give(tokens)
+        return other
 
     async def load(self) -> None:
         """Read again what is kept."""

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
+from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
-from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.desk import Desk, Switch
 from nugetproxy.admin.tokens import Tokens
-from nugetproxy.app.access import given_tokens, rules, token_store, watch_access, watch_secrets
+from nugetproxy.app.access import given_tokens, token_store, watch_access, watch_secrets
 from nugetproxy.app.descriptors import Descriptors, share_out
+from nugetproxy.app.faces import admission_of, edge_of
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
 from nugetproxy.app.measured import declare
 from nugetproxy.app.parts import Shared, all_sources, sites
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
-from nugetproxy.config.model import Upstream
 from nugetproxy.engine.housekeeping import Housekeeping
 from nugetproxy.engine.lock_watch import LockWatch
 from nugetproxy.engine.loop_watch import LoopWatch
@@ -43,16 +44,11 @@ from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.lock import FORMAT, DirectoryLock
 from nugetproxy.store.takeover import is_old, take_over
-from nugetproxy.upstream.addresses import is_private
-from nugetproxy.upstream.urls import host_of, parse_url
-from nugetproxy.web.admin import Admin
+from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.edge import Edge
-from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.ops import Ops
-from nugetproxy.web.sending import Sender
-from nugetproxy.web.writes import Writes
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,6 +60,7 @@ class App:
     """
 
     config: Config
+    shared: Shared
     edge: Edge
     lane: Lane
     ops: Ops
@@ -89,6 +86,12 @@ class App:
     scrub: Scrub
     descriptors: Descriptors
     loop_watch: LoopWatch
+    branches: dict[str, Tasks] = field(default_factory=dict)
+    """The background tasks of each source, once they have begun."""
+    resting: dict[str, Source] = field(default_factory=dict)
+    """Sources that are not configured any more: one may be again, and what reads of it is not disturbed."""
+    retired: list[UpstreamClient | Site] = field(default_factory=list)
+    """Belong to an earlier configuration; somebody may still be using them."""
 
     async def __aenter__(self) -> Self:
         path = self.config.cache.path
@@ -123,16 +126,27 @@ class App:
         self.tasks.keep(self.tokens.learn, name="tokens")
         self.tasks.keep(self.watch.run, name="files")
         for source in self.sources.values():
-            source.start(self.tasks, secure=self.config.server.is_secure)
+            self.start_source(source)
+
+    def start_source(self, source: Source) -> None:
+        """Begin what a source does unasked."""
+        branch = self.branches[source.name] = self.tasks.branch()
+        source.start(branch, secure=self.config.server.is_secure)
+
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request by the configuration of now."""
+        return await self.edge(request)
+
+    async def operate(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one that came in by a socket that only operators can reach."""
+        return await self.edge.operate(request)
 
     async def __aexit__(self, *_: object) -> None:
         await self.tasks.stop()
         await self.housekeeping.finish()
         self.scrub.finish()
-        for source in self.sources.values():
-            await source.close()
-        for site in set(self.sites.values()):
-            await site.close()
+        for one in (*self.sources.values(), *self.resting.values(), *set(self.sites.values()), *self.retired):
+            await one.close()
         await CHILD.end()
         await self.documents.close()
         await self.ledger.close()
@@ -161,15 +175,16 @@ def build(
     feeds = published(shared, sources, claims)
     tokens, watch = _tokens(feeds, shared), _watch(sources, shared)
     watch_access(watch, config, tokens)
-    admission = _admission(tokens, shared)
+    admission, switch = admission_of(tokens, shared), Switch()
     ops = Ops(feeds, shared.metrics, (shared.ledger, shared.room), admission, metrics_from=config.server.metrics_from)
-    desk = _desk(feeds, sources, tokens, shared)
+    desk = desk_of(feeds, sources, tokens, switch, shared)
     packages = tuple(source.packages for source in remotes)
     lane = _lane(ops, admission, shared)
     tokens.watchers.append(lane.clear)
     return App(
         config=config,
-        edge=_edge(published_sites, ops, desk, lane, shared),
+        shared=shared,
+        edge=edge_of(published_sites, desk, shared, ops=ops, admission=admission, lane=lane),
         lane=lane,
         ops=ops,
         admission=admission,
@@ -229,7 +244,10 @@ def _watch(sources: Mapping[str, Source], shared: Shared) -> FileWatch:
     return watch
 
 
-def _desk(feeds: Mapping[str, Feed], sources: Mapping[str, Source], tokens: Tokens, shared: Shared) -> Desk:
+def desk_of(
+    feeds: Mapping[str, Feed], sources: Mapping[str, Source], tokens: Tokens, switch: Switch, shared: Shared
+) -> Desk:
+    """What commands work on."""
     return Desk(
         feeds=feeds,
         sources=sources,
@@ -237,43 +255,7 @@ def _desk(feeds: Mapping[str, Feed], sources: Mapping[str, Source], tokens: Toke
         ledger=shared.ledger,
         tokens=tokens,
         clock=shared.clock,
-    )
-
-
-def _admission(tokens: Tokens, shared: Shared) -> Admission:
-    config = shared.config
-    return Admission(
-        rules(config),
-        tokens,
-        _addresses(config),
-        clock=shared.clock,
-        metrics=shared.metrics,
-        local=config.server.listen.is_loopback,
-    )
-
-
-def _edge(sites: Mapping[str, Site], ops: Ops, desk: Desk, lane: Lane, shared: Shared) -> Edge:
-    """The server side; the first feed is published at the root too."""
-    config, admission, feeds = shared.config, lane.admission, desk.feeds
-    addresses = admission.addresses
-    return Edge(
-        {"/": next(iter(feeds.values())), **{f"/{name}/": feed for name, feed in feeds.items()}},
-        addresses=addresses,
-        sender=Sender(
-            shared.metrics, write_timeout=config.server.write_timeout, hot_bytes=config.cache.hot_memory // 8
-        ),
-        writes=Writes(addresses, admission, body_timeout=config.server.body_timeout),
-        ops=ops,
-        admission=admission,
-        admin=Admin(desk, admission, addresses),
-        metrics=shared.metrics,
-        lane=lane,
-        sites=sites,
-        for_pages=frozenset(
-            name
-            for name, table in config.published.items()
-            if all(_for_pages(config.upstreams[source], config.server.cors) for source in table.sources)
-        ),
+        switch=switch,
     )
 
 
@@ -290,15 +272,6 @@ def _lane(ops: Ops, admission: Admission, shared: Shared) -> Lane:
 def _lock(shared: Shared) -> LockWatch:
     cache = shared.config.cache
     return LockWatch(DirectoryLock(cache.path, forced=cache.force_network_filesystem), shared.clock)
-
-
-def _for_pages(upstream: Upstream, cors: str) -> bool:
-    """Whether any web page may read it, which it does from the machine of whoever looks at the page."""
-    if cors != "public":
-        return cors == "all"
-    if upstream.role or upstream.folder is not None or upstream.has_credentials or upstream.internal:
-        return False
-    return not is_private(host_of(parse_url(upstream.url)))
 
 
 def _housekeeping(packages: Sequence[Packages], shared: Shared) -> Housekeeping:
@@ -319,11 +292,4 @@ def _scrub(packages: Sequence[Packages], shared: Shared) -> Scrub:
         rate=shared.config.cache.scrub_rate,
         clock=shared.clock,
         metrics=shared.metrics,
-    )
-
-
-def _addresses(config: Config) -> PublicAddresses:
-    server = config.server
-    return PublicAddresses(
-        public_url=server.public_url, allowed_hosts=server.allowed_hosts, trusted_proxies=server.trusted_proxies
     )

@@ -32,12 +32,9 @@ INTEGRITY = (Reason.INVALID_CONTENT, Reason.IDENTITY, Reason.ZIP, Reason.HASH, R
 
 def declare(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
     """Fill in what does not change, what is read when somebody asks, a 0 for all that may be counted."""
+    declare_limits(metrics, config, descriptors)
     metrics.build_info.labels(__version__, platform.python_version(), aiohttp.__version__).set(1)
     ProcessCollector(registry=metrics.registry)
-    for use, most in (("all", descriptors.limit), ("clients", descriptors.clients), ("held", descriptors.held)):
-        metrics.descriptors.labels(use).set(most)
-    metrics.store_limit.labels("packages").set(config.cache.max_size)
-    metrics.store_limit.labels("documents").set(config.cache.max_documents)
     metrics.store_free.set_function(lambda: _free(config.cache.path))
     for reason in CUT:
         metrics.responses_aborted.labels(reason)
@@ -47,12 +44,25 @@ def declare(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
         metrics.disk_errors.labels(op, errno)
     for kind_of_damage in INTEGRITY:
         metrics.integrity_failures.labels(kind_of_damage)
+    declare_upstreams(metrics, config)
+
+
+def declare_upstreams(metrics: Metrics, config: Config) -> None:
+    """The part of it that is about upstreams; may be done again."""
     for name, upstream in config.upstreams.items():
         if upstream.folder is None:
             _declare_upstream(metrics, name)
         for kind in Kind:
             for outcome, status in USUAL:
                 metrics.requests.declare(name, kind, outcome, status)
+
+
+def declare_limits(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
+    """The part of it that is about limits; may be done again."""
+    for use, most in (("all", descriptors.limit), ("clients", descriptors.clients), ("held", descriptors.held)):
+        metrics.descriptors.labels(use).set(most)
+    metrics.store_limit.labels("packages").set(config.cache.max_size)
+    metrics.store_limit.labels("documents").set(config.cache.max_documents)
 
 
 def _declare_upstream(metrics: Metrics, name: str) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from aiohttp.abc import AbstractResolver
@@ -48,6 +51,11 @@ SITE_MEMORY = 4 * 2**20
 """Of what a site answered last, so many bytes are kept in memory."""
 
 
+class _Habits(TypedDict):
+    abandon_above: int
+    check_contents: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """What all upstreams have in common."""
@@ -66,10 +74,20 @@ class Shared:
     room: Room
 
 
-def all_sources(shared: Shared, symbols: SymbolServer | None) -> Mapping[str, Source]:
-    """The configured upstreams by name; ``symbols`` is told of symbols that are pushed to them."""
+def all_sources(
+    shared: Shared,
+    symbols: SymbolServer | None,
+    *,
+    same: Mapping[str, Source] = MappingProxyType({}),
+    held: Mapping[str, Packages] = MappingProxyType({}),
+) -> Mapping[str, Source]:
+    """The configured upstreams by name; ``symbols`` is told of symbols that are pushed to them.
+
+    Those that are the ``same`` as before stay. What is ``held`` of the others stays theirs, once they take it over.
+    """
     return {
-        name: _remote(name, one, shared, symbols) if one.folder is None else _folder(name, one.folder, shared)
+        name: same.get(name)
+        or (_folder(name, one.folder, shared) if one.folder else _remote(name, shared, symbols, held.get(name)))
         for name, one in shared.config.upstreams.items()
     }
 
@@ -80,8 +98,8 @@ def _folder(name: str, root: Path, shared: Shared) -> FolderSource:
     return FolderSource(library, holdings, shared.config.cache.path / name, shared.clock)
 
 
-def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer | None) -> RemoteSource:
-    config, clock, metrics = shared.config, shared.clock, shared.metrics
+def _remote(name: str, shared: Shared, symbols: SymbolServer | None, held: Packages | None) -> RemoteSource:
+    config, clock, metrics, upstream = shared.config, shared.clock, shared.metrics, shared.config.upstreams[name]
     root = config.cache.path / name
     client = UpstreamClient(_settings(name, upstream, shared), clock=clock, metrics=metrics, resolver=shared.resolver)
     cache = Cache(
@@ -101,13 +119,13 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
     groups = DocumentGroups(cache, services)
     stated = StatedHashes(cache, services, groups)
     testimony = Testimony(cache, services, groups, stated, shared.ledger)
-    return RemoteSource(
+    source = RemoteSource(
         client,
         secrets=upstream.secret_values(),
         cache=cache,
         services=services,
         groups=groups,
-        packages=_packages(client, root, stated, testimony, shared),
+        packages=held or _packages(client, root, stated, testimony, shared),
         testimony=testimony,
         ledger=shared.ledger,
         writes=Push(
@@ -123,6 +141,13 @@ def _remote(name: str, upstream: Upstream, shared: Shared, symbols: SymbolServer
         held_only=upstream.offline_versions == "held",
         keep_registrations=config.cache.keep_registrations,
     )
+    if held is not None:
+        source.take_over = partial(held.use, client, stated, testimony, **_habits(config))
+    return source
+
+
+def _habits(config: Config) -> _Habits:
+    return {"abandon_above": config.cache.abandon_above, "check_contents": config.cache.check_contents}
 
 
 def _packages(
@@ -147,8 +172,7 @@ def _packages(
         metrics=shared.metrics,
         tasks=shared.tasks,
         room=shared.room,
-        abandon_above=shared.config.cache.abandon_above,
-        check_contents=shared.config.cache.check_contents,
+        **_habits(shared.config),
     )
 
 

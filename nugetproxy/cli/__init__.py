@@ -17,6 +17,7 @@ COMMANDS: Final = {
     "init": "init",
     "check-config": "check_config",
     "doctor": "doctor",
+    "reload": "reload",
     "purge": "purge",
     "token": "token",
     "explain": "explain",

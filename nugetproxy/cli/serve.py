@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import partial
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -41,7 +42,8 @@ def serve(
     signal.signal(signal.SIGTERM, _end)
     from nugetproxy.config import load
 
-    settings = load(config, listen=listen, upstreams=upstream or [], cache_dir=cache_dir, offline=offline)
+    read = partial(load, config, listen=listen, upstreams=upstream or [], cache_dir=cache_dir, offline=offline)
+    settings = read()
     from nugetproxy.serve import run  # the whole server: not needed to say what is wrong in a file
 
-    raise typer.Exit(run(settings))
+    raise typer.Exit(run(settings, read))

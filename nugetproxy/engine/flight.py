@@ -202,7 +202,7 @@ class Flights:
         """``abandon_above``: bytes; a package up to this size is downloaded to its end, whoever leaves."""
         self._tasks = tasks
         self._metrics = metrics
-        self._abandon_above = abandon_above
+        self.abandon_above = abandon_above
         self._under_way: dict[PackageIdentity, Flight] = {}
 
     def __contains__(self, identity: PackageIdentity) -> bool:
@@ -220,7 +220,7 @@ class Flights:
         self, identity: PackageIdentity, urls: tuple[str, ...], fly: Callable[[Flight], Coroutine[Any, Any, None]]
     ) -> Flight:
         """Start a flight; ``fly`` must land or fail it, and it leaves the table only after that."""
-        flight = Flight(identity, urls, abandon_above=self._abandon_above)
+        flight = Flight(identity, urls, abandon_above=self.abandon_above)
         self._under_way[identity] = flight
         self._metrics.flights.inc()
         self._tasks.start(self._fly(flight, fly), name=f"flight {identity.nupkg_name}")

@@ -34,6 +34,11 @@ class Housekeeping:
         self._max_documents = max_documents
         self._clock = clock
 
+    def use(self, packages: Sequence[Packages], max_documents: int) -> None:
+        """From now on it is about these, within this limit."""
+        self._packages = packages
+        self._max_documents = max_documents
+
     async def run(self) -> None:
         """Round after round until cancelled."""
         for packages in self._packages:

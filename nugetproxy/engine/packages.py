@@ -96,6 +96,16 @@ class Packages:
         self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
         self._bypass = Bypass(upstream, hashes, pins, metrics)
 
+    def use(
+        self, upstream: UpstreamClient, hashes: Hashes, metadata: Metadata, *, abandon_above: int, check_contents: bool
+    ) -> None:
+        """From the next download on ask these; what is in flight goes on as it began."""
+        self._upstream = upstream
+        self._metadata = metadata
+        self._bypass = Bypass(upstream, hashes, self._pins, self._metrics)
+        self._flights.abandon_above = abandon_above
+        self.checks_contents = self._contents.on = check_contents
+
     def __repr__(self) -> str:
         held = self.folder.usage
         return f"<Packages of {self.name!r}: {held.packages} held ({held.bytes} bytes), {len(self._flights)} in flight>"

@@ -23,6 +23,10 @@ class Prober:
         self._upstreams = upstreams
         self._clock = clock
 
+    def use(self, upstreams: Sequence[UpstreamClient]) -> None:
+        """From now on it is about these."""
+        self._upstreams = upstreams
+
     async def run(self) -> None:
         """Look again and again until cancelled; a probe that hangs holds up no other."""
         async with asyncio.TaskGroup() as group:

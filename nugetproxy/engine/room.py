@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -55,6 +55,22 @@ class Room:
     def add(self, packages: Packages) -> None:
         """These count, and may have to give something up."""
         self._tenants.append(packages)
+
+    def use(self, tenants: Iterable[Packages], *, max_size: int, min_free: Callable[[int], int]) -> None:
+        """From now on it is about these, within these limits."""
+        self._tenants = list(tenants)
+        self._max_size = self._limit = max_size
+        self._min_free = min_free
+        self._wanted.set()
+
+    @property
+    def tenants(self) -> tuple[Packages, ...]:
+        """What counts now."""
+        return tuple(self._tenants)
+
+    def leave(self, packages: Packages) -> None:
+        """These count no longer."""
+        self._tenants.remove(packages)
 
     async def run(self) -> None:
         """Evict whenever something has landed, until cancelled."""

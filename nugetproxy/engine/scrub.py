@@ -71,6 +71,10 @@ class Scrub:
         self._unsaved: dict[str, Position] = {}
         self._saved_at = 0.0
 
+    def use(self, packages: Sequence[Packages]) -> None:
+        """From the next round on it is about these."""
+        self._packages = packages
+
     async def run(self) -> None:
         """Pass after pass until cancelled; returns at once where it is turned off."""
         if self._rate == 0:

@@ -24,13 +24,19 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 class Tasks:
     """The owner of background tasks: it names them, logs their unexpected ends, cancels and awaits them on stop."""
 
-    def __init__(self, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, clock: Clock, metrics: Metrics, trunk: Tasks | None = None) -> None:
+        """``trunk`` holds these too."""
         self._clock = clock
         self._metrics = metrics
+        self._trunk = trunk
         self._running: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
         return len(self._running)
+
+    def branch(self) -> Tasks:
+        """Tasks that can be stopped by themselves, and are stopped with these."""
+        return Tasks(self._clock, self._metrics, self)
 
     def running(self) -> tuple[asyncio.Task[Any], ...]:
         """Those that have not ended."""
@@ -42,9 +48,21 @@ class Tasks:
         The first word of ``name`` says what sort of task it is, in the metric of those that failed.
         """
         task = asyncio.get_running_loop().create_task(work, name=name)
-        self._running.add(task)
+        self._hold(task)
         task.add_done_callback(self._ended)
         return task
+
+    def _hold(self, task: asyncio.Task[Any]) -> None:
+        owner: Tasks | None = self
+        while owner is not None:
+            owner._running.add(task)
+            owner = owner._trunk
+
+    def _let_go(self, task: asyncio.Task[Any]) -> None:
+        owner: Tasks | None = self
+        while owner is not None:
+            owner._running.discard(task)
+            owner = owner._trunk
 
     def keep(self, work: Callable[[], Awaitable[None]], *, name: str) -> asyncio.Task[None]:
         """Run ``work`` in the background until it returns; begin again, after a pause, whenever it fails."""
@@ -66,7 +84,7 @@ class Tasks:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
+        self._let_go(task)
         if task.cancelled() or (error := task.exception()) is None:
             return
         # An answer to whoever awaits the task; its line is for where nobody does.

@@ -86,6 +86,16 @@ def setup(level: str = "info", fmt: str = "auto", stream: IO[str] | IO[bytes] | 
     _capture_libraries(LEVELS[level])
 
 
+def use_level(level: str) -> None:
+    """Send events of ``level`` and above from now on, in the form and to the place that ``setup`` chose."""
+    global _steps, _in_parts  # noqa: PLW0603 - the process has one log
+    _, *finish = structlog.get_config()["processors"]
+    _steps = finish if LEVELS[level] <= logging.INFO else []
+    _in_parts = bool(_steps) and finish[-1] is _json
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]))
+    _capture_libraries(LEVELS[level])
+
+
 def emit(event: str, fields: EventDict, level: str = "info") -> None:
     """One event without a logger in between, whose own work costs as much as all the rest of an access event."""
     if _writer is None or level != "info":

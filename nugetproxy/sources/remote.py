@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from urllib.parse import quote
 
@@ -47,6 +47,10 @@ PREFETCH_SECONDS = 60.0
 """Between two looks whether the signatures are stored and fresh."""
 SIGNATURES = tuple(route for row in RESOURCES if row.secure_only and (route := parse_route(row.path)) is not None)
 CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
+
+
+def _nothing() -> None:
+    """Its packages have come from it from the beginning."""
 
 
 class RemoteSource:
@@ -98,6 +102,8 @@ class RemoteSource:
         self._keeps_registrations = keep_registrations and not offline
         self._synthesis = Synthesis(self.name, packages.holdings, testimony)
         self._prefetched_until = 0.0
+        self.take_over: Callable[[], None] = _nothing
+        """Has its packages come from it, where they came from another one of its name before."""
 
     def __repr__(self) -> str:
         state = "offline" if self._offline else str({at: str(one.phase) for at, one in self.breakers().items()})
@@ -105,8 +111,12 @@ class RemoteSource:
 
     async def open(self) -> None:
         """Make what is held usable; raises StoreUnusable."""
-        await self._cache.begin(self._services.scope, self._secrets)
+        await self.begin()
         await self.packages.prepare()
+
+    async def begin(self) -> None:
+        """Find out what is still believed of what is stored."""
+        await self._cache.begin(self._services.scope, self._secrets)
 
     async def use_credentials(self, headers: Mapping[str, str], secrets: tuple[str, ...]) -> None:
         """From now on it is asked with these; what it said not to exist is asked for again."""

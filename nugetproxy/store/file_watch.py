@@ -28,12 +28,17 @@ class FileWatch:
         if watched.files:
             self._watched.append(watched)
 
+    def clear(self) -> None:
+        """Watch nothing any more."""
+        self._watched.clear()
+
     async def look(self) -> None:
         """Look once."""
         if not self._watched:
             return
-        seen = await asyncio.to_thread(lambda: [one.look() for one in self._watched])
-        for one, now in zip(tuple(self._watched), seen, strict=True):
+        watched = tuple(self._watched)
+        seen = await asyncio.to_thread(lambda: [one.look() for one in watched])
+        for one, now in zip(watched, seen, strict=True):
             if now != one.seen:
                 one.seen = now
                 await one.changed()

@@ -64,14 +64,17 @@ class Admission:
         clock: Clock,
         metrics: Metrics,
         local: bool,
+        before: Admission | None = None,
     ) -> None:
-        """``local``: whether only this machine can connect, until ``listens_on`` says it for sure."""
+        """``local``: whether only this machine can connect, until ``listens_on`` says it for sure, or the one
+        ``before`` knew.
+        """
         self._rules = rules
         self._tokens = tokens
         self.addresses = addresses
-        self._attempts = Attempts(clock)
+        self._attempts: Attempts = Attempts(clock) if before is None else before._attempts
         self._rejected = metrics.rejected
-        self._local = local
+        self._local: bool = local if before is None else before._local
 
     def listens_on(self, sockets: Iterable[socket.socket]) -> None:
         """Clients come in by these."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from time import perf_counter
 from types import MappingProxyType
 
@@ -64,6 +65,9 @@ class Edge:
         first word of the path. ``for_pages``: names of the feeds that web pages of any origin may read.
         """
         self._for_pages = for_pages
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._feeds = feeds
         self._sites = sites
         self._addresses = addresses
@@ -77,11 +81,28 @@ class Edge:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every error becomes a response that says what to do."""
-        return await self._answered(request, self._respond)
+        with self._counted():
+            return await self._answered(request, self._respond)
 
     async def operate(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request that came in by a socket that only operators can reach."""
-        return await self._answered(request, self._operate)
+        with self._counted():
+            return await self._answered(request, self._operate)
+
+    async def idle(self) -> None:
+        """Return when nothing is being answered."""
+        await self._idle.wait()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
     async def _answered(
         self,

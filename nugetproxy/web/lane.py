@@ -266,6 +266,11 @@ class Lane:
         """All answers with their request lines."""
         return [(prepared, line) for (_, line), prepared in self._order.items()]
 
+    def use(self, admission: Admission) -> None:
+        """From now on other rules are right; nothing that was answered by those of before is answered again."""
+        self.admission = admission
+        self.clear()
+
     def clear(self) -> None:
         """Forget all answers, with what header sections mean: a reload, a revoked token, another rule."""
         self.generation += 1

@@ -49,12 +49,16 @@ class Ops:
         """``feeds`` by name; what is ``watched`` tells of its problems; ``metrics_from`` are the networks that may
         read ``/metrics`` directly.
         """
-        self._admission = admission
-        self._feeds = feeds
         self._metrics = metrics
         self._watched = tuple(watched)
-        self._metrics_from = tuple(metrics_from)
+        self.use(feeds, admission, metrics_from=metrics_from)
         self.draining = False
+
+    def use(self, feeds: Mapping[str, Feed], admission: Admission, *, metrics_from: Iterable[Network]) -> None:
+        """From now on answer for these."""
+        self._feeds = feeds
+        self._admission = admission
+        self._metrics_from = tuple(metrics_from)
 
     def is_draining(self) -> bool:
         """True when the process is about to stop."""

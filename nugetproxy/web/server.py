@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import TypedDict
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -27,6 +28,15 @@ LOOPBACK = ("127.", "::1", "::ffff:127.")
 """Peers without a limit of their own: a front proxy on this machine is many clients."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class Limits(TypedDict):
+    """Those of ``LimitedServer``."""
+
+    max_connections: int
+    max_per_ip: int
+    header_timeout: float
+    write_timeout: float
 
 
 class LimitedServer(web.Server):
@@ -58,6 +68,13 @@ class LimitedServer(web.Server):
         self._per_ip: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
+
+    def use(self, *, max_connections: int, max_per_ip: int, header_timeout: float, write_timeout: float) -> None:
+        """Other limits, for connections that are made from now on."""
+        self._max_connections = max_connections
+        self._max_per_ip = max_per_ip
+        self._header_timeout = header_timeout
+        self._write_timeout = write_timeout
 
     def __call__(self) -> Connection:
         """aiohttp's hook: the handler of a new connection."""

@@ -130,7 +130,7 @@ class _Server(BaseTestServer):
     async def _make_runner(self, **_: Any) -> web.ServerRunner:
         limits = self._app.config.server
         self.limited = LimitedServer(
-            self._app.edge,
+            self._app.answer,
             max_connections=self._app.descriptors.clients,
             max_per_ip=limits.max_connections_per_ip,
             header_timeout=limits.header_timeout,

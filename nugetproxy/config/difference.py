@@ -1,0 +1,72 @@
+"""Difference says which keys two configurations do not have in common, which of them only a restart can change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from nugetproxy.config.model import Config, Upstream
+from nugetproxy.config.problems import dotted
+
+Key = tuple[str, ...]
+
+ONLY_AT_START: Final[frozenset[Key]] = frozenset(
+    {
+        ("server", "listen"),
+        ("server", "admin_listen"),
+        ("server", "drain"),
+        ("cache", "directory"),
+        ("cache", "hot_memory"),
+        ("cache", "scrub_rate"),
+        ("cache", "force_network_filesystem"),
+        ("log", "format"),
+        ("access", "tokens_file"),
+    }
+)
+"""What sockets, directories, memory are made of."""
+
+
+def differences(before: Config, after: Config) -> tuple[str, ...]:
+    """The keys that are not the same, as TOML writes them; a table that came or went by its name."""
+    return tuple(dotted(key) for key in _between(before, after, ()))
+
+
+def _between(before: Any, after: Any, key: Key) -> Iterator[Key]:
+    if before == after:
+        return
+    if isinstance(before, BaseModel) and isinstance(after, BaseModel):
+        for name in type(before).model_fields:
+            yield from _between(getattr(before, name), getattr(after, name), (*key, name))
+    elif _is_tables(before) and _is_tables(after):
+        for name in dict.fromkeys((*before, *after)):
+            yield from _between(before.get(name), after.get(name), (*key, str(name)))
+    else:
+        yield key
+
+
+def _is_tables(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(one, BaseModel) for one in value.values())
+
+
+def without_restart(before: Config, after: Config, known: Mapping[str, Upstream]) -> tuple[Config, tuple[str, ...]]:
+    """``after``, but with what only a restart can change as it is ``before``; the keys that this is about.
+
+    ``known``: all upstreams since the start. One that is another feed now would serve the packages of the one before.
+    """
+    kept, keys = after, list[str]()
+    fixed = set(ONLY_AT_START)
+    if (before.server.certificate is None) != (after.server.certificate is None):
+        fixed |= {("server", "tls_certificate"), ("server", "tls_key")}
+    for section, field in sorted(fixed):
+        was = getattr(getattr(before, section), field)
+        if getattr(getattr(after, section), field) != was:
+            table = getattr(kept, section).model_copy(update={field: was})
+            kept = kept.model_copy(update={section: table})
+            keys.append(dotted((section, field)))
+    for name, upstream in after.upstreams.items():
+        if name in known and known[name].url != upstream.url:
+            kept = kept.model_copy(update={"upstreams": {**kept.upstreams, name: known[name]}})
+            keys.append(dotted(("upstreams", name, "url")))
+    return kept, tuple(keys)
