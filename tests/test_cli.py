@@ -29,7 +29,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """What ``serve`` would have run; the server itself is replaced."""
     configs: list[Config] = []
     fake = types.ModuleType("nugetproxy.serve")
-    fake.run = lambda config: configs.append(config) or 0  # type: ignore[attr-defined]
+    fake.run = lambda config, _again: configs.append(config) or 0  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nugetproxy.serve", fake)
     for variable in ("NUGETPROXY_SERVER__LISTEN", "NUGETPROXY_CACHE__DIRECTORY"):
         monkeypatch.delenv(variable, raising=False)
@@ -138,7 +138,7 @@ def test_all_upstreams_can_be_taken_offline(started: list[Config]) -> None:
 
 
 def test_the_exit_code_is_the_servers(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["nugetproxy.serve"], "run", lambda _: 143)
+    monkeypatch.setattr(sys.modules["nugetproxy.serve"], "run", lambda *_: 143)
     assert run("serve").exit_code == 143
     assert started == []
 

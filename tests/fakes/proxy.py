@@ -11,6 +11,7 @@ from aiohttp.abc import AbstractResolver
 from aiohttp.test_utils import BaseTestServer, TestClient
 
 from nugetproxy.app import App, build
+from nugetproxy.app.reload import Reload, Reloaded
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.engine.packages import Packages
@@ -46,14 +47,9 @@ class Proxy:
         resolver: AbstractResolver | None = None,
         **tables: Any,
     ) -> None:
-        upstream = {"url": index_url, **PATIENT, **tables.pop("upstream", {})}
-        tables = {"symbols": {"urls": []}, "tools": {"url": ""}, **tables}
-        server = {"drain": "1s", **tables.pop("server", {})}
-        policy = tables.pop("policy", FOREGROUND)
-        cache = {"directory": str(directory), "min_free": "0", **tables.pop("cache", {})}
-        upstreams = {"up": upstream, **tables.pop("upstreams", {})}
-        self.config = Config(upstreams=upstreams, cache=cache, server=server, policy=policy, **tables)
+        self._index_url = index_url
         self.directory = directory
+        self.config = self.configured(**tables)
         self._clock = clock
         self._fs = fs
         self._resolver = resolver
@@ -61,10 +57,30 @@ class Proxy:
         self.client: TestClient[web.BaseRequest, Any]
         self.running = False
 
+    def configured(self, **tables: Any) -> Config:
+        """The configuration with these tables."""
+        upstream = {"url": self._index_url, **PATIENT, **tables.pop("upstream", {})}
+        tables = {"symbols": {"urls": []}, "tools": {"url": ""}, **tables}
+        server = {"drain": "1s", **tables.pop("server", {})}
+        policy = tables.pop("policy", FOREGROUND)
+        cache = {"directory": str(self.directory), "min_free": "0", **tables.pop("cache", {})}
+        upstreams = {"up": upstream, **tables.pop("upstreams", {})}
+        upstreams = {name: table for name, table in upstreams.items() if table is not None}
+        return Config(upstreams=upstreams, cache=cache, server=server, policy=policy, **tables)
+
+    async def reload(self, **tables: Any) -> Reloaded:
+        """Follow the configuration with these tables instead; an upstream that is None is there no more."""
+        self._wanted = self.configured(**tables)
+        done = await self._reload.now()
+        self.config = self.app.config
+        return done
+
     async def start(self) -> None:
         """Open the store and listen."""
         self.app = build(self.config, jitter=0.0, clock=self._clock, fs=self._fs, resolver=self._resolver)
         await self.app.__aenter__()
+        self._wanted = self.config
+        self._reload = Reload(self.app, lambda: self._wanted)
         self._server = _Server(self.app)
         self.client = TestClient(self._server, trace_configs=[canary.watch()])
         await self.client.start_server()

@@ -1,0 +1,311 @@
+"""A running proxy follows another configuration without losing a connection or a download."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+
+from nugetproxy.errors import ConfigError
+from tests.conftest import StartProxy
+from tests.fakes.asking import (
+    LARGE,
+    PACKAGE,
+    SMALL,
+    UP_PACKAGE,
+    UP_VERSIONS,
+    VERSIONS,
+    ask,
+    until,
+)
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
+from tests.fakes.packages import make_nupkg
+from tests.fakes.process import ProxyProcess
+from tests.fakes.proxy import Proxy
+from tests.test_door import cli
+from tests.web.test_tls import issue, shown
+from tests.web.test_tokens import basic, token
+
+OTHER = make_nupkg("Acme.B", "1.0.0")
+OTHER_PACKAGE = "/two/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg"
+
+
+@pytest.fixture
+async def second() -> Any:
+    """Another feed, with a package of its own."""
+    async with FakeFeed() as feed:
+        feed.add(OTHER)
+        yield feed
+
+
+async def test_upstreams_and_feeds_come_and_go(proxy: Proxy, feed: FakeFeed, second: FakeFeed) -> None:
+    feed.add(SMALL)
+    assert (await ask(proxy, PACKAGE)).body == SMALL
+    assert (await ask(proxy, OTHER_PACKAGE)).status == 404
+    table = {"url": second.index_url, "private": False}
+    feeds = {"all": {"sources": ["up", "two"], "default": True}}
+    done = await proxy.reload(upstreams={"two": table}, feeds=feeds, upstream={"private": False})
+    assert done.changed == ("upstreams.up.private", "upstreams.two", "feeds.all")
+    assert (await ask(proxy, OTHER_PACKAGE)).body == OTHER
+    assert (await ask(proxy, "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg")).body == OTHER, "in the feed of both"
+    assert (await ask(proxy, PACKAGE)).body == SMALL
+    await proxy.reload()
+    for path in (OTHER_PACKAGE, "/all/v3/index.json", "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg"):
+        assert (await ask(proxy, path)).status == 404, path
+    await second.set_mode("refused")
+    await proxy.reload(upstreams={"two": table})
+    again = await ask(proxy, OTHER_PACKAGE)
+    assert (again.status, again.body) == (200, OTHER), "what is held is still there"
+    assert again.cache.startswith("hit")
+    assert feed.count(UP_PACKAGE) == 1
+
+
+async def test_a_download_goes_on_and_is_joined(proxy: Proxy, feed: FakeFeed) -> None:
+    gate = asyncio.Event()
+    feed.origin.routes[UP_PACKAGE] = Script(body=LARGE, gate=gate, gate_at=200_000)
+    async with proxy.client.get(PACKAGE) as first:
+        start = await first.content.readexactly(100_000)
+        await proxy.reload(upstream={"tries": 5, "headers": {"X-Team": "build"}}, cache={"abandon_above": "1 GiB"})
+        async with proxy.client.get(PACKAGE) as late:
+            assert "collapsed" in late.headers["Cache-Status"]
+            gate.set()
+            assert await late.content.read() == LARGE
+            assert start + await first.content.read() == LARGE
+    assert feed.count(UP_PACKAGE) == 1
+    await until(lambda: not proxy.app.retired)
+    feed.add(make_nupkg("Acme.C", "1.0.0"))
+    assert (await ask(proxy, "/v3/content/acme.c/1.0.0/acme.c.1.0.0.nupkg")).status == 200
+    assert feed.requests[-1].headers["X-Team"] == "build"
+
+
+async def test_connections_of_before_are_closed_once_nobody_uses_them(proxy: Proxy, feed: FakeFeed) -> None:
+    gate = asyncio.Event()
+    feed.origin.routes[UP_VERSIONS] = Script(body=b'{"versions":["1.0.0"]}', gate=gate)
+    waiting = asyncio.create_task(ask(proxy, VERSIONS))
+    await until(lambda: feed.count(UP_VERSIONS) == 1)
+    await proxy.reload(upstream={"tries": 5})
+    await proxy.reload(upstream={"tries": 6})
+    await asyncio.sleep(0)
+    assert len(proxy.app.retired) == 2
+    gate.set()
+    assert (await waiting).status == 200
+    await until(lambda: not proxy.app.retired)
+
+
+async def test_an_upstream_that_stays_as_it_is_keeps_what_it_knows(
+    proxy: Proxy, feed: FakeFeed, second: FakeFeed
+) -> None:
+    source = proxy.app.sources["up"]
+    await proxy.reload(
+        upstreams={"two": {"url": second.index_url}}, server={"body_timeout": "7s"}, upstream={"private": True}
+    )
+    assert proxy.app.sources["up"] is source
+    await proxy.reload(limits={"document": "1 MiB"})
+    assert proxy.app.sources["up"] is not source
+
+
+async def test_policies_and_limits_are_followed(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
+    feed.add(SMALL)
+    for _ in range(3):
+        assert (await ask(proxy, VERSIONS)).status == 200
+    assert feed.count(UP_VERSIONS) == 1
+    clock.advance(10)
+    await proxy.reload(policy={"versions": {"fresh": "5s", "refresh": "0s"}})
+    assert (await ask(proxy, VERSIONS)).cache.startswith("fwd=stale")
+    assert feed.count(UP_VERSIONS) == 2
+    feed.add(make_nupkg("Acme.A", "2.0.0", size=100_000))
+    await proxy.reload(limits={"package": "50 KiB"}, cache={"max_size": "20 MiB"})
+    assert (await ask(proxy, "/v3/content/acme.a/2.0.0/acme.a.2.0.0.nupkg")).status == 502
+    assert proxy.metric("store_limit_bytes", part="packages") == 20 * 2**20
+
+
+async def test_who_may_read_is_asked_from_the_next_request_on(
+    proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.add(SMALL)
+    secret = await token(proxy, "admin", name="only-admin")
+    for _ in range(3):  # the last ones on the fast lane
+        assert (await ask(proxy, PACKAGE)).status == 200
+    await proxy.reload(upstream={"anonymous": False})
+    assert (await ask(proxy, PACKAGE)).status == 401
+    assert (await ask(proxy, PACKAGE, headers=basic(secret))).status == 403
+    monkeypatch.setenv("NUGETPROXY_TEST_TOKEN", "a token of sixteen characters")
+    given = {"name": "ci", "token": "env:NUGETPROXY_TEST_TOKEN", "scopes": ["read"]}
+    await proxy.reload(upstream={"anonymous": False}, access={"tokens": [given]})
+    shown = basic("a token of sixteen characters")
+    assert (await ask(proxy, PACKAGE, headers=shown)).status == 200
+    await proxy.reload(upstream={"anonymous": False})
+    assert (await ask(proxy, PACKAGE, headers=shown)).status == 401
+    await proxy.reload()
+    assert (await ask(proxy, PACKAGE)).status == 200
+
+
+async def test_nothing_is_opened_by_accident(proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUGETPROXY_TEST_SECRET", "what the upstream wants")
+    proxy.listens(local=False)
+    app = proxy.app
+    before = (app.config, app.edge, app.sources, app.admission, app.room.tenants)
+    with pytest.raises(ConfigError, match="would read up with your credentials"):
+        await proxy.reload(upstream={"headers": {"X-Api-Token": "env:NUGETPROXY_TEST_SECRET"}})
+    assert (app.config, app.edge, app.sources, app.admission, app.room.tenants) == before
+    assert (await ask(proxy, "/v3/index.json")).status == 200
+
+
+async def test_what_cannot_be_opened_changes_nothing(proxy: Proxy, second: FakeFeed) -> None:
+    (proxy.directory / "two").write_text("in the way")
+    app = proxy.app
+    before = (app.config, app.edge, app.sources, app.room.tenants)
+    with pytest.raises(Exception, match="two"):
+        await proxy.reload(upstreams={"two": {"url": second.index_url}})
+    assert (app.config, app.edge, app.sources, app.room.tenants) == before
+    (proxy.directory / "two").unlink()
+    await proxy.reload(upstreams={"two": {"url": second.index_url}})
+    assert (await ask(proxy, OTHER_PACKAGE)).body == OTHER
+
+
+async def test_what_needs_a_restart_is_named_and_stays(proxy: Proxy, feed: FakeFeed, second: FakeFeed) -> None:
+    done = await proxy.reload(
+        server={"listen": "127.0.0.1:1", "drain": "9s", "body_timeout": "7s"},
+        cache={"hot_memory": "64 MiB", "directory": "/elsewhere"},
+        upstream={"url": second.index_url, "tries": 9},
+    )
+    assert done.changed == ("server.body_timeout",)
+    assert done.restart == (
+        "cache.directory",
+        "cache.hot_memory",
+        "server.drain",
+        "server.listen",
+        "upstreams.up.url",
+    )
+    assert proxy.app.config.upstreams["up"].url == feed.index_url
+    assert not (await proxy.reload(server={"body_timeout": "7s"})).restart
+
+
+async def test_an_upstream_that_went_may_not_come_back_as_another_feed(
+    proxy: Proxy, feed: FakeFeed, second: FakeFeed
+) -> None:
+    async with FakeFeed() as third:
+        await proxy.reload(upstreams={"two": {"url": second.index_url}})
+        await proxy.reload()
+        done = await proxy.reload(upstreams={"two": {"url": third.index_url}})
+        assert done.restart == ("upstreams.two.url",)
+        assert (await ask(proxy, OTHER_PACKAGE)).body == OTHER
+
+
+async def test_nobody_notices_a_reload_under_load(start_proxy: StartProxy, feed: FakeFeed, second: FakeFeed) -> None:
+    for number in range(40):
+        feed.add(make_nupkg("Acme.A", f"1.0.{number}", size=30_000))
+    proxy = await start_proxy(feed.index_url)
+    proxy.app.start_background()
+    stop, statuses = asyncio.Event(), list[int]()
+
+    async def restore(session: aiohttp.ClientSession, at: int) -> None:
+        while not stop.is_set():
+            for path in (f"/v3/content/acme.a/1.0.{at % 40}/acme.a.1.0.{at % 40}.nupkg", VERSIONS, "/v3/index.json"):
+                async with session.get(proxy.url + path) as answer:
+                    await answer.read()
+                    statuses.append(answer.status)
+            at += 1
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        clients = [asyncio.create_task(restore(session, at)) for at in range(0, 40, 4)]
+        for number in range(12):
+            seen = len(statuses)
+            await until(lambda least=seen + 40: len(statuses) >= least)  # type: ignore[misc]
+            two = {"two": {"url": second.index_url}} if number % 2 else {}
+            await proxy.reload(upstream={"tries": 2 + number % 8}, upstreams=two, limits={"push": f"{number + 1} MiB"})
+        stop.set()
+        await asyncio.gather(*clients)
+    assert set(statuses) == {200}
+    assert {feed.count(f"/v3-flatcontainer/acme.a/1.0.{at}/acme.a.1.0.{at}.nupkg") for at in range(40)} <= {0, 1}
+    await until(lambda: not proxy.app.retired)
+
+
+# --- the process ---
+
+
+@pytest.fixture
+def file(tmp_path: Path, feed: FakeFeed) -> Path:
+    file = tmp_path / "proxy.toml"
+    file.write_text(text(tmp_path, feed))
+    return file
+
+
+def text(folder: Path, feed: FakeFeed, more: str = "") -> str:
+    return f'[cache]\ndirectory = "{folder / "cache"}"\n[upstreams.up]\nurl = "{feed.index_url}"\n{more}'
+
+
+async def test_the_command_says_what_came_of_it(file: Path, tmp_path: Path, feed: FakeFeed, second: FakeFeed) -> None:
+    words = ("reload", "--config", file)
+    code, _, told = await cli(*words)
+    assert (code, "No proxy runs with this cache directory" in told) == (1, True)
+    two = f'[upstreams.two]\nurl = "{second.index_url}"\n'
+    async with ProxyProcess("--config", file) as proxy, aiohttp.ClientSession() as session:
+        assert await cli(*words) == (0, "Nothing has changed.\n", "")
+        file.write_text(text(tmp_path, feed, two + '[log]\nlevel = "debug"\nformat = "json"\n'))
+        code, out, told = await cli(*words)
+        assert (code, out) == (0, "Changed: log.level\nChanged: upstreams.two\n")
+        assert "Needs a restart: log.format\n" in told
+        async with session.get(f"{proxy.url}{OTHER_PACKAGE}") as answer:
+            assert await answer.read() == OTHER
+        await proxy.logged("configuration.reloaded", changed=["log.level", "upstreams.two"], restart=["log.format"])
+        file.write_text(text(tmp_path, feed, "[upstreams.two]\n"))
+        code, out, told = await cli(*words)
+        assert (code, out, "upstreams.two.url: is missing" in told) == (78, "", True)
+        async with session.get(f"{proxy.url}{OTHER_PACKAGE}") as answer:
+            assert answer.status == 200
+
+
+async def test_the_running_proxy_says_why_it_does_not_follow(file: Path, tmp_path: Path, feed: FakeFeed) -> None:
+    async with ProxyProcess("--config", file, environ={"NUGETPROXY_LOG__LEVEL": "info"}) as proxy:
+        file.write_text(text(tmp_path, feed, "[limits]\npush = 12\n"))
+        proxy.send(signal.SIGHUP)
+        refused = await proxy.logged("configuration.refused")
+        assert "limits.push" in refused["detail"]
+        connector = aiohttp.UnixConnector(str(tmp_path / "cache" / "run" / "control.sock"))
+        session = aiohttp.ClientSession(connector=connector)
+        async with session, session.post("http://localhost/-/reload", json={}) as answer:
+            assert answer.status == 400
+            assert "The configuration was not changed:" in (told := (await answer.json())["error"]), told
+            assert "limits.push" in told
+        file.write_text(text(tmp_path, feed, '[limits]\npush = "12 MiB"\n'))
+        proxy.send(signal.SIGHUP)
+        await proxy.logged("configuration.reloaded", changed=["limits.push"])
+
+
+async def test_another_certificate_is_shown_to_new_connections(tmp_path: Path, feed: FakeFeed) -> None:
+    authority, file = trustme.CA(), tmp_path / "proxy.toml"
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        issue(authority, tmp_path / name)
+
+    def server(name: str) -> str:
+        files = [tmp_path / name / one for one in ("certificate.pem", "key.pem")]
+        return f'[server]\ntls_certificate = "{files[0]}"\ntls_key = "{files[1]}"\n'
+
+    file.write_text(text(tmp_path, feed, server("one")))
+    async with ProxyProcess("--config", file) as proxy:
+        before = await shown(proxy.port, context)
+        file.write_text(text(tmp_path, feed, server("two")))
+        code, out, _ = await cli("reload", "--config", file)
+        assert (code, out) == (0, "Changed: server.tls_certificate\nChanged: server.tls_key\n")
+        await proxy.logged("tls.read")
+        after = await shown(proxy.port, context)
+        assert after != before
+        issue(authority, tmp_path / "two")
+        async with asyncio.timeout(20):
+            while await shown(proxy.port, context) == after:
+                await asyncio.sleep(0.1)
+        file.write_text(text(tmp_path, feed))
+        _, _, told = await cli("reload", "--config", file)
+        assert "Needs a restart: server.tls_certificate\n" in told
