@@ -1,0 +1,88 @@
+"""A folder of a repository is searched for what names packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nugetproxy.errors import BadRequest
+from nugetproxy.jobs.repository import read_all
+from nugetproxy.nuget.projects.needs import UnreadableFile
+from tests.nuget.projects import shapes
+
+PROJECT = """<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><TargetFramework>net8.0</TargetFramework></PropertyGroup>
+<ItemGroup><PackageReference Include="Serilog" /></ItemGroup></Project>"""
+ROOT_PROPS = """<Project><PropertyGroup><ManagePackageVersionsCentrally>true</ManagePackageVersionsCentrally>
+</PropertyGroup><ItemGroup><PackageVersion Include="Serilog" Version="3.1.1" /></ItemGroup></Project>"""
+NEAR_PROPS = """<Project>
+<Import Project="$([MSBuild]::GetPathOfFileAbove('Directory.Packages.props', '$(MSBuildThisFileDirectory)..'))" />
+<Import Project="$(MSBuildThisFileDirectory)more.props" /></Project>"""
+MORE = '<Project><ItemGroup><PackageVersion Update="Serilog" Version="4.0.0" /></ItemGroup></Project>'
+
+
+def write(root: Path, files: dict[str, str | bytes]) -> None:
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def test_every_file_that_names_packages_is_found(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "global.json": shapes.GLOBAL,
+            ".config/dotnet-tools.json": shapes.TOOLS,
+            "a/a.csproj": PROJECT,
+            "a/obj/project.assets.json": shapes.ASSETS,
+            "b/b.csproj": PROJECT,
+            "b/packages.lock.json": shapes.LOCK,
+            "c/packages.config": shapes.PACKAGES_CONFIG,
+            "d/obj/project.assets.json": shapes.ASSETS,
+            "a/bin/app.deps.json": shapes.DEPS,
+            "node_modules/x/global.json": shapes.GLOBAL,
+            "README.md": "nothing",
+        },
+    )
+    assert [str(one.path.relative_to(tmp_path)) for one in read_all([tmp_path])] == [
+        "global.json",
+        ".config/dotnet-tools.json",
+        "a/a.csproj",
+        "b/packages.lock.json",
+        "c/packages.config",
+        "d/obj/project.assets.json",
+    ]
+
+
+def test_a_project_is_read_with_what_lies_around_it(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "Directory.Packages.props": ROOT_PROPS,
+            "src/Directory.Packages.props": NEAR_PROPS,
+            "src/more.props": MORE,
+            "src/app/app.csproj": PROJECT,
+            "tests/t.csproj": PROJECT,
+        },
+    )
+    near, far = read_all([tmp_path / "src" / "app" / "app.csproj", tmp_path / "tests" / "t.csproj"])
+    assert [one.range for one in near.needs.graphs[0].references] == ["4.0.0"]
+    assert [one.range for one in far.needs.graphs[0].references] == ["3.1.1"]
+
+
+def test_projects_refer_to_each_other_by_path(tmp_path: Path) -> None:
+    reference = PROJECT.replace(
+        '<PackageReference Include="Serilog" />', '<ProjectReference Include="..\\b\\b.csproj" />'
+    )
+    write(tmp_path, {"a/a.csproj": reference, "b/b.csproj": PROJECT.replace("/>", 'Version="3.0.0" />')})
+    (read,) = read_all([tmp_path / "a" / "a.csproj"])
+    (below,) = read.needs.graphs[0].projects.values()
+    assert [(one.id, one.range) for one in below] == [("Serilog", "3.0.0")]
+
+
+def test_a_folder_without_any_says_so_and_a_missing_file_too(tmp_path: Path) -> None:
+    with pytest.raises(BadRequest, match="Nothing in"):
+        read_all([tmp_path])
+    with pytest.raises(UnreadableFile, match="No such file"):
+        read_all([tmp_path / "packages.lock.json"])
