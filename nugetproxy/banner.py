@@ -21,9 +21,9 @@ NUGET_CONFIG = """\
 def banner(config: Config, address: Address) -> str:
     """What is printed when the proxy listens on ``address`` (with the port that it really got); several lines."""
     base = public_base(config, address)
-    sources = "\n".join(
-        f"    {source_line(name, f'{base}{path}')}" for name, path in feed_paths(tuple(config.upstreams))
-    )
+    shown = config.feeds or config.published  # an upstream beside its feed would be a way around that one's guard
+    paths = [(name, path) for name, path in feed_paths(tuple(config.published)) if name in shown]
+    sources = "\n".join(f"    {source_line(name, f'{base}{path}')}" for name, path in paths)
     return "\n".join(
         (
             f"Listening on {scheme_of(config)}://{address}/v3/index.json",
@@ -43,7 +43,7 @@ def scheme_of(config: Config) -> str:
 
 
 def feed_paths(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Each upstream's name with the path of its service index; the first one has the short path."""
+    """Each published feed's name with the path of its service index; the first one has the short path."""
     for number, name in enumerate(names):
         yield name, f"/{name}/v3/index.json" if number else "/v3/index.json"
 
@@ -71,4 +71,6 @@ def _facts(config: Config) -> Iterator[str]:
             continue
         state = " (offline: only what is stored)" if upstream.offline else ""
         yield f"Proxying {name}: {safe_url(upstream.url)}{state}"
+    for name, feed in config.feeds.items():
+        yield f"Publishing {name}: one feed of {', '.join(feed.sources)}"
     yield f"Storing in {config.cache.path} (packages up to {size_text(config.cache.max_size)})"

@@ -248,6 +248,35 @@ def test_the_banner_has_a_nuget_config_to_paste() -> None:
     }
 
 
+FARM = """
+[upstreams.company]
+url = "https://pkgs.example.com/v3/index.json"
+private = true
+[upstreams."nuget.org"]
+url = "https://api.nuget.org/v3/index.json"
+[feeds.farm]
+sources = ["company", "nuget.org"]
+[feeds.company]
+sources = ["company"]
+"""
+
+
+def test_the_banner_names_feeds_and_not_the_ways_around_them(tmp_path: Path) -> None:
+    (tmp_path / "farm.toml").write_text(FARM)
+    text = banner(load(tmp_path / "farm.toml", environ={}), Address("127.0.0.1", 7))
+    assert {name: one["value"] for name, one in sources_in(text).items()} == {
+        "farm": "http://127.0.0.1:7/v3/index.json",
+        "company": "http://127.0.0.1:7/company/v3/index.json",
+    }
+    assert "Publishing farm: one feed of company, nuget.org" in text.splitlines()
+    assert "Publishing company: one feed of company" in text.splitlines()
+
+
+def test_check_config_names_feeds(tmp_path: Path) -> None:
+    (tmp_path / "farm.toml").write_text(FARM)
+    assert "Feed farm: company, nuget.org" in run("check-config", tmp_path / "farm.toml").stdout.splitlines()
+
+
 def test_over_https_no_insecure_connection_is_allowed() -> None:
     config = load(environ={"NUGETPROXY_SERVER__PUBLIC_URL": "https://nuget.example.com/sub/"})
     text = banner(config, Address("127.0.0.1", 5555))

@@ -284,6 +284,16 @@ async def test_alone_it_examines_all(full: FakeFeed, tmp_path: Path) -> None:
     assert text.endswith("Nothing is wrong. Warnings: 1.")
 
 
+async def test_feeds_are_examined_too(full: FakeFeed, tmp_path: Path) -> None:
+    tables = {"upstreams.other": f'url = "{full.index_url}"', "feeds.farm": 'sources = ["up"]'}
+    ran = await doctor("--config", config(tmp_path, full.index_url, **tables))
+    assert "ok feed farm: up" in " ".join(ran.output.split())
+    assert "Where farm leads away" in ran.output
+    await full.set_mode("refused")
+    ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url, **tables))
+    assert f"farm ({full.index_url}): no service index (the connection was refused)\n" in ran.output
+
+
 async def test_alone_it_examines_the_proxy_that_runs(full: FakeFeed, proxy: Proxy, tmp_path: Path) -> None:
     tables = {
         "cache": f'directory = "{proxy.directory}"\nmax_size = "1 KiB"',

@@ -33,4 +33,6 @@ def _summary(config: Config) -> Iterator[str]:
     yield f"Listens on {config.server.listen}"
     for name, upstream in config.upstreams.items():
         yield f"Upstream {name}: {safe_url(upstream.url)}"
+    for name, feed in config.feeds.items():
+        yield f"Feed {name}: {', '.join(feed.sources)}"
     yield f"Stores in {config.cache.path}"

@@ -35,7 +35,7 @@ class PublicAddresses:
 
     def __init__(self, *, public_url: str, allowed_hosts: Iterable[str], trusted_proxies: Iterable[Network]) -> None:
         self._public = public_url.rstrip("/")
-        self._hosts = LOOPBACK_NAMES | {host.lower() for host in allowed_hosts} | _own_names()
+        self._hosts = LOOPBACK_NAMES | {host.lower() for host in allowed_hosts} | own_names()
         self._trusted = tuple(trusted_proxies)
 
     def base(self, request: web.BaseRequest) -> str:
@@ -140,6 +140,7 @@ def is_tls(request: web.BaseRequest) -> bool:
     return request.transport is not None and request.transport.get_extra_info("sslcontext") is not None
 
 
-def _own_names() -> set[str]:
+def own_names() -> frozenset[str]:
+    """The names of this machine."""
     name = socket.gethostname().lower()
-    return {name, name.partition(".")[0]}
+    return frozenset({name, name.partition(".")[0]})

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nugetproxy.cli.exits import FAILED
+from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.options import ConfigFile
 
 app = typer.Typer(add_completion=False)
@@ -14,6 +15,11 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def doctor(
+    *,
+    nuget_config: Annotated[
+        Path | None,
+        typer.Argument(metavar="[NUGET.CONFIG]", help="Only say which sources of this file lead around the proxy."),
+    ] = None,
     leaks: Annotated[
         bool, typer.Option("--leaks", help="Only list every published URL that leads elsewhere, and why.")
     ] = False,
@@ -36,10 +42,20 @@ def doctor(
     from nugetproxy.config import load
 
     settings = load(config, upstreams=upstream or [])
-    from nugetproxy.cli.doctor.examination import examine_all, examine_links  # the whole server
+    from nugetproxy.cli.doctor.examination import (  # the whole server
+        examine_all,
+        examine_links,
+        examine_nuget_config,
+    )
+    from nugetproxy.nuget.nuget_config import InvalidNugetConfig
 
     console = Console(highlight=False)
-    if leaks or proxy or upstream:
+    if nuget_config is not None:
+        try:
+            wrong = examine_nuget_config(nuget_config, settings, proxy=proxy or "", console=console)
+        except (OSError, InvalidNugetConfig) as error:
+            fail([f"{nuget_config}: {getattr(error, 'strerror', None) or error}"], USAGE)
+    elif leaks or proxy or upstream:
         wrong = examine_links(settings, proxy=proxy or "", packages=package or [], console=console)
     else:
         wrong = examine_all(settings, packages=package or [], console=console)

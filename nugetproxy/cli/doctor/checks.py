@@ -18,6 +18,8 @@ def check_configuration(config: Config) -> Iterator[Finding]:
     for name, upstream in config.upstreams.items():
         offline = ", never asked (offline)" if upstream.offline else ""
         yield Finding(Level.OK, f"upstream {name}: {safe_url(upstream.url)}{offline}")
+    for name, feed in config.feeds.items():
+        yield Finding(Level.OK, f"feed {name}: {', '.join(feed.sources)}")
     for warning in warnings(config):
         yield Finding(Level.WARNING, warning)
 

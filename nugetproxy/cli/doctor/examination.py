@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -13,8 +14,10 @@ from nugetproxy.cli.doctor.checks import check_cache, check_configuration, check
 from nugetproxy.cli.doctor.findings import Finding, Level
 from nugetproxy.cli.doctor.leaks import find_leaks
 from nugetproxy.cli.doctor.running import complete_url, readiness
+from nugetproxy.cli.doctor.sources import Ours, examine_sources
 from nugetproxy.cli.quiet import quiet
 from nugetproxy.config import Config
+from nugetproxy.nuget.nuget_config import parse_nuget_config
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.WRONG: "bold red"}
 
@@ -24,6 +27,19 @@ def examine_links(config: Config, *, proxy: str, packages: Sequence[str], consol
     with quiet("off"):
         url = complete_url(proxy) if proxy else ""
         return asyncio.run(find_leaks(config, proxy=url, packages=packages, console=console))
+
+
+def examine_nuget_config(path: Path, config: Config, *, proxy: str, console: Console) -> bool:
+    """Print which sources of a file lead around the proxy; True when one does.
+
+    The proxy is the configured one, or the one with the service index ``proxy``. Raises OSError, InvalidNugetConfig.
+    """
+    ours = Ours.running(complete_url(proxy)) if proxy else Ours.configured(config)
+    counts = dict.fromkeys(Level, 0)
+    _section(str(path), examine_sources(parse_nuget_config(path.read_bytes()), ours), counts, console)
+    wrong = counts[Level.WRONG]
+    console.print("Clients are led around the proxy." if wrong else "Every source leads to the proxy.", style="bold")
+    return wrong > 0
 
 
 def examine_all(config: Config, *, packages: Sequence[str], console: Console) -> bool:

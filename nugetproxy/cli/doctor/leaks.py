@@ -40,13 +40,17 @@ async def find_leaks(config: Config, *, proxy: str, packages: Sequence[str], con
                 with console.status(f"Reading {name} ..."):
                     report = await walk.run(packages)
             except ProxyError as error:
-                where = f"{name} ({safe_url(config.upstreams[name].url)})" if not proxy else name
+                where = name if proxy else f"{name} ({_upstreams(config, name)})"
                 console.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)
                 wrong = True
                 continue
             show(name, report, console)
             wrong = wrong or report.leaks
     return wrong
+
+
+def _upstreams(config: Config, feed: str) -> str:
+    return ", ".join(safe_url(config.upstreams[name].url) for name in config.published[feed].sources)
 
 
 async def _fresh(config: Config, stack: AsyncExitStack) -> list[tuple[str, LeakWalk]]:

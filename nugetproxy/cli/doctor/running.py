@@ -28,9 +28,9 @@ def _unverified() -> ssl.SSLContext:
     return context
 
 
-_OPENER = build_opener(ProxyHandler({}))
 _OWN_OPENER = build_opener(ProxyHandler({}), HTTPSHandler(context=_unverified()))
 """For the proxy of this machine by its address, which no certificate is for; nothing secret is sent or believed."""
+_OPENER = build_opener(ProxyHandler({}))
 """Without retries or a breaker: what one address answers is no reason to ask another one less. The way to the proxy
 leads through no other one."""
 

@@ -13,8 +13,8 @@ STYLES = {Verdict.LEAK: "bold red", Verdict.BROKEN: "red", Verdict.WEB: "cyan", 
 
 
 def show(name: str, report: Report, console: Console) -> None:
-    order = list(Verdict)
     """Print every URL that does not stay with us, then what follows from it."""
+    order = list(Verdict)
     console.print(f"Where {name} leads away", style="bold", markup=False, soft_wrap=True)
     rows = sorted(report.found.items(), key=lambda row: (order.index(row[0].verdict), row[0].why, row[0].field))
     for (verdict, why), group in groupby(rows, key=lambda row: (row[0].verdict, row[0].why)):
