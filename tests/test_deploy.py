@@ -15,8 +15,10 @@ from xml.etree import ElementTree
 import pytest
 import trustme
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from nugetproxy import cli
+from nugetproxy.app.access import rules
 from nugetproxy.cli import exits
 from nugetproxy.config import load
 from nugetproxy.config.problems import known_keys
@@ -116,9 +118,9 @@ def test_toml_in_texts_can_be_read(name: str, tmp_path: Path) -> None:
     ("text", "key"),
     [
         (TEXTS["config/examples/nuget.config"], "nuget.org"),
-        *zip(re.findall(r"(?s)```xml\n(.*?)```", README), ("nuget.org", "farm"), strict=True),
+        (re.findall(r"(?s)```xml\n(.*?)```", README)[0], "nuget.org"),
     ],
-    ids=["example", "README", "README, of a farm"],
+    ids=["example", "README"],
 )
 def test_the_nuget_config_names_the_default_address(text: str, key: str) -> None:
     (source,) = ElementTree.fromstring(text).iter("add")
@@ -128,6 +130,22 @@ def test_the_nuget_config_names_the_default_address(text: str, key: str) -> None
         "protocolVersion": "3",
         "allowInsecureConnections": "true",
     }
+
+
+def test_the_farm_is_complete_in_a_few_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    section = README.partition("**One source for a build farm.**")[2]
+    settings, sources = one(r"(?s)```toml\n(.*?)```", section), one(r"(?s)```xml\n(.*?)```", section)
+    assert (len(settings.splitlines()) <= 20, len(sources.splitlines())) == (True, 8)
+    monkeypatch.setenv("COMPANY_FEED_TOKEN", "x")
+    (tmp_path / "proxy.toml").write_text(settings)
+    (tmp_path / "nuget.config").write_text(sources)
+    for command in (("check-config", "proxy.toml"), ("doctor", "nuget.config", "--config", "proxy.toml")):
+        words = [str(tmp_path / word) if "." in word else word for word in command]
+        ran = CliRunner().invoke(cli.app, words, env={"COLUMNS": "500"})
+        assert (ran.exit_code, "warning" in ran.output) == (0, False), ran.output
+    found = load(tmp_path / "proxy.toml")
+    assert list(rules(found)) == ["farm", "company", "nuget.org"]
+    assert [one.anonymous for one in rules(found).values()] == [False, False, None]
 
 
 # --- README ----------------------------------------------------------------------------------------------------------

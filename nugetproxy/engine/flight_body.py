@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -20,6 +20,8 @@ class FlightBody:
     collapsed: bool
     """True when it was under way before."""
     _bypass: Bypass
+    landed: Callable[[str], None] | None = None
+    """Is told the SHA-512 (base64) of what has landed, before its last bytes go; raises where they must not."""
     _passed: AsyncGenerator[bytes, None] | None = None
     _first: bytes = b""
 
@@ -58,6 +60,8 @@ class FlightBody:
         at = start
         try:
             async for part in self.flight.read(start, stop):
+                if self.flight.landed is not None and self.landed is not None:
+                    self.landed(self.flight.landed.sha512)
                 yield part
                 at = part.stop
         except DiskFailure:

@@ -11,6 +11,7 @@ from typing import Final
 from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import Outcome
 from nugetproxy.engine.standing import JointStanding, Standing
 from nugetproxy.errors import NotFound
@@ -257,13 +258,22 @@ class Merged:
                 continue
             if reply.status == 404:
                 continue
-            identity = PackageIdentity(route.id, route.version)
-            if isinstance(reply.body, HeldBody):
-                await self.owners.seal(identity, source.name, reply.body.held.sha512)
+            await self._seal(PackageIdentity(route.id, route.version), source, reply)
             return reply
         asked = owner.name if owner is not None else ", ".join(one.name for one in others)
         whose = f"{asked}, which it belongs to," if owner is not None else asked
         raise NotFound(f"In the feed {self._feed!r}, {whose} has no such file of {route.id} {route.version}.")
+
+    async def _seal(self, identity: PackageIdentity, source: Source, reply: Reply) -> None:
+        """Have the bytes of a package be those that its owner had before; else they do not go."""
+        try:
+            if isinstance(reply.body, HeldBody):
+                await self.owners.seal(identity, source.name, reply.body.held.sha512)
+            elif isinstance(reply.body, FlightBody):
+                reply.body.landed = await self.owners.landing(identity, source.name)
+        except BaseException:
+            reply.close()
+            raise
 
     async def _owner(self, route: Route, view: View) -> tuple[Source | None, tuple[Source, ...]]:
         """The owner of a version; for one that no list names, those that know the id, of which the first will be it."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Final
 
 import structlog
 from cachetools import LRUCache
 
+from nugetproxy.errors import Reason, upstream_failure
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.ledger.ledger import Ledger, Owner
 
@@ -52,13 +54,32 @@ class Owners:
         self._known[id_] = known
 
     async def seal(self, identity: PackageIdentity, source: str, sha512: str) -> None:
-        """The bytes (SHA-512 in base64) of a version have come from its owner."""
-        known = dict(await self.of(identity.id))
-        if identity.version not in known or known[identity.version] == Owner(source, ""):
-            known[identity.version] = Owner(source, sha512)
-            self._ledger.reown(self._feed, identity, known[identity.version])
-            self._known[identity.id] = known
+        """The bytes (SHA-512 in base64) of a version have come from its owner.
+
+        Raises UpstreamRefused where they are not those that it had before.
+        """
+        if _differs((await self.of(identity.id)).get(identity.version), source, sha512):
+            self._known.pop(identity.id, None)  # an operator may have purged it meanwhile
+        self._seal(await self.of(identity.id), identity, source, sha512)
+
+    async def landing(self, identity: PackageIdentity, source: str) -> Callable[[str], None]:
+        """The same for bytes that are still on their way: is told their hash when they are here."""
+        return partial(self._seal, await self.of(identity.id), identity, source)
+
+    def _seal(self, known: Mapping[str, Owner], identity: PackageIdentity, source: str, sha512: str) -> None:
+        known = self._known.get(identity.id, known)
+        before = known.get(identity.version)
+        if _differs(before, source, sha512):
+            told = f"these are not the bytes that {identity.nupkg_name} had before; 'nugetproxy purge' forgets them"
+            raise upstream_failure(source, Reason.PIN, told)
+        if before is None or before == Owner(source, ""):
+            self._known[identity.id] = {**known, identity.version: Owner(source, sha512)}
+            self._ledger.reown(self._feed, identity, Owner(source, sha512))
 
     def forget(self) -> None:
         """Look into the ledger again."""
         self._known.clear()
+
+
+def _differs(owner: Owner | None, source: str, sha512: str) -> bool:
+    return owner is not None and owner.source == source and owner.sha512 not in {"", sha512}

@@ -110,8 +110,10 @@ def pin_of(connection: sqlite3.Connection, source: str, identity: PackageIdentit
 
 
 def forget(connection: sqlite3.Connection, source: str, identity: PackageIdentity) -> None:
-    """Remove pin and facts of a version."""
+    """Remove pin and facts of a version, with the hash that it had as what this source owns."""
     with transaction(connection):
+        unseal = "UPDATE owners SET sha512 = '' WHERE source = ? AND id = ? AND version = ?"
+        connection.execute(unseal, (source, identity.id, identity.version))
         for table in ("pins", "facts"):
             statement = f"DELETE FROM {table} WHERE source = ? AND id = ? AND version = ?"  # noqa: S608 - two names
             connection.execute(statement, (source, identity.id, identity.version))
