@@ -14,7 +14,8 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
-QUICK = {"tries": 1, "connect_timeout": "1s", "read_timeout": "1s", "document_deadline": "2s"}
+QUICK = {"tries": 1, "connect_timeout": "10s", "read_timeout": "10s", "document_deadline": "20s"}
+"""Whoever is down refuses at once; tests of a hanging source set short times."""
 
 StartFarm = Callable[..., Awaitable["Farm"]]
 
