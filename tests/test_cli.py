@@ -146,7 +146,7 @@ def test_the_exit_code_is_the_servers(started: list[Config], monkeypatch: pytest
 def test_an_unusable_cache_directory_is_one_line_and_exit_75(
     started: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: Config) -> int:
+    def refuse(*_: object) -> int:
         raise StoreUnusable("/cache", "process 12 uses it", "Stop that one, or choose another --cache-dir.")
 
     monkeypatch.setattr(sys.modules["nugetproxy.serve"], "run", refuse)
@@ -205,7 +205,7 @@ def test_checking_does_not_load_the_server(tmp_path: Path) -> None:
 def test_an_internal_error_shows_no_values(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import sys, types\nfake = types.ModuleType('nugetproxy.serve')\n"
-        "def run(config):\n    secret = 'can' + 'ary'\n    raise RuntimeError('internal')\n"
+        "def run(config, again):\n    secret = 'can' + 'ary'\n    raise RuntimeError('internal')\n"
         "fake.run = run\nsys.modules['nugetproxy.serve'] = fake\n"
         "sys.argv = ['nugetproxy', 'serve']\nfrom nugetproxy.cli import main\nmain()\n"
     )
@@ -316,7 +316,7 @@ def test_the_banner_shows_no_query_of_an_upstream() -> None:
 def test_an_address_where_nobody_can_listen_is_told_with_what_to_do(
     started: list[Config], monkeypatch: pytest.MonkeyPatch, error: OSError, code: int, words: tuple[str, ...]
 ) -> None:
-    def refuse(_: Config) -> int:
+    def refuse(*_: object) -> int:
         raise AddressUnusable.of("host:80", error)
 
     monkeypatch.setattr(sys.modules["nugetproxy.serve"], "run", refuse)
