@@ -22,9 +22,11 @@ StartProxy = Callable[..., Awaitable[Proxy]]
 
 
 def pytest_configure() -> None:
-    """Shells start what runs in the background deaf to Ctrl-C; what tests interrupt must not inherit that."""
+    """Shells start what runs in the background deaf to Ctrl-C, ``nohup`` to SIGHUP; what tests signal is not."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(wrapper=True)

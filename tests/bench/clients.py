@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import re
@@ -12,6 +13,7 @@ import selectors
 import socket
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 
 BUFFER = bytearray(2**20)
@@ -26,8 +28,11 @@ class BadAnswer(RuntimeError):
 class Client:
     """One connection; ``asked``, ``first`` and ``done`` are times of its latest request."""
 
-    def __init__(self, port: int, path: str) -> None:
-        self._request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept-Encoding: gzip\r\n\r\n".encode()
+    def __init__(self, port: int, path: str, *, method: str = "GET", headers: Sequence[str] = ()) -> None:
+        self._method = method
+        lines = [f"Host: 127.0.0.1:{port}", "Accept-Encoding: gzip", *headers]
+        self._rest = " HTTP/1.1\r\n" + "\r\n".join(lines) + "\r\n\r\n"
+        self._path = path
         self._socket = socket.create_connection(("127.0.0.1", port), 10)
         self._head = b""
         self.size = -1
@@ -42,11 +47,11 @@ class Client:
         """Hang up."""
         self._socket.close()
 
-    def ask(self) -> None:
-        """Send the request (again)."""
+    def ask(self, path: str = "") -> None:
+        """Send the request (again), or one for another path."""
         self._head, self.size, self.received = b"", -1, 0
         self.asked = time.monotonic()
-        self._socket.sendall(self._request)
+        self._socket.sendall(f"{self._method} {path or self._path}{self._rest}".encode())
 
     def read(self) -> bool:
         """Take what is there; whether the answer is whole now."""
@@ -69,16 +74,17 @@ class Client:
         if not blank:
             return 0
         length = _LENGTH.search(head + b"\r\n")
-        if not head.startswith(b"HTTP/1.1 200 ") or length is None:
+        unchanged = head.startswith(b"HTTP/1.1 304 ")
+        if not unchanged and (not head.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 206 ")) or length is None):
             raise BadAnswer(head.decode(errors="replace")[:500])
-        self.size = int(length[1])
+        self.size = 0 if unchanged or self._method == "HEAD" or length is None else int(length[1])
         return len(body)
 
 
 def repeat(arguments: Namespace) -> dict[str, object]:
     """Every client asks again and again: so many times each, or until the time is over."""
     deadline = time.monotonic() + arguments.seconds
-    clients = [Client(arguments.port, arguments.path) for _ in range(arguments.clients)]
+    clients = [_client(arguments) for _ in range(arguments.clients)]
     left = dict.fromkeys(clients, arguments.gets)
     requests = size = 0
     began = time.monotonic()
@@ -100,6 +106,38 @@ def repeat(arguments: Namespace) -> dict[str, object]:
         if arguments.gets > 0 and selector.get_map():
             raise BadAnswer(f"not done after {seconds:.0f} s")
     return {"requests": requests, "bytes": size, "seconds": seconds}
+
+
+def sequence(arguments: Namespace) -> dict[str, object]:
+    """Each path once: ``{}`` in it is a number from ``first`` on, ``gets`` numbers altogether."""
+    numbers = iter(range(arguments.first, arguments.first + arguments.gets))
+    size = 0
+    waits: list[float] = []
+    began = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for number in itertools.islice(numbers, arguments.clients):
+            client = _client(arguments)
+            selector.register(client, selectors.EVENT_READ, client)
+            client.ask(arguments.path.format(number))
+        while selector.get_map():
+            if time.monotonic() - began > arguments.seconds:
+                raise BadAnswer(f"{len(waits)} of {arguments.gets} after {arguments.seconds:.0f} s")
+            for key, _ in selector.select(1.0):
+                client = key.data
+                if not client.read():
+                    continue
+                size += client.size
+                waits.append(client.done - client.asked)
+                following = next(numbers, None)
+                if following is None:
+                    selector.unregister(client)
+                else:
+                    client.ask(arguments.path.format(following))
+    return {"requests": len(waits), "bytes": size, "seconds": time.monotonic() - began}
+
+
+def _client(arguments: Namespace) -> Client:
+    return Client(arguments.port, arguments.path, method=arguments.method, headers=arguments.header)
 
 
 def crowd(arguments: Namespace) -> dict[str, object]:
@@ -159,15 +197,21 @@ def _come_late(pipe: Connection, arguments: Namespace) -> None:
 def main() -> None:
     """Do what the arguments say."""
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=("repeat", "crowd"))
+    parser.add_argument("what", choices=tuple(WAYS))
     parser.add_argument("port", type=int)
     parser.add_argument("path")
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--gets", type=int, default=0, help="by each client; 0: until the time is over")
     parser.add_argument("--late", type=int, default=0, help="further clients that come at half of the download")
     parser.add_argument("--seconds", type=float, required=True, help="at most")
+    parser.add_argument("--first", type=int, default=0, help="the first number of a sequence")
+    parser.add_argument("--method", default="GET")
+    parser.add_argument("--header", action="append", default=[])
     arguments = parser.parse_args()
-    print(json.dumps(crowd(arguments) if arguments.what == "crowd" else repeat(arguments)))
+    print(json.dumps(WAYS[arguments.what](arguments)))
+
+
+WAYS = {"repeat": repeat, "sequence": sequence, "crowd": crowd}
 
 
 if __name__ == "__main__":

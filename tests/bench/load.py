@@ -10,10 +10,9 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from tests.bench.points import Hit
 from tests.bench.servers import ROOT, Server
 
-CONNECTIONS = 16
-"""For small hits: enough to keep a server busy, few enough for one that restores."""
 LIMIT_SECONDS = 120
 """For what is bounded by a count."""
 
@@ -42,15 +41,17 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "own client (no wrk found: requests/s is the client's limit)"
 
 
-def small(server: Server, path: str, seconds: float) -> Load:
+def hits(server: Server, hit: Hit, seconds: float) -> Load:
     """Hits for some seconds, gzip accepted, connections kept."""
     wrk = shutil.which("wrk")
-    if wrk is None:
-        options = ["--clients", str(CONNECTIONS), "--seconds", str(seconds)]
-        return _load(_clients("repeat", server, path, options))
-    url = f"http://127.0.0.1:{server.port}{path}"
-    options = ["-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-H", "Accept-Encoding: gzip"]
-    said = _run([wrk, *options, url], seconds + LIMIT_SECONDS)
+    path, headers = hit.path(server), hit.headers(server)
+    if wrk is None or hit.method != "GET":  # wrk waits for the body of a HEAD
+        options = ["--clients", str(hit.connections), "--seconds", str(seconds), "--method", hit.method]
+        return _load(_clients("repeat", server, path, [*options, *(f"--header={header}" for header in headers)]))
+    options = ["-t1", f"-c{hit.connections}", f"-d{max(1, round(seconds))}s", "-H", "Accept-Encoding: gzip"]
+    for header in headers:
+        options += ["-H", header]
+    said = _run([wrk, *options, f"{server.root}{path}"], seconds + LIMIT_SECONDS)
     count = re.search(r"(\d+) requests in ([\d.]+)s", said)
     if count is None or "Non-2xx" in said or "Socket errors" in said:
         raise RuntimeError(f"{server.name}: {said}")
@@ -61,6 +62,12 @@ def big(server: Server, path: str, *, clients: int, gets: int) -> Load:
     """Hits of a large body: so many clients at once, so many times each."""
     options = ["--clients", str(clients), "--gets", str(gets), "--seconds", str(LIMIT_SECONDS)]
     return _load(_clients("repeat", server, path, options))
+
+
+def misses(server: Server, path: str, *, first: int, count: int, clients: int) -> Load:
+    """Each path once: ``{}`` in it is a number from ``first`` on."""
+    options = ["--clients", str(clients), "--first", str(first), "--gets", str(count), "--seconds", str(LIMIT_SECONDS)]
+    return _load(_clients("sequence", server, path, options))
 
 
 def crowd(server: Server, path: str, *, clients: int, late: int) -> Crowd:

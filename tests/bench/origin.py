@@ -15,17 +15,20 @@ from collections.abc import Callable
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from random import Random
 from typing import ClassVar
 
 from tests.bench.material import PACED, SMALL
 
 FLAT = "/flat"
 LIST = f"{FLAT}/{SMALL}/index.json"
+REGISTRATION = f"/registration/{SMALL}/index.json"
 COUNTS = "/counts"
 """How often each path was asked for, as JSON."""
 STEPS = 50
 LISTED = 60
 """Versions in the list: a package of ordinary age."""
+VERSIONS = [f"{number // 10}.{number % 10}.0" for number in range(10, 10 + LISTED)]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -48,6 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         documents: dict[str, Callable[[], object]] = {
             "/v3/index.json": self._index,
             LIST: self._list,
+            REGISTRATION: self._registration,
             COUNTS: self.counts.copy,
         }
         file = self._folder / self.path.removeprefix(f"{FLAT}/")
@@ -60,11 +64,34 @@ class Handler(BaseHTTPRequestHandler):
 
     def _index(self) -> dict[str, object]:
         root = f"http://{self.headers['Host']}"
-        resources = [{"@id": f"{root}{FLAT}/", "@type": "PackageBaseAddress/3.0.0"}]
+        resources = [
+            {"@id": f"{root}{FLAT}/", "@type": "PackageBaseAddress/3.0.0"},
+            {"@id": f"{root}/registration/", "@type": "RegistrationsBaseUrl/3.6.0"},
+        ]
         return {"version": "3.0.0", "resources": resources}
 
+    def _registration(self) -> dict[str, object]:
+        """Of the small package: about 11 kB with gzip."""
+        index = f"http://{self.headers['Host']}{REGISTRATION}"
+        leaves = [self._leaf(index, version) for version in VERSIONS]
+        page = {"@id": f"{index}#page", "count": len(leaves), "lower": VERSIONS[0], "upper": VERSIONS[-1]}
+        return {"@id": index, "count": 1, "items": [page | {"parent": index, "items": leaves}]}
+
+    def _leaf(self, index: str, version: str) -> dict[str, object]:
+        content = f"http://{self.headers['Host']}{FLAT}/{SMALL}/{version}/{SMALL}.{version}.nupkg"
+        leaf = f"{index.removesuffix('index.json')}{version}.json"
+        text = Random(version).randbytes(60).hex()
+        entry = {
+            "@id": f"{leaf}#entry",
+            "id": SMALL,
+            "version": version,
+            "description": text,
+            "packageContent": content,
+        }
+        return {"@id": leaf, "catalogEntry": entry, "packageContent": content, "registration": index}
+
     def _list(self) -> dict[str, object]:
-        return {"versions": [f"{number // 10}.{number % 10}.0" for number in range(10, 10 + LISTED)]}
+        return {"versions": VERSIONS}
 
     def _document(self, value: object) -> None:
         body = json.dumps(value).encode()

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
 
 from tests.bench import accounting, load
-from tests.bench.material import CROWD, LARGE, MEDIUM, PACED, SMALL, Package, crowd
-from tests.bench.report import Samples
+from tests.bench.material import (
+    COLD_LARGE,
+    COLD_LIST,
+    COLD_SMALL,
+    CROWD,
+    LARGE,
+    MB,
+    MEDIUM,
+    PACED,
+    Package,
+    crowd,
+)
+from tests.bench.points import CONNECTIONS, Hit
+from tests.bench.report import OURS, Samples, Target
 from tests.bench.servers import Origin, Server
 
 GB = 1e9
 LATE = 5
+STILL_SECONDS = 0.5
+"""A server that spent nothing for so long has done what it does behind its answers."""
+SMALL_COLD_RATE, LIST_COLD_RATE = Target(800, least=True), Target(2500, least=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,10 +43,30 @@ class Effort:
     """Of large hits, in each round."""
     crowd_rounds: int
     crowd_clients: int
+    cold: int
+    """Misses in each round; of large packages a tenth."""
+    documents: int
+    """Distinct documents, for memory."""
 
 
-FULL = Effort(rounds=5, small_seconds=3, bytes_by_point=2.4 * GB, crowd_rounds=3, crowd_clients=100)
-QUICK = Effort(rounds=2, small_seconds=1, bytes_by_point=0.6 * GB, crowd_rounds=1, crowd_clients=100)
+FULL = Effort(
+    rounds=5,
+    small_seconds=3,
+    bytes_by_point=2.4 * GB,
+    crowd_rounds=3,
+    crowd_clients=100,
+    cold=1000,
+    documents=100_000,
+)
+QUICK = Effort(
+    rounds=2,
+    small_seconds=1,
+    bytes_by_point=0.6 * GB,
+    crowd_rounds=1,
+    crowd_clients=100,
+    cold=300,
+    documents=5000,
+)
 
 
 @dataclass(slots=True)
@@ -44,14 +81,15 @@ class Rounds:
     def idle(self) -> None:
         """Memory before the first request for a package."""
         for server in self.servers:
-            self.samples.add("RSS idle, MiB", server.name, accounting.rss_mib(server.session))
+            self.samples.add("RSS idle, MiB", server.name, accounting.rss_mib(server.session), Target(60))
 
-    def small(self) -> None:
+    def hits(self, points: Sequence[Hit]) -> None:
         """Small hits: CPU and rate."""
-        points = {"version list, gzip": f"/{SMALL}/index.json", "1 kB package": f"/{Package(SMALL).path}"}
-        for name, path in points.items():
-            self._warm(path)
-            self._in_turns(self.effort.rounds, partial(self._small, path=path, name=name))
+        for hit in points:
+            digests = {hit.digest(server) for server in self.servers for _ in range(3)}
+            if len(digests) != 1 and "package" in hit.what.value:
+                raise RuntimeError(f"the servers disagree about the {hit.name}")
+            self._in_turns(self.effort.rounds, partial(self._hit, hit=hit))
 
     def large(self) -> None:
         """Large hits: CPU by volume, rate, memory after it."""
@@ -75,6 +113,29 @@ class Rounds:
                 for server in self._order(number):
                     self._crowd(server, package, f"crowd, {name} upstream")
 
+    def cold(self) -> None:
+        """What nobody has yet: CPU with all that is done behind the answer, rate."""
+        count = self.effort.cold
+        for number in range(self.effort.rounds):
+            for server in self._order(number):
+                path = f"{server.flat}/{COLD_LIST}{{}}/index.json"
+                self._cold(server, path, number * count, count, ("cold version list", Target(6, True), LIST_COLD_RATE))
+                path = f"{server.flat}/{COLD_SMALL}/1.0.{{0}}/{COLD_SMALL}.1.0.{{0}}.nupkg"
+                wanted = ("cold 20 kB package", Target(15, True), SMALL_COLD_RATE)
+                self._cold(server, path, number * count, count, wanted)
+                path = f"{server.flat}/{COLD_LARGE}/1.0.{{0}}/{COLD_LARGE}.1.0.{{0}}.nupkg"
+                self._cold(server, path, number * count // 10, count // 10, ("cold 1 MB package", None, None))
+        self.samples.add("SHA-512 of 1 MB: CPU us/request", OURS, sha512_us(MB))
+
+    def memory(self) -> None:
+        """What many distinct documents leave in memory."""
+        for server in self.servers:
+            path = f"{server.flat}/{COLD_LIST}{{}}/index.json"
+            load.misses(server, path, first=0, count=self.effort.documents, clients=CONNECTIONS)
+            settle(server)
+            point = f"RSS after {self.effort.documents} documents, MiB"
+            self.samples.add(point, server.name, accounting.rss_mib(server.session), Target(100))
+
     def _in_turns(self, rounds: int, measure: Callable[[Server], None]) -> None:
         for number in range(rounds):
             for server in self._order(number):
@@ -84,23 +145,35 @@ class Rounds:
         return self.servers if number % 2 == 0 else self.servers[::-1]
 
     def _warm(self, path: str) -> None:
-        """Let every server fetch it, see that all have the same package (a document is ours in another spelling)."""
+        """Let every server fetch it, see that all have the same package."""
         digests = {sha256(server.get(server.flat + path)).hexdigest() for server in self.servers for _ in range(2)}
-        if len(digests) != 1 and path.endswith(".nupkg"):
+        if len(digests) != 1:
             raise RuntimeError(f"the servers disagree about {path}")
 
-    def _small(self, server: Server, *, path: str, name: str) -> None:
+    def _hit(self, server: Server, *, hit: Hit) -> None:
         before = accounting.cpu_seconds(server.session)
-        done = load.small(server, server.flat + path, self.effort.small_seconds)
+        done = load.hits(server, hit, self.effort.small_seconds)
         spent = accounting.cpu_seconds(server.session) - before
-        self.samples.add(f"{name}: CPU us/request", server.name, spent / done.requests * 1e6)
-        self.samples.add(f"{name}: requests/s", server.name, done.requests / done.seconds)
+        wanted = Target(hit.limit, relative=True)
+        self.samples.add(f"{hit.name}: CPU us/request", server.name, spent / done.requests * 1e6, wanted)
+        self.samples.add(f"{hit.name}: requests/s", server.name, done.requests / done.seconds)
+
+    def _cold(
+        self, server: Server, path: str, first: int, count: int, wanted: tuple[str, Target | None, Target | None]
+    ) -> None:
+        before = accounting.cpu_seconds(server.session)
+        done = load.misses(server, path, first=first, count=count, clients=CONNECTIONS)
+        settle(server)
+        spent = accounting.cpu_seconds(server.session) - before
+        name, cost, rate = wanted
+        self.samples.add(f"{name}: CPU us/request", server.name, spent / done.requests * 1e6, cost)
+        self.samples.add(f"{name}: requests/s", server.name, done.requests / done.seconds, rate)
 
     def _large(self, server: Server, *, path: str, clients: int, gets: int, point: str) -> None:
         before = accounting.cpu_seconds(server.session)
         done = load.big(server, server.flat + path, clients=clients, gets=gets)
         spent = accounting.cpu_seconds(server.session) - before
-        self.samples.add(f"{point}: CPU ms/GB", server.name, spent / (done.size / GB) * 1e3)
+        self.samples.add(f"{point}: CPU ms/GB", server.name, spent / (done.size / GB) * 1e3, Target(1.5, True))
         self.samples.add(f"{point}: GB/s", server.name, done.size / GB / done.seconds)
 
     def _crowd(self, server: Server, package: Package, point: str) -> None:
@@ -110,12 +183,29 @@ class Rounds:
         seen = load.crowd(server, f"{server.flat}/{package.path}", clients=self.effort.crowd_clients, late=LATE)
         cpu = accounting.cpu_seconds(server.session) - cpu
         values = {
-            "upstream downloads": self.origin.counts().get(upstream_path, 0) - before,
-            "first byte median, ms": seen.first[len(seen.first) // 2] * 1e3,
-            "first byte last, ms": seen.first[-1] * 1e3,
-            "late first byte, ms": seen.late[-1] * 1e3,
-            "total, s": seen.seconds,
-            "CPU, s": cpu,
+            "upstream downloads": (self.origin.counts().get(upstream_path, 0) - before, Target(1)),
+            "first byte median, ms": (seen.first[len(seen.first) // 2] * 1e3, None),
+            "first byte last, ms": (seen.first[-1] * 1e3, None),
+            "late first byte, ms": (seen.late[-1] * 1e3, Target(50) if "paced" in point else None),
+            "total, s": (seen.seconds, None),
+            "CPU, s": (cpu, None),
         }
-        for name, value in values.items():
-            self.samples.add(f"{point}: {name}", server.name, value)
+        for name, (value, wanted) in values.items():
+            self.samples.add(f"{point}: {name}", server.name, value, wanted)
+
+
+def settle(server: Server) -> None:
+    """Wait until ``server`` spends nothing any more: what it does behind its answers belongs to their cost."""
+    spent = -1.0
+    while (now := accounting.cpu_seconds(server.session)) > spent + accounting.TICK:
+        spent = now
+        time.sleep(STILL_SECONDS)
+
+
+def sha512_us(size: int) -> float:
+    """CPU microseconds that SHA-512 of so many bytes takes here and now."""
+    piece, times = bytes(size), 50
+    began = time.process_time()
+    for _ in range(times):
+        hashlib.sha512(piece).digest()
+    return (time.process_time() - began) / times * 1e6

@@ -6,19 +6,24 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPResponse
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 
 START_SECONDS = 20.0
 STOP_SECONDS = 15.0
 ROOT = Path(__file__).resolve().parents[2]
-_LISTENING = re.compile(r"istening on http://127\.0\.0\.1:(\d+)")
+_LISTENING = re.compile(r"istening on https?://127\.0\.0\.1:(\d+)")
+_ANYBODY = ssl.create_default_context()
+_ANYBODY.check_hostname = False
+_ANYBODY.verify_mode = ssl.CERT_NONE
 
 
 class NotStarted(RuntimeError):
@@ -31,6 +36,9 @@ class Server:
     name = "server"
     flat = "/flat"
     """The path of its flat container."""
+    registration = "/registration"
+    """The path of its registration hive."""
+    scheme = "http"
 
     def __init__(self, command: list[str], output: Path) -> None:
         self.port = 0
@@ -91,11 +99,22 @@ class Server:
                 raise NotStarted(f"{self.name} did not start:\n{self.output.read_text(errors='replace')[-3000:]}")
             time.sleep(0.02)
 
+    @property
+    def root(self) -> str:
+        """Its address."""
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
     def get(self, path: str) -> bytes:
         """The body of a GET."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=60) as answer:
+        with self.open(path) as answer:
             body: bytes = answer.read()
         return body
+
+    def open(self, path: str, headers: Mapping[str, str] = MappingProxyType({})) -> HTTPResponse:
+        """The answer to a GET, its body not yet read."""
+        request = urllib.request.Request(f"{self.root}{path}", headers=dict(headers))
+        answer: HTTPResponse = urllib.request.urlopen(request, timeout=60, context=_ANYBODY)
+        return answer
 
 
 class Origin(Server):
@@ -118,12 +137,19 @@ class Proxy(Server):
 
     name = "nugetproxy"
     flat = "/v3/content"
+    registration = "/v3/registration/gz-semver2"
 
-    def __init__(self, origin: Origin, folder: Path) -> None:
+    def __init__(self, origin: Server, folder: Path, *, config: str = "") -> None:
+        """``config`` is a configuration file's text, which then names the upstreams."""
         folder.mkdir()
-        options = ["--listen", "127.0.0.1:0", "--upstream", f"http://127.0.0.1:{origin.port}/v3/index.json"]
-        command = [sys.executable, "-m", "nugetproxy", "serve", *options, "--cache-dir", str(folder / "cache")]
-        super().__init__(command, folder / "access.log")
+        self.scheme = "https" if "tls_certificate" in config else "http"
+        options = ["--listen", "127.0.0.1:0", "--cache-dir", str(folder / "cache")]
+        if config:
+            (folder / "nugetproxy.toml").write_text(config)
+            options += ["--config", str(folder / "nugetproxy.toml")]
+        else:
+            options += ["--upstream", f"{origin.root}/v3/index.json"]
+        super().__init__([sys.executable, "-m", "nugetproxy", "serve", *options], folder / "access.log")
 
     def ready(self) -> bool:
         """Listening alone is not enough."""
@@ -131,3 +157,17 @@ class Proxy(Server):
             return super().ready() and b'"ready":true' in self.get("/health/ready")
         except OSError:
             return False
+
+
+class Published(Server):
+    """One of the feeds of a proxy that runs."""
+
+    def __init__(self, proxy: Proxy, name: str, feed: str) -> None:
+        super().__init__([], proxy.output)
+        self.name, self.port, self._proxy = name, proxy.port, proxy
+        self.flat, self.registration = f"/{feed}{Proxy.flat}", f"/{feed}{Proxy.registration}"
+
+    @property
+    def session(self) -> int:
+        """That of the proxy."""
+        return self._proxy.session
