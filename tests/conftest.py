@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from aiohttp.test_utils import TestClient
 
@@ -18,11 +22,26 @@ from tests.fakes.proxy import Proxy
 
 logs.plain()
 
+# Byte code is kept whatever the environment says: without it every process that a test starts compiles the proxy anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+MEMORY = Path("/dev/shm")
+MEMORY_WANTED = 2 * 2**30
+"""Bytes that must be free in memory for the tests' directories to lie there: every proxy syncs a dozen files."""
+
+hypothesis.settings.register_profile("quick", max_examples=30, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=100, deadline=None)
+hypothesis.settings.load_profile("quick")
+
 StartProxy = Callable[..., Awaitable[Proxy]]
 
 
 def pytest_configure() -> None:
-    """Shells start what runs in the background deaf to Ctrl-C, ``nohup`` to SIGHUP; what tests signal is not."""
+    """Prepare the process that runs the tests."""
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_WANTED:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+    # Shells start what runs in the background deaf to Ctrl-C, ``nohup`` to SIGHUP; what tests signal is not.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -108,6 +108,7 @@ async def test_it_is_kept_until_it_is_interrupted(tmp_path: Path) -> None:
     demo.nothing_is_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_it_leaves_nothing_behind_when_it_is_ended_early(tmp_path: Path, number: signal.Signals) -> None:
     async with Demo(tmp_path) as demo:

@@ -246,6 +246,7 @@ async def test_a_document_does_not_hold_up_the_stop(feed: FakeFeed, cache: Path)
     assert proxy.errors == []
 
 
+@pytest.mark.slow
 async def test_a_document_that_nobody_reads_does_not_hold_up_the_stop_either(feed: FakeFeed, cache: Path) -> None:
     for number in range(60):
         feed.add(make_nupkg("Acme.A", f"{number}.0.0", description=Random(number).randbytes(100_000).hex()))

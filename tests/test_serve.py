@@ -495,8 +495,7 @@ async def test_a_proxy_without_work_stops_at_once(feed: FakeFeed, cache: Path, n
     assert proxy.errors == []
 
 
-@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGTERM)])
 async def test_a_second_signal_does_not_wait(
     feed: FakeFeed, cache: Path, first: signal.Signals, second: signal.Signals
 ) -> None:

@@ -193,6 +193,7 @@ def _fields(metadata: Element) -> dict[str, str]:
     return fields
 
 
+@lru_cache(maxsize=512)
 def read_package(content: bytes, *, commit: int, instant: datetime) -> Held:
     """The package in ``content``; ValueError if it is none."""
     try:

@@ -272,7 +272,10 @@ def ordered(text: bytes) -> Any:
     )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=4 * settings.default.max_examples,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(documents())
 def test_only_urls_change(document: tuple[Kind, Pair]) -> None:
     kind, (before, after) = document
@@ -283,7 +286,7 @@ def test_only_urls_change(document: tuple[Kind, Pair]) -> None:
         assert "#" not in link.url
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(documents())
 def test_what_was_rewritten_once_differs_between_hosts_only_in_the_base(document: tuple[Kind, Pair]) -> None:
     """Edge case 13."""

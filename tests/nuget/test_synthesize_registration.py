@@ -287,7 +287,7 @@ def route_of(url: str) -> Route:
     return route
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=settings.default.max_examples // 2)
 @given(held_packages(), st.sampled_from(HIVES))
 def test_index_pages_and_leaves_agree(held: list[PackageFacts], hive: str) -> None:
     expected = sorted(package.parsed for package in held if hive == GZ_SEMVER2 or not package.is_semver2)

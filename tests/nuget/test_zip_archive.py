@@ -260,6 +260,7 @@ def test_names_that_are_no_utf8_do_no_harm() -> None:
     assert inspect(made(("é.nuspec", NUSPEC)).replace("é".encode(), b"\xff\xff")) == "Acme.A"
 
 
+@pytest.mark.slow
 def test_65535_entries_need_no_64_bit_record() -> None:
     body = made((NAME, NUSPEC), *((f"a/{number}", "") for number in range(65_534)))
     at, (size, start) = end_of(body), directory_of(body)

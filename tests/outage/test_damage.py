@@ -271,6 +271,7 @@ async def test_the_shared_threads_may_all_be_busy(proxy: Proxy, feed: FakeFeed) 
         await asyncio.gather(*blocked)
 
 
+@pytest.mark.slow
 async def test_many_packages_and_a_cold_start(start_proxy: StartProxy, feed: FakeFeed) -> None:
     """Ready at once; the catalog is built in the background, while packages are served."""
     first = await start_proxy(feed.index_url)
