@@ -17,6 +17,8 @@ from nugetproxy.nuget.urls import absolute, join_url, split_url, with_query, wit
 
 _VERSION_3 = re.compile(r"3\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?")
 _DISPLAY = frozenset({"{id-lower}/index.json", "{id-lower}/{version-lower}.json"})
+_USUAL_ENDING = re.compile(r"(?:/api)?(?:/v3)?/index\.json$", re.IGNORECASE)
+"""Of an index: what stands before it in the path is the feed's own, and a secret with some (MyGet, Cloudsmith)."""
 _SAFE_REST = re.compile(r"(?:(?!\.)[A-Za-z0-9._~+-]+/)*")
 
 
@@ -110,6 +112,14 @@ class ServiceMap:
                 if route is not None and route.kind is not None and (kinds is None or route.kind in kinds):
                     return f"{local}#{parts.fragment}" if "#" in url else local
         return None
+
+    def is_own(self, url: str) -> bool:
+        """Whether ``url`` lies below a path that is this feed's alone: nobody else need know what stands there."""
+        parts, index = split_url(url), split_url(self.url)
+        if parts is None or index is None:
+            return False
+        own = _USUAL_ENDING.sub("", index.path)
+        return own.strip("/") != "" and (parts.host, True) == (index.host, parts.path.startswith(f"{own}/"))
 
     def base_to_local(self, url: str, *, prefer: str = "") -> str | None:
         """``url``, the beginning of other URLs (as ``@base`` is), as a path below ``/v3/``."""

@@ -385,3 +385,20 @@ def test_a_feeds_own_spelling_is_among_what_is_tried(name: str) -> None:
     assert route is not None
     tried = [u for rest in (route.rest, *route.alternatives) for u in services.upstream_urls(route.resource, rest)]
     assert url in tried
+
+
+@pytest.mark.parametrize(
+    ("index", "url", "own"),
+    [
+        ("https://feed.example/F/team/auth/t0ken/api/v3/index.json", "https://feed.example/F/team/auth/t0ken/x", True),
+        ("https://feed.example/F/team/auth/t0ken/v3/index.json", "https://feed.example/F/team/auth/t0ken/x/y", True),
+        ("https://feed.example/t0ken/index.json", "HTTP://Feed.Example/t0ken/x", True),
+        ("https://feed.example/t0ken/index.json", "https://other.example/t0ken/x", False),
+        ("https://feed.example/t0ken/index.json", "https://feed.example/t0kens", False),
+        ("https://feed.example/v3/index.json", "https://feed.example/v3/x", False),
+        ("https://feed.example/index.json", "https://feed.example/x", False),
+        ("https://feed.example/t0ken/index.json", "not a url", False),
+    ],
+)
+def test_what_stands_below_a_path_that_is_the_feeds_own(index: str, url: str, own: bool) -> None:
+    assert services_of(index_of(), index).is_own(url) is own

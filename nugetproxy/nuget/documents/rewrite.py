@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote
+from uuid import UUID
 
 from nugetproxy.nuget.documents.bounds import USUAL, too_many_links
 from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
@@ -108,9 +109,18 @@ class Rewriter:
         return known
 
     def show(self, url: str) -> str:
-        """Ours for a ``url`` that is only shown, if it is under a mapped base; else as it is."""
+        """Ours for a ``url`` that is only shown, if it is under a mapped base; else as it is.
+
+        One below the feed's own path, which may hold a secret, becomes a name that leads nowhere.
+        """
         local = self._local(url, _SHOWN)
-        return url if local is None else self.view.place(local)
+        if local is not None:
+            return self.view.place(local)
+        target = absolute(url, self.view.url)
+        if target is None or not self.view.services.is_own(target):
+            return url
+        digest = hashlib.blake2b(target.encode(errors="surrogatepass"), digest_size=16).digest()
+        return f"urn:uuid:{UUID(bytes=digest)}"
 
     def context(self, url: str) -> str:
         """Ours for the ``@base`` of a JSON-LD context, if it is under a mapped base; else as it is."""
