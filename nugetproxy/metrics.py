@@ -96,6 +96,7 @@ class Metrics:
         self.shortages = self._counter("shortages", "Upstream requests that failed for want of our own.", "errno")
         self.breaker_open = self._gauge("breaker_open", "1 while the circuit breaker is open.", "upstream", "origin")
         self.flights = self._gauge("flights", "Downloads in progress.")
+        self.pending_commits = self._gauge("pending_commits", "Verified packages that are not yet in their folder.")
         self.fills_abandoned = self._counter("fills_abandoned", "Downloads given up as every client had left.")
         self.collapsed = self._counter("collapsed", "Requests that joined a download or a fetch in progress.")
         self.integrity_failures = self._counter("integrity_failures", "Content that was refused.", "reason")

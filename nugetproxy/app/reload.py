@@ -242,7 +242,7 @@ async def _open(
 
 
 async def _count(packages: Packages) -> None:
-    await attempt(packages.name, "scan", packages.folder.scan)
+    await attempt(packages.name, "scan", packages.folder.usage.count)
 
 
 def _asked(config: Config, name: str) -> object:

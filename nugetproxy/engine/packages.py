@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -60,6 +61,18 @@ class Metadata(Protocol):
         """The version is held now."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Arrival:
+    """What is noted of a package once it is in the folder."""
+
+    nuspec: Nuspec
+    listed: bool
+    pin: bool
+
+    def facts(self, held: HeldPackage) -> PackageFacts:
+        return PackageFacts.of(self.nuspec, published=held.modified, size=held.size, listed=self.listed)
+
+
 class Packages:
     """Open, fly and pass through the packages of one upstream; ``holdings`` knows what the folder holds."""
 
@@ -94,6 +107,8 @@ class Packages:
         self.checks_contents = check_contents
         self._contents = ContentCheck(upstream.name, folder, clock, on=check_contents)
         self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
+        self._arrivals: dict[PackageIdentity, _Arrival] = {}
+        folder.pending.committed = self._committed
         self._bypass = Bypass(upstream, hashes, pins, metrics)
 
     def use(
@@ -259,23 +274,30 @@ class Packages:
         if pinned is not None and pinned != staged.sha512:
             raise self._refused(Reason.PIN, "this version had other bytes before; 'nugetproxy purge' forgets them")
         await self._room.admit(staged.size)
+        self._arrivals[identity] = _Arrival(nuspec=nuspec, listed=said.listed, pin=checked and pinned is None)
         try:
             held = await staged.commit(nuspec)
         except PinnedPackage as conflict:
             raise upstream_failure(self._upstream.name, Reason.PIN, str(conflict)) from conflict
-        held.acquire()
-        self._room.landed()
-        try:
-            facts = PackageFacts.of(nuspec, published=held.modified, size=held.size, listed=said.listed)
-            self._tasks.start(self._enter(facts), name=f"holdings {identity.nupkg_name}")
-            if checked and pinned is None:
-                self._pins.put(identity, held.sha512)
-            elif not checked:
-                held.checked = False
-                self._tasks.start(self.look_into(identity, held.sha512), name=f"contents {identity.nupkg_name}")
         finally:
-            held.release()
+            if identity not in self.folder.pending:
+                self._arrivals.pop(identity, None)
+        if not checked:
+            held.checked = False
+            self._tasks.start(self.look_into(identity, held.sha512), name=f"contents {identity.nupkg_name}")
         return held
+
+    async def _committed(self, batch: Sequence[HeldPackage]) -> None:
+        """These are in the folder, durably: note it in the holdings, pin what has been looked into."""
+        arrived = [(held, self._arrivals.pop(held.identity, None)) for held in batch]
+        facts = [arrival.facts(held) for held, arrival in arrived if arrival is not None]
+        for held, arrival in arrived:
+            if arrival is not None and arrival.pin:
+                self._pins.put(held.identity, held.sha512)
+        await self.holdings.change(facts, ())
+        for one in facts:
+            self._metadata.landed(one.identity)
+        self._room.landed()
 
     async def _verify(self, flight: Flight, staged: Staged, *, stated: str | None) -> tuple[Nuspec, bool]:
         """What is in the package; True if its contents need not be looked into any more."""
@@ -305,10 +327,6 @@ class Packages:
             return
         self._metrics.integrity_failures.labels(Reason.ZIP).inc()
         await self.holdings.remove(identity)
-
-    async def _enter(self, facts: PackageFacts) -> None:
-        await self.holdings.add(facts)
-        self._metadata.landed(facts.identity)
 
     def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
         return refused(self.name, reason, detail, self._metrics)

@@ -170,6 +170,14 @@ class FsOps:
         """The state of a path, symbolic links not followed."""
         return self.call("stat", str(path), os.lstat, path)
 
+    def exists(self, path: Path) -> bool:
+        """Whether there is anything at a path."""
+        try:
+            self.stat(path)
+        except MissingFile:
+            return False
+        return True
+
     def fstat(self, fd: int) -> os.stat_result:
         """The state of an open file."""
         try:  # not through ``call``: this one runs on every hit

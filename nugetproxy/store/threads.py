@@ -6,12 +6,15 @@ import asyncio
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from aiofiles.os import wrap
 
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.fs import DiskFailure, FsOps
+
+SYNCS: Final = 24
+"""Threads that wait for the disk to have synced something: it syncs for many at once as fast as for one."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -24,6 +27,7 @@ class StoreThreads:
         self.read = ThreadPoolExecutor(4, thread_name_prefix="store-read")
         self.write = ThreadPoolExecutor(2, thread_name_prefix="store-write")
         self.hash = ThreadPoolExecutor(2, thread_name_prefix="store-hash")
+        self.sync = ThreadPoolExecutor(SYNCS, thread_name_prefix="store-sync")
         self._ended = False
 
     def close_later(self, fd: int) -> None:
@@ -38,7 +42,7 @@ class StoreThreads:
         if self._ended:
             return
         self._ended = True
-        for pool in (self.read, self.hash):
+        for pool in (self.read, self.hash, self.sync):
             await hop(self.write, pool.shutdown)
         self.write.shutdown()  # blocks, but only descriptors to be closed are left
 

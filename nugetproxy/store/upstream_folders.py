@@ -11,6 +11,8 @@ from pathlib import Path
 ORIGIN = "origin"
 """The file that says which feed the packages beside it came from."""
 TEXT = 4096
+_PARTS = ("packages", "staging")
+"""What belongs to the feed: what is held, what a kill has kept from being committed."""
 _MARKS = ("packages", "holdings.db", "catalog.db")
 """Any of these makes a folder one of an upstream; the last one is of the first release."""
 
@@ -59,8 +61,10 @@ def settle(root: Path, feed: str) -> Replaced | None:
     replaced = None
     if before:
         replaced = Replaced(before, _aside(root, before))
-        _move(root / "packages", replaced.path)
-    _move(_aside(root, feed), root / "packages")
+        for part in _PARTS:
+            _move(root / part, _aside(root, before, part))
+    for part in _PARTS:
+        _move(_aside(root, feed, part), root / part)
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     scratch = place.with_suffix(".new")
     scratch.write_text(f"{feed}\n", encoding="utf-8")
@@ -76,8 +80,8 @@ def _read(place: Path) -> str:
         return ""
 
 
-def _aside(root: Path, feed: str) -> Path:
-    return root / f"packages-{hashlib.blake2b(feed.encode(), digest_size=4).hexdigest()}"
+def _aside(root: Path, feed: str, part: str = _PARTS[0]) -> Path:
+    return root / f"{part}-{hashlib.blake2b(feed.encode(), digest_size=4).hexdigest()}"
 
 
 def _move(source: Path, target: Path) -> None:

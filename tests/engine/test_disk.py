@@ -21,6 +21,8 @@ from tests.store.kit import FailingFs
 
 IDENTITY = PackageIdentity("acme.a", "1.0.0")
 NAME = "acme.a.1.0.0.nupkg"
+BEHIND = frozenset({"fsync", "mkdir"})
+"""What is done behind the answer, whose head has said what is true of what came before."""
 WHOLE = {NAME, f"{NAME}.sha512", "acme.a.nuspec"}
 
 
@@ -77,10 +79,11 @@ async def test_a_full_disk_does_not_keep_a_package_from_its_clients(
         for got in (*answers, await ask(proxy, PACKAGE, headers={"Range": "bytes=100-199"})):
             assert got.body in {nupkg, nupkg[100:200]}
             assert got.status in {200, 206}
-            assert "stored" not in got.cache or nupkg is LARGE
+            assert "stored" not in got.cache or nupkg is LARGE or op in BEHIND
     assert f"{NAME}.sha512" not in held(proxy)
     assert proxy.metric("disk_errors_total", op=op, errno="ENOSPC") >= 1
-    assert any(entry["event"] == "download.failed" and entry["reason"] == "disk" for entry in logs)
+    event = "package.not_kept" if op in BEHIND else "download.failed"
+    assert any(entry["event"] == event and entry["reason"] == "disk" for entry in logs)
     fs.disarm()
     assert (await ask(proxy, PACKAGE)).body == nupkg
     assert (await ask(proxy, PACKAGE)).cache == "hit", "it recovers by itself"

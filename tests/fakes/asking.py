@@ -47,6 +47,14 @@ class Got:
 
 
 async def ask(proxy: Proxy, path: str, method: str = "GET", **more: Any) -> Got:
+    """As ``ask_only``; of a package the result comes when it is in its folder."""
+    got = await ask_only(proxy, path, method, **more)
+    if got.status == 200 and path.endswith(".nupkg"):
+        await until(lambda: proxy.metric("pending_commits") == 0)
+    return got
+
+
+async def ask_only(proxy: Proxy, path: str, method: str = "GET", **more: Any) -> Got:
     """One request, its body read to the end (not compressed, unless ``headers`` ask for that)."""
     headers = {"Accept-Encoding": "identity", **more.pop("headers", {})}
     async with proxy.client.request(method, path, auto_decompress=False, headers=headers, **more) as response:

@@ -59,7 +59,9 @@ async def store(
     try:
         for at in range(0, len(nupkg), piece):
             await staged.write(nupkg[at : at + piece])
-        return await staged.commit(await staged.verify(identity))
+        held = await staged.commit(await staged.verify(identity))
+        await folder.pending.empty()
+        return held
     finally:
         await staged.abandon()
         staged.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,14 @@ from nugetproxy.store.fs import FsOps
 from nugetproxy.store.packages.commit import remove_package, set_aside
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.packages.recovery import recover
 from nugetproxy.store.packages.verify import Sound, examine, read_marker
 from tests.store.conftest import Maker
 from tests.store.crash import Effect, RecordingFs, materialise
 from tests.store.kit import IDENTITY, NUPKG, content, files, package_files, store
 
 FS = FsOps()
+SHA512 = base64.b64encode(hashlib.sha512(NUPKG).digest()).decode()
 
 
 async def downloaded(make_folder: Maker, root: Path, fs: RecordingFs) -> PackageFolder:
@@ -38,6 +42,9 @@ def problems(layout: Layout) -> list[str]:
     if layout.nupkg(IDENTITY).exists() and layout.nupkg(IDENTITY).read_bytes() != NUPKG:
         found.append("wrong bytes under a final name")
     layout.prepare(FS)
+    recover(FS, layout)
+    if FS.names(layout.staging):
+        found.append("something is left in staging")
     finding = examine(FS, layout, IDENTITY, None)
     if isinstance(finding, Sound):
         if FS.read(finding.fd, len(NUPKG) + 1, 0) != NUPKG:
@@ -78,18 +85,19 @@ async def test_the_enumeration_finds_a_forgotten_sync(make_folder: Maker, tmp_pa
 
 
 async def test_every_kill_during_a_download_can_be_recovered_from(make_folder: Maker, tmp_path: Path) -> None:
-    """Without a power cut everything done is there; from the rename on, the package is held."""
+    """Without a power cut everything done is there; from the moment that it is sealed, the package is held."""
     fs = RecordingFs()
     folder = await downloaded(make_folder, tmp_path / "cache", fs)
     root = folder.layout.root
-    renamed = next(e.after for e in fs.effects if e.kind == "link" and e.path == folder.layout.nupkg(IDENTITY))
+    path = folder.layout.sealed(IDENTITY, SHA512)
+    sealed = next(effect.after for effect in fs.effects if effect.kind == "link" and effect.path == path)
     for prefix in range(fs.done + 1):
         copy = make_folder(FS, tmp_path / "kills" / str(prefix))
         materialise(fs.killed(prefix, root), root, copy.layout.root)
         await copy.prepare()
         assert list(copy.layout.staging.iterdir()) == []
         held = await copy.open(IDENTITY)
-        assert (held is not None) == (prefix >= renamed)
+        assert (held is not None) == (prefix >= sealed)
         assert content(held or await store(copy)) == NUPKG
         assert files(copy.layout.root) == package_files(IDENTITY)
         await copy.close()

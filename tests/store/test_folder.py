@@ -146,6 +146,7 @@ async def test_two_downloads_of_the_same_bytes_are_one_package(folder: PackageFo
     assert content(one) == NUPKG
     first.close()
     second.close()
+    await folder.pending.empty()
     assert (folder.usage.bytes, folder.usage.packages) == (len(NUPKG), 1)
     assert files(folder.layout.root) == package_files(IDENTITY)
 

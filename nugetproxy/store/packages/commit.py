@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from nugetproxy.nuget.identity import PackageIdentity
@@ -14,48 +15,61 @@ QUARANTINE_KEPT = 16
 """Damaged packages kept for inspection; more would fill the disk unseen."""
 
 
-def publish(
-    fs: FsOps,
-    layout: Layout,
-    identity: PackageIdentity,
-    *,
-    part: Path,
-    fd: int,
-    nuspec: bytes,
-    sha512: str,
-    warnings: tuple[str, ...] = (),
-    published: float | None = None,
-) -> os.stat_result:
-    """Move the finished ``part`` (open as ``fd``) into the folder; its state, which the move does not change.
+@dataclass(slots=True, kw_only=True)
+class Verified:
+    """A package that was verified, with all that its folder gets; ``path`` is where it lies now, open as ``fd``."""
 
-    ``published``, in seconds since the epoch, becomes its file's time: NuGet reads it there.
+    identity: PackageIdentity
+    path: Path
+    fd: int
+    nuspec: bytes
+    sha512: str
+    """In base64."""
+    warnings: tuple[str, ...] = ()
 
-    Raises DiskFailure, and then nothing is left.
+
+def seal(fs: FsOps, package: Verified, sealed: Path | None, published: float | None) -> os.stat_result:
+    """Give a finished file its time, then the name from which a start commits it; the state that it keeps.
+
+    Nothing is synced, so this outlives the end of the process, but no power cut. ``published``, in seconds since the
+    epoch, becomes the file's time: NuGet reads it there. Raises DiskFailure.
+    """
+    if published is not None:
+        with contextlib.suppress(DiskFailure):
+            fs.utime(package.path, published)
+    if sealed is not None:
+        fs.rename(package.path, sealed)
+        package.path = sealed
+    return fs.fstat(package.fd)
+
+
+def publish(fs: FsOps, layout: Layout, package: Verified) -> None:
+    """Move a package into its folder, durably once ``layout.packages`` is synced too. Raises DiskFailure.
 
     The fsyncs make the order nuspec, package, hash file hold after a power cut too: a hash file that is there vouches
-    for content that is there.
+    for content that is there. Done again after a failure, it goes on where it was.
     """
-    try:
-        if published is not None:
-            with contextlib.suppress(DiskFailure):
-                fs.utime(part, published)
-        fs.fsync(fd)
-        state = fs.fstat(fd)
-        _make_directories(fs, layout, identity)
-        remove_file(fs, layout.marker(identity))  # a hash file without its package, left by a deletion
-        write_file(fs, layout, layout.nuspec(identity), nuspec)
-        if warnings:
-            write_file(fs, layout, layout.warnings(identity), "\n".join(warnings).encode())
-        fs.rename(part, layout.nupkg(identity))
-        fs.fsync_dir(layout.directory(identity))
-        mark(fs, layout, identity, sha512)
-    except DiskFailure:
-        with contextlib.suppress(DiskFailure):
-            remove_file(fs, part)
-        with contextlib.suppress(DiskFailure):
-            remove_package(fs, layout, identity)
-        raise
-    return state
+    identity = package.identity
+    fs.fsync(package.fd)
+    _make_directories(fs, layout, identity)
+    remove_file(fs, layout.marker(identity))  # a hash file without its package, left by a deletion
+    write_file(fs, layout, layout.nuspec(identity), package.nuspec)
+    if package.warnings:
+        write_file(fs, layout, layout.warnings(identity), "\n".join(package.warnings).encode())
+    fs.rename(package.path, layout.nupkg(identity))
+    package.path = layout.nupkg(identity)
+    fs.fsync_dir(layout.directory(identity))
+    mark(fs, layout, identity, package.sha512)
+    # Even where it was there: a run that was killed may have made it without having synced it.
+    fs.fsync_dir(layout.directory(identity).parent)
+
+
+def withdraw(fs: FsOps, layout: Layout, package: Verified) -> None:
+    """Leave nothing of a package that could not be published, as far as the disk lets go of it."""
+    with contextlib.suppress(DiskFailure):
+        remove_file(fs, package.path)
+    with contextlib.suppress(DiskFailure):
+        remove_package(fs, layout, package.identity)
 
 
 def mark(fs: FsOps, layout: Layout, identity: PackageIdentity, sha512: str) -> None:
@@ -136,21 +150,15 @@ def _tidy(fs: FsOps, layout: Layout, identity: PackageIdentity) -> None:
 
 
 def _make_directories(fs: FsOps, layout: Layout, identity: PackageIdentity) -> None:
-    """Make the package's folder, durably.
-
-    Both parents are always synced: another thread may have made the id's folder without having synced it yet. Tried
-    again when a deletion of another version removes the id's folder in between.
-    """
+    """Make the package's folder. Again when a deletion of another version removes the id's folder in between."""
     directory = layout.directory(identity)
     for last in (False, False, True):
         try:
-            layout.prepare(fs)
             fs.mkdir(directory.parent)
             fs.mkdir(directory)
-            fs.fsync_dir(directory.parent)
-            fs.fsync_dir(layout.packages)
         except MissingFile:
             if last:
                 raise
+            layout.prepare(fs)
         else:
             return

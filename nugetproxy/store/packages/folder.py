@@ -7,8 +7,9 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -21,16 +22,30 @@ from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import Nuspec
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
-from nugetproxy.store.packages.commit import keep_aside, publish, remove_file, remove_package, set_aside
+from nugetproxy.store.packages.commit import Verified, keep_aside, remove_file, remove_package, seal, set_aside
 from nugetproxy.store.packages.held import HeldPackage
-from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.packages.layout import PART, Layout
 from nugetproxy.store.packages.open_packages import KEPT, OpenPackages
+from nugetproxy.store.packages.pending import PendingCommits
+from nugetproxy.store.packages.recovery import recover
 from nugetproxy.store.packages.staging import FULL, MakesRoom, PinnedPackage, Staged
 from nugetproxy.store.packages.usage import Usage, held_after, walk
-from nugetproxy.store.packages.verify import Damaged, Known, Pace, Sound, examine, hash_slowly, look_into, read_warnings
+from nugetproxy.store.packages.verify import (
+    Damaged,
+    Known,
+    Pace,
+    Sound,
+    examine,
+    hash_slowly,
+    look_into,
+    read_warnings,
+)
 from nugetproxy.store.threads import DiskCalls, StoreThreads
 
 log = structlog.get_logger()
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class PackageFolder:
@@ -61,34 +76,53 @@ class PackageFolder:
         self._own_threads = threads is None
         self._room = room
         self._calls = DiskCalls(fs, self._threads, metrics)
-        self.usage = Usage(self.layout, self._calls, metrics, clock or Clock(), self._log)
+        self.pending = PendingCommits(
+            self.layout,
+            self._calls,
+            metrics=metrics,
+            upstream=upstream,
+            most=kept_open // 2,
+            room=room,
+            forget=self._lose,
+        )
+        self.usage = Usage(
+            self.layout,
+            self._calls,
+            metrics=metrics,
+            clock=clock or Clock(),
+            log=self._log,
+            pending=self.pending.sizes,
+        )
         self._kept = OpenPackages(self._calls, self._log, limit=kept_open, note_use=self.usage.note)
         # One change at a time to what lies on disk for an identity; the lock goes when nobody waits for it.
         self._locks: WeakValueDictionary[PackageIdentity, asyncio.Lock] = WeakValueDictionary()
 
     async def prepare(self) -> None:
-        """Make the directories, sweep what a crash left in staging; raises StoreUnusable.
+        """Make the directories, commit what was verified before a crash, sweep what it left; raises StoreUnusable.
 
         A folder on a file system that has become read-only is still good for its packages.
         """
         try:
-            swept = await self._calls.run(self._threads.write, self._prepare)
+            recovered, swept = await self._calls.run(self._threads.write, self._prepare)
         except DiskFailure as failure:
             if failure.errno == errno.EROFS and self.layout.packages.is_dir():
                 self._log.warning("store.read_only", directory=str(self.layout.root))
                 return
             remedy = "Make it writable for this user, or set another cache directory."
             raise StoreUnusable(str(self.layout.root), str(failure), remedy) from failure
+        if recovered:
+            self._log.info("staging.recovered", packages=recovered)
         if swept:
             self._metrics.orphans_removed.inc(swept)
             self._log.info("staging.swept", files=swept)
 
-    def _prepare(self) -> int:
+    def _prepare(self) -> tuple[int, int]:
         self.layout.prepare(self._fs)
-        return sum(remove_file(self._fs, self.layout.staging / name) for name in self._fs.names(self.layout.staging))
+        return recover(self._fs, self.layout)
 
     async def close(self) -> None:
-        """Write the last uses, close the kept descriptors, end the threads (its own, not those it was given)."""
+        """Commit what is pending, write the last uses, close all, end the threads (its own, not those it was given)."""
+        await self.pending.empty()
         with contextlib.suppress(DiskFailure):
             await self.usage.write()
         self._kept.clear()
@@ -99,12 +133,16 @@ class PackageFolder:
 
     async def stage(self, identity: PackageIdentity) -> Staged:
         """A new empty file to download into; ``close()`` it in the end, after ``commit()`` or ``abandon()``."""
+        return await self._with_room(self._stage, identity)
+
+    async def _with_room(self, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Do it in a thread; on a full disk once more, after room was made."""
         try:
-            return await self._calls.run(self._threads.write, self._stage, identity)
+            return await self._calls.run(self._threads.write, act, *args, **kwargs)
         except DiskFailure as failure:
             if failure.errno not in FULL or self._room is None or not await self._room.make(1):
                 raise
-        return await self._calls.run(self._threads.write, self._stage, identity)
+        return await self._calls.run(self._threads.write, act, *args, **kwargs)
 
     def _stage(self, identity: PackageIdentity) -> Staged:
         path = self.layout.scratch()
@@ -117,30 +155,46 @@ class PackageFolder:
         return Staged(identity, path, self._kept.own(fd), self._calls, self._commit, room=self._room)
 
     async def _commit(self, staged: Staged, nuspec: Nuspec) -> HeldPackage:
-        identity, sha = staged.identity, staged.sha512
+        identity = staged.identity
+        package = Verified(
+            identity=identity,
+            path=staged.path,
+            fd=staged.fd,
+            nuspec=nuspec.xml,
+            sha512=staged.sha512,
+            warnings=staged.warnings,
+        )
         async with self._lock(identity):
-            held = self._kept.get(identity) or await self._open(identity)
-            if held is not None:
-                return await self._prefer(held, staged)
-            state = await self._calls.run(
-                self._threads.write,
-                lambda: publish(
-                    self._fs,
-                    self.layout,
-                    identity,
-                    part=staged.path,
-                    fd=staged.fd,
-                    nuspec=nuspec.xml,
-                    sha512=sha,
-                    warnings=staged.warnings,
-                    published=staged.published,
-                ),
-            )
+            held = self.peek(identity)
+            state = None if held is not None else await self._with_room(self._seal_new, staged, package)
+            if state is None:
+                held = held or await self._open(identity)
+                if held is not None:
+                    return await self._prefer(held, staged)
+                state = await self._with_room(self._seal, staged, package)
             staged.descriptor.acquire()
-            held = HeldPackage(identity, staged.descriptor, state, sha)
+            held = HeldPackage(identity, staged.descriptor, state, package.sha512)
             held.warnings = staged.warnings
             self.usage.landed(identity, held.size)
-            return self._kept.keep(held)
+            with self._kept.keep(held):
+                await self.pending.add(package, held)
+                if package.path.suffix == PART:  # a kill would leave nothing of it
+                    if (failure := await self.pending.settle(identity)) is not None:
+                        raise failure
+                    self._kept.keep(held.acquire())
+            return held
+
+    def _seal_new(self, staged: Staged, package: Verified) -> os.stat_result | None:
+        """None where a package lies there already."""
+        if self._fs.exists(self.layout.nupkg(staged.identity)):
+            return None
+        return self._seal(staged, package)
+
+    def _seal(self, staged: Staged, package: Verified) -> os.stat_result:
+        sealed = None if staged.warnings else self.layout.sealed(staged.identity, package.sha512)
+        state = seal(self._fs, package, sealed, staged.published)
+        staged.path = package.path
+        return state
 
     async def _prefer(self, held: HeldPackage, staged: Staged) -> HeldPackage:
         """What is held already stays; raises PinnedPackage if the download has other bytes."""
@@ -156,19 +210,19 @@ class PackageFolder:
     # --- use ---
 
     def peek(self, identity: PackageIdentity) -> HeldPackage | None:
-        """The package if its descriptor is kept open; never blocks, so None does not mean that it is not held."""
-        return self._kept.get(identity)
+        """The package if it is open or pending; never blocks, so None does not mean that it is not held."""
+        return self._kept.get(identity) or self.pending.get(identity)
 
     async def open(self, identity: PackageIdentity) -> HeldPackage | None:
         """The package, None if it is not held; one that turns out damaged is set aside and thus not held.
 
         The first opening since the start checks the whole SHA-512, later ones that the file is unchanged.
         """
-        held = self._kept.get(identity)
+        held = self.peek(identity)
         if held is not None:
             return held
         async with self._lock(identity):
-            return self._kept.get(identity) or await self._open(identity)
+            return self.peek(identity) or await self._open(identity)
 
     async def _open(self, identity: PackageIdentity) -> HeldPackage | None:
         found = await self._kept.check(identity, self._examine, identity)
@@ -190,7 +244,7 @@ class PackageFolder:
 
     async def set_time(self, identity: PackageIdentity, published: float) -> None:
         """Give a package the time at which it was published, in seconds since the epoch; what is verified stays so."""
-        async with self._lock(identity):
+        async with self._settled(identity):
             held = self._kept.get(identity) or await self._open(identity)
             if held is None:
                 return
@@ -224,7 +278,7 @@ class PackageFolder:
             if known is not None:
                 self._kept.note(identity, known)
                 return True
-        async with self._lock(identity):
+        async with self._settled(identity):
             # Nobody changes it now, so what is found wrong is wrong.
             found = await self._calls.run(self._threads.hash, self._examine, None, identity)
             if isinstance(found, Damaged):
@@ -244,7 +298,7 @@ class PackageFolder:
             return ""
         damage = await look_into(self._calls, held, pace)
         if damage:
-            async with self._lock(identity):
+            async with self._settled(identity):
                 await self._set_aside(identity, "contents")
         return damage
 
@@ -272,15 +326,17 @@ class PackageFolder:
 
     async def delete(self, identity: PackageIdentity) -> int:
         """Remove a package; its size in bytes, 0 if it was not held. Whoever reads it goes on undisturbed."""
-        async with self._lock(identity):
+        async with self._settled(identity):
             self._forget(identity)
             size = await self._calls.run(self._threads.write, remove_package, self._fs, self.layout, identity)
             self.usage.add(-size, -1 if size else 0)
             return size
 
     async def evict(self, max_bytes: int, keep: Callable[[PackageIdentity], bool], *, young: bool = True) -> int:
-        """As ``Usage.evict``; ``keep`` is asked on the event loop just before each deletion."""
-        return await self.usage.evict(max_bytes, keep, self.delete, young=young)
+        """As ``Usage.evict``; ``keep`` is asked on the event loop just before each deletion. What is pending stays."""
+        return await self.usage.evict(
+            max_bytes, lambda identity: identity in self.pending or keep(identity), self.delete, young=young
+        )
 
     def walk(self) -> Iterator[tuple[PackageIdentity, int, float]]:
         """(identity, bytes, last use) of every package; blocks: for a thread."""
@@ -292,6 +348,17 @@ class PackageFolder:
 
     def _lock(self, identity: PackageIdentity) -> asyncio.Lock:
         return self._locks.setdefault(identity, asyncio.Lock())
+
+    @contextlib.asynccontextmanager
+    async def _settled(self, identity: PackageIdentity) -> AsyncIterator[None]:
+        """Within it nothing else changes what lies on disk for an identity, its commit included."""
+        async with self._lock(identity):
+            await self.pending.settle(identity)  # told where it failed: then it is not held
+            yield
+
+    def _lose(self, held: HeldPackage) -> None:
+        self._forget(held.identity)
+        self.usage.add(-held.size, -1)
 
     def _forget(self, identity: PackageIdentity) -> None:
         self._kept.forget(identity)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import hashlib
+import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +15,12 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
 
 HASH_SUFFIX = ".sha512"
+PART = ".part"
+"""How names of unfinished files end."""
+LONGEST_NAME = 255
+"""Bytes that a name may have on the usual file systems."""
+_BETWEEN = "~"
+"""Neither ids nor versions contain it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +40,7 @@ class Layout:
 
     @property
     def staging(self) -> Path:
-        """Files that are being written; swept at start."""
+        """Files that are being written, or wait for their commit; a start commits these, sweeps those."""
         return self.root / "staging"
 
     @property
@@ -60,7 +70,13 @@ class Layout:
 
     def scratch(self) -> Path:
         """A new name in staging, different in every process."""
-        return self.staging / f"{secrets.token_hex(12)}.part"
+        return self.staging / f"{secrets.token_hex(12)}{PART}"
+
+    def sealed(self, identity: PackageIdentity, sha512: str) -> Path | None:
+        """Where a verified package (SHA-512 in base64) waits for its commit; None where that name were too long."""
+        digest = sha512.rstrip("=").translate(_URL_SAFE)
+        name = _BETWEEN.join((identity.id, identity.version, digest))
+        return self.staging / name if len(os.fsencode(name)) <= LONGEST_NAME else None
 
     def prepare(self, fs: FsOps) -> None:
         """Make what is missing of the fixed directories, parents included."""
@@ -79,3 +95,20 @@ class Layout:
             identity = PackageIdentity.parse(id_name, version_name)
             if identity is not None and (identity.id, identity.version) == (id_name, version_name):
                 yield identity
+
+
+_URL_SAFE = str.maketrans("+/", "-_")
+
+
+def parse_sealed(name: str) -> tuple[PackageIdentity, str] | None:
+    """What ``Layout.sealed`` says in a name: the package with its SHA-512 in base64; None for any other name."""
+    id_, _, rest = name.partition(_BETWEEN)
+    version, _, digest = rest.partition(_BETWEEN)
+    identity = PackageIdentity.parse(id_, version)
+    if identity is None or (identity.id, identity.version) != (id_, version):
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(digest + "==")
+    except (binascii.Error, ValueError):
+        return None
+    return (identity, base64.b64encode(raw).decode()) if len(raw) == hashlib.sha512().digest_size else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -32,8 +32,16 @@ class Usage:
     """
 
     def __init__(
-        self, layout: Layout, calls: DiskCalls, metrics: Metrics, clock: Clock, log: FilteringBoundLogger
+        self,
+        layout: Layout,
+        calls: DiskCalls,
+        *,
+        metrics: Metrics,
+        clock: Clock,
+        log: FilteringBoundLogger,
+        pending: Callable[[], Mapping[PackageIdentity, int]],
     ) -> None:
+        """``pending``: the packages with their bytes that count already, but are not yet found in the folder."""
         self.bytes = 0
         self.packages = 0
         """Both as far as counted."""
@@ -42,6 +50,7 @@ class Usage:
         self._metrics = metrics
         self._clock = clock
         self._log = log
+        self._pending = pending
         self._uses: dict[PackageIdentity, float] = {}
         self._landed: OrderedDict[PackageIdentity, float] = OrderedDict()
 
@@ -83,9 +92,10 @@ class Usage:
 
         What comes or goes meanwhile may be missed until the next count.
         """
-        uses = dict(self._uses)
+        uses, pending = dict(self._uses), self._pending()
         found = await self._calls.run(self._calls.threads.read, _survey, self._calls.fs, self._layout, uses)
-        self._set(sum(size for _, _, size in found.packages), len(found.packages))
+        sizes = {**pending, **{identity: size for _, identity, size in found.packages}}
+        self._set(sum(sizes.values()), len(sizes))
         for failure in found.unreadable:
             self._calls.count(failure)
             self._log.warning("folder.unreadable", reason=Reason.DISK, detail=str(failure))
@@ -109,7 +119,7 @@ class Usage:
         be deleted is passed over, up to ``FAILED_DELETIONS`` packages.
         """
         found = await self.count()
-        total = sum(size for _, _, size in found)
+        total = self.bytes
         if total <= max_bytes:
             return 0
         removed, failed = 0, 0
