@@ -126,6 +126,7 @@ class Metrics:
         self.documents_poisoned = self._counter("documents_poisoned", "Rows of the document store that were refused.")
         self.documents_write_timeouts = self._counter("documents_write_timeouts", "Document writes dropped on a lock.")
         self.logs_dropped = self._gauge("logs_dropped", "Log lines dropped because nobody took them.")
+        self.history_dropped = self._counter("history_dropped", "Requests that the history does not know of.")
         self.orphans_removed = self._counter("orphans_removed", "Leftovers of a crash removed at start.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

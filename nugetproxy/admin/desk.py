@@ -11,6 +11,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
+from nugetproxy.store.history.history import History
 from nugetproxy.store.ledger.ledger import Ledger
 
 
@@ -29,6 +30,7 @@ class Desk:
     sources: Mapping[str, Source]
     documents: Documents
     ledger: Ledger
+    history: History
     tokens: Tokens
     clock: Clock
     switch: Switch

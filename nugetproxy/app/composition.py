@@ -41,6 +41,7 @@ from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.file_watch import FileWatch
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.history.history import History
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.lock import FORMAT, DirectoryLock
 from nugetproxy.store.takeover import is_old, take_over
@@ -74,6 +75,7 @@ class App:
     claims: Claims
     documents: Documents
     ledger: Ledger
+    history: History
     lock: LockWatch
     fs: FsOps
     clock: Clock
@@ -103,6 +105,7 @@ class App:
             await take_over(self.fs, path, self.ledger, urls, self.clock.now())
         await settle_ledger(self.config, self.ledger)
         await self.lock.write_format()
+        await self.history.open(path)
         await self.tokens.load()
         await self.documents.open(path / "documents")
         for source in self.sources.values():
@@ -125,6 +128,7 @@ class App:
         self.tasks.keep(self.lock.run, name="lock")
         self.tasks.keep(self.tokens.learn, name="tokens")
         self.tasks.keep(self.watch.run, name="files")
+        self.tasks.keep(self.history.run, name="history")
         for source in self.sources.values():
             self.start_source(source)
 
@@ -149,6 +153,7 @@ class App:
             await one.close()
         await CHILD.end()
         await self.documents.close()
+        await self.history.close()
         await self.ledger.close()
         await self.lock.release()
 
@@ -198,6 +203,7 @@ def build(
         sites=published_sites,
         documents=shared.documents,
         ledger=shared.ledger,
+        history=shared.history,
         fs=shared.fs,
         clock=shared.clock,
         lock=_lock(shared),
@@ -226,10 +232,16 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
         tasks=Tasks(clock, metrics),
         documents=documents,
         ledger=Ledger(fs=fs, clock=clock),
+        history=_history(config, clock, fs, metrics),
         pages=HotPages(cache.hot_memory // 2, large, most_links=config.limits.document_links),
         descriptors=share_out(config),
         room=Room(cache.path, max_size=cache.max_size, min_free=cache.min_free.of, metrics=metrics),
     )
+
+
+def _history(config: Config, clock: Clock, fs: FsOps, metrics: Metrics) -> History:
+    kept = config.history
+    return History(fs=fs, clock=clock, metrics=metrics, restores=kept.restores, usage=kept.usage)
 
 
 def _tokens(feeds: Mapping[str, Feed], shared: Shared) -> Tokens:
@@ -253,6 +265,7 @@ def desk_of(
         sources=sources,
         documents=shared.documents,
         ledger=shared.ledger,
+        history=shared.history,
         tokens=tokens,
         clock=shared.clock,
         switch=switch,
@@ -264,6 +277,7 @@ def _lane(ops: Ops, admission: Admission, shared: Shared) -> Lane:
         shared.config.cache.hot_memory // 4,
         admission=admission,
         metrics=shared.metrics,
+        history=shared.history,
         clock=shared.clock,
         draining=ops.is_draining,
     )

@@ -55,6 +55,7 @@ def edge_of(
         admin=Admin(desk, admission, addresses),
         metrics=shared.metrics,
         lane=lane,
+        history=shared.history,
         sites=sites,
         for_pages=frozenset(
             name

@@ -40,6 +40,7 @@ from nugetproxy.sources.stated_hashes import StatedHashes
 from nugetproxy.sources.testimony import Testimony
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.history.history import History
 from nugetproxy.store.holdings.holdings import Holdings
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.library.library import Library
@@ -69,6 +70,7 @@ class Shared:
     tasks: Tasks
     documents: Documents
     ledger: Ledger
+    history: History
     pages: HotPages
     descriptors: Descriptors
     room: Room

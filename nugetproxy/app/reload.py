@@ -175,6 +175,7 @@ class Reload:
         app.room.use(packages, max_size=config.cache.max_size, min_free=config.cache.min_free.of)
         app.housekeeping.use(packages, config.cache.max_documents)
         app.scrub.use(packages)
+        app.history.use(restores=config.history.restores, usage=config.history.usage)
         app.prober.use(tuple(one.upstream for one in app.sources.values() if isinstance(one, RemoteSource)))
         app.watch.clear()
         watch_secrets(app.watch, config, app.sources)

@@ -76,6 +76,10 @@ def _rate(text: str) -> int:
     return 0 if text.strip().lower() == "off" else parse_size(text)
 
 
+def _span_or_off(text: str) -> float:
+    return 0.0 if text.strip().lower() == "off" else _finite(text)
+
+
 def _secret(text: str) -> Secret | None:
     return Secret.parse(text) if text else None
 
@@ -132,6 +136,8 @@ AnySpan: TypeAlias = Annotated[float, _text(parse_span, example=_SPAN_EXAMPLE)]
 """Seconds, zero and FOREVER included."""
 Span: TypeAlias = Annotated[float, _text(_finite, example=_SPAN_EXAMPLE)]
 """Seconds, zero included."""
+SpanOrOff: TypeAlias = Annotated[float, _text(_span_or_off, example=' with a unit, such as "30d", or "off"')]
+"""Seconds; zero for "off"."""
 Wait: TypeAlias = Annotated[float, _text(_wait, example=_SPAN_EXAMPLE)]
 """Seconds, more than zero."""
 Size: TypeAlias = Annotated[int, _text(_size, example=' with a unit, such as "50 GiB"')]

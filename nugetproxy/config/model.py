@@ -37,6 +37,7 @@ from nugetproxy.config.fields import (
     SiteUrls,
     Size,
     Span,
+    SpanOrOff,
     TokenName,
     UpstreamName,
     UpstreamProxy,
@@ -301,6 +302,13 @@ class Tools(Section):
     url: SiteUrl = NUGET_TOOLS
 
 
+class HistorySettings(Section):
+    """What is remembered of the requests of clients; ``usage`` in seconds (0: not at all)."""
+
+    usage: SpanOrOff = 30 * 86400.0
+    restores: int = Field(default=1000, ge=0, le=100_000)
+
+
 class PolicyCells(Section):
     """The cells of one policy that the operator replaces, in seconds; None leaves the built-in value."""
 
@@ -331,6 +339,7 @@ class Config(BaseSettings):
     feeds: Mapping[UpstreamName, FeedTable] = Field(default_factory=dict)
     symbols: Symbols = Symbols()
     tools: Tools = Tools()
+    history: HistorySettings = HistorySettings()
     policy: Mapping[Kind, PolicyCells] = Field(default_factory=dict)
 
     @classmethod

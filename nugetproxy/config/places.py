@@ -28,6 +28,7 @@ RESERVED_NAMES = frozenset(
         "catalog.db",
         "holdings.db",
         "ledger.db",
+        "history.db",
     }
 )
 """First path segments of ours, then what else lies (or is to lie) in the cache directory."""

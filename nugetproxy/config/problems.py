@@ -18,6 +18,7 @@ from nugetproxy.config.model import (
     AccessToken,
     Cache,
     Config,
+    HistorySettings,
     Limits,
     Log,
     Network,
@@ -43,6 +44,7 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("feeds", ANY, "mapping", ANY): Mapped,
     ("symbols",): Symbols,
     ("tools",): Tools,
+    ("history",): HistorySettings,
     ("policy", ANY): PolicyCells,
 }
 """Every table of the configuration file; ``ANY`` stands for a name that is the operator's or a kind."""

@@ -12,14 +12,19 @@ from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import ProxyError, Reason, UpstreamFailure
 from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.routes import Route
+from nugetproxy.store.history.history import History
+from nugetproxy.store.history.sighting import What, Who
 from nugetproxy.web.answers import status_of
 from nugetproxy.web.cors import NO_FIELDS
 from nugetproxy.web.hosts import PublicAddresses
+from nugetproxy.web.streamed import Streamed
 
 SESSION_ID = "X-NuGet-Session-Id"
 MAX_TEXT = 300
+MAX_SESSION = 64
 OPERATORS = frozenset({"health_live", "health_ready", "metrics"})
 """Kinds that machines ask for every few seconds; the log is about clients."""
 _REASONS = frozenset(reason.value for reason in Reason)
@@ -33,6 +38,8 @@ class AccessEvent:
     path: str
     client: str
     session: str = ""
+    token: str = ""
+    """Name of the token that was shown; empty without one."""
     feed: str = ""
     kind: str = "other"
     id: str = ""
@@ -84,8 +91,9 @@ class AccessEvent:
 class Access:
     """Begins and ends access events."""
 
-    def __init__(self, metrics: Metrics, addresses: PublicAddresses) -> None:
+    def __init__(self, metrics: Metrics, addresses: PublicAddresses, history: History) -> None:
         self._counts = metrics.requests
+        self._history = history
         self._addresses = addresses
 
     def begin(self, request: web.BaseRequest) -> AccessEvent:
@@ -105,12 +113,33 @@ class Access:
         event.status = response.status if response is not None else event.status
         size = _size(response)
         self._counts.count(event.feed, event.kind, event.outcome, event.status, seconds=seconds, size=size)
+        if event.feed:
+            taking = response.waited if isinstance(response, Streamed) else 0.0
+            who = Who(event.client, event.session[:MAX_SESSION], event.token)
+            self._history.note(what_of(event, size), who, seconds=seconds, upstream=upstream, client=taking)
         fields = event_fields(event, event.status, size)
         fields["ms"] = round(seconds * 1000, 2)
         if upstream:
             fields["upstream_ms"] = round(upstream * 1000, 2)
         fields.update(who_fields(event.client, event.session))
         logs.emit("request", fields, "debug" if event.kind in OPERATORS else "info")
+
+
+def what_of(event: AccessEvent, size: int) -> What:
+    """What the history keeps of an answer, whoever got it."""
+    got = event.method == "GET" and event.status == 200 and bool(event.id and event.version)
+    return What(
+        feed=event.feed,
+        kind=event.kind,
+        id=event.id,
+        version=event.version,
+        outcome=event.outcome,
+        status=event.status,
+        size=size,
+        reason=event.reason,
+        detail=event.detail,
+        pulled=got and event.kind == Kind.PACKAGE,
+    )
 
 
 def event_fields(event: AccessEvent, status: int, size: int) -> dict[str, object]:
@@ -138,7 +167,7 @@ def event_fields(event: AccessEvent, status: int, size: int) -> dict[str, object
 
 def who_fields(client: str, session: str) -> dict[str, object]:
     """What the log says of the client; ``session`` as it sent it."""
-    return {"client": client, "session": session[:64]} if session else {"client": client}
+    return {"client": client, "session": session[:MAX_SESSION]} if session else {"client": client}
 
 
 def _size(response: web.StreamResponse | None) -> int:

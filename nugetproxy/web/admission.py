@@ -115,11 +115,19 @@ class Admission:
             return False
         return self._local or not rule.credentialed
 
-    def admit_read(self, request: web.BaseRequest, feed: str, client: str) -> None:
-        """Return where the request may read; raises Unauthorized, Forbidden, TooManyAttempts."""
+    def admit_read(self, request: web.BaseRequest, feed: str, client: str) -> str:
+        """Return where the request may read, with the name of the token that it shows; raises Unauthorized, Forbidden,
+        TooManyAttempts.
+        """
+        shown = request.headers.get(hdrs.AUTHORIZATION, "")
         if self.is_open(feed) or self._comes_from(request, feed):
-            return
-        self._require(request.headers.get(hdrs.AUTHORIZATION, ""), client, Scope.READ, feed)
+            return self.shown_by(shown)
+        return self._require(shown, client, Scope.READ, feed).name
+
+    def shown_by(self, authorization: str) -> str:
+        """The name of the token in an ``Authorization`` value; empty for none of ours."""
+        token = self._tokens.shown(authorization) if authorization else None
+        return "" if token is None else token.name
 
     def admit_write(self, request: web.BaseRequest, feed: str, client: str) -> Admitted:
         """What a write that may go on is to be sent with; raises as ``admit_read`` does. Our tokens stay here."""

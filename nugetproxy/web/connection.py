@@ -129,7 +129,7 @@ class Connection(RequestHandler):
         self.carries_body = prepared.carries_body
         if self._paused:
             self._stall = self._loop.call_later(self._write_timeout, self._give_up)
-        lane.count(prepared, seen.who, perf_counter() - began)
+        lane.count(prepared, seen, now, perf_counter() - began)
         return True
 
     def _peer_of(self) -> Peer:

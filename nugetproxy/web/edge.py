@@ -20,6 +20,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.nuget.urls import sendable_query
+from nugetproxy.store.history.history import History
 from nugetproxy.upstream import asking
 from nugetproxy.web import cors
 from nugetproxy.web.access import Access, AccessEvent
@@ -60,6 +61,7 @@ class Edge:
         lane: Lane,
         sites: Mapping[str, Site] = MappingProxyType({}),
         for_pages: frozenset[str] = frozenset(),
+        history: History,
     ) -> None:
         """``feeds`` by the path in front of ``v3/``: ``/`` for the first one, ``/name/`` for each. ``sites`` by the
         first word of the path. ``for_pages``: names of the feeds that web pages of any origin may read.
@@ -77,7 +79,7 @@ class Edge:
         self._ops = ops
         self._admission = admission
         self._admin = admin
-        self._access = Access(metrics, addresses)
+        self._access = Access(metrics, addresses, history)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every error becomes a response that says what to do."""
@@ -156,7 +158,7 @@ class Edge:
         route = parse_route(below)
         download = route is not None and is_download(request.method, route)
         if route is None or download or not route.write:
-            self._admission.admit_read(request, feed.name, event.client)  # before anything is looked up
+            event.token = self._admission.admit_read(request, feed.name, event.client)  # before anything is looked up
             if feed.name in self._for_pages and self._admission.is_open(feed.name):
                 event.more = cors.FIELDS
         if route is None:

@@ -21,7 +21,10 @@ from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.standing import Standing
 from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
-from nugetproxy.web.access import SESSION_ID, AccessEvent, event_fields, who_fields
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.history.history import MOST_PENDING, History
+from nugetproxy.store.history.sighting import What, Who
+from nugetproxy.web.access import MAX_SESSION, SESSION_ID, AccessEvent, event_fields, what_of, who_fields
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.negotiation import accepts_gzip
 from nugetproxy.web.whole import Whole, http_date, template_of
@@ -106,6 +109,8 @@ class Prepared:
     """True for a package, which a stop waits for."""
     said: logs.Part
     """What the access event says of it."""
+    what: What
+    """What the history keeps of it."""
     _second: int = -1
     _head: bytes = b""
 
@@ -144,6 +149,8 @@ class Seen:
     generation: int
     who: logs.Part
     """What the access event says of the client."""
+    asker: Who
+    """What the history keeps of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +172,7 @@ class Lane:
         *,
         admission: Admission,
         metrics: Metrics,
+        history: History,
         clock: Clock,
         draining: Callable[[], bool],
     ) -> None:
@@ -175,6 +183,7 @@ class Lane:
         self.answered = 0
         """Requests that were answered here."""
         self._counts = metrics.requests
+        self._sightings = history.pending
         self._max_bytes = max_bytes
         self.admission = admission
         self._bytes = 0
@@ -206,13 +215,15 @@ class Lane:
         seen_as = addresses.looked_at(peer.address, fields)
         key = (peer.tls, peer.local, seen_as, accepts_gzip(fields.get("accept-encoding", "")), feeds)
         client = addresses.client_behind(peer.address, fields.get("x-forwarded-for", ""))
+        session = fields.get(SESSION_ID.lower(), "")
         return Seen(
             key=key,
             answers=self._views.setdefault(key, {}),
             feeds=feeds,
             until=until,
             generation=self.generation,
-            who=logs.part(who_fields(client, fields.get(SESSION_ID.lower(), ""))),
+            who=logs.part(who_fields(client, session)),
+            asker=Who(client, session[:MAX_SESSION], self.admission.shown_by(fields.get("authorization", ""))),
         )
 
     def keep(self, asked: tuple[Seen, bytes], event: AccessEvent, reply: Reply, response: Whole) -> None:
@@ -237,6 +248,7 @@ class Lane:
             outcome=event.outcome,
             carries_body=not isinstance(reply.body, bytes),
             said=logs.part(event_fields(event, 200, len(body))),
+            what=replace(what_of(event, len(body)), status=200, pulled=event.kind == Kind.PACKAGE),
         )
         self._put(seen, line, prepared)
 
@@ -255,12 +267,14 @@ class Lane:
             self._bytes -= known.weight
             del self._views[key][line]
 
-    def count(self, prepared: Prepared, who: logs.Part, seconds: float) -> None:
-        """An answer was given in so many seconds."""
+    def count(self, prepared: Prepared, seen: Seen, now: float, seconds: float) -> None:
+        """An answer was given at ``now`` (wall time), in so many seconds."""
         self.answered += 1
         size = len(prepared.body)
         self._counts.count(prepared.feed, prepared.kind, prepared.outcome, 200, seconds=seconds, size=size)
-        logs.emit_parts("request", prepared.said, who, round(seconds * 1000, 2))
+        if len(self._sightings) < MOST_PENDING:
+            self._sightings.append((now, prepared.what, seen.asker, seconds, 0.0, 0.0))
+        logs.emit_parts("request", prepared.said, seen.who, round(seconds * 1000, 2))
 
     def kept(self) -> list[tuple[Prepared, bytes]]:
         """All answers with their request lines."""

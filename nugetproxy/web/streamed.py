@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from time import perf_counter
 from types import TracebackType
 from typing import Self
 
@@ -39,6 +40,8 @@ class Streamed(web.StreamResponse):
         self._copy = KernelCopy(transport, stall=stall)
         self._by_kernel = transport.get_extra_info("sslcontext") is None
         self._sent = 0
+        self.waited = 0.0
+        """Seconds until the client took what was sent."""
 
     @property
     def body_length(self) -> int:
@@ -79,12 +82,15 @@ class Streamed(web.StreamResponse):
         """Send the bytes ``[start, stop)`` of a file; raises TimeoutError, OSError, DiskFailure."""
         await self._frame(stop - start)
         if self._by_kernel:
+            began = perf_counter()
             try:
                 await self._copy.send(fd, start, stop)
             except OSError as error:
                 if error.errno not in OUT_OF_DESCRIPTORS:
                     raise
                 await self._copy_by_hand(fd, self._copy.at, stop)
+            else:
+                self.waited += perf_counter() - began
         else:
             await self._copy_by_hand(fd, start, stop)
         await self._frame_end()
@@ -112,5 +118,7 @@ class Streamed(web.StreamResponse):
             await self._put(b"\r\n")
 
     async def _put(self, data: bytes | memoryview) -> None:
+        began = perf_counter()
         open_transport(self._request).write(data)
         await self._request.writer.drain()  # the server has the transport keep nothing back
+        self.waited += perf_counter() - began
