@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from xml.sax.saxutils import quoteattr
 
 from nugetproxy.config import Address, Config, safe_url
 from nugetproxy.config.units import size_text
-
-NUGET_CONFIG = """\
-<?xml version="1.0" encoding="utf-8"?>
-<configuration>
-  <packageSources>
-    <clear />
-{sources}
-  </packageSources>
-</configuration>"""
+from nugetproxy.nuget.client_config import NUGET_CONFIG, source_line
 
 
 def banner(config: Config, address: Address) -> str:
@@ -56,12 +47,6 @@ def public_base(config: Config, address: Address) -> str:
         return f"{scheme_of(config)}://{address}"
     host = config.server.allowed_hosts[0] if config.server.allowed_hosts else "127.0.0.1"
     return f"{scheme_of(config)}://{Address(host, address.port)}"
-
-
-def source_line(name: str, url: str) -> str:
-    """One line for ``<packageSources>``; plain http needs a permission there since NuGet 6.12."""
-    permission = "" if url.startswith("https://") else ' allowInsecureConnections="true"'
-    return f'<add key={quoteattr(name)} value={quoteattr(url)} protocolVersion="3"{permission} />'
 
 
 def _facts(config: Config) -> Iterator[str]:

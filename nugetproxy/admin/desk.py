@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.clock import Clock
@@ -13,6 +13,13 @@ from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.history.history import History
 from nugetproxy.store.ledger.ledger import Ledger
+
+
+class Watched(Protocol):
+    """What may have a problem that an operator must know of."""
+
+    problem: str
+    """Empty while all is well."""
 
 
 @dataclass(slots=True)
@@ -34,3 +41,4 @@ class Desk:
     tokens: Tokens
     clock: Clock
     switch: Switch
+    watched: tuple[Watched, ...] = ()

@@ -268,6 +268,7 @@ def desk_of(
         history=shared.history,
         tokens=tokens,
         clock=shared.clock,
+        watched=(shared.ledger, shared.room),
         switch=switch,
     )
 

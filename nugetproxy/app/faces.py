@@ -19,6 +19,7 @@ from nugetproxy.web.edge import Edge
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.ops import Ops
+from nugetproxy.web.page.page import Page
 from nugetproxy.web.sending import Sender
 from nugetproxy.web.writes import Writes
 
@@ -53,6 +54,7 @@ def edge_of(
         ops=ops,
         admission=admission,
         admin=Admin(desk, admission, addresses),
+        page=Page(desk, admission, addresses, write_timeout=config.server.write_timeout),
         metrics=shared.metrics,
         lane=lane,
         history=shared.history,

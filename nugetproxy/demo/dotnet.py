@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import quoteattr
 
-from nugetproxy.banner import NUGET_CONFIG, source_line
 from nugetproxy.demo.processes import DemoFailed
+from nugetproxy.nuget.client_config import NUGET_CONFIG, source_line
 
 SECONDS: Final = 60.0
 PROJECT: Final = """<Project Sdk="Microsoft.NET.Sdk">

@@ -13,13 +13,13 @@ from typing import Final
 
 from rich.console import Console
 
-from nugetproxy.banner import NUGET_CONFIG, source_line
 from nugetproxy.demo.dotnet import Dotnet, find_dotnet
 from nugetproxy.demo.packages import MadePackages
 from nugetproxy.demo.processes import DemoFailed, Server
 from nugetproxy.demo.report import COLD, OUTAGE, WARM, show
 from nugetproxy.demo.restore import Restore
 from nugetproxy.demo.rounds import Round, measured
+from nugetproxy.nuget.client_config import NUGET_CONFIG, source_line
 
 BY_HTTP, BY_DOTNET = "HTTP", "dotnet"
 APPLICATIONS: Final = {BY_HTTP: "Demo.Shop", BY_DOTNET: "Demo.Bank"}

@@ -92,6 +92,11 @@ class Flight:
         return self.landed is not None or self.error is not None
 
     @property
+    def readers(self) -> int:
+        """How many clients read it now."""
+        return self._readers
+
+    @property
     def unwanted(self) -> bool:
         """True when no reader is left and it is not worth finishing: large, with less than half of it written."""
         if self._readers > 0 or self.total is None:
@@ -210,6 +215,10 @@ class Flights:
 
     def __len__(self) -> int:
         return len(self._under_way)
+
+    def under_way(self) -> tuple[Flight, ...]:
+        """All of them that have not failed."""
+        return tuple(flight for flight in self._under_way.values() if flight.error is None)
 
     def get(self, identity: PackageIdentity) -> Flight | None:
         """The flight of this package that is under way; not one that has failed and only cleans up."""

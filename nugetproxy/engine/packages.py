@@ -161,6 +161,10 @@ class Packages:
         """True while a download of this package is under way."""
         return identity in self._flights
 
+    def flights(self) -> tuple[Flight, ...]:
+        """The downloads that are under way."""
+        return self._flights.under_way()
+
     async def fly(self, identity: PackageIdentity, urls: tuple[str, ...]) -> FlightBody:
         """The one download of this package with its first bytes ready; the caller must close it.
 

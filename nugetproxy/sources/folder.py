@@ -46,6 +46,7 @@ class FolderSource:
         """``cache``: the directory that ``holdings`` are kept in."""
         self.name = library.name
         self.library = library
+        self.holdings = holdings
         self.writes = NoWrites()
         self._cache = cache
         self._synthesis = Synthesis(library.name, holdings)

@@ -88,7 +88,7 @@ class RemoteSource:
         self._groups = groups
         self._links = ledger.links(self.name)
         self._clock = clock
-        self._offline = offline
+        self.offline = offline
         # Offline, a list must not name what cannot be had.
         self._held_lists = offline and held_only
         self._catalog = CatalogPages(cache)
@@ -106,7 +106,7 @@ class RemoteSource:
         """Has its packages come from it, where they came from another one of its name before."""
 
     def __repr__(self) -> str:
-        state = "offline" if self._offline else str({at: str(one.phase) for at, one in self.breakers().items()})
+        state = "offline" if self.offline else str({at: str(one.phase) for at, one in self.breakers().items()})
         return f"<RemoteSource {self.name!r} at {self._services.index_url}: {state}, {self.packages!r}>"
 
     async def open(self) -> None:
@@ -233,12 +233,12 @@ class RemoteSource:
             body = await self._synthesis.make(route, query, base, failure.reason if failure is not None else None)
             notice = await self._synthesis.unknown(route) if body is not None else ""
         except HoldingsUnavailable as error:
-            if self._offline:
+            if self.offline:
                 raise
             log.warning("synthesis.failed", upstream=self.name, kind=route.kind, detail=str(error))
         if body is not None and route.kind is not None:
             return MadeDocument(route.kind, body, notice)
-        if failure is not None and (not self._offline or await self._is_missing(route)):
+        if failure is not None and (not self.offline or await self._is_missing(route)):
             raise failure
         raise NotFound(f"The feed {self.name!r} is offline, and this is not in its cache.") from failure
 

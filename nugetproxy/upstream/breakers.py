@@ -83,6 +83,8 @@ class Breakers:
         self._gauge = metrics.breaker_open
         self._failures = failures
         self._by_origin: dict[str, _Origin] = {}
+        self.last: Cause | None = None
+        """The last failure, also where it is over."""
 
     def __repr__(self) -> str:
         states = {origin: one.breaker for origin, one in self._by_origin.items()}
@@ -149,7 +151,8 @@ class Breakers:
 
     def cause(self, reason: Reason, detail: str) -> Cause:
         """A failure of now."""
-        return Cause(reason=reason, detail=detail, at=self._clock.now())
+        self.last = Cause(reason=reason, detail=detail, at=self._clock.now())
+        return self.last
 
     def now(self) -> float:
         return self._clock.monotonic()

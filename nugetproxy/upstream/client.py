@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import structlog
 from aiohttp.abc import AbstractResolver
@@ -18,7 +19,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import FINAL, Denial, Reason, UpstreamDenied, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.answers import Download, Head, Sent
-from nugetproxy.upstream.breaker import BreakerState, Phase
+from nugetproxy.upstream.breaker import BreakerState, Cause, Phase
 from nugetproxy.upstream.failures import remedy
 from nugetproxy.upstream.faults import Faults
 from nugetproxy.upstream.patience import Patience, impatience
@@ -213,6 +214,17 @@ class UpstreamClient:
     def is_lost(self) -> bool:
         """Whether one of its origins is given up for now."""
         return any(state.phase is not Phase.CLOSED for state in self._wire.breakers.states().values())
+
+    def last_failure(self) -> tuple[Cause, str] | None:
+        """The last failure since the start, over or not, with what to do about it (empty: nothing but wait)."""
+        cause = self._wire.breakers.last
+        return None if cause is None else (cause, remedy(cause.reason, cause.detail, self._settings))
+
+    @property
+    def place(self) -> str:
+        """Its URL, fit to be shown."""
+        parts = urlsplit(self._settings.index_url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     async def settle(self) -> None:
         """Decide, at a start, whether the index is at a public address; a private one is refused from then on."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
+from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.admin.tokens import Scope, Tokens, is_for
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.reply import NO_CACHE, Reply
@@ -149,10 +150,45 @@ class Admission:
         """The token of an administrator; raises Unauthorized, Forbidden, TooManyAttempts."""
         return self._require(request.headers.get(hdrs.AUTHORIZATION, ""), client, Scope.ADMIN)
 
+    def viewer(self, request: web.BaseRequest, client: str) -> Viewer:
+        """Who looks at the page; raises Unauthorized where they may see nothing, as ``admit_read`` does."""
+        shown = request.headers.get(hdrs.AUTHORIZATION, "")
+        token = self._known(shown, client) if shown else None
+        admin = token is not None and is_for(token, Scope.ADMIN)
+        feeds = frozenset(
+            feed
+            for feed in self._rules
+            if admin
+            or self.is_open(feed)
+            or self._comes_from(request, feed)
+            or (token is not None and is_for(token, Scope.READ, feed))
+        )
+        if not feeds:
+            if token is None:
+                raise Unauthorized
+            raise Forbidden(f"The token {token.name!r} may read no feed; ask the proxy's operator for one that may.")
+        return Viewer(feeds, admin)
+
+    @property
+    def everything(self) -> Viewer:
+        """Who comes in by a socket that only operators can reach."""
+        return Viewer(frozenset(self._rules), admin=True)
+
     def _require(self, shown: str, client: str, scope: Scope, feed: str = "", key: str = "") -> Token:
         """The token that was shown, if it has the scope; ``key`` is what was shown beside it and was not right."""
         if not shown and not key:
             raise Unauthorized
+        token = self._known(shown, client, scope, feed, key)
+        if not is_for(token, scope, feed):
+            self._rejected.labels("token_scope").inc()
+            what = f"the scope {scope} for this feed" if feed else f"the scope {scope}"
+            raise Forbidden(
+                f"The token {token.name!r} does not have {what}; ask the proxy's operator for one that does."
+            )
+        return token
+
+    def _known(self, shown: str, client: str, scope: Scope = Scope.READ, feed: str = "", key: str = "") -> Token:
+        """The token that was shown, whatever its scope; raises Unauthorized, TooManyAttempts."""
         if self._tokens.remembered(shown) is None and self._attempts.too_many(client):
             self._rejected.labels("token_slowed").inc()
             raise TooManyAttempts
@@ -162,12 +198,6 @@ class Admission:
             self._attempts.failed(client)
             self._rejected.labels("token_wrong").inc()
             raise Unauthorized(wrong=True)
-        if not is_for(token, scope, feed):
-            self._rejected.labels("token_scope").inc()
-            what = f"the scope {scope} for this feed" if feed else f"the scope {scope}"
-            raise Forbidden(
-                f"The token {token.name!r} does not have {what}; ask the proxy's operator for one that does."
-            )
         return token
 
     def readable(self, peer: str, fields: Mapping[str, str]) -> tuple[frozenset[str], float] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -44,6 +45,7 @@ class Connection(RequestHandler):
         "_wire",
         "_write_timeout",
         "asked",
+        "at_finish",
         "carries_body",
         "given_up",
     )
@@ -69,6 +71,8 @@ class Connection(RequestHandler):
         self._answering: asyncio.Task[Any] | None = None
         self.carries_body = False
         """True while a package or a write is under way, which a stop waits for."""
+        self.at_finish: Callable[[], None] | None = None
+        """Called when the connection is to end: for an answer that would go on for ever."""
         self.given_up = False
         """True when its answer was cancelled because of a stop."""
 
@@ -197,6 +201,8 @@ class Connection(RequestHandler):
     def finish(self) -> None:
         """End behind the answer that is being made or sent; at once where there is none."""
         self.close()
+        if self.at_finish is not None:
+            self.at_finish()
         if not self._request_in_progress and not self._messages and self.transport is not None:
             self.transport.close()  # what is still to be sent is sent first
 

@@ -32,6 +32,7 @@ from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.negotiation import view_of
 from nugetproxy.web.ops import Ops
+from nugetproxy.web.page.page import Page
 from nugetproxy.web.sending import ResponseCut, Sender
 from nugetproxy.web.whole import Whole
 from nugetproxy.web.writes import Writes
@@ -57,6 +58,7 @@ class Edge:
         ops: Ops,
         admission: Admission,
         admin: Admin,
+        page: Page,
         metrics: Metrics,
         lane: Lane,
         sites: Mapping[str, Site] = MappingProxyType({}),
@@ -79,6 +81,7 @@ class Edge:
         self._ops = ops
         self._admission = admission
         self._admin = admin
+        self._page = page
         self._access = Access(metrics, addresses, history)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -151,6 +154,8 @@ class Edge:
         found = self._find(path)
         if found is None and path.startswith(ROOT):
             return await self._admin.respond(request, path, query, event)
+        if found is None and self._page.takes(request, path):
+            return await self._page.respond(request, path, query, event)
         if found is None:
             return await self._ops.respond(request, path, event)
         feed, prefix, below = found
@@ -186,6 +191,8 @@ class Edge:
         path, query = _target(request)
         if path.startswith(ROOT):
             return await self._admin.respond(request, path, query, event, trusted=True)
+        if self._page.takes(request, path):
+            return await self._page.respond(request, path, query, event, trusted=True)
         return await self._ops.respond(request, path, event, trusted=True)
 
     def _view(self, request: web.BaseRequest, below: str) -> View:

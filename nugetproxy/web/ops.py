@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 import orjson
 from aiohttp import hdrs, web
 
 from nugetproxy import log as logs
+from nugetproxy.admin.desk import Watched
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
 from nugetproxy.feeds.feed import Feed
@@ -25,13 +25,6 @@ from nugetproxy.web.whole import Whole, common_headers
 READY_SECONDS = 2.0
 TEXT = "text/plain; charset=utf-8"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-
-class Watched(Protocol):
-    """What may have a problem that an operator must know of."""
-
-    problem: str
-    """Empty while all is well."""
 
 
 class Ops:

@@ -102,6 +102,10 @@ class Streamed(web.StreamResponse):
             await self._put(b"0\r\n\r\n")
         self._eof_sent = True
 
+    def leave(self) -> None:
+        """The client has left, as it may: nothing is missing."""
+        self._eof_sent = True
+
     async def _copy_by_hand(self, fd: int, start: int, stop: int) -> None:
         at = start
         while at < stop:

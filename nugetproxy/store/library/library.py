@@ -284,3 +284,7 @@ class Library:
         """A file that the nuspec names; None if there is none."""
         found = await self._kept.member(await self.package(identity), kind)
         return None if found is None else found[0]
+
+    async def files(self, identity: PackageIdentity) -> tuple[tuple[str, int], ...]:
+        """Path and size of every file in a package; none if it is not there."""
+        return await self._kept.files(await self.package(identity))

@@ -265,6 +265,10 @@ class PackageFolder:
         """A file that the nuspec names with its path in the package; None if there is none."""
         return await self._kept.member(await self.open(identity), kind)
 
+    async def files(self, identity: PackageIdentity) -> tuple[tuple[str, int], ...]:
+        """Path and size of every file in a package; none if that is not held."""
+        return await self._kept.files(await self.open(identity))
+
     # --- scrub ---
 
     async def scrub(self, identity: PackageIdentity, pace: Pace) -> bool:

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec, inspect_package, read_member
+from nugetproxy.nuget.package import open_archive
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.reading import reader
@@ -128,6 +129,10 @@ class OpenPackages:
         """A file that the nuspec names, with its path in the package; None if there is none. Raises DiskFailure."""
         return await self._read(held, lambda held: self._member(held, kind))
 
+    async def files(self, held: HeldPackage | None) -> tuple[tuple[str, int], ...]:
+        """Path and size in bytes of every file in the package, as its directory says it. Raises DiskFailure."""
+        return await self._read(held, self._files) or ()
+
     async def _read(self, held: HeldPackage | None, read: Callable[[HeldPackage], _T]) -> _T | None:
         if held is None:
             return None
@@ -145,6 +150,10 @@ class OpenPackages:
         path = _PATH[kind](self._nuspec(held))
         content = read_member(reader(self._calls.fs, held.fd, held.size), path, MAX_MEMBER) if path else None
         return None if content is None else (content, path)
+
+    def _files(self, held: HeldPackage) -> tuple[tuple[str, int], ...]:
+        archive = open_archive(reader(self._calls.fs, held.fd, held.size))
+        return tuple((entry.name, entry.size) for entry in archive.entries if not entry.is_folder)
 
     def _drop(self, identity: PackageIdentity) -> None:
         held = self._packages.pop(identity, None)

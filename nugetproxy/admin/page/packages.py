@@ -1,0 +1,185 @@
+"""Packages are what the sources hold, as a person looks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.page.viewer import Viewer
+from nugetproxy.errors import NotFound, ProxyError
+from nugetproxy.nuget.client_config import lines_to_copy
+from nugetproxy.nuget.facts import PackageFacts
+from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.synthesis.search_query import SearchQuery
+from nugetproxy.sources.sights import files_of, holdings_of, text_of
+from nugetproxy.sources.source import Source
+from nugetproxy.store.history.reading import Pull, Use
+from nugetproxy.store.holdings.holdings import Holdings
+
+TAKE: Final = 30
+SHOWN: Final = 8
+LOOKED_AT: Final = 64
+"""Pulls of which the shown ones are chosen: a package may be in several feeds."""
+MAX_README: Final = 256 * 1024
+"""Bytes that are shown."""
+MAX_FILES: Final = 2000
+MAX_USES: Final = 500
+
+
+async def search(desk: Desk, viewer: Viewer, *, q: str) -> Mapping[str, Any]:
+    """Held packages that are found by ``q``, each id once; raises HoldingsUnavailable."""
+    query = SearchQuery.parse(urlencode({"q": q, "prerelease": "true", "semVerLevel": "2.0.0", "take": TAKE}))
+    found: dict[str, dict[str, Any]] = {}
+    total = 0
+    for source, holdings in _held(desk, viewer):
+        count, hits = await holdings.search(query)
+        total += count
+        for hit in hits:
+            row = found.setdefault(hit.newest.identity.id, {**_short(hit.newest), "versions": 0, "sources": []})
+            row["versions"] += len(hit.versions)
+            row["sources"].append(source.name)
+    return {"total": total, "packages": list(found.values())[:TAKE]}
+
+
+def _held(desk: Desk, viewer: Viewer) -> list[tuple[Source, Holdings]]:
+    pairs = ((source, holdings_of(source)) for source in viewer.sources(desk).values())
+    return [(source, holdings) for source, holdings in pairs if holdings is not None]
+
+
+def _short(facts: PackageFacts) -> dict[str, Any]:
+    return {
+        "id": facts.id,
+        "version": facts.version,
+        "description": (facts.summary or facts.description)[:300],
+        "authors": facts.authors,
+        "size": facts.size,
+    }
+
+
+async def newest_and_most_used(desk: Desk, viewer: Viewer) -> Mapping[str, Any]:
+    """The packages that came last, and those that were asked for most often."""
+    newest = _distinct(await desk.history.newest(viewer.feeds, LOOKED_AT), lambda one: (one.id, one.version))
+    used = _distinct(await desk.history.most_used(viewer.feeds, LOOKED_AT), lambda one: (one.id, one.version))
+    names = await _names(desk, viewer, {one.id for one in (*newest, *used)})
+    return {"newest": [_pulled(one, names) for one in newest], "used": [_pulled(one, names) for one in used]}
+
+
+def _distinct(pulls: Iterable[Pull], key: Any) -> Sequence[Pull]:
+    return list({key(one): one for one in reversed(list(pulls))}.values())[::-1][:SHOWN]
+
+
+def _pulled(one: Pull, names: Mapping[str, str]) -> Mapping[str, Any]:
+    return {
+        "id": names.get(one.id, one.id),
+        "version": one.version,
+        "arrived": one.arrived,
+        "times": one.times,
+        "size": one.size,
+    }
+
+
+async def _names(desk: Desk, viewer: Viewer, ids: Iterable[str]) -> Mapping[str, str]:
+    """Ids as their authors spell them, by those in lower case."""
+    found: dict[str, str] = {}
+    for id_ in ids:
+        for _, holdings in _held(desk, viewer):
+            if id_ not in found and (facts := await holdings.facts(id_)):
+                found[id_] = facts[-1].id
+    return found
+
+
+async def package(desk: Desk, viewer: Viewer, *, id: str, version: str = "") -> Mapping[str, Any]:
+    """All that is known of a held id, with one version of it (the newest, where none is named); raises NotFound."""
+    held = [(facts, source) for source, one in _held(desk, viewer) for facts in await one.facts(invariant_lower(id))]
+    held.sort(key=lambda one: one[0].parsed, reverse=True)
+    wanted = PackageIdentity.parse(id, version) if version else None
+    chosen = next((one for one in held if wanted is None or one[0].identity == wanted), None)
+    if chosen is None:
+        raise NotFound(
+            f"No such package is held here{' in this version' if held else ''}; clients get it all the same."
+        )
+    facts, source = chosen
+    return {
+        **_short(facts),
+        **_metadata(facts),
+        "versions": [
+            {
+                "version": one.version,
+                "size": one.size,
+                "published": one.published,
+                "listed": one.listed,
+                "source": where.name,
+            }
+            for one, where in held
+        ],
+        **await _inside(source, facts),
+        **await _used(desk, viewer, facts),
+        "lines": [list(line) for line in lines_to_copy(facts.id, facts.version, facts.type_names)],
+    }
+
+
+def _metadata(facts: PackageFacts) -> Mapping[str, Any]:
+    return {
+        "title": facts.title,
+        "description": facts.description,
+        "tags": facts.tags,
+        "project": facts.project_url,
+        "license": facts.license_expression,
+        "license_url": facts.license_url,
+        "types": list(facts.type_names),
+        "listed": facts.listed,
+        "published": facts.published,
+        "dependencies": [
+            {"framework": group.target_framework or "", "needs": [[one.id, one.range] for one in group.dependencies]}
+            for group in facts.dependency_groups
+        ],
+    }
+
+
+async def _inside(source: Source, facts: PackageFacts) -> Mapping[str, Any]:
+    """Readme, licence, files; empty where the disk does not give them."""
+    identity = facts.identity
+    try:
+        readme = await text_of(source, identity, Kind.README) if facts.has_readme else None
+        terms = await text_of(source, identity, Kind.LICENSE) if facts.has_license else None
+        files = await files_of(source, identity)
+    except ProxyError as error:
+        return {"readme": "", "license_text": "", "files": [], "more_files": 0, "unreadable": str(error)}
+    return {
+        "readme": _text(readme),
+        "license_text": _text(terms),
+        "files": [list(one) for one in sorted(files)[:MAX_FILES]],
+        "more_files": max(0, len(files) - MAX_FILES),
+        "unreadable": "",
+    }
+
+
+def _text(body: bytes | None) -> str:
+    return (body or b"")[:MAX_README].decode("utf-8", "replace").lstrip("\ufeff")
+
+
+async def _used(desk: Desk, viewer: Viewer, facts: PackageFacts) -> Mapping[str, Any]:
+    """Who uses the id: names and addresses for administrators, numbers for everybody."""
+    pulls = await desk.history.pulls_of(facts.identity.id, viewer.feeds)
+    uses = [one for one in await desk.history.uses(facts.identity.id, "") if one.feed in viewer.feeds]
+    return {
+        "pulls": {one.version: one.times for one in pulls},
+        "users": len({(one.token, one.client) for one in uses}),
+        "uses": [_use(one) for one in uses[:MAX_USES]] if viewer.admin else None,
+        "keeps_usage": desk.history.usage > 0,
+    }
+
+
+def _use(one: Use) -> Mapping[str, Any]:
+    return {
+        "version": one.version,
+        "feed": one.feed,
+        "token": one.token,
+        "client": one.client,
+        "first": one.first,
+        "last": one.last,
+        "times": one.times,
+    }

@@ -1,0 +1,169 @@
+"""Sights are what a person may see of a source: how it is, what it downloads, what lies in its packages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.sources.folder import FolderSource
+from nugetproxy.sources.remote import RemoteSource
+from nugetproxy.sources.source import Source
+from nugetproxy.store.holdings.holdings import Holdings
+from nugetproxy.upstream.breaker import Phase
+
+
+class Condition(StrEnum):
+    """How a source is."""
+
+    WELL = "well"
+    UNSTEADY = "unsteady"
+    """It answers, but something failed since its last good answer."""
+    LOST = "lost"
+    OFFLINE = "offline"
+    UNREADABLE = "unreadable"
+    """Of a folder."""
+
+
+SENTENCES: Final[Mapping[Condition, str]] = MappingProxyType(
+    {
+        Condition.WELL: "It answers.",
+        Condition.UNSTEADY: "It answers, but not always.",
+        Condition.LOST: "It cannot be used now. What is stored is served; what is not fails until it is back.",
+        Condition.OFFLINE: "It is never asked: the configuration says offline. What is stored is all there is.",
+        Condition.UNREADABLE: "The folder cannot be read. Nothing is concluded from that; what is asked for fails.",
+    }
+)
+assert SENTENCES.keys() == set(Condition)
+FOLDER_WELL: Final = "The folder is read."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """A source in plain words."""
+
+    name: str
+    place: str
+    """URL, or path of a folder."""
+    condition: Condition
+    sentence: str
+    failed_at: float | None = None
+    """Wall time of the last failure, over or not."""
+    failure: str = ""
+    todo: str = ""
+    """What to do about it; empty where there is nothing but to wait."""
+    packages: int = 0
+    size: int = 0
+    """Bytes of the packages that are held."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Downloading:
+    """A package on its way; sizes in bytes."""
+
+    source: str
+    id: str
+    version: str
+    size: int
+    total: int | None
+    readers: int
+    """Clients that wait for it."""
+
+
+def holdings_of(source: Source) -> Holdings | None:
+    """What a source holds."""
+    match source:
+        case RemoteSource():
+            return source.packages.holdings
+        case FolderSource():
+            return source.holdings
+        case _:
+            return None
+
+
+def health_of(source: Source) -> Health:
+    """How a source is; nobody is asked."""
+    match source:
+        case RemoteSource():
+            return _of_remote(source)
+        case FolderSource():
+            library = source.library
+            condition = Condition.UNREADABLE if library.problem else Condition.WELL
+            return Health(
+                name=source.name,
+                place=str(library.root),
+                condition=condition,
+                sentence=SENTENCES[condition] if library.problem else FOLDER_WELL,
+                failure=library.problem,
+                packages=len(library),
+            )
+        case _:
+            return Health(name=source.name, place="", condition=Condition.WELL, sentence=SENTENCES[Condition.WELL])
+
+
+def _of_remote(source: RemoteSource) -> Health:
+    states = source.breakers().values()
+    condition = Condition.WELL
+    if source.offline:
+        condition = Condition.OFFLINE
+    elif any(state.phase is not Phase.CLOSED for state in states):
+        condition = Condition.LOST
+    elif states:
+        condition = Condition.UNSTEADY
+    last = source.upstream.last_failure()
+    held = source.packages.folder.usage
+    return Health(
+        name=source.name,
+        place=source.upstream.place,
+        condition=condition,
+        sentence=SENTENCES[condition],
+        failed_at=None if last is None else last[0].at,
+        failure="" if last is None else f"{last[0].reason}: {last[0].detail}",
+        todo="" if last is None else last[1],
+        packages=held.packages,
+        size=held.bytes,
+    )
+
+
+def downloads_of(source: Source) -> tuple[Downloading, ...]:
+    """What is being downloaded from a source."""
+    if not isinstance(source, RemoteSource):
+        return ()
+    return tuple(
+        Downloading(
+            source=source.name,
+            id=flight.identity.id,
+            version=flight.identity.version,
+            size=flight.size,
+            total=flight.total,
+            readers=flight.readers,
+        )
+        for flight in source.packages.flights()
+    )
+
+
+async def files_of(source: Source, identity: PackageIdentity) -> tuple[tuple[str, int], ...]:
+    """Path and size of every file in a held package; none of one that is not held. Raises DiskFailure."""
+    match source:
+        case RemoteSource():
+            return await source.packages.folder.files(identity)
+        case FolderSource():
+            return await source.library.files(identity)
+        case _:
+            return ()
+
+
+async def text_of(source: Source, identity: PackageIdentity, kind: Kind) -> bytes | None:
+    """The readme or the licence in a held package; never fetched for that. Raises DiskFailure."""
+    match source:
+        case RemoteSource():
+            found = await source.packages.folder.member(identity, kind)
+            return None if found is None else found[0]
+        case FolderSource():
+            return await source.library.member(identity, kind)
+        case _:
+            return None

@@ -1,0 +1,1 @@
+"""The page for a person with a browser: one document, no build step, no request to anywhere else."""
