@@ -164,8 +164,8 @@ function pulledList(pulls, end) {
 function troubleList(troubles) {
   if (!troubles.length) return quiet("None in the last seven days.");
   return h("ul.rows", {}, troubles.map((one) => h("li", {},
-    h("div.row", {}, h("p", {}, one.about ? h("strong", {}, `${one.about}: `) : null, one.what),
-      one.now ? h("span.mark.bad", {}, "Now") : h("span.end.small.soft", {}, when(one.at), one.times > 1 ? `, ${number(one.times)} times` : "")),
+    h("div.row", {}, h("strong", {}, one.about || "This proxy"), one.now ? h("span.mark.bad", {}, "Now") : h("span.end.small.soft", {}, when(one.at), one.times > 1 ? `, ${number(one.times)} times` : "")),
+    h("p.small", {}, one.what),
     h("p.small.todo", {}, one.todo))));
 }
 
@@ -232,7 +232,7 @@ function tiles(state) {
     tile("Hit ratio, last hour", percent(hour.ratio), many(hour.hits + hour.fetches, "answer")),
     tile("Saved, last hour", bytes(hour.saved), `of ${bytes(hour.bytes)} sent`),
     tile("Packages served, last hour", number(hour.packages), hour.failed ? `${many(hour.failed, "request")} failed` : "nothing failed"),
-    tile("Held here", many(held, "package"), bytes(size)),
+    tile("Held here", number(held), `${held === 1 ? "package" : "packages"}, ${bytes(size)}`),
   ];
 }
 
@@ -352,7 +352,7 @@ const views = {
   setup() {
     replace(main, h("div.stack", {}, h("h1", { tabindex: -1 }, "Set up a client"), quiet("Put one of these beside your solution as nuget.config, and restore."),
       about.feeds.map((feed) => h("section.card", {}, h("div.head", {}, h("h2", {}, feed.name), h("span.soft.small", {}, `from ${feed.sources.join(", ")}`)),
-        h("div.head", {}, h("code", {}, feed.url), copyButton(feed.config, `the nuget.config of ${feed.name}`)), h("pre", { tabindex: 0, role: "region", "aria-label": `nuget.config of ${feed.name}` }, feed.config),
+        h("div.head", {}, h("code.url", {}, feed.url), copyButton(feed.config, `the nuget.config of ${feed.name}`)), h("pre", { tabindex: 0, role: "region", "aria-label": `nuget.config of ${feed.name}` }, feed.config),
         feed.token ? quiet("This feed wants a token: put yours into the environment variable NUGETPROXY_TOKEN.") : null))));
   },
 };
@@ -363,7 +363,7 @@ function stepRow(step, whole) {
   bar.style.width = `${Math.max(1, Math.min(100, (100 * step.seconds) / whole))}%`;
   const [, word] = SLOW[step.slow];
   return h("li", {}, h("div.row", {}, h("span", {}, step.kind === "package" ? [packageLink(step.id, step.version), " ", h("span.soft.small", {}, step.version)] : step.name), h("span.end.small.num", {}, seconds(step.seconds))),
-    h("div.line", { "aria-hidden": "true" }, bar), h("p.small.soft", {}, `${step.outcome}, ${bytes(step.size)}; most of it was ${word}`));
+    h("div.line", { "aria-hidden": "true" }, bar), h("p.small.soft", {}, `${step.outcome}, ${bytes(step.size)}${step.seconds < 0.1 ? "" : `; most of it was ${word}`}`));
 }
 
 function grown(element, share) {
@@ -446,6 +446,7 @@ async function route(first = false) {
   shown += 1;
   const view = shown, of = { package: "packages", restore: "restores" }[wanted] || wanted;
   document.querySelectorAll(".views a").forEach((link) => (link.dataset.view === of ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current")));
+  if (of !== "packages" && document.activeElement !== $("search")) $("search").value = "";
   document.title = { overview: "nugetproxy", restores: "Restores – nugetproxy", trouble: "Trouble – nugetproxy", setup: "Set up – nugetproxy" }[wanted] || document.title;
   update = null;
   try {
