@@ -107,6 +107,7 @@ class App:
         await self.lock.write_format()
         await self.history.open(path)
         await self.tokens.load()
+        self.tokens.watchers.append(self._leave)  # who looks at the page may not any more
         await self.documents.open(path / "documents")
         for source in self.sources.values():
             await source.open()
@@ -136,6 +137,9 @@ class App:
         """Begin what a source does unasked."""
         branch = self.branches[source.name] = self.tasks.branch()
         source.start(branch, secure=self.config.server.is_secure)
+
+    def _leave(self) -> None:
+        self.edge.leave()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request by the configuration of now."""

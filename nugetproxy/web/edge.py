@@ -109,6 +109,10 @@ class Edge:
             if not self._under_way:
                 self._idle.set()
 
+    def leave(self) -> None:
+        """Another one takes its place: what would go on for ever ends, the rest is answered."""
+        self._page.streams.end()
+
     async def _answered(
         self,
         request: web.BaseRequest,

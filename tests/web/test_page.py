@@ -381,3 +381,23 @@ async def test_there_are_so_many_streams_at_most(proxy: Proxy, monkeypatch: pyte
     await next_event(again)
     again.close()
     opened[1].close()
+
+
+async def test_a_stream_ends_when_who_may_look_has_changed(proxy: Proxy) -> None:
+    """Its page asks again, and gets what may be seen now."""
+    for change in (lambda: proxy.reload(history={"restores": 5}), lambda: token(proxy, "read")):
+        async with proxy.client.get("/page/events") as stream:
+            await next_event(stream)
+            await change()
+            async with asyncio.timeout(10):
+                await stream.read()
+    assert (await ask(proxy, "/page/events")).status == 401
+
+
+async def test_how_much_is_remembered_follows_a_reload(proxy: Proxy) -> None:
+    await have(proxy, **{"X-NuGet-Session-Id": "before"})
+    await proxy.reload(history={"restores": 0, "usage": "off"})
+    await have(proxy, **{"X-NuGet-Session-Id": "after"})
+    assert [one["packages"] for one in (await shown(proxy, "restores"))["restores"]] in ([1], [])
+    assert (await shown(proxy, "package?id=acme.a"))["keeps_usage"] is False
+    assert sum(one.times for one in await proxy.app.history.uses("acme.a", "")) <= 1

@@ -23,6 +23,8 @@ EVERY: Final = 1.0
 """Seconds between two looks; what has not changed is not sent."""
 BEAT: Final = 15
 """Looks after which something is sent all the same, so that nobody in between takes the stream for dead."""
+LONGEST: Final = 600.0
+"""Seconds of one stream; its page asks again, with what it may still see."""
 AGAIN: Final = b"retry: 2000\n\n"
 """Milliseconds after which a browser asks again, such as behind a restart."""
 
@@ -33,26 +35,32 @@ class Streams:
     def __init__(self, desk: Desk, *, write_timeout: float) -> None:
         self._desk = desk
         self._write_timeout = write_timeout
-        self._open = 0
+        self._open: set[asyncio.Event] = set()
         self._seen: dict[Viewer, tuple[float, bytes]] = {}
 
     def __len__(self) -> int:
-        return self._open
+        return len(self._open)
 
     async def stream(self, request: web.BaseRequest, viewer: Viewer) -> web.StreamResponse:
         """Send what changes until the page is closed or the proxy stops; raises Overloaded."""
-        if self._open >= MOST:
+        if len(self._open) >= MOST:
             raise Overloaded("open pages with live updates")
-        self._open += 1
+        ending = asyncio.Event()
+        self._open.add(ending)
         try:
-            return await self._stream(request, viewer)
+            return await self._stream(request, viewer, ending)
         finally:
-            self._open -= 1
+            self._open.discard(ending)
             if not self._open:
                 self._seen.clear()
 
-    async def _stream(self, request: web.BaseRequest, viewer: Viewer) -> web.StreamResponse:
-        connection, ending = request.protocol, asyncio.Event()
+    def end(self) -> None:
+        """End all of them; their pages ask again."""
+        for ending in self._open:
+            ending.set()
+
+    async def _stream(self, request: web.BaseRequest, viewer: Viewer, ending: asyncio.Event) -> web.StreamResponse:
+        connection = request.protocol
         assert isinstance(connection, Connection), "the server is a LimitedServer"
         connection.at_finish = ending.set
         response = Streamed(request, 200, _fields(), length=None, stall=self._write_timeout)
@@ -71,7 +79,9 @@ class Streams:
         self, response: Streamed, request: web.BaseRequest, viewer: Viewer, ending: asyncio.Event
     ) -> None:
         sent, looks = b"", 0
-        while not ending.is_set():
+        loop = asyncio.get_running_loop()
+        last = loop.time() + LONGEST
+        while not ending.is_set() and loop.time() < last:
             now = await self._look(viewer)
             if now != sent or looks >= BEAT:
                 await response.write_piece(b"event: live\ndata: %b\n\n" % now)
