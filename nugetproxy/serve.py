@@ -54,10 +54,20 @@ def run(config: Config, again: Callable[[], Config] | None = None) -> int:
     if HttpRequestParser is HttpRequestParserPy:
         raise StoreUnusable("", "aiohttp's C parser is missing", "Install aiohttp from a wheel for this platform.")
     try:
-        return asyncio.run(_serve(config, again or (lambda: config), passed))
+        with asyncio.Runner(loop_factory=_loop_factory(config)) as runner:
+            return runner.run(_serve(config, again or (lambda: config), passed))
     finally:
         logs.shutdown()
         gc.freeze()  # nothing is left to collect, but the interpreter would look at all that was imported, for long
+
+
+def _loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the event loop; None for that of the standard library."""
+    if config.server.event_loop == "asyncio":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 def _spare_signals() -> None:

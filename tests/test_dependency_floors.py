@@ -20,6 +20,13 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = {canonicalize_name(need.name): need for need in map(Requirement, PROJECT["dependencies"])}
 FOR_TESTS = {canonicalize_name(need.name): need for need in map(Requirement, PROJECT["optional-dependencies"]["test"])}
+EXTRAS = ("uvloop",)
+"""Extras of the product itself; whoever wants one installs what it names."""
+OPTIONAL = {
+    canonicalize_name(need.name): need
+    for extra in EXTRAS
+    for need in map(Requirement, PROJECT["optional-dependencies"][extra])
+}
 
 FLOORS = {
     "aiohttp": ("3.14.5", "request smuggling, DNS cache growth, credentials on redirects; fixed one by one up to here"),
@@ -30,8 +37,8 @@ FLOORS = {
 }
 """Lowest version that may run, with the reason."""
 
-NOT_INSTALLED = ("brotli", "brotlicffi", "brotlipy", "zstandard", "backports.zstd", "uvloop")
-"""Codecs would be further ways for a small body to become a huge one; uvloop has no sendfile."""
+NOT_INSTALLED = ("brotli", "brotlicffi", "brotlipy", "zstandard", "backports.zstd", *OPTIONAL)
+"""Codecs would be further ways for a small body to become a huge one; extras are for whoever asks for them."""
 
 PINS = re.compile(r"^([a-z0-9._-]+)==([^ ;]+)(?: ; (.+?))? \\$", re.MULTILINE)
 
@@ -91,12 +98,12 @@ def imported_by(folder: Path) -> set[str]:
 
 
 def test_declared_is_what_is_imported() -> None:
-    modules = {name.replace("-", "_") for name in DIRECT}
+    modules = {name.replace("-", "_") for name in (*DIRECT, *OPTIONAL)}
     assert imported_by(ROOT / "nugetproxy") == modules
 
 
 def test_tests_import_what_is_declared_for_them() -> None:
-    declared = {name.replace("-", "_") for name in (*DIRECT, *FOR_TESTS)}
+    declared = {name.replace("-", "_") for name in (*DIRECT, *OPTIONAL, *FOR_TESTS)}
     assert imported_by(ROOT / "tests") <= declared | {"packaging"}  # packaging comes with pytest
 
 

@@ -54,11 +54,12 @@ HOMES = {
     "defusedxml": {"nuget"},
     "aiofiles": {"store", "engine", "web"},
     "subprocess": {"off_loop"},
+    "uvloop": {"serve"},
 }
 """Where a library may be imported."""
 
 CLIENT_NAMES = {"ClientSession", "TCPConnector", "ClientTimeout", "ClientError", "ClientResponse", "request"}
-NEVER = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "requests", "uvloop"}
+NEVER = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "requests"}
 PURE = ("caching", "nuget")
 IMPURE = {
     "asyncio",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import ssl
 from collections.abc import Container, Iterator, Mapping
@@ -21,9 +22,14 @@ def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> t
     found = [line for name, upstream in config.upstreams.items() for line in _upstream(name, upstream, environ)]
     if why := _bad_proxy(config.network.proxy, environ):
         found.append(f"network.proxy: {why}")
-    found += [*_tls(config.server), *_access(config, environ)]
+    found += [*_event_loop(config.server), *_tls(config.server), *_access(config, environ)]
     found += [line for name, upstream in config.upstreams.items() for line in _folder(name, upstream, config)]
     return (*found, *feed_contradictions(config))
+
+
+def _event_loop(server: Server) -> Iterator[str]:
+    if server.event_loop == "uvloop" and importlib.util.find_spec("uvloop") is None:
+        yield 'server.event_loop: uvloop is not installed; pip install "nugetproxy[uvloop]", or leave the key out'
 
 
 def _tls(server: Server) -> Iterator[str]:

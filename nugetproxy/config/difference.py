@@ -17,6 +17,7 @@ ONLY_AT_START: Final[frozenset[Key]] = frozenset(
         ("server", "listen"),
         ("server", "admin_listen"),
         ("server", "drain"),
+        ("server", "event_loop"),
         ("cache", "directory"),
         ("cache", "hot_memory"),
         ("cache", "scrub_rate"),

@@ -89,6 +89,7 @@ class Server(Section):
     write_timeout: Wait = 60.0
     cors: Literal["public", "all", "off"] = "public"
     shared_cache: bool = True
+    event_loop: Literal["asyncio", "uvloop"] = "asyncio"
 
     @property
     def certificate(self) -> tuple[Path, Path] | None:
