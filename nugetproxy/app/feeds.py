@@ -9,6 +9,7 @@ from nugetproxy.config import FeedTable
 from nugetproxy.feeds.claims import Claims
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.guard import Guard
+from nugetproxy.feeds.rulebook import Rulebook
 from nugetproxy.feeds.together import Together
 from nugetproxy.sources.source import Source
 
@@ -22,10 +23,22 @@ def published(shared: Shared, sources: Mapping[str, Source], claims: Claims) -> 
             tuple(sources[source] for source in table.sources),
             pages=shared.pages,
             clock=shared.clock,
+            rulebook=_rulebook(table, shared, sources),
             together=_together(table, shared, sources, claims) if name in config.feeds else None,
         )
         for name, table in config.published.items()
     }
+
+
+def _rulebook(table: FeedTable, shared: Shared, sources: Mapping[str, Source]) -> Rulebook:
+    upstreams = shared.config.upstreams
+    return Rulebook(
+        rules=tuple(one.rule for one in table.rules),
+        horizon=table.asof,
+        dated_by={name: sources[other] for name in table.sources if (other := upstreams[name].dates_from)},
+        ledger=shared.ledger,
+        metrics=shared.metrics,
+    )
 
 
 def _together(table: FeedTable, shared: Shared, sources: Mapping[str, Source], claims: Claims) -> Together:

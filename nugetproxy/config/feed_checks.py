@@ -21,6 +21,7 @@ def feed_contradictions(config: Config) -> Iterator[str]:
         yield f"{_key(defaults[1])}.default: only one feed can be at /v3/index.json, and {defaults[0]} is it already"
     for name, feed in config.feeds.items():
         yield from _feed(name, feed, config)
+    yield from _dates(config)
     yield from _roles(config)
 
 
@@ -47,6 +48,7 @@ def _feed(name: str, feed: FeedTable, config: Config) -> Iterator[str]:
             yield f"{key}.union: has no effect on one source"
     if feed.push is not None:
         yield from _push(name, feed, config)
+    yield from _rules(name, feed)
 
 
 def _push(name: str, feed: FeedTable, config: Config) -> Iterator[str]:
@@ -60,6 +62,27 @@ def _push(name: str, feed: FeedTable, config: Config) -> Iterator[str]:
             upstream = config.upstreams.get(source)
             if source in feed.sources and upstream is not None and not upstream.takes_writes and not upstream.offline:
                 yield f"{key}: upstream {source} takes no writes"
+
+
+def _rules(name: str, feed: FeedTable) -> Iterator[str]:
+    names = [rule.name for rule in feed.rules]
+    for number, rule in enumerate(feed.rules):
+        table = f"{_key(name)}.rules.{number}"
+        if names.index(rule.name) != number:
+            yield f"{table}.name: {rule.name!r} is the name of another rule too"
+        yield from (
+            f"{table}.sources: {why}" for why in _names(rule.sources, feed.sources, f"source in {_key(name)}.sources")
+        )
+
+
+def _dates(config: Config) -> Iterator[str]:
+    """Whoever has the dates of another one must not be waited for by it."""
+    for name, upstream in config.upstreams.items():
+        other, key = upstream.dates_from, f"{dotted(('upstreams', name))}.dates_from"
+        if other:
+            yield from (f"{key}: {why}" for why in _names((other,), tuple(config.upstreams), "upstream"))
+            if other == name or (other in config.upstreams and config.upstreams[other].dates_from):
+                yield f"{key}: {other} must be another upstream, with dates of its own"
 
 
 def _names(names: tuple[str, ...], known: tuple[str, ...], what: str) -> Iterator[str]:

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from nugetproxy.config.fields import Names, Networks, OrAuto, UpstreamName
+from nugetproxy.config.fields import Expiry, Names, Networks, OrAuto, UpstreamName
+from nugetproxy.config.rules import Pattern, RuleTable
 from nugetproxy.config.section import Section
-from nugetproxy.nuget.mapping import BadPattern, Rule, SourceMapping, check_pattern
-
-
-def _pattern(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError("must be text in quotes")  # noqa: TRY004 - pydantic reports ValueError
-    try:
-        check_pattern(value)
-    except BadPattern as bad:
-        raise ValueError(str(bad)) from None
-    return value.strip()
+from nugetproxy.nuget.mapping import Rule, SourceMapping
 
 
 def _mapped(value: Any) -> Any:
     return {"sources": value} if isinstance(value, str | list | tuple) else value
-
-
-Pattern: TypeAlias = Annotated[str, BeforeValidator(_pattern)]
 
 
 class Mapped(Section):
@@ -46,6 +34,8 @@ class FeedTable(Section):
     anonymous: OrAuto = None
     anonymous_from: Networks = ()
     mapping: Mapping[Pattern, Annotated[Mapped, BeforeValidator(_mapped)]] = Field(default_factory=dict)
+    asof: Expiry = None
+    rules: tuple[RuleTable, ...] = ()
 
     @property
     def source_mapping(self) -> SourceMapping:

@@ -127,6 +127,10 @@ def _token_name(text: str) -> str:
     return text
 
 
+def _optional_name(text: str) -> str:
+    return parse_name(text) if text else ""
+
+
 def _proxy_or_none(text: str) -> str | Secret:
     return text if text == "none" else _proxy(text)
 
@@ -154,6 +158,8 @@ UpstreamProxy: TypeAlias = Annotated[str | Secret, _text(_proxy_or_none, Secret)
 NoProxy: TypeAlias = Annotated[tuple[str, ...], _texts(parse_no_proxy)]
 UpstreamUrl: TypeAlias = Annotated[str, _text(parse_url)]
 UpstreamName: TypeAlias = Annotated[str, _text(parse_name)]
+OptionalName: TypeAlias = Annotated[str, _text(_optional_name)]
+"""The name of an upstream, or nothing."""
 Names: TypeAlias = Annotated[tuple[str, ...], _texts(parse_name)]
 SecretText: TypeAlias = Annotated[Secret | None, _text(_secret, Secret)]
 Hosts: TypeAlias = Annotated[tuple[str, ...], _texts(parse_host)]

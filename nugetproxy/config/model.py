@@ -28,6 +28,7 @@ from nugetproxy.config.fields import (
     Names,
     Networks,
     NoProxy,
+    OptionalName,
     OrAuto,
     Origins,
     PublicUrl,
@@ -175,6 +176,8 @@ class Upstream(Section):
     breaker_max: Wait = 5.0
     ca_file: str = ""
     proxy: UpstreamProxy = ""
+
+    dates_from: OptionalName = ""
 
     anonymous: OrAuto = None
     anonymous_from: Networks = ()

@@ -28,6 +28,7 @@ from nugetproxy.config.model import (
     Tools,
     Upstream,
 )
+from nugetproxy.config.rules import RuleTable
 from nugetproxy.nuget.kinds import Kind
 
 ANY = "*"
@@ -48,7 +49,10 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("policy", ANY): PolicyCells,
 }
 """Every table of the configuration file; ``ANY`` stands for a name that is the operator's or a kind."""
-LISTED: dict[Key, type[BaseModel]] = {("access", "tokens", ANY): AccessToken}
+LISTED: dict[Key, type[BaseModel]] = {
+    ("access", "tokens", ANY): AccessToken,
+    ("feeds", ANY, "rules", ANY): RuleTable,
+}
 """Tables that stand in a list; ``ANY`` is for their number."""
 
 _TABLES_ONLY = frozenset({"model_type", "dict_type", "mapping_type", "model_attributes_type"})

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from copy import copy
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure
+from nugetproxy.feeds.judge import Judge
 from nugetproxy.feeds.merged import Merged
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.reply import Reply, View
+from nugetproxy.feeds.rulebook import Parties, Rulebook, ruled
 from nugetproxy.feeds.said import leave, outcome_of
 from nugetproxy.feeds.together import Together
 from nugetproxy.feeds.writing import Writing
@@ -29,9 +32,12 @@ class Feed:
         *,
         pages: HotPages,
         clock: Clock,
+        rulebook: Rulebook,
         together: Together | None = None,
     ) -> None:
-        """``together`` says how ``sources`` are one; an upstream that is published by itself needs none."""
+        """``together`` says how ``sources`` are one; an upstream that is published by itself needs none. ``rulebook``
+        says which of their versions exist here.
+        """
         self.name = name
         self.sources = sources
         several = together is not None and (len(sources) > 1 or bool(together.advisories))
@@ -48,6 +54,11 @@ class Feed:
                 spool=together.spool,
                 max_bytes=together.max_push,
             )
+        others = together.advisories if together is not None else ()
+        parts = Parties(name, sources, others, merged=self.merged, reading=self._reading, clock=clock)
+        self._shown = ruled(rulebook, parts, self._unruled)
+        """As it was at any time; now too, where there are rules."""
+        self._ruled = rulebook.applies
 
     def __repr__(self) -> str:
         return f"<Feed {self.name!r} of {list(self.sources)!r}>"
@@ -56,8 +67,24 @@ class Feed:
         """The reply to one GET or HEAD; ``query`` is the client's raw query string.
 
         Raises NotFound for what this feed does not publish, or what an offline feed does not hold; UpstreamFailure
-        where nothing can be said.
+        where nothing can be said; Denied for a version that the feed's rules deny.
         """
+        if self._ruled:
+            return await self._shown.read(route, query, view)
+        return await self._unruled(route, query, view)
+
+    def at(self, horizon: float) -> Feed:
+        """The same feed as it was at a wall time."""
+        earlier = copy(self)
+        earlier._shown, earlier._ruled = self._shown.at(horizon), True
+        return earlier
+
+    @property
+    def judge(self) -> Judge | None:
+        """Who says which versions exist; None where all do."""
+        return self._shown.judge if self._ruled else None
+
+    async def _unruled(self, route: Route, query: str, view: View) -> Reply:
         if self.merged is not None:
             return await self.merged.read(route, query, view)
         return await self._reading.read(self.sources[0], route, query, view)

@@ -83,6 +83,7 @@ class Reading:
             etag=page_of(made.body).etag,
             status=MADE if failure else HIT,
             warnings=made.warnings,
+            made=source.immutable,
         )
 
     async def _document(self, source: Source, route: Route, query: str, view: View) -> Reply:

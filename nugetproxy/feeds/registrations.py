@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass
-from urllib.parse import quote
 
-from nugetproxy.errors import Reason, SourceFailed, UpstreamFailure, upstream_failure
+from nugetproxy.errors import SourceFailed, UpstreamFailure
 from nugetproxy.feeds.reading import Reading
+from nugetproxy.feeds.registration_parts import Part, Parts, hive_in
 from nugetproxy.feeds.rendering import Page, page_of
 from nugetproxy.feeds.said import Said, ask_all, first_failure
 from nugetproxy.feeds.versions import Listed, Versions
-from nugetproxy.nuget.documents.render import Rendered, registration_pages
+from nugetproxy.nuget.documents.render import Rendered
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.merging.registration import (
     SourceRegistration,
-    hive_of,
     leaf_for_hive,
     merged_document,
 )
-from nugetproxy.nuget.resources import HIVES
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.off_loop import off_loop
-from nugetproxy.sources.source import Source
 
 WHY = "A registration without its versions would look complete."
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The documents of one source."""
-
-    said: tuple[Said, ...]
-    filtered: bool
-
-    @property
-    def key(self) -> Hashable:
-        return (self.said[0].source.name, self.filtered, tuple(one.etag for one in self.said)) if self.said else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +38,7 @@ class Registrations:
         self._feed = feed
         self._reading = reading
         self._versions = versions
+        self._parts = Parts(reading)
 
     async def read(self, route: Route, base: str) -> Made:
         """An index, page or leaf for clients of ``base``; raises NotFound, SourceFailed."""
@@ -62,10 +47,10 @@ class Registrations:
             made = await self._leaf(listed, route, base)
             if made is not None:
                 return made
-        found = await ask_all(self._part(one.source, route.resource, route.id, base) for one in listed.said)
+        found = await ask_all(self._parts.read(one.source, route.resource, route.id, base) for one in listed.said)
         if (failure := first_failure(found)) is not None:
             raise SourceFailed(self._feed, failure, WHY) if isinstance(failure, UpstreamFailure) else failure
-        parts = [one for one in found if isinstance(one, _Part) and one.said]
+        parts = [one for one in found if isinstance(one, Part) and one.said]
         said = (*listed.asked, *(one for part in parts for one in part.said))
         owners = tuple(listed.owners.items())
         bodies = [one.body for part in parts for one in part.said]
@@ -88,7 +73,7 @@ class Registrations:
         owner = next((one for one in listed.said if one.source.name == listed.owners.get(route.version)), None)
         if owner is None:
             return Made(None, listed.asked)
-        hive = await self._hive(owner.source, route.resource)
+        hive = await hive_in(owner.source, route.resource)
         at = parse_route(f"{hive[0]}/{route.rest}") if hive is not None else None
         said = await self._reading.said(owner.source, at, "", base) if at is not None else None
         if said is None or said.absent:
@@ -97,34 +82,3 @@ class Registrations:
             len(said.body), leaf_for_hive, said.body, route.version, id_=route.id, base=base, hive=route.resource
         )
         return Made(page_of(body), (*listed.asked, said))
-
-    async def _part(self, source: Source, wanted: str, id_: str, base: str) -> _Part:
-        """The index of one source, then its pages; raises UpstreamFailure."""
-        hive = await self._hive(source, wanted)
-        route = parse_route(f"{hive[0]}/{quote(id_)}/index.json") if hive is not None else None
-        if hive is None or route is None:
-            return _Part((), filtered=False)
-        index = await self._reading.said(source, route, "", base)
-        if index.absent:
-            return _Part((), filtered=False)
-        at = f"{base}{route.resource}/{route.rest}"
-        named = await off_loop(len(index.body), registration_pages, index.body, at)
-        found = await ask_all(self._page(source, ref.url.removeprefix(base), base) for ref in named)
-        if (failure := first_failure(found)) is not None:
-            raise failure
-        return _Part((index, *(one for one in found if isinstance(one, Said))), hive[1])
-
-    async def _page(self, source: Source, below: str, base: str) -> Said:
-        route = parse_route(below)
-        page = await self._reading.said(source, route, "", base) if route is not None else None
-        if page is None or page.absent:
-            raise upstream_failure(source.name, Reason.GONE, f"its registration names {below}, which is not there")
-        return page
-
-    @staticmethod
-    async def _hive(source: Source, wanted: str) -> tuple[str, bool] | None:
-        """Which hive of a source is read; the same one, made of what is held, where nobody can say what it has."""
-        try:
-            return hive_of([hive for hive in HIVES if await source.offers(hive)], wanted)
-        except UpstreamFailure:
-            return wanted, False

@@ -42,6 +42,8 @@ class Said:
     status: CacheStatus
     stored_at: float | None = None
     warnings: tuple[str, ...] = ()
+    made: bool = False
+    """It was made of what is held of an upstream that says more."""
 
     @property
     def absent(self) -> bool:

@@ -25,6 +25,7 @@ from nugetproxy.errors import (
     UpstreamRefused,
     UpstreamUnavailable,
 )
+from nugetproxy.feeds.ruled import Denied
 from nugetproxy.nuget.kinds import JSON_TYPE
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.sqlite_form import SqliteUnavailable
@@ -38,6 +39,7 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
         BadRequest: 400,
         Unauthorized: 401,
         Forbidden: 403,
+        Denied: 403,
         NotFound: 404,
         MethodNotAllowed: 405,
         TooLarge: 413,
@@ -62,6 +64,7 @@ RETRY_AFTER = 1
 
 CHALLENGE = f'Basic realm="{CACHE_NAME}"'
 """The one scheme that every NuGet client answers with what stands in its nuget.config."""
+WARNING = "X-NuGet-Warning"
 MAX_REASON = 512
 _UNSAFE = re.compile(r"[^\x20-\x7e]+")
 
@@ -108,6 +111,8 @@ def answer(error: ProxyError, *, head: bool = False, more: Mapping[str, str] = N
         headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
     if isinstance(error, Unauthorized):
         headers[hdrs.WWW_AUTHENTICATE] = CHALLENGE
+    if isinstance(error, Denied):
+        headers[WARNING] = header_text(str(error))[:MAX_REASON]
     if isinstance(error, MethodNotAllowed):
         headers[hdrs.ALLOW] = ", ".join(error.allowed)
     body = orjson.dumps({"error": str(error)})

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
 from types import MappingProxyType
+from urllib.parse import unquote
 
 import structlog
 from aiohttp import hdrs, web
+from cachetools import LRUCache
 
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError, Stopping, UnknownVersion
 from nugetproxy.feeds.downloads import downloaded, is_download
@@ -18,6 +20,7 @@ from nugetproxy.feeds.files import Site
 from nugetproxy.feeds.reply import View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.moments import instant
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.nuget.urls import sendable_query
 from nugetproxy.store.history.history import History
@@ -43,6 +46,11 @@ READS = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 MAX_QUERY = 4096
 FLAT_CONTAINER = "/v3-flatcontainer/"
 """Where nuget.org has the content of packages; some tools know the path by heart."""
+AS_OF = "/asof/"
+"""In front of the date of a feed as it was."""
+PAST = 64
+"""Feeds as they were that are kept, each with what is known of the versions that it had."""
+NO_DATE = "A feed as it was is at asof/2026-03-01/v3/index.json, or at asof/2026-03-01T12:00:00Z/v3/index.json (UTC)."
 
 
 class Edge:
@@ -83,6 +91,7 @@ class Edge:
         self._admin = admin
         self._page = page
         self._access = Access(metrics, addresses, history)
+        self._past: LRUCache[tuple[str, float], Feed] = LRUCache(PAST)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every error becomes a response that says what to do."""
@@ -215,8 +224,25 @@ class Edge:
         head, slash, below = path.partition("/v3/")
         if not slash:
             return None
-        known = self._feeds.get(head + "/")
-        return (known, head, below) if known is not None else None
+        name, asof, text = head.partition(AS_OF)
+        known = self._feeds.get(name + "/")
+        if known is None:
+            return None
+        return (self._earlier(known, text) if asof else known), head, below
+
+    def _earlier(self, feed: Feed, text: str) -> Feed:
+        """A feed as it was; raises BadRequest for what is no past date."""
+        try:
+            horizon = instant(unquote(text))
+        except ValueError:
+            raise BadRequest(NO_DATE) from None
+        if horizon > self._lane.now():
+            raise BadRequest("What a feed will be like, nobody knows yet; ask for a date in the past.")
+        key = (feed.name, horizon)
+        known: Feed | None = self._past.get(key)
+        if known is None:
+            known = self._past[key] = feed.at(horizon)
+        return known
 
 
 def _target(request: web.BaseRequest) -> tuple[str, str]:

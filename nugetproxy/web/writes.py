@@ -13,7 +13,7 @@ from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.admission import Admission
-from nugetproxy.web.answers import header_text, reason_phrase
+from nugetproxy.web.answers import WARNING, header_text, reason_phrase
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.incoming import Incoming
 from nugetproxy.web.refusals import Unauthorized
@@ -22,7 +22,6 @@ from nugetproxy.web.whole import Whole, common_headers
 audit = structlog.get_logger("nugetproxy.audit")
 
 RELAYED = ("Content-Type", "WWW-Authenticate", "Retry-After")
-WARNING = "X-NuGet-Warning"
 
 
 class Writes:

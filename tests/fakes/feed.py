@@ -20,6 +20,7 @@ import signal
 import ssl as tls
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 from urllib.parse import unquote
@@ -128,9 +129,12 @@ class FakeFeed:
         """How many requests for ``path`` (raw, without query) arrived."""
         return self.origin.count(path)
 
-    def add(self, nupkg: bytes, *, listed: bool = True) -> Held:
-        """Publish a package, in place of one of the same identity; ValueError if it is no package."""
-        return self.shelf.publish(replace(self.shelf.read(nupkg), listed=listed))
+    def add(self, nupkg: bytes, *, listed: bool = True, at: datetime | None = None) -> Held:
+        """Publish a package, in place of one of the same identity; ValueError if it is no package.
+
+        ``at`` is when it was published, for whoever is told so.
+        """
+        return self.shelf.publish(replace(self.shelf.read(nupkg), listed=listed), at=at)
 
     def remove(self, package_id: str, version: str) -> Held:
         """Take a package away altogether, which nuget.org does only by hand; KeyError if it is not held."""

@@ -35,9 +35,10 @@ class Shelf:
         """The package in ``nupkg``, not yet held; ValueError if it is none."""
         return read_package(nupkg, commit=0, instant=START)
 
-    def publish(self, held: Held) -> Held:
-        """Make a package visible, in place of one of the same identity."""
+    def publish(self, held: Held, *, at: datetime | None = None) -> Held:
+        """Make a package visible, in place of one of the same identity; as if it was done ``at`` another time."""
         held = self._stamped(held)
+        held = held if at is None else replace(held, instant=at)
         others = [other for other in self._packages.get(held.lower, ()) if other.url_version != held.url_version]
         bisect.insort(others, held, key=lambda package: sort_key(package.version))
         self._packages[held.lower] = others

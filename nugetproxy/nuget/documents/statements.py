@@ -31,6 +31,14 @@ class Statement:
     """JSON, ``NOT_DEPRECATED`` where the document would say it and does not."""
     vulnerabilities: tuple[Json, ...] = ()
     """As registrations have them."""
+    license: str = ""
+    """Its SPDX expression; empty where there is none, or none is said."""
+    created: str | None = None
+    """When it came into the world: the catalog knows it of what is unlisted, too."""
+    committed: str | None = None
+    """A time by which it was there."""
+    details: str = ""
+    """The URL of its leaf in the catalog."""
 
 
 def statements(kind: Kind, body: bytes, id: str = "") -> tuple[Statement, ...]:
@@ -83,6 +91,9 @@ def _of_registration(document: Json, id: str) -> Iterator[Statement]:
             listed=_listed(said, whole=whole),
             deprecation=_deprecation(said, NOT_DEPRECATED if whole else None),
             vulnerabilities=_objects(said.get("vulnerabilities")),
+            license=_text(said.get("licenseExpression")),
+            committed=_dated(leaf.get("commitTimeStamp")),
+            details=_text(entry.get("@id") if isinstance(inner, dict) else inner),
         )
 
 
@@ -90,7 +101,8 @@ def _of_catalog(leaf: Json) -> Iterator[Statement]:
     """A leaf of the catalog is of its time: whether a version is listed may have changed since."""
     identity = _identity(leaf.get("id"), leaf.get("version"))
     if identity is not None:
-        yield Statement(identity=identity, published=_date(leaf), deprecation=_deprecation(leaf, None))
+        created = _dated(leaf.get("created"))
+        yield Statement(identity=identity, published=_date(leaf), deprecation=_deprecation(leaf, None), created=created)
 
 
 def _of_search(document: Json) -> Iterator[Statement]:
@@ -105,8 +117,15 @@ def _identity(id: object, version: object) -> PackageIdentity | None:
 
 
 def _date(said: Mapping[str, Any]) -> str | None:
-    stated = said.get("published")
+    return _dated(said.get("published"))
+
+
+def _dated(stated: object) -> str | None:
     return stated if isinstance(stated, str) and seconds(stated) is not None else None
+
+
+def _text(stated: object) -> str:
+    return stated if isinstance(stated, str) else ""
 
 
 def _listed(said: Mapping[str, Any], *, whole: bool) -> bool | None:

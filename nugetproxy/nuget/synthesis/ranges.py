@@ -46,6 +46,14 @@ def _holds_something(lower: Version, upper: Version, brackets: str) -> bool:
     return lower < upper or (lower == upper and brackets == "[]")
 
 
+def is_range(text: str) -> bool:
+    """Whether NuGet reads ``text`` as a range that holds something; a version stands for itself and all above."""
+    text = text.strip()
+    if text[:1] in {"[", "("}:
+        return _interval(text) is not None
+    return Version.parse(text) is not None
+
+
 def is_within(text: str, version: Version) -> bool:
     """Whether a range holds ``version``; also where it is no range, as a warning too many does less harm."""
     text = text.strip()

@@ -40,11 +40,18 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
             expires REAL, created REAL NOT NULL) WITHOUT ROWID""",
     ),
     ("CREATE TABLE origins (source TEXT PRIMARY KEY, feed TEXT NOT NULL) WITHOUT ROWID",),
+    (
+        """CREATE TABLE sightings (
+            source TEXT NOT NULL, id TEXT NOT NULL, version TEXT NOT NULL, first REAL NOT NULL, missing REAL,
+            PRIMARY KEY (source, id, version)) WITHOUT ROWID""",
+    ),
 )
 """Each is one transaction, which also raises the number in the file (PRAGMA user_version). Never change one that was
 released: add another."""
 
-_TABLES: Final = frozenset({"pins", "links", "epochs", "scrubs", "facts", "owners", "claims", "tokens", "origins"})
+_TABLES: Final = frozenset(
+    {"pins", "links", "epochs", "scrubs", "facts", "owners", "claims", "tokens", "origins", "sightings"}
+)
 
 
 class LedgerUnavailable(SqliteUnavailable):

@@ -22,12 +22,12 @@ from nugetproxy.store.ledger.copies import copy, copy_is_due
 from nugetproxy.store.ledger.form import LEDGER, LedgerUnavailable
 from nugetproxy.store.ledger.links import Links
 from nugetproxy.store.ledger.opening import BEGIN_AFRESH, NAME, RESTORED, make_ready
-from nugetproxy.store.ledger.rows import Epoch, Owner, Token, VersionFacts, Writes
+from nugetproxy.store.ledger.rows import Epoch, Owner, Sighting, Token, VersionFacts, Writes
 from nugetproxy.store.sqlite_file import SqliteFile
 from nugetproxy.store.sqlite_form import ERRORS, file_key
 from nugetproxy.store.threads import hop
 
-__all__ = ["Epoch", "Ledger", "LedgerUnavailable", "Owner", "Token", "VersionFacts", "Writes"]
+__all__ = ["Epoch", "Ledger", "LedgerUnavailable", "Owner", "Sighting", "Token", "VersionFacts", "Writes"]
 
 log = structlog.get_logger(__name__)
 
@@ -200,6 +200,18 @@ class Ledger:
         """The versions that upstream has said not to be listed."""
         await self.settle()
         return await self._file.read(rows.unlisted, source)
+
+    # --- sightings ---
+
+    async def sightings(self, source: str, id: str) -> Mapping[str, Sighting]:
+        """By version of an id (lower case): what was noticed of those that nobody dates, or that are gone."""
+        await self.settle()
+        return await self._file.read(rows.sightings_of, source, id)
+
+    def note_sighting(self, source: str, identity: PackageIdentity, sighting: Sighting) -> None:
+        """Note what was noticed of a version; the earliest sight of it stays its first."""
+        key = ("sightings", source, identity.id, identity.version)
+        self._note(key, rows.SIGHTING, (*key[1:], sighting.first, sighting.missing), sighting)
 
     # --- owners, claims, tokens ---
 

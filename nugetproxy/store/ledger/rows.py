@@ -23,7 +23,9 @@ CLAIM: Final = "INSERT INTO claims VALUES (?, ?) ON CONFLICT DO NOTHING"
 PUT_TOKEN: Final = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105 - a statement
 LINK: Final = """INSERT INTO links VALUES (?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET handed_out = max(handed_out, excluded.handed_out)"""
-_OF_A_FEED: Final = ("pins", "facts", "links", "scrubs")
+SIGHTING: Final = """INSERT INTO sightings VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET first = min(first, excluded.first), missing = excluded.missing"""
+_OF_A_FEED: Final = ("pins", "facts", "links", "scrubs", "sightings")
 """The tables whose rows say something of the feed that a source was when they were written."""
 
 
@@ -66,6 +68,16 @@ class VersionFacts:
     """The kind of document that said it."""
     noted: float
     """Wall time, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What this proxy has noticed of a version that nobody dates, or that is gone; wall times."""
+
+    first: float
+    """When it was first seen."""
+    missing: float | None = None
+    """Since when upstream is known not to have it; None while it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +148,7 @@ def settle_origin(connection: sqlite3.Connection, source: str, feed: str) -> Non
     with transaction(connection):
         before = origin_of(connection, source)
         for table in _OF_A_FEED:
-            move = f"UPDATE OR REPLACE {table} SET source = ? WHERE source = ?"  # noqa: S608 - one of four names
+            move = f"UPDATE OR REPLACE {table} SET source = ? WHERE source = ?"  # noqa: S608 - one of five names
             if before is not None:
                 connection.execute(move, (_aside(source, before), source))
             connection.execute(move, (source, _aside(source, feed)))
@@ -209,6 +221,13 @@ def owners_of(connection: sqlite3.Connection, feed: str, id: str) -> dict[str, O
     """By version."""
     found = connection.execute("SELECT version, source, sha512 FROM owners WHERE feed = ? AND id = ?", (feed, id))
     return {version: Owner(source, sha512) for version, source, sha512 in found}
+
+
+def sightings_of(connection: sqlite3.Connection, source: str, id: str) -> dict[str, Sighting]:
+    """By version."""
+    columns = "version, first, missing"
+    found = connection.execute(f"SELECT {columns} FROM sightings WHERE source = ? AND id = ?", (source, id))  # noqa: S608
+    return {version: Sighting(first, missing) for version, first, missing in found}
 
 
 def claims(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:

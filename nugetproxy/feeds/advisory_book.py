@@ -1,0 +1,75 @@
+"""AdvisoryBook knows which advisories the sources of a feed have of an id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from cachetools import LRUCache
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import ProxyError
+from nugetproxy.feeds.advisories import RESOURCE, own_route
+from nugetproxy.feeds.reading import Reading
+from nugetproxy.feeds.said import Said
+from nugetproxy.nuget.documents.advisories import Advisory, Page, read_page
+from nugetproxy.nuget.documents.render import vulnerability_pages
+from nugetproxy.nuget.routes import parse_route
+from nugetproxy.off_loop import off_loop
+from nugetproxy.sources.source import Source
+
+log = structlog.get_logger(__name__)
+
+REMEMBERED_SECONDS = 60.0
+"""How long it is remembered what a source has; its documents have a freshness of their own."""
+PAGES = 32
+
+
+class AdvisoryBook:
+    """The pages of VulnerabilityInfo of all that a feed asks for advisories, parsed once per content."""
+
+    def __init__(self, feed: str, sources: Sequence[Source], reading: Reading, clock: Clock) -> None:
+        self._feed = feed
+        self._sources = tuple(sources)
+        self._reading = reading
+        self._clock = clock
+        self._known: dict[str, tuple[float, tuple[Page, ...]]] = {}
+        self._parsed: LRUCache[str, Page] = LRUCache(PAGES)
+
+    async def of(self, id_: str, base: str) -> tuple[Advisory, ...]:
+        """Of an id (lower case), as far as anybody says it: a source that fails counts as it was last known."""
+        pages = [page for source in self._sources for page in await self._pages(source, base)]
+        return tuple(one for page in pages for one in page.get(id_, ()))
+
+    async def _pages(self, source: Source, base: str) -> tuple[Page, ...]:
+        until, pages = self._known.get(source.name, (0.0, ()))
+        now = self._clock.monotonic()
+        if now < until:
+            return pages
+        try:
+            pages = await self._read(source, base)
+        except ProxyError as error:
+            log.warning("advisories.unknown", feed=self._feed, upstream=source.name, detail=str(error))
+        self._known[source.name] = (now + REMEMBERED_SECONDS, pages)
+        return pages
+
+    async def _read(self, source: Source, base: str) -> tuple[Page, ...]:
+        """Raises ProxyError where what it has is not known."""
+        route = parse_route(f"{RESOURCE}/index.json")
+        if route is None or not await source.offers(RESOURCE):
+            return ()
+        index = await self._reading.said(source, route, "", base)
+        if index.absent:
+            return ()
+        found = []
+        for ref in vulnerability_pages(index.body, f"{base}{RESOURCE}/index.json"):
+            at = own_route(ref.url.removeprefix(base))
+            if at is not None:
+                found.append(await self._page(await self._reading.said(source, at, "", base)))
+        return tuple(found)
+
+    async def _page(self, said: Said) -> Page:
+        page: Page | None = self._parsed.get(said.etag)
+        if page is None:
+            page = self._parsed[said.etag] = await off_loop(len(said.body), read_page, said.body or b"{}")
+        return page

@@ -1,0 +1,312 @@
+"""Cuts are the documents of a feed without the versions that its rules hide."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cachetools import LRUCache
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import NotFound, Reason, upstream_failure
+from nugetproxy.feeds.judge import Judge, Ruling
+from nugetproxy.feeds.rendering import Page, Rendering
+from nugetproxy.feeds.reply import Reply, View
+from nugetproxy.feeds.versions import list_route
+from nugetproxy.nuget.documents import filtered
+from nugetproxy.nuget.documents.exact_json import loads
+from nugetproxy.nuget.documents.filtered import Form, Named, Registered
+from nugetproxy.nuget.documents.render import Rendered, registration_pages
+from nugetproxy.nuget.documents.statements import seconds
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.merging.search import window_of
+from nugetproxy.nuget.routes import LINK, Route, parse_route
+from nugetproxy.nuget.rules import Traits, Verdict
+from nugetproxy.nuget.synthesis.search_query import SearchQuery
+from nugetproxy.nuget.version import Version
+from nugetproxy.off_loop import off_loop
+
+Inner = Callable[[Route, str, View], Awaitable[Reply]]
+
+READ: Final = 2048
+"""Documents of which it is remembered what they name."""
+IDS_AT_ONCE: Final = 8
+"""Of which is learnt at the same time what is known of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """What is left of a document."""
+
+    reply: Reply
+    """As it is without rules."""
+    page: Page | None = None
+    """None where nothing is left."""
+    rulings: tuple[Ruling, ...] = ()
+    why: str = ""
+    """Why nothing is left."""
+    denied: tuple[str, Version, Verdict] | None = None
+    """The version that all of the document is about, if it does not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """One question with the answer of the feed without its rules."""
+
+    route: Route
+    query: str
+    view: View
+    reply: Reply
+    body: bytes
+
+    @property
+    def etag(self) -> str:
+        return self.reply.etag or ""
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Where the answer is, and for whom."""
+        return ("ruled", self.view.base, self.route.resource, self.route.rest, self.query)
+
+    @property
+    def page(self) -> Page:
+        """The whole of it."""
+        return Page(self.body, self.etag)
+
+
+class Cuts:
+    """Those of one feed."""
+
+    def __init__(self, judge: Judge, inner: Inner, rendering: Rendering, clock: Clock) -> None:
+        self._judge = judge
+        self._inner = inner
+        self._rendering = rendering
+        self._clock = clock
+        self._read: LRUCache[Hashable, Registered] = LRUCache(READ)
+        registration = self._registration
+        self._cut: Mapping[Kind, Callable[[_Asked], Awaitable[Cut]]] = {
+            Kind.VERSIONS: self._versions,
+            Kind.REGISTRATION: registration,
+            Kind.REGISTRATION_PAGE: registration,
+            Kind.REGISTRATION_LEAF: registration,
+            Kind.SEARCH: self._search,
+            Kind.AUTOCOMPLETE: self._search,
+            Kind.CATALOG_PAGE: self._catalog,
+            Kind.CATALOG_LEAF: self._catalog,
+        }
+
+    async def read(self, route: Route, query: str, view: View) -> Cut:
+        """The answer to one question, without gzip; ``view`` is a plain one."""
+        windowed = route.kind is Kind.SEARCH or (route.kind is Kind.AUTOCOMPLETE and not SearchQuery.parse(query).id)
+        reply = await self._inner(route, window_of(query).query if windowed else query, view)
+        cut = self._cut.get(reply.kind)
+        if cut is None or reply.status != 200 or not isinstance(reply.body, bytes):
+            return Cut(reply=reply, page=_page(reply))
+        return await cut(_Asked(route=route, query=query, view=view, reply=reply, body=reply.body))
+
+    # --- version lists ---
+
+    async def _versions(self, asked: _Asked) -> Cut:
+        named = await self._names(asked.etag, filtered.listed, asked.body)
+        return await self._listed(asked, asked.route.id, named, filtered.without_versions)
+
+    async def _listed(
+        self, asked: _Asked, id_: str, named: Registered, cut: Callable[[bytes, frozenset[str]], bytes | None]
+    ) -> Cut:
+        versions = [one.version for one in named.named]
+        ruling = await self._judge.ruling(id_, named=versions, because=asked.etag)
+        if ruling.leaves_whole(asked.etag, versions):
+            return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,))
+
+        async def make() -> Rendered:
+            body = await off_loop(2 * len(asked.body), cut, asked.body, _shown(ruling, versions))
+            return Rendered(body or b"", empty=body is None)
+
+        page = await self._rendering.merged(asked.place, (asked.etag, ruling.digest), [asked.body], make)
+        return self._left(asked, page, ruling, versions)
+
+    def _left(self, asked: _Asked, page: Page, ruling: Ruling, versions: Iterable[Version]) -> Cut:
+        if not page.empty:
+            return Cut(reply=asked.reply, page=page, rulings=(ruling,))
+        newest = max(versions, default=None)
+        sentence = ruling.of(newest).sentence(self._judge.feed, f"{ruling.id} {newest}") if newest is not None else ""
+        why = f"No version of {ruling.id} passes the rules of the feed {self._judge.feed!r}. {sentence}".rstrip()
+        return Cut(reply=asked.reply, rulings=(ruling,), why=why)
+
+    # --- registrations ---
+
+    async def _registration(self, asked: _Asked) -> Cut:
+        named = await self._names(asked.etag, filtered.registered, asked.body)
+        id_ = asked.route.id or next((one.id for one in named.named if one.id), "")
+        if named.form is Form.INDEX:
+            return await self._index(asked, id_, named)
+        if named.form is Form.LEAF:
+            return await self._leaf(asked, id_, named.named)
+        return await self._listed(asked, id_, named, filtered.page_without_versions)
+
+    async def _leaf(self, asked: _Asked, id_: str, named: Sequence[Named]) -> Cut:
+        """A leaf that a link led to; others are asked for by id and version."""
+        whole = Cut(reply=asked.reply, page=asked.page)
+        if not named or not id_:
+            return whole
+        version = named[0].version
+        ruling = await self._judge.ruling(id_, named=(version,), because=asked.etag)
+        verdict = ruling.of(version)
+        return replace(whole, rulings=(ruling,), denied=None if verdict.visible else (id_, version, verdict))
+
+    async def _index(self, asked: _Asked, id_: str, named: Registered) -> Cut:
+        """What an index says of its pages is what they say themselves."""
+        root = "x" if asked.route.resource == LINK else asked.route.resource
+        at = f"{asked.view.base}{root}/{asked.route.rest}"
+        refs = await off_loop(len(asked.body), registration_pages, asked.body, at)
+        pages = {ref.url: await self._page(ref.url, asked.view) for ref in refs}
+        versions = [one.version for one in named.named]
+        for reply in pages.values():
+            found = await self._names(reply.etag or "", filtered.registered, _body(reply))
+            versions += [one.version for one in found.named]
+            id_ = id_ or next((one.id for one in found.named if one.id), "")
+        whole = tuple(reply.etag for reply in pages.values())
+        ruling = await self._judge.ruling(id_, named=versions, because=(asked.etag, whole))
+        if ruling.leaves_whole("".join((asked.etag, *(tag or "" for tag in whole))), versions):
+            return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,))
+
+        async def make() -> Rendered:
+            shown = _shown(ruling, versions)
+            bodies = {
+                url: await off_loop(2 * len(_body(reply)), filtered.page_without_versions, _body(reply), shown)
+                for url, reply in pages.items()
+            }
+            body = await off_loop(2 * len(asked.body), filtered.index_without_versions, asked.body, bodies, shown)
+            return Rendered(body or b"", empty=body is None)
+
+        made_of = (asked.etag, whole, ruling.digest)
+        page = await self._rendering.merged(asked.place, made_of, [asked.body], make)
+        return self._left(asked, page, ruling, versions)
+
+    async def _page(self, url: str, view: View) -> Reply:
+        route = parse_route(url.removeprefix(view.base))
+        reply = await self._inner(route, "", view) if route is not None else None
+        if reply is None or reply.status != 200 or not isinstance(reply.body, bytes):
+            raise upstream_failure(self._judge.feed, Reason.GONE, "a registration names a page that is not there")
+        return reply
+
+    # --- searches ---
+
+    async def _search(self, asked: _Asked) -> Cut:
+        query = SearchQuery.parse(asked.query)
+        if query.id and asked.reply.kind is Kind.AUTOCOMPLETE:
+            named = await self._names(asked.etag, filtered.listed, asked.body)
+            return await self._listed(asked, query.id, named, filtered.completed_without_versions)
+        found = await off_loop(len(asked.body), filtered.hits_of, asked.body)
+        rulings = dict(zip(found, await self._rulings(found, asked.etag), strict=True))
+        window = window_of(asked.query)
+
+        def exists(id_: str, version: Version) -> bool:
+            return rulings[id_].of(version).visible
+
+        async def make() -> Rendered:
+            if asked.reply.kind is Kind.SEARCH:
+                told = _Told(rulings)
+                return Rendered(filtered.search_without_versions(asked.body, window, exists, told))
+            kept = {id_ for id_, ruling in rulings.items() if await self._completes(ruling, query, asked.view)}
+            return Rendered(filtered.ids_without_versions(asked.body, window, kept.__contains__))
+
+        digests = tuple(ruling.digest for ruling in rulings.values())
+        page = await self._rendering.merged(asked.place, (asked.etag, digests), [asked.body], make)
+        return Cut(reply=asked.reply, page=page, rulings=tuple(rulings.values()))
+
+    async def _rulings(self, named: Mapping[str, Sequence[Version]], because: str) -> list[Ruling]:
+        turns = asyncio.Semaphore(IDS_AT_ONCE)
+
+        async def ask(id_: str, versions: Sequence[Version]) -> Ruling:
+            async with turns:
+                return await self._judge.ruling(id_, named=versions, because=because)
+
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(ask(id_, versions), name=f"ruling {id_}") for id_, versions in named.items()]
+        return [one.result() for one in asked]
+
+    async def _completes(self, ruling: Ruling, query: SearchQuery, view: View) -> bool:
+        """Whether a version is left that whoever types may be led to."""
+        if not ruling.rules and ruling.dossier is None:
+            return True
+        traits = dict(ruling.dossier.traits) if ruling.dossier is not None else await self._known(ruling.id, view)
+        return any(
+            ruling.of(version).visible
+            and one.listed is not False
+            and (query.prerelease or not version.is_prerelease)
+            and (query.semver2 or not version.is_semver2)
+            for version, one in traits.items()
+        )
+
+    async def _known(self, id_: str, view: View) -> dict[Version, Traits]:
+        """The versions of an id whose rules look at nothing else."""
+        try:
+            reply = await self._inner(list_route(id_), "", view)
+        except NotFound:
+            return {}
+        named = filtered.listed(_body(reply)).named if reply.status == 200 else ()
+        return {one.version: Traits() for one in named}
+
+    # --- the catalog ---
+
+    async def _catalog(self, asked: _Asked) -> Cut:
+        leaf = filtered.catalog_leaf(asked.body)
+        if leaf is not None:
+            return await self._leaf(asked, leaf.id, (leaf,))
+        if asked.reply.kind is Kind.CATALOG_LEAF:  # what it says to be deleted, or nothing of a package
+            return Cut(reply=asked.reply, page=asked.page)
+        named = await off_loop(len(asked.body), filtered.catalogued, asked.body)
+        open_: dict[str, list[Version]] = {}
+        for one in named:
+            if not self._judge.lets_pass(one.id, one.version, seconds(one.at_latest)):
+                open_.setdefault(one.id, []).append(one.version)
+        rulings = dict(zip(open_, await self._rulings(open_, asked.etag), strict=True))
+
+        def exists(id_: str, version: Version) -> bool:
+            return id_ not in rulings or version not in open_[id_] or rulings[id_].of(version).visible
+
+        async def make() -> Rendered:
+            return Rendered(filtered.catalog_without_versions(asked.body, exists))
+
+        digests = tuple((id_, ruling.digest) for id_, ruling in rulings.items())
+        page = await self._rendering.merged(asked.place, (asked.etag, digests), [asked.body], make)
+        return Cut(reply=asked.reply, page=page, rulings=tuple(rulings.values()))
+
+    async def _names(self, etag: str, read: Callable[[bytes], Registered], body: bytes) -> Registered:
+        """What a document names, read once per content."""
+        known: Registered | None = self._read.get((etag, read))
+        if known is None:
+            known = self._read[etag, read] = await off_loop(len(body), read, body)
+        return known
+
+
+class _Told:
+    """What is known of the version that stands for an id in a search result, in place of a newer one."""
+
+    def __init__(self, rulings: Mapping[str, Ruling]) -> None:
+        self._rulings = rulings
+
+    def __call__(self, id_: str, version: Version) -> filtered.Json:
+        dossier = self._rulings[id_].dossier
+        traits = dossier.traits.get(version, Traits()) if dossier is not None else Traits()
+        severity = str(traits.severity or 0)
+        known = [{"advisoryUrl": url, "severity": severity} for url in sorted(traits.advisories)]
+        said = {"deprecation": loads((traits.deprecation or "").encode())} if traits.is_deprecated else {}
+        return {"vulnerabilities": known, **said}
+
+
+def _shown(ruling: Ruling, versions: Iterable[Version]) -> frozenset[str]:
+    return frozenset(version.url for version in versions if ruling.of(version).visible)
+
+
+def _page(reply: Reply) -> Page:
+    """An answer as it is."""
+    return Page(_body(reply), reply.etag or "")
+
+
+def _body(reply: Reply) -> bytes:
+    assert isinstance(reply.body, bytes), "a document"
+    return reply.body

@@ -1,0 +1,236 @@
+"""Dossiers are what is known of the versions of an id, as far as the rules of a feed look at it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
+from weakref import WeakValueDictionary
+
+from cachetools import LRUCache
+
+from nugetproxy.clock import Clock
+from nugetproxy.errors import ProxyError
+from nugetproxy.feeds.advisory_book import AdvisoryBook
+from nugetproxy.feeds.said import Said, ask_all
+from nugetproxy.feeds.told import Dates, SourceTold
+from nugetproxy.nuget.documents.advisories import Advisory
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.rules import Traits
+from nugetproxy.nuget.version import Version
+from nugetproxy.sources.source import Source
+from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable, Sighting
+
+BASE: Final = "http://dossier.invalid/v3/"
+"""Where documents are rendered for that are read here and sent to nobody."""
+REMEMBERED: Final = 8192
+REMEMBERED_SECONDS: Final = 300.0
+"""As long as a version list is fresh (``Kind.VERSIONS``)."""
+AGAIN_SECONDS: Final = 5.0
+"""After what could not be learnt."""
+APART_SECONDS: Final = 3600.0
+"""Between the two times that a version is seen to be gone, before it counts as withdrawn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Which versions of an id a feed has, by whom."""
+
+    owners: Mapping[str, str]
+    """Version in URL form -> the name of its source."""
+    sources: tuple[Source, ...]
+    """Those that know the id, in the feed's order; of an id that nobody knows, those that may be asked for it."""
+    asked: tuple[Said, ...] = ()
+    """What they said of the versions that they have."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dossier:
+    """One id's."""
+
+    traits: Mapping[Version, Traits] = field(default_factory=dict)
+    until: float = 0.0
+    """Monotonic time from which it is made anew."""
+    stamp: Hashable = ()
+    made: float = 0.0
+    """Monotonic time."""
+
+
+Lists = Callable[[str, str], Awaitable[Listing]]
+"""(id in lower case, base) -> who has which version; raises UpstreamFailure, never NotFound."""
+
+
+class Dossiers:
+    """Those of one feed, made once per id, behind the freshness of its version list."""
+
+    def __init__(
+        self,
+        *,
+        lists: Lists,
+        dates: Dates,
+        book: AdvisoryBook | None,
+        ledger: Ledger,
+        clock: Clock,
+        stamp: Callable[[], Hashable],
+        watches: bool,
+    ) -> None:
+        """``book`` where advisories matter; ``watches`` for what is withdrawn; ``stamp`` changes with every write."""
+        self._lists = lists
+        self._dates = dates
+        self._book = book
+        self._ledger = ledger
+        self._clock = clock
+        self._stamp = stamp
+        self._watches = watches
+        self._known: LRUCache[tuple[str, bool], Dossier] = LRUCache(REMEMBERED)
+        self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+
+    def fresh(self, id_: str, *, exact: bool) -> Dossier | None:
+        """What is known of an id (lower case), if it need not be made anew."""
+        known: Dossier | None = self._known.get((id_, exact))
+        if known is None or self._clock.monotonic() >= known.until or known.stamp != self._stamp():
+            return None
+        return known
+
+    async def of(self, id_: str, *, exact: bool, older: Dossier | None = None) -> Dossier:
+        """What is known of an id (lower case); anew where it is still what ``older`` is.
+
+        ``exact``: a date that is long enough ago for every rule is not enough.
+        """
+        known = self.fresh(id_, exact=exact)
+        if known is not None and known is not older:
+            return known
+        async with self._turns.setdefault((id_, exact), asyncio.Lock()):
+            known = self.fresh(id_, exact=exact)
+            if known is None or known is older:
+                known = self._known[id_, exact] = await self._make(id_, exact, self._known.get((id_, exact)))
+            return known
+
+    async def _make(self, id_: str, exact: bool, before: Dossier | None) -> Dossier:
+        stamp, listing, whole = self._stamp(), None, True
+        try:
+            listing = await self._lists(id_, BASE)
+        except ProxyError:
+            whole = False
+        sources = listing.sources if listing is not None else self._dates.sources
+        found = await ask_all(self._dates.told(source, id_, BASE, exact=exact) for source in sources)
+        told = {one.source: one for one in found if isinstance(one, SourceTold)}
+        whole = whole and len(told) == len(sources) and all(one.whole for one in told.values())
+        advisories = await self._book.of(id_, BASE) if self._book is not None else ()
+        traits = self._traits(listing, told, advisories)
+        traits = await self._noticed(id_, listing, told, traits, exact=exact)
+        if before is not None and not whole:
+            traits = _with_dates_of(before.traits, traits)
+        now = self._clock.monotonic()
+        return Dossier(
+            traits=MappingProxyType(traits),
+            until=now + (REMEMBERED_SECONDS if whole else AGAIN_SECONDS),
+            stamp=stamp,
+            made=now,
+        )
+
+    def _traits(
+        self, listing: Listing | None, told: Mapping[str, SourceTold], advisories: tuple[Advisory, ...]
+    ) -> dict[Version, Traits]:
+        owners = {} if listing is None else {_parsed(url): source for url, source in listing.owners.items()}
+        for one in (one for one in told.values() if one.whole):
+            for version in one.traits:
+                owners.setdefault(version, one.source)
+        return {
+            version: _advised(told[source].traits.get(version, Traits()) if source in told else Traits(), source, mine)
+            for version, source in owners.items()
+            for mine in (tuple(one for one in advisories if one.concerns(version)),)
+        }
+
+    # --- what this proxy itself has noticed ---
+
+    async def _noticed(
+        self,
+        id_: str,
+        listing: Listing | None,
+        told: Mapping[str, SourceTold],
+        traits: dict[Version, Traits],
+        *,
+        exact: bool,
+    ) -> dict[Version, Traits]:
+        """With the first sight of what nobody dates, with what is gone."""
+        undated = {one.source for one in traits.values() if one.date is None}
+        for source in undated | (set(told) if self._watches else set()):
+            try:
+                pinned = await self._ledger.pinned_versions(source, id_)
+                sightings = await self._ledger.sightings(source, id_)
+            except LedgerUnavailable:  # logged; what is not known stays too young
+                continue
+            held = frozenset(_parsed(one.version) for one in pinned)
+            for version in [version for version, one in traits.items() if one.source == source and one.date is None]:
+                first = self._first(source, PackageIdentity(id_, version.url), sightings)
+                spared = version in held
+                date = None if spared and not exact else first
+                traits[version] = replace(traits[version], date=date, spared=spared)
+            if self._watches and listing is not None and source in told:
+                traits |= self._gone(id_, listing, told[source], held - set(traits), sightings)
+        return traits
+
+    def _first(self, source: str, identity: PackageIdentity, sightings: Mapping[str, Sighting]) -> float:
+        known = sightings.get(identity.version)
+        if known is None:
+            known = Sighting(self._clock.now())
+            self._ledger.note_sighting(source, identity, known)
+        return known.first
+
+    def _gone(
+        self,
+        id_: str,
+        listing: Listing,
+        told: SourceTold,
+        missing: frozenset[Version],
+        sightings: Mapping[str, Sighting],
+    ) -> dict[Version, Traits]:
+        """What was served, and is neither listed nor registered now."""
+        found: dict[Version, Traits] = {}
+        lists = [one for one in listing.asked if one.source.name == told.source]
+        seen = [told.seen_at, *(one.stored_at if one.certain and not one.made else None for one in lists)]
+        times = [at for at in seen if at is not None]
+        certain = bool(lists) and len(times) == len(seen)
+        for version in missing:
+            known = sightings.get(version.url, Sighting(self._clock.now()))
+            if certain and known.missing is None:
+                known = replace(known, missing=min(times))
+                self._ledger.note_sighting(told.source, PackageIdentity(id_, version.url), known)
+            apart = certain and known.missing is not None and min(times) - known.missing >= APART_SECONDS
+            found[version] = Traits(source=told.source, spared=True, withdrawn=apart)
+        for url, known in sightings.items():
+            if known.missing is not None and _parsed(url) not in missing and certain:
+                self._ledger.note_sighting(told.source, PackageIdentity(id_, url), replace(known, missing=None))
+        return found
+
+
+def _advised(traits: Traits, source: str, advisories: tuple[Advisory, ...]) -> Traits:
+    """With the source that a version is of, with what VulnerabilityInfo says of it."""
+    known = [int(one.severity) for one in advisories if one.severity.isdigit()]
+    known += [traits.severity] if traits.severity is not None else []
+    worst = min(max(known, default=-1), 3)
+    return replace(
+        traits,
+        source=source,
+        severity=worst if worst >= 0 else None,
+        advisories=frozenset(one.url for one in advisories),
+    )
+
+
+def _with_dates_of(before: Mapping[Version, Traits], now: Mapping[Version, Traits]) -> dict[Version, Traits]:
+    """What could not be learnt anew is as it was."""
+    kept = {version: traits for version, traits in before.items() if version not in now}
+    for version, traits in now.items():
+        known = before.get(version)
+        older = known is not None and known.date is not None
+        kept[version] = known if known is not None and older else traits
+    return kept
+
+
+def _parsed(url: str) -> Version:
+    version = Version.parse(url)
+    assert version is not None, "a version in URL form"
+    return version

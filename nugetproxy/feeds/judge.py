@@ -1,0 +1,171 @@
+"""Judge says which versions of an id exist for one feed now, for all that the feed answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from cachetools import LRUCache
+
+from nugetproxy.clock import Clock
+from nugetproxy.feeds.dossiers import Dossier, Dossiers
+from nugetproxy.feeds.kept_pages import digest_of
+from nugetproxy.nuget.rules import Instant, Rule, Traits, Verdict, changes_at, judge, judge_all
+from nugetproxy.nuget.version import Version
+
+REMEMBERED: Final = 8192
+MOST_RELOADS: Final = 4096
+SETTLED_SECONDS: Final = 2.0
+"""What was learnt so long ago may be learnt anew for what is not in it; as long as what is stored is in memory."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Ruling:
+    """The verdicts on the versions of one id."""
+
+    id: str
+    rules: tuple[Rule, ...]
+    """Those that are about the id."""
+    at: Instant
+    verdicts: Mapping[Version, Verdict] = field(default_factory=dict)
+    dossier: Dossier | None = None
+    until: float = math.inf
+    """Wall time at which time alone changes one of them."""
+    again: float = math.inf
+    """Monotonic time from which it is made anew."""
+    digest: str = ""
+    """Equal for equal rulings, whoever made them."""
+    _alone: dict[Version, Verdict] = field(default_factory=dict)
+    _whole: dict[str, bool] = field(default_factory=dict)
+
+    def leaves_whole(self, etag: str, named: Iterable[Version]) -> bool:
+        """Whether all that is ``named`` by the document with this tag exists."""
+        known = self._whole.get(etag)
+        if known is None:
+            known = self._whole[etag] = all(self.of(version).visible for version in named)
+        return known
+
+    def of(self, version: Version) -> Verdict:
+        """On one version; of what nobody has said anything about, nothing speaks for it."""
+        known = self.verdicts.get(version) or self._alone.get(version)
+        if known is None:
+            known = self._alone[version] = judge(self.rules, version, Traits(), self.at)
+        return known
+
+    def knows(self, version: Version) -> bool:
+        """Whether it was made with the version in sight."""
+        return self.dossier is None or version in self.verdicts
+
+    @property
+    def changed_at(self) -> float:
+        """The last wall time at which time alone has changed one of its verdicts."""
+        return max((one.passed_at for one in self.verdicts.values() if one.passed_at is not None), default=-math.inf)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing can be hidden by it."""
+        return not self.rules and self.at.horizon is None
+
+
+class Judge:
+    """The rules of one feed, applied to dossiers."""
+
+    def __init__(
+        self, feed: str, rules: Sequence[Rule], dossiers: Dossiers, clock: Clock, horizon: float | None = None
+    ) -> None:
+        """``horizon``: the wall time that the feed is shown as it was at."""
+        self.feed = feed
+        self.rules = tuple(rules)
+        self.horizon = horizon
+        self._dossiers = dossiers
+        self._clock = clock
+        self._known: LRUCache[str, Ruling] = LRUCache(REMEMBERED)
+        self._licenses: LRUCache[tuple[str, Version], str] = LRUCache(REMEMBERED)
+        self._reloaded: LRUCache[Hashable, Dossier | None] = LRUCache(MOST_RELOADS)
+
+    def at(self, horizon: float) -> Judge:
+        """The same rules for the feed as it was at ``horizon``."""
+        earlier = horizon if self.horizon is None else min(horizon, self.horizon)
+        return Judge(self.feed, self.rules, self._dossiers, self._clock, earlier)
+
+    async def ruling(self, id_: str, *, named: Iterable[Version] = (), because: Hashable = None) -> Ruling:
+        """Of an id (lower case). Where it does not know one of the versions that are ``named``, what is known of the
+        id is learnt anew, once for each ``because`` (what names them).
+        """
+        found = await self._ruling(id_, None)
+        dossier = found.dossier
+        settled = dossier is not None and self._clock.monotonic() >= dossier.made + SETTLED_SECONDS
+        if settled and any(not found.knows(version) for version in named) and (id_, because) not in self._reloaded:
+            self._reloaded[id_, because] = None
+            found = await self._ruling(id_, found.dossier)
+        return found
+
+    async def _ruling(self, id_: str, older: Dossier | None) -> Ruling:
+        now = self._clock.now()
+        known: Ruling | None = self._known.get(id_)
+        dossier = known.dossier if known is not None else None
+        if known is not None and now < known.until and (dossier is None or dossier is not older):
+            exact = self.horizon is not None
+            if dossier is None or self._dossiers.fresh(id_, exact=exact) is dossier:
+                return known
+        about = tuple(rule for rule in self.rules if rule.is_about(id_))
+        if self.horizon is not None or any(rule.needs_dossier for rule in about):
+            dossier = await self._dossiers.of(id_, exact=self.horizon is not None, older=older)
+        ruling = self._made(id_, about, dossier)
+        self._known[id_] = ruling
+        return ruling
+
+    def _made(self, id_: str, about: tuple[Rule, ...], dossier: Dossier | None) -> Ruling:
+        at = Instant(self._clock.now(), self.horizon)
+        traits = self._licensed(id_, about, dossier.traits) if dossier is not None else {}
+        verdicts = judge_all(about, id_, traits, at)
+        return Ruling(
+            id=id_,
+            rules=about,
+            at=at,
+            verdicts=verdicts,
+            dossier=dossier,
+            until=changes_at(about, verdicts.values(), at),
+            again=dossier.until if dossier is not None else math.inf,
+            digest=_digest(about, verdicts, at),
+        )
+
+    def lets_pass(self, id_: str, version: Version, at_latest: float | None) -> bool:
+        """Whether a version exists for all that can be known, if only it came into the world by that time."""
+        about = [rule for rule in self.rules if rule.is_about(id_)]
+        if any(rule.needs_dossier and not rule.is_cooldown for rule in about):
+            return False
+        at = Instant(self._clock.now(), self.horizon)
+        return judge(about, version, Traits(date=at_latest), at).visible
+
+    # --- licences, which lie in packages ---
+
+    def wants_license(self, ruling: Ruling, version: Version) -> bool:
+        """Whether the nuspec of a version must be looked at before it is handed out."""
+        if not any(rule.needs_license for rule in ruling.rules):
+            return False
+        known = ruling.dossier.traits.get(version, Traits()).license if ruling.dossier is not None else None
+        return known is None and (ruling.id, version) not in self._licenses
+
+    def learn_license(self, id_: str, version: Version, expression: str) -> None:
+        """The nuspec of a version states this one, empty for none."""
+        self._licenses[id_, version] = expression
+        self._known.pop(id_, None)
+
+    def _licensed(
+        self, id_: str, about: tuple[Rule, ...], traits: Mapping[Version, Traits]
+    ) -> Mapping[Version, Traits]:
+        if not any(rule.needs_license for rule in about):
+            return traits
+        return {
+            version: replace(one, license=self._licenses.get((id_, version))) if one.license is None else one
+            for version, one in traits.items()
+        }
+
+
+def _digest(rules: tuple[Rule, ...], verdicts: Mapping[Version, Verdict], at: Instant) -> str:
+    in_force = tuple(rule for rule in rules if rule.until is None or at.present < rule.until)
+    hidden = (version.url for version, one in verdicts.items() if not one.visible)
+    return digest_of((in_force, at.horizon, len(verdicts), *hidden))

@@ -1,0 +1,204 @@
+"""Ruled answers for a feed without what its rules deny, whatever is asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+import structlog
+
+from nugetproxy.clock import Clock
+from nugetproxy.engine.standing import MakeStanding, RuledStanding, Standing
+from nugetproxy.errors import NotFound, ProxyError
+from nugetproxy.feeds.cuts import Cut, Cuts
+from nugetproxy.feeds.judge import Judge, Ruling
+from nugetproxy.feeds.rendering import Page, Rendering
+from nugetproxy.feeds.reply import NO_CACHE, Reply, View
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.documents.exact_json import dumps
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.nuspec import parse_nuspec
+from nugetproxy.nuget.package import InvalidPackage
+from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.nuget.rules import Action, Verdict
+from nugetproxy.nuget.version import Version
+
+log = structlog.get_logger(__name__)
+
+Inner = Callable[[Route, str, View], Awaitable[Reply]]
+"""The feed without its rules."""
+
+PLAIN: Final = frozenset({Kind.INDEX, Kind.SIGNATURES, Kind.VULNERABILITIES, Kind.VULNERABILITY_PAGE, Kind.CATALOG})
+"""What names no version that could be had by it."""
+
+
+class Denied(ProxyError):
+    """A rule of the feed denies the version that was asked for."""
+
+    def __init__(self, identity: str, rule: str, sentence: str, *, passes_at: float | None = None) -> None:
+        super().__init__(identity, rule)
+        self.identity = identity
+        self.rule = rule
+        self.sentence = sentence
+        self.passes_at = passes_at
+        """Wall time at which it will pass, where time alone makes it."""
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+class Ruled:
+    """One feed's rules between what its sources say and its clients."""
+
+    def __init__(
+        self,
+        judge: Judge,
+        inner: Inner,
+        *,
+        rendering: Rendering,
+        clock: Clock,
+        metrics: Metrics,
+        stamp: Callable[[], Hashable],
+    ) -> None:
+        """``stamp`` changes with every write."""
+        self.judge = judge
+        self._inner = inner
+        self._rendering = rendering
+        self._clock = clock
+        self._metrics = metrics
+        self._stamp = stamp
+        self._cuts = Cuts(judge, inner, rendering, clock)
+
+    def at(self, horizon: float) -> Ruled:
+        """The same for the feed as it was at a wall time."""
+        return Ruled(
+            self.judge.at(horizon),
+            self._inner,
+            rendering=self._rendering,
+            clock=self._clock,
+            metrics=self._metrics,
+            stamp=self._stamp,
+        )
+
+    async def read(self, route: Route, query: str, view: View) -> Reply:
+        """As ``Feed.read``; raises Denied for a version that does not exist for this feed."""
+        if route.kind in PLAIN:
+            return await self._inner(route, query, view)
+        if route.id and route.version:
+            return await self._named(route, query, view)
+        cut = await self._cuts.read(route, query, replace(view, gzip=False, head=False))
+        if cut.denied is not None:
+            raise self._denial(*cut.denied)
+        if cut.page is None:
+            return _nothing(cut)
+        page = await self._rendering.coded(cut.page, gzipped=view.gzip and cut.reply.negotiated)
+        return self._shown(cut.reply, cut.rulings, page)
+
+    # --- what is asked for by id and version ---
+
+    async def _named(self, route: Route, query: str, view: View) -> Reply:
+        version = Version.parse(route.version)
+        assert version is not None, "a route has a version in URL form"
+        ruling = await self.judge.ruling(route.id, named=(version,), because=("name", version.url))
+        if ruling.of(version).visible and self.judge.wants_license(ruling, version):
+            ruling = await self._with_license(route, version, view, ruling)
+        verdict = ruling.of(version)
+        if not verdict.visible:
+            if not ruling.knows(version) and (absent := await self._absent(route, query, view)) is not None:
+                return absent
+            raise self._denial(route.id, version, verdict)
+        reply = await self._inner(route, query, view)
+        return self._told(self._shown(reply, (ruling,)), route, version, verdict)
+
+    async def _absent(self, route: Route, query: str, view: View) -> Reply | None:
+        """What nobody knows anything of may not be there at all."""
+        reply = await self._inner(route, query, replace(view, head=True))
+        if reply.status == 404:
+            return reply
+        reply.close()
+        return None
+
+    async def _with_license(self, route: Route, version: Version, view: View, ruling: Ruling) -> Ruling:
+        """A rule is about its licence, which only the package tells."""
+        at = parse_route(f"content/{_encoded(route)}/{version.url}/{_encoded(route)}.nuspec")
+        assert at is not None, "an id and a version are words of a path"
+        try:
+            reply = await self._inner(at, "", replace(view, gzip=False, head=False))
+        except NotFound:
+            return ruling
+        if reply.status != 200 or not isinstance(reply.body, bytes):
+            return ruling
+        try:
+            expression = parse_nuspec(reply.body).license_expression
+        except InvalidPackage:
+            expression = ""
+        self.judge.learn_license(route.id, version, expression)
+        return await self.judge.ruling(route.id)
+
+    def _denial(self, id_: str, version: Version, verdict: Verdict) -> Denied:
+        assert verdict.rule is not None, "nothing else denies"
+        self._metrics.rule_denied.labels(verdict.rule.name).inc()
+        what = f"{id_} {version.normalized}"
+        sentence = verdict.sentence(self.judge.feed, what)
+        return Denied(what, verdict.rule.name, sentence, passes_at=verdict.passes_at)
+
+    def _told(self, reply: Reply, route: Route, version: Version, verdict: Verdict) -> Reply:
+        """With what a rule has to say of what is handed out all the same; rules on trial count each time."""
+        for rule, why in verdict.tried:
+            self._metrics.rule_dry_run.labels(rule.name).inc()
+            log.info("rule.dry_run", feed=self.judge.feed, rule=rule.name, id=route.id, version=version.url, why=why)
+        if verdict.tried:
+            reply = replace(reply, standing=None)
+        if verdict.action is not Action.WARN or reply.status != 200:
+            return reply
+        sentence = verdict.sentence(self.judge.feed, f"{route.id} {version.normalized}")
+        return replace(reply, warnings=(*reply.warnings, sentence))
+
+    # --- answers that know when they end ---
+
+    def _shown(self, reply: Reply, rulings: Sequence[Ruling], page: Page | None = None) -> Reply:
+        """``reply`` with the bytes of ``page``, until a ruling may be another one."""
+        passes = min((one.until for one in rulings), default=math.inf)
+        again = min((one.again for one in rulings), default=math.inf)
+        changed = max((one.changed_at for one in rulings), default=-math.inf)
+        now, ttl = self._clock.now(), reply.cache.ttl
+        shown = replace(
+            reply,
+            cache=replace(reply.cache, ttl=min(ttl, passes - now)) if ttl is not None else reply.cache,
+            age=max(0.0, min(reply.age, now - changed)) if reply.age is not None and page is not None else reply.age,
+            cache_control=NO_CACHE,
+            standing=self._standing(reply, passes, again),
+        )
+        if page is None:
+            return shown
+        return replace(shown, body=page.body, etag=page.etag, gzipped=page.gzipped)
+
+    def _standing(self, reply: Reply, passes: float, again: float) -> MakeStanding | None:
+        return partial(self._stand, reply.standing, passes, again) if reply.standing is not None else None
+
+    def _stand(self, make: MakeStanding, passes: float, again: float) -> Standing | None:
+        inner = make()
+        if inner is None:
+            return None
+        return RuledStanding(
+            inner=inner,
+            passes=passes,
+            until=again,
+            stamp=self._stamp(),
+            stamp_now=self._stamp,
+            clock=self._clock,
+        )
+
+
+def _nothing(cut: Cut) -> Reply:
+    """A document of which nothing is left: as if nobody had such a package."""
+    body = dumps({"error": cut.why or "The rules of this feed leave nothing of it."})
+    return replace(cut.reply, status=404, body=body, etag=None, standing=None, gzipped=False)
+
+
+def _encoded(route: Route) -> str:
+    """The id as paths have it."""
+    return route.rest.partition("/")[0]
