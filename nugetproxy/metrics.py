@@ -48,6 +48,19 @@ class Requests(Collector):
         totals.seconds += seconds
         totals.within[bisect_left(BUCKETS, seconds)] += 1
 
+    def outcomes(self) -> dict[str, int]:
+        """Requests of feeds by outcome."""
+        found: dict[str, int] = {}
+        for (upstream, _, outcome, _), count in self._requests.items():
+            if upstream and count:
+                found[str(outcome)] = found.get(str(outcome), 0) + count
+        return found
+
+    @property
+    def sent_bytes(self) -> int:
+        """Body bytes sent to clients."""
+        return sum(totals.sent for totals in self._kinds.values())
+
     def collect(self) -> Iterator[Metric]:
         """The library's hook: everything as samples."""
         requests = CounterMetricFamily(f"{PREFIX}_requests", "Requests answered.", labels=LABELS)

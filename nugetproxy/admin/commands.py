@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import structlog
 
-from nugetproxy.admin import feed_commands, proxy_commands, token_commands
+from nugetproxy.admin import feed_commands, held_commands, proxy_commands, room_commands, token_commands
 from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import BadRequest, NotFound, ProxyError
 
@@ -31,6 +31,15 @@ class Command:
 COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
     {
         "reload": Command(proxy_commands.reload, changes=True),
+        "stats": Command(proxy_commands.stats, changes=False),
+        "ls": Command(held_commands.listed, changes=False),
+        "purge": Command(held_commands.purged, changes=True),
+        "refresh": Command(held_commands.refresh, changes=True),
+        "verify": Command(held_commands.verify, changes=True),
+        "keep": Command(room_commands.keep, changes=True),
+        "unkeep": Command(room_commands.unkeep, changes=True),
+        "kept": Command(room_commands.kept, changes=False),
+        "evict": Command(room_commands.evict, changes=True),
         "token/add": Command(token_commands.add, changes=True),
         "token/list": Command(token_commands.listed, changes=False),
         "token/revoke": Command(token_commands.revoke, changes=True),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.clock import Clock
+from nugetproxy.engine.packages import Packages
+from nugetproxy.engine.room import Room
+from nugetproxy.errors import BadRequest
 from nugetproxy.feeds.feed import Feed
+from nugetproxy.metrics import Metrics
+from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.history.history import History
@@ -27,6 +32,8 @@ class Switch:
     """What only a proxy that serves clients can do; None for one that was opened for a command."""
 
     reload: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
+    forget: Callable[[], None] = field(default=lambda: None)
+    """Has answers be made anew that were given a moment ago."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +46,23 @@ class Desk:
     ledger: Ledger
     history: History
     tokens: Tokens
+    room: Room
+    metrics: Metrics
     clock: Clock
     switch: Switch
     watched: tuple[Watched, ...] = ()
+
+    def packages(self, upstream: str = "") -> Mapping[str, Packages]:
+        """What is held of remote sources, or of one; raises BadRequest for one that there is not."""
+        found = {name: one.packages for name, one in self.remote(upstream).items()}
+        if upstream and not found:
+            raise BadRequest(f"The upstream {upstream!r} is a folder of somebody else's; nothing is held of it.")
+        return found
+
+    def remote(self, upstream: str = "") -> Mapping[str, RemoteSource]:
+        """The remote sources, or one; raises BadRequest."""
+        if upstream and upstream not in self.sources:
+            raise BadRequest(f"There is no upstream {upstream!r}; there are {', '.join(self.sources)}.")
+        return {
+            name: one for name, one in self.sources.items() if isinstance(one, RemoteSource) and upstream in {"", name}
+        }

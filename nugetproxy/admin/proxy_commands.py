@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nugetproxy import __version__
 from nugetproxy.admin.desk import Desk
+from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import BadRequest
+from nugetproxy.sources.remote import RemoteSource
+
+SERVED_HERE = (Outcome.HIT, Outcome.STALE, Outcome.REVALIDATED, Outcome.COLLAPSED, Outcome.ABSENT)
+"""Outcomes of requests for which nothing had to be downloaded."""
 
 
 async def reload(desk: Desk) -> Mapping[str, Any]:
@@ -14,3 +20,45 @@ async def reload(desk: Desk) -> Mapping[str, Any]:
     if desk.switch.reload is None:
         raise BadRequest("No proxy runs with this cache directory; the next start reads the configuration.")
     return await desk.switch.reload()
+
+
+async def stats(desk: Desk) -> Mapping[str, Any]:
+    """What is held, how requests were answered since the start, which upstreams are in trouble."""
+    outcomes = desk.metrics.requests.outcomes()
+    asked = sum(outcomes.values())
+    return {
+        "version": __version__,
+        "running": desk.switch.reload is not None,
+        "requests": asked,
+        "outcomes": outcomes,
+        "hit_ratio": sum(outcomes.get(one, 0) for one in SERVED_HERE) / asked if asked else None,
+        "sent_bytes": desk.metrics.requests.sent_bytes,
+        "received_bytes": _total(desk, "received_bytes"),
+        "limit": desk.room.limit,
+        "kept": len(desk.room.kept.wanted),
+        "upstreams": [await _upstream(desk, name) for name in desk.sources],
+        "problems": [one for one in (desk.ledger.problem, desk.room.problem) if one],
+    }
+
+
+def _total(desk: Desk, name: str) -> float:
+    return sum(
+        sample.value
+        for family in desk.metrics.registry.collect()
+        if family.name == f"nugetproxy_{name}"
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    )
+
+
+async def _upstream(desk: Desk, name: str) -> dict[str, Any]:
+    source = desk.sources[name]
+    packages, size = None, None
+    if isinstance(source, RemoteSource):
+        found = await source.packages.folder.usage.count()
+        packages, size = len(found), sum(one[2] for one in found)
+    trouble = {
+        origin: state.cause.detail if state.cause is not None else str(state.phase)
+        for origin, state in source.breakers().items()
+    }
+    return {"name": name, "packages": packages, "size": size, "trouble": trouble}

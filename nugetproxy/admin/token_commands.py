@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.times import date
 from nugetproxy.admin.tokens import Scope
 from nugetproxy.store.ledger.rows import Token
 
@@ -49,10 +49,6 @@ def _row(token: Token) -> dict[str, Any]:
         "name": token.name,
         "scopes": list(token.scopes),
         "feeds": list(token.feeds),
-        "expires": _date(token.expires),
-        "created": _date(token.created) if token.created else None,
+        "expires": date(token.expires),
+        "created": date(token.created) if token.created else None,
     }
-
-
-def _date(at: float | None) -> str | None:
-    return None if at is None else datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

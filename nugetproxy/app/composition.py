@@ -17,10 +17,11 @@ from nugetproxy.app.faces import admission_of, edge_of
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
 from nugetproxy.app.measured import declare
-from nugetproxy.app.parts import Shared, all_sources, sites
+from nugetproxy.app.parts import Shared, all_sources, room_limits, sites
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.engine.housekeeping import Housekeeping
+from nugetproxy.engine.kept import Kept
 from nugetproxy.engine.lock_watch import LockWatch
 from nugetproxy.engine.loop_watch import LoopWatch
 from nugetproxy.engine.packages import Packages
@@ -108,6 +109,7 @@ class App:
         await self.history.open(path)
         await self.tokens.load()
         self.tokens.watchers.append(self._leave)  # who looks at the page may not any more
+        await self.room.kept.ready()
         await self.documents.open(path / "documents")
         for source in self.sources.values():
             await source.open()
@@ -190,6 +192,7 @@ def build(
     packages = tuple(source.packages for source in remotes)
     lane = _lane(ops, admission, shared)
     tokens.watchers.append(lane.clear)
+    switch.forget = lane.clear
     return App(
         config=config,
         shared=shared,
@@ -225,7 +228,7 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
     """What all parts have in common."""
     metrics = Metrics()
     cache, documents = config.cache, Documents(metrics=metrics, fs=fs)
-    large = KeptPages(documents, clock)
+    large, ledger = KeptPages(documents, clock), Ledger(fs=fs, clock=clock)
     return Shared(
         config=config,
         clock=clock,
@@ -235,11 +238,11 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
         metrics=metrics,
         tasks=Tasks(clock, metrics),
         documents=documents,
-        ledger=Ledger(fs=fs, clock=clock),
+        ledger=ledger,
         history=_history(config, clock, fs, metrics),
         pages=HotPages(cache.hot_memory // 2, large, most_links=config.limits.document_links),
         descriptors=share_out(config),
-        room=Room(cache.path, max_size=cache.max_size, min_free=cache.min_free.of, metrics=metrics),
+        room=Room(cache.path, **room_limits(config), metrics=metrics, kept=Kept(ledger, clock), clock=clock),
     )
 
 
@@ -271,6 +274,8 @@ def desk_of(
         ledger=shared.ledger,
         history=shared.history,
         tokens=tokens,
+        room=shared.room,
+        metrics=shared.metrics,
         clock=shared.clock,
         watched=(shared.ledger, shared.room),
         switch=switch,

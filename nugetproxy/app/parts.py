@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from nugetproxy.store.holdings.holdings import Holdings
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.library.library import Library
 from nugetproxy.store.packages.folder import PackageFolder
+from nugetproxy.store.packages.retention import Retention
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.settings import UpstreamSettings
 
@@ -74,6 +75,19 @@ class Shared:
     pages: HotPages
     descriptors: Descriptors
     room: Room
+
+
+class _Limits(TypedDict):
+    max_size: int
+    min_free: Callable[[int], int]
+    retention: Retention
+
+
+def room_limits(config: Config) -> _Limits:
+    """What may be held."""
+    cache = config.cache
+    retention = Retention(unused_for=cache.unused_for, keep_last=cache.keep_last)
+    return {"max_size": cache.max_size, "min_free": cache.min_free.of, "retention": retention}
 
 
 def all_sources(

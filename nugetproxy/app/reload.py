@@ -18,7 +18,7 @@ from nugetproxy.app.faces import admission_of, edge_of
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import settle_folders, settle_ledger
 from nugetproxy.app.measured import declare_limits, declare_upstreams
-from nugetproxy.app.parts import Shared, all_sources, sites
+from nugetproxy.app.parts import Shared, all_sources, room_limits, sites
 from nugetproxy.config import Config, Upstream, warnings
 from nugetproxy.config.difference import differences, without_restart
 from nugetproxy.engine.packages import Packages
@@ -130,7 +130,7 @@ class Reload:
         try:
             await _open(sources, same, held, shared)
         except BaseException:
-            app.room.use(tenants, max_size=app.config.cache.max_size, min_free=app.config.cache.min_free.of)
+            app.room.use(tenants, **room_limits(app.config))
             raise
         used = self._in_use(sources, new_sites)
         edge = app.edge
@@ -173,7 +173,7 @@ class Reload:
         """The background follows, too."""
         app, config = self._app, self._app.config
         packages = tuple(app.packages.values())
-        app.room.use(packages, max_size=config.cache.max_size, min_free=config.cache.min_free.of)
+        app.room.use(packages, **room_limits(config))
         app.housekeeping.use(packages, config.cache.max_documents)
         app.scrub.use(packages)
         app.history.use(restores=config.history.restores, usage=config.history.usage)

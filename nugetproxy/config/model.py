@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nugetproxy.admin.tokens import Scope
-from nugetproxy.caching.policy import Policy
+from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.config.feeds import FeedTable
 from nugetproxy.config.fields import (
     AdminListen,
@@ -117,6 +117,8 @@ class Cache(Section):
     check_contents: bool = True
     scrub_rate: Rate = 20 * MIB
     keep_registrations: bool = True
+    unused_for: AnySpan = FOREVER
+    keep_last: int = Field(default=0, ge=0)
     force_network_filesystem: bool = False
 
     @property

@@ -195,6 +195,10 @@ class Cache:
         """
         self._invalidation.note_write(id)
 
+    def forget(self) -> None:
+        """What is stored may have been changed by somebody else: look anew."""
+        self._hot.clear()
+
     async def settle_writes(self) -> None:
         """Wait until the next start will know of the writes so far; a ledger that cannot be written says so itself."""
         await self._invalidation.settle()

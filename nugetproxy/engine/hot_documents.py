@@ -132,6 +132,13 @@ class HotDocuments:
         )
         return made
 
+    def clear(self) -> None:
+        """Remember nothing of what is stored."""
+        for standing in list(self._standings.values()):
+            standing.replaced = True
+        self._standings.clear()
+        self._hot.clear()
+
     def _remember(self, key: str, stored: Stored) -> None:
         outdated = self._standings.pop(key, None)
         if outdated is not None:

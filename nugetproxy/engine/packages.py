@@ -200,6 +200,12 @@ class Packages:
         """Whether a package is being downloaded."""
         return len(self._flights) > 0
 
+    async def drop(self, identity: PackageIdentity) -> int:
+        """Delete a package to make room; its size in bytes. What it was pinned to stays known."""
+        size = await self.folder.delete(identity)
+        await self.holdings.remove(identity)
+        return size
+
     async def purge(self, identity: PackageIdentity) -> int:
         """Forget a package with what it was pinned to; its size in bytes, 0 if it was not held."""
         size = await self.folder.delete(identity)

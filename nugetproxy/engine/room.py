@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from nugetproxy.clock import Clock
+from nugetproxy.engine.kept import Kept
 from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.packages.retention import Counted, Retention, Why, overdue
 from nugetproxy.store.packages.usage import LOW_WATER
 
 if TYPE_CHECKING:
@@ -26,6 +31,34 @@ WAIT_SECONDS: Final = 5.0
 """The longest that a package waits for room."""
 
 
+OVERDUE_SECONDS: Final = 3600.0
+"""Between two looks for what is held for too long."""
+ENDLESS: Final = Retention()
+
+
+@dataclass(frozen=True, slots=True)
+class Going:
+    """A package that goes."""
+
+    packages: Packages
+    used: float
+    """Wall time of its last use."""
+    identity: PackageIdentity
+    size: int
+    why: Why
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What goes, in which order."""
+
+    going: tuple[Going, ...]
+    held: int
+    """Bytes that are held before."""
+    limit: int
+    """Bytes that may be held."""
+
+
 class Room:
     """Evicts while packages land, and when the disk is full; one eviction at a time."""
 
@@ -36,10 +69,17 @@ class Room:
         max_size: int,
         min_free: Callable[[int], int],
         metrics: Metrics,
+        kept: Kept,
+        clock: Clock,
+        retention: Retention = ENDLESS,
     ) -> None:
         """``path`` is the cache directory. ``max_size`` in bytes; ``min_free`` tells what is to be left free on a disk
-        of so many bytes.
+        of so many bytes. What is ``kept`` stays.
         """
+        self.kept = kept
+        self._clock = clock
+        self._retention = retention
+        self._looked = -OVERDUE_SECONDS
         self.problem = ""
         """What an operator must know of; empty while all is well."""
         self._path = path
@@ -56,12 +96,26 @@ class Room:
         """These count, and may have to give something up."""
         self._tenants.append(packages)
 
-    def use(self, tenants: Iterable[Packages], *, max_size: int, min_free: Callable[[int], int]) -> None:
+    def use(
+        self,
+        tenants: Iterable[Packages],
+        *,
+        max_size: int,
+        min_free: Callable[[int], int],
+        retention: Retention,
+    ) -> None:
         """From now on it is about these, within these limits."""
+        self._retention = retention
+        self._looked = -OVERDUE_SECONDS
         self._tenants = list(tenants)
         self._max_size = self._limit = max_size
         self._min_free = min_free
         self._wanted.set()
+
+    @property
+    def limit(self) -> int:
+        """Bytes that may be held, as far as the disk is known."""
+        return self._limit
 
     @property
     def tenants(self) -> tuple[Packages, ...]:
@@ -105,7 +159,61 @@ class Room:
                 self._learn(*await packages.folder.usage.disk())
             except DiskFailure as failure:
                 log.warning("room.unknown", reason=Reason.DISK, detail=str(failure))
+        await self.kept.ready()
+        if not self._retention.is_endless and self._clock.monotonic() - self._looked >= OVERDUE_SECONDS:
+            self._looked = self._clock.monotonic()
+            await self._end_overdue()
         await self._evict_to(self._limit)
+
+    async def _end_overdue(self) -> None:
+        """Let go of what nobody has used for long, or what newer versions have taken the place of."""
+        for packages in tuple(self._tenants):
+            async with self._turn:
+                await attempt(packages.name, "retention", partial(self._end_overdue_of, packages))
+
+    async def _end_overdue_of(self, packages: Packages) -> None:
+        found = await packages.folder.usage.count()
+        removed = 0
+        for (_, identity, _), _why in overdue(found, self._retention, self._clock.now()):
+            if not self._is_spared(packages, identity):
+                removed += await packages.drop(identity)
+        if removed:
+            self._metrics.evicted_bytes.inc(removed)
+            log.info("packages.retired", upstream=packages.name, bytes=removed)
+
+    def _is_spared(self, packages: Packages, identity: PackageIdentity) -> bool:
+        return packages.in_flight(identity) or identity in packages.folder.pending or self.kept.has(identity)
+
+    async def plan(self, max_size: int | None = None, retention: Retention | None = None) -> Plan:
+        """What would go now, or under other rules; raises DiskFailure."""
+        await self.kept.ready()
+        rules = self._retention if retention is None else retention
+        limit = self._limit if max_size is None else min(max_size, self._limit)
+        found = [(packages, await packages.folder.usage.count()) for packages in tuple(self._tenants)]
+        going: list[Going] = []
+        left: list[tuple[Packages, list[Counted]]] = []
+        for packages, held in found:
+            spared = partial(self._is_spared, packages)
+            late = {one: why for one, why in overdue(held, rules, self._clock.now()) if not spared(one[1])}
+            going += [Going(packages, *one, why) for one, why in late.items()]
+            left.append((packages, [one for one in held if one not in late]))
+        total = sum(size for _, held in left for _, _, size in held)
+        for packages, held in left if total > limit else ():
+            share = limit * sum(size for _, _, size in held) // total
+            more = packages.folder.usage.would_go(held, share, partial(self._is_spared, packages))
+            going += [Going(packages, *one, Why.ROOM) for one in more]
+        whole = sum(size for _, held in found for _, _, size in held)
+        return Plan(going=tuple(going), held=whole, limit=limit)
+
+    async def carry_out(self, plan: Plan) -> int:
+        """Let go of what a plan names, but for what has been kept or asked for since; bytes. Raises DiskFailure."""
+        removed = 0
+        async with self._turn:
+            for one in plan.going:
+                if not self._is_spared(one.packages, one.identity):
+                    removed += await one.packages.drop(one.identity)
+        self._metrics.evicted_bytes.inc(removed)
+        return removed
 
     def _learn(self, capacity: int, free: int) -> None:
         """What the disk can give now, ours included."""
@@ -145,9 +253,9 @@ class Room:
         return max(0, before - self._held())
 
     async def _evict(self, packages: Packages, size: int, *, young: bool = False) -> None:
-        act = partial(packages.folder.evict, size, packages.in_flight, young=young)
+        spared = partial(self._is_spared, packages)
+        act = partial(packages.folder.evict, size, spared, young=young, delete=packages.drop)
         await attempt(packages.name, "eviction", act)
-        await packages.sync_holdings()
 
 
 async def attempt(upstream: str, step: str, act: Callable[[], Awaitable[object]]) -> None:

@@ -11,7 +11,7 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.flight_body import FlightBody
-from nugetproxy.engine.outcome import HIT, Outcome
+from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
@@ -21,7 +21,7 @@ from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.nuget.documents.render import Link
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.resources import RESOURCES
+from nugetproxy.nuget.resources import HIVES, RESOURCES
 from nugetproxy.nuget.routes import LINK, Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.sources.catalog_pages import CatalogPages
@@ -289,6 +289,31 @@ class RemoteSource:
         if body.flight.landed is not None:
             self.packages.folder.usage.note(identity)
         return body
+
+    async def refresh(self, id: str) -> Mapping[str, CacheStatus]:
+        """Ask about an id (lower case) now: its version list, what is stored of its registrations; how that went.
+
+        What is stored of it counts as old from now on, so that nobody is told anything of before. Raises
+        UpstreamFailure where nothing is known of it and it cannot be asked.
+        """
+        self._cache.invalidate(id)
+        done: dict[str, CacheStatus] = {}
+        for path in (f"content/{quote(id)}/index.json", *(f"{hive}/{quote(id)}/index.json" for hive in HIVES)):
+            route = parse_route(path)
+            if route is None or (done and await self.stored(route) is None):
+                continue
+            document = await self._document(route, "")
+            if document is not None:
+                done[route.resource] = document.found.status
+        return done
+
+    def forget_documents(self) -> None:
+        """What was stored may have been removed: look again."""
+        self._cache.forget()
+
+    async def fetch(self, identity: PackageIdentity) -> None:
+        """Have the package held, if upstream has it; raises UpstreamFailure, NotFound."""
+        await self._fetch_whole(identity)
 
     async def _fetch_whole(self, identity: PackageIdentity) -> None:
         """Have the package held, if upstream has it; raises UpstreamFailure."""

@@ -45,12 +45,17 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
             source TEXT NOT NULL, id TEXT NOT NULL, version TEXT NOT NULL, first REAL NOT NULL, missing REAL,
             PRIMARY KEY (source, id, version)) WITHOUT ROWID""",
     ),
+    (
+        """CREATE TABLE kept (
+            id TEXT NOT NULL, version TEXT NOT NULL, wanted_by TEXT NOT NULL, at REAL NOT NULL,
+            PRIMARY KEY (id, version, wanted_by)) WITHOUT ROWID""",
+    ),
 )
 """Each is one transaction, which also raises the number in the file (PRAGMA user_version). Never change one that was
 released: add another."""
 
 _TABLES: Final = frozenset(
-    {"pins", "links", "epochs", "scrubs", "facts", "owners", "claims", "tokens", "origins", "sightings"}
+    {"pins", "links", "epochs", "scrubs", "facts", "owners", "claims", "tokens", "origins", "sightings", "kept"}
 )
 
 

@@ -22,7 +22,7 @@ from nugetproxy.store.ledger.copies import copy, copy_is_due
 from nugetproxy.store.ledger.form import LEDGER, LedgerUnavailable
 from nugetproxy.store.ledger.links import Links
 from nugetproxy.store.ledger.opening import BEGIN_AFRESH, NAME, RESTORED, make_ready
-from nugetproxy.store.ledger.rows import Epoch, Owner, Sighting, Token, VersionFacts, Writes
+from nugetproxy.store.ledger.rows import Epoch, Owner, Sighting, Token, VersionFacts, Wanted, Writes
 from nugetproxy.store.sqlite_file import SqliteFile
 from nugetproxy.store.sqlite_form import ERRORS, file_key
 from nugetproxy.store.threads import hop
@@ -261,6 +261,18 @@ class Ledger:
     async def remove_token(self, name: str) -> bool:
         """Remove a token; False if there was none of that name."""
         return await self._file.write(rows.run, "DELETE FROM tokens WHERE name = ?", (name,)) > 0
+
+    async def kept(self) -> tuple[Wanted, ...]:
+        """The packages that are never evicted."""
+        return await self._file.read(rows.kept)
+
+    async def keep(self, wanted: Sequence[Wanted], *, replace: str) -> None:
+        """Add some; what the file ``replace`` wanted before goes. It is written when this returns."""
+        await self._file.write(rows.keep, wanted, replace)
+
+    async def unkeep(self, packages: Collection[tuple[str, str]], by: str) -> int:
+        """Remove some (id, version), or all that ``by`` wants; how many there were."""
+        return await self._file.write(rows.unkeep, packages, by)
 
     async def take(self, found: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
         """Write statements of ``rows`` with their values, all of them or none; raises LedgerUnavailable."""

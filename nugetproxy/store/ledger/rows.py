@@ -89,6 +89,19 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A package that is never evicted."""
+
+    id: str
+    version: str
+    """Empty for all versions."""
+    by: str
+    """The path of the lock file that wants it; empty where an operator named it."""
+    at: float
+    """Wall time, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
     """What lets a client in; the secret itself is not kept."""
 
@@ -239,6 +252,31 @@ def disown(connection: sqlite3.Connection, source: str, id: str) -> int:
     """Remove what an id's versions (an empty ``id``: everybody's) that belong to a source say of it; how many."""
     where = "DELETE FROM owners WHERE source = :source AND (:id = '' OR id = :id)"
     return connection.execute(where, {"source": source, "id": id}).rowcount
+
+
+def kept(connection: sqlite3.Connection) -> tuple[Wanted, ...]:
+    """All that is never evicted."""
+    found = connection.execute("SELECT id, version, wanted_by, at FROM kept ORDER BY wanted_by, id, version")
+    return tuple(Wanted(id=id, version=version, by=by, at=at) for id, version, by, at in found)
+
+
+def keep(connection: sqlite3.Connection, wanted: Iterable[Wanted], replace: str) -> None:
+    """Add these; what the file ``replace`` wanted before goes."""
+    with transaction(connection):
+        if replace:
+            connection.execute("DELETE FROM kept WHERE wanted_by = ?", (replace,))
+        rows = [(one.id, one.version, one.by, one.at) for one in wanted]
+        connection.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?, ?)", rows)
+
+
+def unkeep(connection: sqlite3.Connection, packages: Iterable[tuple[str, str]], by: str) -> int:
+    """Remove these, or all that ``by`` wants where none are named; how many there were."""
+    named = list(packages)
+    with transaction(connection):
+        if not named:
+            return run(connection, "DELETE FROM kept WHERE wanted_by = ?", (by,))
+        statement = "DELETE FROM kept WHERE id = ? AND version = ? AND wanted_by = ?"
+        return sum(run(connection, statement, (id, version, by)) for id, version in named)
 
 
 def token_values(token: Token) -> tuple[Any, ...]:

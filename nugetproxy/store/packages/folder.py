@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
@@ -336,11 +336,17 @@ class PackageFolder:
             self.usage.add(-size, -1 if size else 0)
             return size
 
-    async def evict(self, max_bytes: int, keep: Callable[[PackageIdentity], bool], *, young: bool = True) -> int:
+    async def evict(
+        self,
+        max_bytes: int,
+        keep: Callable[[PackageIdentity], bool],
+        *,
+        young: bool = True,
+        delete: Callable[[PackageIdentity], Awaitable[int]] | None = None,
+    ) -> int:
         """As ``Usage.evict``; ``keep`` is asked on the event loop just before each deletion. What is pending stays."""
-        return await self.usage.evict(
-            max_bytes, lambda identity: identity in self.pending or keep(identity), self.delete, young=young
-        )
+        stays = lambda identity: identity in self.pending or keep(identity)  # noqa: E731 - two words
+        return await self.usage.evict(max_bytes, stays, delete or self.delete, young=young)
 
     def walk(self) -> Iterator[tuple[PackageIdentity, int, float]]:
         """(identity, bytes, last use) of every package; blocks: for a thread."""

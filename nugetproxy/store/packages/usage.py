@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from structlog.typing import FilteringBoundLogger
@@ -14,6 +14,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.packages.retention import Counted
 from nugetproxy.store.threads import DiskCalls
 
 LOW_WATER = 0.95
@@ -123,8 +124,7 @@ class Usage:
         if total <= max_bytes:
             return 0
         removed, failed = 0, 0
-        self._grow_up()
-        for is_young, _, identity in sorted((held in self._landed, used, held) for used, held, _ in found):
+        for is_young, (_, identity, _) in self._in_order(found):
             goal = max_bytes if is_young else LOW_WATER * max_bytes
             if (is_young and not young) or total - removed <= goal or failed > FAILED_DELETIONS:
                 break
@@ -138,6 +138,26 @@ class Usage:
         self._metrics.evicted_bytes.inc(removed)
         self._log.info("packages.evicted", bytes=removed, limit=max_bytes)
         return removed
+
+    def would_go(
+        self, found: Iterable[Counted], max_bytes: int, keep: Callable[[PackageIdentity], bool]
+    ) -> list[Counted]:
+        """What ``evict`` would delete of what was ``found``, in its order, where nothing young has to go."""
+        left, going = sum(size for _, _, size in found), list[Counted]()
+        if left <= max_bytes:
+            return going
+        for is_young, one in self._in_order(found):
+            if is_young or left <= LOW_WATER * max_bytes:
+                break
+            if not keep(one[1]):
+                going.append(one)
+                left -= one[2]
+        return going
+
+    def _in_order(self, found: Iterable[Counted]) -> list[tuple[bool, Counted]]:
+        """With whether it landed just now, which goes last; the least recently used first."""
+        self._grow_up()
+        return sorted((one[1] in self._landed, one) for one in found)
 
     def _grow_up(self) -> None:
         """Forget what landed before the last ``YOUNG_SECONDS``."""

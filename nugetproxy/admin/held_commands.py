@@ -1,0 +1,174 @@
+"""Held commands list, purge, refresh, verify the packages of the cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.purge import purge, similar
+from nugetproxy.admin.times import date
+from nugetproxy.engine.packages import Packages
+from nugetproxy.errors import BadRequest, NotFound, ProxyError
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.sources.remote import RemoteSource
+from nugetproxy.store.fs import DiskFailure
+
+ORDERS: Final = {
+    "id": lambda row: (row["id"], row["upstream"], row["version"]),
+    "size": lambda row: (-row["size"], row["id"]),
+    "used": lambda row: (row["used_at"], row["id"]),
+}
+BATCH: Final = 50
+
+
+async def listed(
+    desk: Desk, *, pattern: str = "*", upstream: str = "", order: str = "id", most: float = 100_000
+) -> Mapping[str, Any]:
+    """The packages that are held: size, last use, where they came from; those whose id matches a pattern, in an
+    order (id, size, used: the least recently used first), at most so many.
+    """
+    if order not in ORDERS:
+        raise BadRequest(f"The order is one of {', '.join(ORDERS)}.")
+    rows = [
+        row for packages in desk.packages(upstream).values() for row in await _rows(desk, packages, pattern.lower())
+    ]
+    rows.sort(key=ORDERS[order])
+    return {
+        "packages": [{name: value for name, value in row.items() if name != "used_at"} for row in rows[: int(most)]],
+        "count": len(rows),
+        "size": sum(row["size"] for row in rows),
+    }
+
+
+async def _rows(desk: Desk, packages: Packages, pattern: str) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": identity.id,
+            "version": identity.version,
+            "size": size,
+            "used": date(used),
+            "used_at": used,
+            "upstream": packages.name,
+            "kept": desk.room.kept.has(identity),
+        }
+        for used, identity, size in await packages.folder.usage.count()
+        if fnmatchcase(identity.id, pattern)
+    ]
+
+
+async def purged(desk: Desk, *, id: str, version: str = "", upstream: str = "") -> Mapping[str, Any]:
+    """Remove a package, one version of it or all, with its documents and its pinned hash."""
+    identity = named(id, version)
+    feeds = desk.packages(upstream)
+    done = await purge(feeds, desk.documents, identity.id, identity.version if version else None)
+    for source in desk.remote(upstream).values():
+        source.forget_documents()
+    desk.switch.forget()
+    known = any(one.packages or one.pins or one.others for one in done.feeds)
+    return {
+        "upstreams": [
+            {
+                "upstream": one.feed,
+                "removed": [str(held.version) for held in one.packages],
+                "size": one.size,
+                "forgotten": [str(pinned.version) for pinned in one.pins],
+                "held": [str(other.version) for other in one.others],
+            }
+            for one in done.feeds
+        ],
+        "documents": done.documents,
+        "similar": "" if known else await similar(feeds, identity.id),
+    }
+
+
+def named(id: str, version: str = "") -> PackageIdentity:
+    """The package that is meant; raises BadRequest."""
+    identity = PackageIdentity.parse(id, version or "1.0.0")
+    if identity is None:
+        raise BadRequest(f"{f'{id} {version}'.strip()!r:.200} is not a package id with a version.")
+    return identity
+
+
+async def refresh(desk: Desk, *, id: str, upstream: str = "") -> Mapping[str, Any]:
+    """Ask upstream about an id now; what came of it, by upstream."""
+    identity = named(id)
+    sources = desk.remote(upstream)
+    told = await asyncio.gather(*(_refresh(source, identity.id) for source in sources.values()))
+    desk.switch.forget()
+    if not any(one["found"] for one in told):
+        raise NotFound(
+            f"Nothing new is known of {identity.id}: "
+            + "; ".join(f"{one['upstream']}: {one['says']}" for one in told)
+            + "."
+        )
+    return {"id": identity.id, "upstreams": told}
+
+
+async def _refresh(source: RemoteSource, id: str) -> dict[str, Any]:
+    try:
+        done = await source.refresh(id)
+    except ProxyError as error:
+        return {"upstream": source.name, "found": False, "says": str(error).rstrip(".")}
+    stale = next((status.detail for status in done.values() if status.detail), "")
+    absent = all(status.forward_status in {404, 410} or status.outcome == "absent" for status in done.values())
+    says = f"it could not be asked ({stale}); what is stored stays" if stale else "it has no such package"
+    if not stale and not absent:
+        says = ", ".join(f"{what} {_word(status.forward_status)}" for what, status in done.items())
+    return {"upstream": source.name, "found": bool(done) and not stale and not absent, "says": says}
+
+
+def _word(status: int | None) -> str:
+    return {304: "unchanged", 200: "fetched", None: "not asked"}.get(status, f"status {status}")
+
+
+async def verify(desk: Desk, *, upstream: str = "", after: str = "", seconds: float = 1e9) -> Mapping[str, Any]:
+    """Read every held package again; what is damaged is set aside, then fetched again.
+
+    Goes on behind ``after`` ("upstream/id/version") for about so many seconds; ``next`` is where to go on, empty at the
+    end.
+    """
+    sources, began = desk.remote(upstream), desk.clock.monotonic()
+    name, _, rest = after.partition("/")
+    last = PackageIdentity.parse(*rest.split("/", 1)) if "/" in rest else None
+    checked, size, damaged = 0, 0, list[dict[str, Any]]()
+    for source in sources.values():
+        if name and source.name != name:
+            continue
+        name = ""
+        while batch := await source.packages.folder.held_after(last, BATCH):
+            for last in batch:
+                read, damage = await _verify(source, last)
+                checked, size = checked + 1, size + read
+                damaged += [damage] if damage else []
+                if desk.clock.monotonic() - began >= seconds:
+                    place = f"{source.name}/{last.id}/{last.version}"
+                    return {"checked": checked, "size": size, "damaged": damaged, "next": place}
+        last = None
+    return {"checked": checked, "size": size, "damaged": damaged, "next": ""}
+
+
+async def _verify(source: RemoteSource, identity: PackageIdentity) -> tuple[int, dict[str, Any] | None]:
+    """Bytes that were read; what was wrong."""
+    packages, read = source.packages, 0
+
+    async def count(size: int) -> None:
+        nonlocal read
+        read += size
+
+    row = {"upstream": source.name, "id": identity.id, "version": identity.version, "repaired": False}
+    try:
+        if await packages.folder.scrub(identity, count):
+            return read, None
+    except DiskFailure as failure:
+        return read, {**row, "says": f"it cannot be read: {failure}"}
+    await packages.holdings.remove(identity)
+    try:
+        await source.fetch(identity)
+    except ProxyError as error:
+        return read, {**row, "says": f"set aside; it could not be fetched again: {error}"}
+    if await packages.open(identity) is None:
+        return read, {**row, "says": "set aside; the upstream has it no more"}
+    return read, {**row, "repaired": True, "says": "set aside, fetched again"}

@@ -1,0 +1,86 @@
+"""The command ``keep`` names packages that are never evicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nugetproxy.cli.door import tell
+from nugetproxy.cli.exits import USAGE, fail
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def keep(
+    what: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ID[@VERSION]|FILE]...", help="Packages, or lock files that name them."),
+    ] = None,
+    *,
+    json: Json = False,
+    config: ConfigFile = None,
+    cache_dir: CacheDirectory = None,
+) -> None:
+    """Never evict these packages, or all that a lock file names; without a name, list what is kept."""
+    from nugetproxy.cli.tables import as_json
+    from nugetproxy.config import load
+
+    settings = load(config, cache_dir=cache_dir)
+    if not what:
+        _list(tell(settings, "kept", {}), json=json)
+        return
+    named, files = [one for one in what if not is_file(one)], [Path(one) for one in what if is_file(one)]
+    wanted = [{"packages": _versions(file), "by": str(file.absolute())} for file in files]
+    wanted += [{"packages": named}] if named else []
+    done = [tell(settings, "keep", one) for one in wanted]
+    missing = sorted({one for each in done for one in each["missing"]})
+    kept = sum(one["kept"] for one in done)
+    if json:
+        as_json({"kept": kept, "missing": missing})
+        return
+    for line in _told(kept, missing):
+        typer.echo(line)
+
+
+def is_file(text: str) -> bool:
+    """Whether a file is meant, not a package."""
+    return "/" in text or Path(text).is_file()
+
+
+def _versions(file: Path) -> list[str]:
+    """What a file says to have been restored."""
+    from nugetproxy.errors import ProxyError
+    from nugetproxy.jobs.repository import read_all
+
+    try:
+        needs = [one.needs for one in read_all([file])]
+    except ProxyError as error:
+        fail([str(error)], USAGE)
+    found = sorted({f"{one.id}@{one.version}" for each in needs for one in (*each.exact, *each.direct)})
+    if not found:
+        fail([f"{file} names no versions; take a lock file (packages.lock.json) or project.assets.json."], USAGE)
+    return found
+
+
+def _told(kept: int, missing: list[str]) -> Iterator[str]:
+    yield f"{kept} package{'' if kept == 1 else 's'} will not be evicted."
+    if missing:
+        few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        yield f"Not held yet, so kept from when they are: {len(missing)} ({few})."
+
+
+def _list(said: Mapping[str, Any], *, json: bool) -> None:
+    from nugetproxy.cli.tables import as_json, day, table
+
+    if json:
+        as_json(said)
+    elif said["kept"]:
+        rows = ((one["id"], one["version"] or "all", day(one["since"]), one["by"] or "-") for one in said["kept"])
+        table(("Package", "Version", "Since", "Lock file"), rows)
+    else:
+        typer.echo("Nothing is kept.")

@@ -1,0 +1,56 @@
+"""The command ``stats`` tells how a proxy is doing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import typer
+
+from nugetproxy.cli.door import tell
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def stats(*, json: Json = False, config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
+    """What is held, how requests were answered since the start, what is in trouble."""
+    from nugetproxy.cli.tables import as_json, table
+    from nugetproxy.config import load
+    from nugetproxy.config.units import about_size
+
+    said = tell(load(config, cache_dir=cache_dir), "stats", {})
+    if json:
+        as_json(said)
+        return
+    for line in _lines(said):
+        typer.echo(line)
+    rows = (
+        (one["name"], _count(one["packages"]), "-" if one["size"] is None else about_size(one["size"]), _state(one))
+        for one in said["upstreams"]
+    )
+    table(("Upstream", ">Packages", ">Held", "State"), rows)
+
+
+def _lines(said: Mapping[str, Any]) -> Iterator[str]:
+    from nugetproxy.config.units import about_size
+
+    state = "running" if said["running"] else "stopped"
+    yield f"nugetproxy {said['version']}, {state}; {about_size(said['limit'])} may be held, {said['kept']} kept."
+    if said["requests"]:
+        outcomes = ", ".join(f"{count} {name}" for name, count in sorted(said["outcomes"].items()))
+        yield f"Requests since the start: {said['requests']} ({outcomes})."
+        yield (
+            f"{said['hit_ratio']:.1%} of them needed no download; {about_size(said['sent_bytes'])} sent to clients, "
+            f"{about_size(int(said['received_bytes']))} received."
+        )
+    yield from (f"Problem: {one}" for one in said["problems"])
+
+
+def _count(packages: int | None) -> str:
+    return "-" if packages is None else str(packages)
+
+
+def _state(one: Mapping[str, Any]) -> str:
+    return "; ".join(f"{origin}: {what}" for origin, what in one["trouble"].items()) or "good"

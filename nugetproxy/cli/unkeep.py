@@ -1,0 +1,46 @@
+"""The command ``unkeep`` lets kept packages go again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nugetproxy.cli.door import tell
+from nugetproxy.cli.keep import is_file
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def unkeep(
+    what: Annotated[
+        list[str], typer.Argument(metavar="ID[@VERSION]|FILE...", help="Packages, or lock files that named them.")
+    ],
+    *,
+    json: Json = False,
+    config: ConfigFile = None,
+    cache_dir: CacheDirectory = None,
+) -> None:
+    """Let packages be evicted again, or all that a lock file named (which need not exist any more)."""
+    from nugetproxy.cli.tables import as_json
+    from nugetproxy.config import load
+
+    settings = load(config, cache_dir=cache_dir)
+    done = [(one, tell(settings, "unkeep", _arguments(one))) for one in what]
+    if json:
+        as_json(dict(done))
+        return
+    for one, said in done:
+        count = said["released"]
+        typer.echo(f"{one}: {count} package{' is' if count == 1 else 's are'} no longer kept.")
+        for file in said["still_kept_by"]:
+            typer.echo(f"{one} is still kept by {file}.", err=True)
+
+
+def _arguments(text: str) -> dict[str, Any]:
+    if is_file(text):
+        return {"packages": [], "by": str(Path(text).absolute())}
+    return {"packages": [text], "by": ""}
