@@ -142,6 +142,12 @@ class Metrics:
         self.documents_write_timeouts = self._counter("documents_write_timeouts", "Document writes dropped on a lock.")
         self.logs_dropped = self._gauge("logs_dropped", "Log lines dropped because nobody took them.")
         self.history_dropped = self._counter("history_dropped", "Requests that the history does not know of.")
+        self.engine_open = self._gauge("engine_open", "1 while a shared engine is left alone as it fails.", "engine")
+        self.engine_calls = self._counter("engine_calls", "Calls to shared engines.", "engine", "outcome")
+        self.shared = self._counter("shared", "What was looked for on the second level.", "what", "outcome")
+        self.announcements_live = self._gauge("announcements_live", "1 while other replicas can announce writes to us.")
+        self.leases_kept = self._gauge("leases_kept", "1 while one replica at a time fetches a package.")
+        self.uploads_waiting = self._gauge("uploads_waiting", "Packages that wait to be put into the bucket.")
         self.orphans_removed = self._counter("orphans_removed", "Leftovers of a crash removed at start.")
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

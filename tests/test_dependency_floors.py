@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = {canonicalize_name(need.name): need for need in map(Requirement, PROJECT["dependencies"])}
 FOR_TESTS = {canonicalize_name(need.name): need for need in map(Requirement, PROJECT["optional-dependencies"]["test"])}
-EXTRAS = ("uvloop",)
+EXTRAS = ("uvloop", "cluster")
 """Extras of the product itself; whoever wants one installs what it names."""
 OPTIONAL = {
     canonicalize_name(need.name): need
@@ -107,7 +107,7 @@ def test_tests_import_what_is_declared_for_them() -> None:
     assert imported_by(ROOT / "tests") <= declared | {"packaging"}  # packaging comes with pytest
 
 
-@pytest.mark.parametrize("name", ["constraints.txt", "constraints-test.txt"])
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-cluster.txt", "constraints-test.txt"])
 def test_constraints_are_pins_with_hashes_and_nothing_else(name: str) -> None:
     lines = (ROOT / "config" / name).read_text(encoding="utf-8").splitlines()
     pinned = [number for number, line in enumerate(lines) if line[:1].isalnum()]

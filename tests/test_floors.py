@@ -18,7 +18,7 @@ FLOORS = (
     "caching",
     "nuget",
     "off_loop",
-    "upstream store",
+    "upstream store cluster",
     "engine",
     "sources",
     "feeds",
@@ -55,6 +55,8 @@ HOMES = {
     "aiofiles": {"store", "engine", "web"},
     "subprocess": {"off_loop"},
     "uvloop": {"serve"},
+    "obstore": {"cluster"},
+    "redis": {"cluster"},
 }
 """Where a library may be imported."""
 

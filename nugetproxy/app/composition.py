@@ -18,6 +18,7 @@ from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
 from nugetproxy.app.measured import declare
 from nugetproxy.app.parts import Shared, all_sources, room_limits, sites
+from nugetproxy.app.replicas import Replicas, replicas_of
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.engine.housekeeping import Housekeeping
@@ -95,6 +96,7 @@ class App:
     """Sources that are not configured any more: one may be again, and what reads of it is not disturbed."""
     retired: list[UpstreamClient | Site] = field(default_factory=list)
     """Belong to an earlier configuration; somebody may still be using them."""
+    replicas: Replicas | None = None
 
     async def __aenter__(self) -> Self:
         path = self.config.cache.path
@@ -132,6 +134,8 @@ class App:
         self.tasks.keep(self.tokens.learn, name="tokens")
         self.tasks.keep(self.watch.run, name="files")
         self.tasks.keep(self.history.run, name="history")
+        if self.replicas is not None:
+            self.replicas.start()
         for source in self.sources.values():
             self.start_source(source)
 
@@ -152,7 +156,11 @@ class App:
         return await self.edge.operate(request)
 
     async def __aexit__(self, *_: object) -> None:
+        if self.replicas is not None:
+            await self.replicas.finish()
         await self.tasks.stop()
+        if self.replicas is not None:
+            await self.replicas.close()
         await self.housekeeping.finish()
         self.scrub.finish()
         for one in (*self.sources.values(), *self.resting.values(), *set(self.sites.values()), *self.retired):
@@ -221,6 +229,7 @@ def build(
         descriptors=shared.descriptors,
         loop_watch=LoopWatch(shared.clock, shared.metrics),
         scrub=_scrub(packages, shared),
+        replicas=shared.replicas,
     )
 
 
@@ -229,6 +238,7 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
     metrics = Metrics()
     cache, documents = config.cache, Documents(metrics=metrics, fs=fs)
     large, ledger = KeptPages(documents, clock), Ledger(fs=fs, clock=clock)
+    tasks = Tasks(clock, metrics)
     return Shared(
         config=config,
         clock=clock,
@@ -236,7 +246,8 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
         resolver=resolver,
         jitter=jitter,
         metrics=metrics,
-        tasks=Tasks(clock, metrics),
+        tasks=tasks,
+        replicas=replicas_of(config, clock, metrics, tasks) if config.cluster.is_used else None,
         documents=documents,
         ledger=ledger,
         history=_history(config, clock, fs, metrics),

@@ -15,8 +15,9 @@ from aiohttp.abc import AbstractResolver
 
 from nugetproxy.app.descriptors import Descriptors
 from nugetproxy.app.egress import egress_of
+from nugetproxy.app.replicas import Replicas
 from nugetproxy.clock import Clock
-from nugetproxy.config import Config, Upstream
+from nugetproxy.config import Config, Upstream, feed_of
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
@@ -75,6 +76,7 @@ class Shared:
     pages: HotPages
     descriptors: Descriptors
     room: Room
+    replicas: Replicas | None = None
 
 
 class _Limits(TypedDict):
@@ -130,7 +132,10 @@ def _remote(name: str, shared: Shared, symbols: SymbolServer | None, held: Packa
         jitter=shared.jitter,
         hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
         bounds=_bounds(config),
+        shared=shared.replicas.documents(name) if shared.replicas is not None else None,
     )
+    if shared.replicas is not None:
+        shared.replicas.join(name, feed_of(upstream.url), cache)
     services = Services(name, upstream.url, json.dumps((name, *upstream.identity)), cache, clock)
     groups = DocumentGroups(cache, services)
     stated = StatedHashes(cache, services, groups)
@@ -189,6 +194,7 @@ def _packages(
         tasks=shared.tasks,
         room=shared.room,
         **_habits(shared.config),
+        shared=shared.replicas.packages(client.name) if shared.replicas is not None else None,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.model import Config, Upstream
 from nugetproxy.config.problems import dotted
 
@@ -25,6 +26,7 @@ ONLY_AT_START: Final[frozenset[Key]] = frozenset(
         ("log", "format"),
         ("access", "tokens_file"),
     }
+    | {("cluster", name) for name in Cluster.model_fields}
 )
 """What sockets, directories, memory are made of."""
 

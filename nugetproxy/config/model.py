@@ -8,24 +8,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from platformdirs import user_cache_path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from nugetproxy.admin.tokens import Scope
 from nugetproxy.caching.policy import FOREVER, Policy
+from nugetproxy.config.access import Access
+from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.feeds import FeedTable
 from nugetproxy.config.fields import (
     AdminListen,
     AnySpan,
     EgressProxy,
-    Expiry,
     FreeSpace,
     Hosts,
     Listen,
-    Names,
     Networks,
     NoProxy,
     OptionalName,
@@ -39,7 +38,6 @@ from nugetproxy.config.fields import (
     Size,
     Span,
     SpanOrOff,
-    TokenName,
     UpstreamName,
     UpstreamProxy,
     UpstreamUrl,
@@ -267,35 +265,6 @@ def _header(name: str, value: str) -> str | Secret:
         raise ValueError(f"{name}: {error}") from None
 
 
-class AccessToken(Section):
-    """One token that is kept outside; ``expires`` in seconds since the epoch."""
-
-    name: TokenName
-    token: Secret = Field(repr=False)
-    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
-    feeds: Names = ()
-    expires: Expiry = None
-
-    @field_validator("token", mode="before")
-    @classmethod
-    def _read_token(cls, value: Any) -> Any:
-        if isinstance(value, Secret):
-            return value
-        return Secret.parse(value if isinstance(value, str) else "")
-
-
-class Access(Section):
-    """Who may come in."""
-
-    tokens_file: str = ""
-    tokens: tuple[AccessToken, ...] = ()
-
-    @property
-    def file(self) -> Path | None:
-        """Where tokens are kept that several processes share; None for this one's own ledger."""
-        return Path(self.tokens_file).expanduser().absolute() if self.tokens_file else None
-
-
 class Symbols(Section):
     """The symbol server for debuggers."""
 
@@ -339,6 +308,7 @@ class Config(BaseSettings):
     limits: Limits = Limits()
     network: Network = Network()
     access: Access = Access()
+    cluster: Cluster = Cluster()
     upstreams: Mapping[UpstreamName, Upstream] = Field(
         default_factory=lambda: {"nuget.org": Upstream(url=NUGET_ORG)}, min_length=1
     )

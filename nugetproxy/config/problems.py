@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from nugetproxy.config.access import Access, AccessToken
+from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.feeds import FeedTable, Mapped
 from nugetproxy.config.layers import PREFIX, Key, Layer, contains
 from nugetproxy.config.model import (
     NUGET_ORG,
-    Access,
-    AccessToken,
     Cache,
     Config,
     HistorySettings,
@@ -40,6 +40,7 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("limits",): Limits,
     ("network",): Network,
     ("access",): Access,
+    ("cluster",): Cluster,
     ("upstreams", ANY): Upstream,
     ("feeds", ANY): FeedTable,
     ("feeds", ANY, "mapping", ANY): Mapped,
@@ -153,7 +154,8 @@ def known_keys(table: Key) -> Iterator[str]:
 
 def _suggest(what: str, table: Key, name: str, known: Sequence[str]) -> str:
     """``what``, with the nearest key: a sibling that looks alike, else the same name in another table."""
-    if near := difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6):
+    elsewhere = any(name.lower() in model.model_fields for model in TABLES.values())
+    if near := difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.8 if elsewhere else 0.6):
         return f"{what}; did you mean {dotted((*table, near[0]))}?"
     for path, model in TABLES.items():
         if near := difflib.get_close_matches(name.lower(), list(model.model_fields), n=1, cutoff=0.8):

@@ -24,13 +24,15 @@ from nugetproxy.caching.decide import (
     decide_lookup,
 )
 from nugetproxy.caching.entry import Answer, Entry, Failure
-from nugetproxy.caching.policy import FOREVER, Policy
+from nugetproxy.caching.policy import FOREVER, HOUR, Policy
 from nugetproxy.clock import Clock
+from nugetproxy.cluster.second_level import SharedDocument
 from nugetproxy.engine.fetch import Fetcher
 from nugetproxy.engine.hot_documents import HotDocuments
 from nugetproxy.engine.invalidation import Invalidation
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.rotation import same_since
+from nugetproxy.engine.shared_documents import SharedDocuments, is_shared
 from nugetproxy.engine.standing import Standing
 from nugetproxy.engine.target import Found, Group, Target, Witness
 from nugetproxy.engine.tasks import Tasks
@@ -64,11 +66,13 @@ class Cache:
         jitter: float = 0.0,
         hot_bytes: int = 16 * 2**20,
         bounds: Bounds = USUAL,
+        shared: SharedDocuments | None = None,
     ) -> None:
         """``soft_deadline``: seconds that a client with a usable stale answer waits for a better one. ``jitter``:
         the largest part by which freshness is shortened, so that what was stored together is not refreshed together.
-        ``bounds`` are those of each document.
+        ``bounds`` are those of each document. ``shared``: what other replicas have of them.
         """
+        self._shared = shared
         self._upstream = upstream
         self._policies = policies
         self._clock = clock
@@ -101,6 +105,8 @@ class Cache:
         when upstream refuses a query as malformed.
         """
         stored = await self._hot.get(target)
+        if self._shared is not None and stored is not None and is_shared(target):
+            await self._shared.follow(target)
         match self._look(target, stored, offline=self._offline, settled=settled):
             case Fresh(entry, ttl):
                 detail = "offline" if self._offline else ""
@@ -118,7 +124,7 @@ class Cache:
                 if usable and not entry.absent and not await self._within_soft_deadline(task):
                     return Found(entry=entry, body=_body(stored), status=replace(status, detail="slow_upstream"))
             case Miss():
-                if self._offline:
+                if self._offline and self._shared is None:
                     raise upstream_failure(self._upstream.name, Reason.OFFLINE, "it is not in this cache")
                 task, collapsed = self._fetch(target, group)
                 self._metrics.collapsed.inc(collapsed)
@@ -152,6 +158,8 @@ class Cache:
 
         A 404 is a failure here: what a document names must be there.
         """
+        if self._shared is not None:
+            await self._shared.follow(target)
         epoch = self._invalidation.epoch(target)
         stored = await self._hot.get(target)
         held = stored if stored is not None and not stored.entry.absent else None
@@ -194,6 +202,12 @@ class Cache:
         Stored copies stay for outages. An empty ``id`` means that it is not known which package was written.
         """
         self._invalidation.note_write(id)
+        if self._shared is not None:
+            self._shared.wrote(id)
+
+    def note_other_write(self, id: str, at: float | None) -> None:
+        """The same, where the write was made through another replica ``at`` a wall time; None: now."""
+        self._invalidation.note_other_write(id, at)
 
     def forget(self) -> None:
         """What is stored may have been changed by somebody else: look anew."""
@@ -202,6 +216,8 @@ class Cache:
     async def settle_writes(self) -> None:
         """Wait until the next start will know of the writes so far; a ledger that cannot be written says so itself."""
         await self._invalidation.settle()
+        if self._shared is not None:
+            await self._shared.settle()
 
     def _look(self, target: Target, stored: Stored | None, *, offline: bool = False, settled: bool = False) -> Lookup:
         entry = stored.entry if stored is not None else None
@@ -243,6 +259,41 @@ class Cache:
         if isinstance(looked, Fresh):  # somebody landed between our lookup and our turn
             status = CacheStatus(outcome=Outcome.HIT, hit=True, ttl=looked.ttl)
             return Found(entry=looked.entry, body=_body(stored), status=status)
+        if self._shared is not None and is_shared(target):
+            return await self._fly_in_turn(self._shared, target, group)
+        return await self._ask_upstream(target, epoch, stored, looked, group)
+
+    async def _fly_in_turn(self, shared: SharedDocuments, target: Target, group: Group | None) -> Found:
+        """What another replica has been told, else what upstream says, to one of all replicas."""
+        turn = await shared.take(target, partial(self._adopt, target))
+        try:
+            epoch = self._invalidation.epoch(target)  # who has looked knows of others' writes
+            stored = await self._hot.get(target)
+            looked = self._look(target, stored)
+            if isinstance(looked, Fresh):
+                outcome = Outcome.ABSENT if looked.entry.absent else Outcome.HIT
+                detail = "lease" if turn.waited else "second_level"
+                status = CacheStatus(outcome=outcome, hit=True, ttl=looked.ttl, detail=detail)
+                return Found(entry=looked.entry, body=_body(stored), status=status)
+            return await self._ask_upstream(target, epoch, stored, looked, group)
+        finally:
+            shared.end(target, turn.held)
+
+    async def _adopt(self, target: Target, shared: SharedDocument) -> bool:
+        """Keep what another replica was told, where it is newer than what is stored here; whether it is fresh."""
+        stored = await self._hot.get(target)
+        entry, body = shared.entry, shared.body
+        if stored is None or entry.stored_at > stored.entry.stored_at:
+            if not entry.absent and not await self._fetcher.is_sound(target, body):
+                return False
+            await self._hot.put(target, entry, body)
+            self._tell(target, self._invalidation.epoch(target), entry, body)
+            stored = Stored(entry, body)
+        return isinstance(self._look(target, stored), Fresh)
+
+    async def _ask_upstream(
+        self, target: Target, epoch: int, stored: Stored | None, looked: Lookup, group: Group | None
+    ) -> Found:
         stale = looked if isinstance(looked, Stale) else None
         # A 404 is believed again only after as many tries as what is not known at all.
         better = stale is not None and stale.usable and not stale.entry.absent
@@ -304,7 +355,14 @@ class Cache:
         """
         if epoch != self._invalidation.epoch(target):
             return False
+        if self._shared is not None and is_shared(target):
+            self._shared.put(target, entry, body, seconds=self._keep_hot(target, entry))
         return await self._hot.put(target, entry, body)
+
+    def _keep_hot(self, target: Target, entry: Entry) -> float:
+        """Seconds that a document is of use to other replicas, even if they have one of their own in the end."""
+        policy = self._policies[target.kind]
+        return policy.absent if entry.absent else policy.fresh + policy.refresh + HOUR
 
 
 def _body(stored: Stored | None) -> bytes:

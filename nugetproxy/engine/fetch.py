@@ -100,6 +100,15 @@ class Fetcher:
                 detail=failure.detail,
             )
 
+    async def is_sound(self, target: Target, body: bytes) -> bool:
+        """Whether a document that another replica was given is one that upstream could have said."""
+        try:
+            await self._check(target, Answer(status=200, body=body))
+        except InvalidDocument:
+            self._metrics.integrity_failures.labels(Reason.INVALID_CONTENT).inc()
+            return False
+        return True
+
     async def _check(self, target: Target, answer: Answer) -> None:
         await off_loop(len(answer.body), check, target.kind, answer.body, id=target.id, bounds=self._bounds)
 

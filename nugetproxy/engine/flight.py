@@ -45,6 +45,10 @@ class Flight:
         """Size of the whole package in bytes, as soon as upstream has said it."""
         self.landed: HeldPackage | None = None
         self.error: ProxyError | None = None
+        self.detail = ""
+        """Where it comes from, or what was waited for, if that is not upstream."""
+        self.is_fetched = True
+        """False where it came from another replica."""
         self.doubted = False
         """It does not begin as packages do: a page, or a package with something before it, which the end shows."""
         self._abandon_above = abandon_above

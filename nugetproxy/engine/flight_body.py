@@ -37,10 +37,10 @@ class FlightBody:
         return CacheStatus(
             outcome=Outcome.COLLAPSED if self.collapsed else Outcome.MISS,
             forwarded="uri-miss",
-            forward_status=200,
+            forward_status=200 if self.flight.is_fetched else None,
             stored=not self.collapsed and not passed,
             collapsed=self.collapsed,
-            detail="disk" if passed else "",
+            detail="disk" if passed else self.flight.detail,
         )
 
     async def begun(self) -> None:

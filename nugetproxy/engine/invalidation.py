@@ -29,6 +29,12 @@ class Invalidation:
         """``id`` was written to; an empty one means that it is not known which package was."""
         self._ledger.raise_epoch(self._source, id)
 
+    def note_other_write(self, id: str, at: float | None) -> None:
+        """``id`` was written to through another replica, ``at`` a wall time of its clock; None: just now."""
+        known = self.writes.by_id.get(id, _NEVER)
+        if at is None or known.at < at:
+            self._ledger.raise_epoch(self._source, id, at=at)
+
     async def settle(self) -> None:
         """Wait until every write that was noted is in the ledger's file, for a limited time."""
         await self._ledger.settle()

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -18,6 +19,7 @@ from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.pass_through import Bypass, Hashes, refused
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.room import Room
+from nugetproxy.engine.shared_packages import SharedPackages
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
@@ -91,9 +93,12 @@ class Packages:
         room: Room,
         abandon_above: int,
         check_contents: bool = True,
+        shared: SharedPackages | None = None,
     ) -> None:
         """``metadata`` is asked before a commit, ``hashes`` for what the disk cannot take. ``abandon_above``: bytes; a
-        package up to this size is downloaded to its end, whoever leaves."""
+        package up to this size is downloaded to its end, whoever leaves. ``shared``: what other replicas have."""
+        self.shared = shared
+        self._hashes = hashes
         self.folder = folder
         self.holdings = holdings
         self._pins = pins
@@ -117,6 +122,7 @@ class Packages:
         """From the next download on ask these; what is in flight goes on as it began."""
         self._upstream = upstream
         self._metadata = metadata
+        self._hashes = hashes
         self._bypass = Bypass(upstream, hashes, self._pins, self._metrics)
         self._flights.abandon_above = abandon_above
         self.checks_contents = self._contents.on = check_contents
@@ -210,6 +216,8 @@ class Packages:
         """Forget a package with what it was pinned to; its size in bytes, 0 if it was not held."""
         size = await self.folder.delete(identity)
         await self.holdings.remove(identity)
+        if self.shared is not None:
+            await self.shared.forget(identity)
         await self._pins.forget(identity)
         return size
 
@@ -232,10 +240,14 @@ class Packages:
         try:
             # Another flight may have landed between the caller's lookup and this one's start.
             held = await self.folder.open(flight.identity)
+            if held is None and self.shared is not None:
+                held = await self.shared.land(flight, self.folder.stage, self._known, partial(self._commit, flight))
             if held is None:
                 staged = await fill.run(flight.urls)
                 held = await self._commit(flight, staged)
                 self._upstream.acquit(fill.url)
+                if self.shared is not None:
+                    self.shared.offer(held, self.folder.nuspec)
             flight.land(held)
         except asyncio.CancelledError:
             flight.fail(upstream_failure(self._upstream.name, Reason.STOPPING, "the proxy is stopping"))
@@ -253,9 +265,16 @@ class Packages:
             flight.fail(upstream_failure(self._upstream.name, Reason.DISK, "unexpected error, see the log"))
             log.exception("download.crashed", upstream=self._upstream.name, package=flight.identity.nupkg_name)
         finally:
+            if self.shared is not None:
+                self.shared.end(flight.identity)
             if fill.staged is not None and flight.landed is None:
                 with suppress(DiskFailure):
                     await fill.staged.abandon()
+
+    async def _known(self, identity: PackageIdentity) -> frozenset[str]:
+        """The SHA-512 values (base64) that a package must have, from whomever it comes."""
+        known = (await self._pins.get(identity), await self._hashes.sha512(identity))
+        return frozenset(one for one in known if one is not None)
 
     def _warn(self, flight: Flight, error: ProxyError) -> None:
         reason = error.reason if isinstance(error, UpstreamFailure) else Reason.DISK

@@ -162,10 +162,12 @@ class Ledger:
         """The writes through this source; the same object always, which goes on to be right."""
         return self._writes.setdefault(source, Writes())
 
-    def raise_epoch(self, source: str, id: str) -> Epoch:
-        """A write to ``id`` happened now; ``settle`` waits until the next start will know it."""
+    def raise_epoch(self, source: str, id: str, *, at: float | None = None) -> Epoch:
+        """A write to ``id`` happened ``at`` this wall time at the latest, else now; ``settle`` waits until the next
+        start will know it."""
         before = self.writes(source).by_id.get(id, Epoch(0, 0.0))
-        epoch = Epoch(before.number + 1, self._clock.now())
+        now = self._clock.now()
+        epoch = Epoch(before.number + 1, now if at is None else min(at, now))
         self.writes(source).put(id, epoch)
         self._note(("epochs", source, id), rows.EPOCH, (source, id, epoch.number, epoch.at), epoch)
         return epoch

@@ -1,0 +1,128 @@
+"""Replicas are built here: what this one shares with the others, where that is configured."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+
+from nugetproxy.clock import Clock
+from nugetproxy.cluster.engines import Coordinator, ObjectStore
+from nugetproxy.cluster.second_level import SecondLevel
+from nugetproxy.config import Config
+from nugetproxy.config.cluster import Cluster
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.shared_documents import SharedDocuments
+from nugetproxy.engine.shared_packages import SharedPackages, Uploads
+from nugetproxy.engine.tasks import Tasks
+from nugetproxy.errors import ConfigError
+from nugetproxy.log import register_secret
+from nugetproxy.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+AGAIN: Final = 1.0
+"""Seconds until announcements are listened for again."""
+
+
+class Replicas:
+    """This replica among the others."""
+
+    def __init__(self, config: Config, clock: Clock, metrics: Metrics, tasks: Tasks) -> None:
+        """Raises ConfigError where a package is missing that the engines need, or a secret."""
+        self.store, self.coordinator = engines(config.cluster, clock, metrics)
+        self._caches: dict[str, Cache] = {}
+        """By the names of their sources; told of others' writes."""
+        self._origins: dict[str, str] = {}
+        self.uploads = Uploads(metrics)
+        self._clock = clock
+        self._metrics = metrics
+        self._tasks = tasks
+        self.second = SecondLevel(
+            self.store,
+            self.coordinator,
+            origins=self._origins,
+            clock=clock,
+            metrics=metrics,
+            told=self._told,
+        )
+
+    def join(self, source: str, feed: str, cache: Cache) -> None:
+        """A source of this replica, with the feed that it is."""
+        self._origins[source] = feed
+        self._caches[source] = cache
+
+    def _told(self, source: str, id_: str, at: float | None) -> None:
+        cache = self._caches.get(source)
+        if cache is not None:
+            cache.note_other_write(id_, at)
+
+    def documents(self, source: str) -> SharedDocuments:
+        """Those of one source."""
+        return SharedDocuments(self.second, source, tasks=self._tasks, clock=self._clock)
+
+    def packages(self, source: str) -> SharedPackages:
+        """Those of one source."""
+        return SharedPackages(
+            self.second, source, self.uploads, tasks=self._tasks, clock=self._clock, metrics=self._metrics
+        )
+
+    def start(self) -> None:
+        """Begin what a replica does unasked; no start waits for an engine."""
+        self._tasks.keep(self.second.examine, name="bucket")
+        if self.coordinator is not None:
+            self._tasks.keep(self._listen, name="announcements")
+
+    async def _listen(self) -> None:
+        while True:
+            async for said in self.second.announcements():
+                log.debug("replica.said", said=said)
+            await self._clock.sleep(AGAIN)
+
+    async def finish(self) -> None:
+        """Bring what is on its way into the bucket, for a limited time."""
+        await self.uploads.settle()
+
+    async def close(self) -> None:
+        """End the connections to the engines."""
+        if self.coordinator is not None:
+            await self.coordinator.close()
+
+
+def replicas_of(config: Config, clock: Clock, metrics: Metrics, tasks: Tasks) -> Replicas:
+    """This replica; raises ConfigError."""
+    return Replicas(config, clock, metrics, tasks)
+
+
+def engines(cluster: Cluster, clock: Clock, metrics: Metrics) -> tuple[ObjectStore | None, Coordinator | None]:
+    """What is configured; nothing is asked. Raises ConfigError."""
+    try:
+        store = _bucket(cluster, clock, metrics) if cluster.store else None
+        coordinator = _coordinator(cluster, clock, metrics) if cluster.coordination else None
+    except ImportError as error:
+        raise ConfigError(
+            (f"cluster: needs the package {error.name}; install it with: pip install 'nugetproxy[cluster]'",)
+        ) from error
+    except ValueError as error:
+        raise ConfigError((f"cluster: {error}",)) from error
+    return store, coordinator
+
+
+def _bucket(cluster: Cluster, clock: Clock, metrics: Metrics) -> ObjectStore:
+    # Imported here: whoever shares nothing needs none of it.
+    from nugetproxy.cluster.bucket import Bucket, Place
+
+    key, secret = (one.reveal() if one is not None else "" for one in (cluster.store_key, cluster.store_secret))
+    if secret:
+        register_secret(secret)
+    place = Place(url=cluster.store, endpoint=cluster.endpoint, region=cluster.region, key_id=key, secret=secret)
+    return Bucket(place, clock, metrics)
+
+
+def _coordinator(cluster: Cluster, clock: Clock, metrics: Metrics) -> Coordinator:
+    from nugetproxy.cluster.coordinator import RedisCoordinator
+
+    password = cluster.coordination_password.reveal() if cluster.coordination_password is not None else ""
+    if password:
+        register_secret(password)
+    return RedisCoordinator(cluster.coordination, password, "nugetproxy", clock, metrics)

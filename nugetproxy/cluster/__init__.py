@@ -1,0 +1,1 @@
+"""What several replicas share: a bucket, a coordinator, both optional, both failing open."""

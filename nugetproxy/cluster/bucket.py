@@ -1,0 +1,218 @@
+"""Bucket is the object store of S3, Azure or Google, through obstore."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, NotSupportedError, PreconditionError
+from obstore.store import from_url
+
+from nugetproxy.clock import Clock
+from nugetproxy.cluster.engines import Blob, Listed, Thing
+from nugetproxy.cluster.gate import Gate
+from nugetproxy.metrics import Metrics
+
+T = TypeVar("T")
+
+LOOK: Final = 2.0
+"""Seconds that whoever waits for a package or a document waits for the bucket."""
+PIECE: Final = 10.0
+"""Seconds for the next piece of a body."""
+STORE: Final = 10.0
+"""Seconds for a small object; nobody waits for it."""
+UPLOAD: Final = 900.0
+PART: Final = 8 * 2**20
+READ_PIECE: Final = 1 * 2**20
+LARGEST_THING: Final = 64 * 2**20
+AT_ONCE: Final = 64
+"""Reads at the same time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the bucket is; the secrets are filled in."""
+
+    url: str
+    endpoint: str = ""
+    region: str = ""
+    key_id: str = ""
+    secret: str = ""
+
+    @property
+    def base(self) -> str:
+        """Where clients would read what lies in it, with a slash at its end; empty where that cannot be told."""
+        parts = urlsplit(self.url)
+        bucket, path = parts.netloc, parts.path.strip("/")
+        hosts = {"s3": f"https://s3.{self.region or 'us-east-1'}.amazonaws.com", "gs": "https://storage.googleapis.com"}
+        if parts.scheme == "az" and self.key_id:
+            hosts["az"] = f"https://{self.key_id}.blob.core.windows.net"
+        host = self.endpoint.rstrip("/") or hosts.get(parts.scheme, "")
+        return "".join(f"{part}/" for part in (host, bucket, path) if part) if host else ""
+
+    def options(self) -> dict[str, Any]:
+        """As obstore calls them; what is empty is found out by itself, as the cloud's own tools do."""
+        scheme = urlsplit(self.url).scheme
+        by_scheme: dict[str, dict[str, Any]] = {
+            "s3": {
+                "endpoint": self.endpoint,
+                "region": self.region,
+                "access_key_id": self.key_id,
+                "secret_access_key": self.secret,
+                "unsigned_payload": True,  # TLS protects the body, and hashing it twice costs a third of the CPU
+            },
+            "az": {"endpoint": self.endpoint, "account_name": self.key_id, "account_key": self.secret},
+            "gs": {"service_account_key": self.secret},
+        }
+        return {name: value for name, value in by_scheme[scheme].items() if value}
+
+
+class Bucket:
+    """One bucket, or what lies below one prefix of it; reads and writes break separately."""
+
+    def __init__(self, place: Place, clock: Clock, metrics: Metrics) -> None:
+        """Nothing is asked yet. Raises ValueError for a place that cannot be."""
+        try:
+            self._store = from_url(
+                place.url,
+                client_options={
+                    "connect_timeout": "1s",
+                    "read_timeout": "10s",
+                    "timeout": "15m",
+                    "allow_http": place.endpoint.startswith("http://"),
+                },
+                retry_config={"max_retries": 2, "retry_timeout": timedelta(seconds=4)},
+                **place.options(),
+            )
+        except BaseError as error:
+            raise ValueError(str(error).partition("\n")[0]) from error
+        self.base = place.base
+        self.reads = Gate("bucket", clock, metrics, (BaseError,))
+        self.writes = Gate("bucket_writes", clock, metrics, (BaseError,))
+        self._slots = asyncio.Semaphore(AT_ONCE)  # bounds what reads of many packages hold in memory
+
+    async def read(self, key: str) -> Thing | None:
+        async def ask() -> Thing | None:
+            got = await self._get(key)
+            if got is None or got.meta["size"] > LARGEST_THING:
+                return None
+            body = bytes(await got.bytes_async())
+            meta = got.meta
+            return Thing(
+                body=body, meta=_meta(got), tag=meta["e_tag"] or "", modified=meta["last_modified"].timestamp()
+            )
+
+        return await self._look(ask)
+
+    async def stream(self, key: str) -> Blob | None:
+        got = await self._look(lambda: self._get(key))
+        if got is None:
+            return None
+        return Blob(size=got.meta["size"], meta=_meta(got), chunks=self._chunks(got))
+
+    async def _chunks(self, got: Any) -> AsyncIterator[bytes]:
+        pieces = got.stream(min_chunk_size=READ_PIECE)
+        while True:
+            piece = await self.reads.call(lambda: anext(pieces, None), PIECE)
+            if piece is None:
+                return
+            yield bytes(piece)
+
+    async def has(self, key: str) -> bool:
+        async def ask() -> bool:
+            try:
+                await obstore.head_async(self._store, key)
+            except (NotFoundError, FileNotFoundError):
+                return False
+            return True
+
+        return await self._look(ask)
+
+    async def write(self, key: str, body: bytes, meta: Mapping[str, str]) -> None:
+        await self.writes.call(lambda: self._put(key, body, meta), STORE)
+
+    async def upload(self, key: str, chunks: AsyncIterator[bytes], size: int, meta: Mapping[str, str]) -> None:
+        async def ask() -> None:
+            if size <= PART:
+                await self._put(key, b"".join([chunk async for chunk in chunks]), meta)
+                return
+            given: Any = chunks
+            await obstore.put_async(
+                self._store, key, given, attributes=_attributes(meta), chunk_size=PART, max_concurrency=2
+            )
+
+        await self.writes.call(ask, UPLOAD)
+
+    async def create(self, key: str, body: bytes) -> bool:
+        async def ask() -> bool:
+            try:
+                await obstore.put_async(self._store, key, body, mode="create", use_multipart=False)
+            except (AlreadyExistsError, PreconditionError):
+                return False
+            return True
+
+        return await self.writes.call(ask, LOOK)
+
+    async def replace(self, key: str, body: bytes, tag: str) -> bool:
+        async def ask() -> bool:
+            try:
+                await obstore.put_async(self._store, key, body, mode={"e_tag": tag}, use_multipart=False)
+            except (PreconditionError, NotFoundError, FileNotFoundError, AlreadyExistsError, NotSupportedError):
+                return False
+            return True
+
+        return await self.writes.call(ask, LOOK)
+
+    async def remove(self, key: str) -> None:
+        async def ask() -> None:
+            try:
+                await obstore.delete_async(self._store, key)
+            except (NotFoundError, FileNotFoundError):
+                return
+
+        await self.writes.call(ask, LOOK)
+
+    async def listing(self, prefix: str) -> tuple[Listed, ...]:
+        async def ask() -> tuple[Listed, ...]:
+            found: list[Listed] = []
+            async for chunk in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=1000):
+                found += [
+                    Listed(key=one["path"], size=one["size"], modified=one["last_modified"].timestamp())
+                    for one in chunk
+                ]
+            return tuple(found)
+
+        return await self.reads.call(ask, UPLOAD if not prefix else STORE)
+
+    async def sign(self, key: str, seconds: float) -> str:
+        store: Any = self._store
+        return await self._look(lambda: obstore.sign_async(store, "GET", key, timedelta(seconds=seconds)))
+
+    async def _look(self, ask: Callable[[], Awaitable[T]]) -> T:
+        async def in_turn() -> T:
+            async with self._slots:
+                return await ask()
+
+        return await self.reads.call(in_turn, LOOK)
+
+    async def _get(self, key: str) -> Any:
+        try:
+            return await obstore.get_async(self._store, key)
+        except (NotFoundError, FileNotFoundError):
+            return None
+
+    async def _put(self, key: str, body: bytes, meta: Mapping[str, str]) -> None:
+        await obstore.put_async(self._store, key, body, attributes=_attributes(meta), use_multipart=False)
+
+
+def _attributes(meta: Mapping[str, str]) -> Any:
+    return dict(meta)
+
+
+def _meta(got: Any) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in got.attributes.items()}

@@ -1,0 +1,162 @@
+"""RedisCoordinator is a Redis or Valkey that replicas talk through."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from nugetproxy.clock import Clock
+from nugetproxy.cluster.engines import NEVER_WRITTEN, Thing
+from nugetproxy.cluster.gate import Gate, brief
+from nugetproxy.metrics import Metrics
+
+T = TypeVar("T")
+
+BUDGET: Final = 0.5
+"""Seconds that anybody waits for it."""
+LEASE_SECONDS: Final = 3.0
+"""The price of a holder that dies; one that lives renews each second."""
+MARK_SECONDS: Final = 2 * 3600
+"""Longer than any document is kept here, so that none outlives the mark that outdates it."""
+MOST_SECONDS: Final = 3600.0
+LARGEST: Final = 4 * 2**20
+"""Bytes of a document that is kept here."""
+CONNECTIONS: Final = 32
+RENEW: Final = (
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
+)
+RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
+PUT: Final = """
+if (redis.call('get', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+redis.call('del', KEYS[2])
+redis.call('hset', KEYS[2], unpack(ARGV, 3))
+redis.call('pexpire', KEYS[2], ARGV[2])
+return 1
+"""
+"""Write only what was asked for after the last write to its id."""
+
+
+class RedisCoordinator:
+    """One Redis; everything in it may vanish at any time."""
+
+    seconds = LEASE_SECONDS
+
+    def __init__(self, url: str, password: str, namespace: str, clock: Clock, metrics: Metrics) -> None:
+        """Nothing is asked yet; raises ValueError for a URL that cannot be."""
+        options: dict[str, Any] = {
+            "socket_timeout": BUDGET,
+            "socket_connect_timeout": BUDGET,
+            "retry": Retry(NoBackoff(), 0),  # its own retries would hide an outage from the gate
+            **({"password": password} if password else {}),
+        }
+        self._pool = BlockingConnectionPool.from_url(url, max_connections=CONNECTIONS, timeout=BUDGET, **options)
+        self._redis: Any = Redis(connection_pool=self._pool)
+        self._listening: Any = Redis.from_url(url, **(options | {"socket_timeout": None}))
+        self._namespace = namespace
+        self._renew, self._release, self._put = (self._redis.register_script(text) for text in (RENEW, RELEASE, PUT))
+        self.gate = Gate("coordination", clock, metrics, (RedisError,))
+
+    async def close(self) -> None:
+        """End its connections."""
+        await self._redis.aclose()
+        await self._pool.disconnect()
+        await self._listening.aclose()
+
+    async def ping(self) -> None:
+        await self._ask(self._redis.ping)
+
+    async def acquire(self, key: str) -> str | None:
+        proof = secrets.token_hex(16)
+        name, lasts = self._lease(key), int(LEASE_SECONDS * 1000)
+        won = await self._ask(lambda: self._redis.set(name, proof, nx=True, px=lasts))
+        return proof if won else None
+
+    async def renew(self, key: str, proof: str) -> str | None:
+        lasts = int(LEASE_SECONDS * 1000)
+        return proof if await self._ask(lambda: self._renew(keys=[self._lease(key)], args=[proof, lasts])) else None
+
+    async def release(self, key: str, proof: str) -> None:
+        await self._ask(lambda: self._release(keys=[self._lease(key)], args=[proof]))
+
+    async def document(self, tag: str, key: str) -> tuple[Thing | None, str]:
+        async def ask() -> tuple[dict[bytes, bytes], bytes | None]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                pipe.hgetall(self._document(tag, key))
+                pipe.get(self._mark(tag))
+                found, mark = await pipe.execute()
+            return found, mark
+
+        found, mark = await self._ask(ask)
+        said = {name.decode(): value for name, value in found.items()}
+        body = said.pop("body", None)
+        meta = {name: value.decode("utf-8", "replace") for name, value in said.items()}
+        return None if body is None else Thing(body=body, meta=meta), _text(mark)
+
+    async def put_document(self, tag: str, key: str, thing: Thing, *, mark: str, seconds: float) -> bool:
+        if len(thing.body) > LARGEST:
+            return True  # what is too large for here lies in the bucket
+        lasts = int(1000 * min(max(seconds, 1.0), MOST_SECONDS))
+        rows = [part for pair in thing.meta.items() for part in pair]
+        keys = [self._mark(tag), self._document(tag, key)]
+        return bool(await self._ask(lambda: self._put(keys=keys, args=[mark, lasts, *rows, "body", thing.body])))
+
+    async def mark(self, tag: str) -> str:
+        return _text(await self._ask(lambda: self._redis.get(self._mark(tag))))
+
+    async def set_mark(self, tag: str, mark: str) -> None:
+        await self._ask(lambda: self._redis.set(self._mark(tag), mark, ex=MARK_SECONDS))
+
+    async def announce(self, what: str) -> None:
+        await self._ask(lambda: self._redis.publish(self._channel, what))
+
+    async def announcements(self) -> AsyncIterator[str | None]:
+        """Raises EngineUnavailable when the connection is lost."""
+        pubsub = self._listening.pubsub()
+        try:
+            await self._listen(pubsub.subscribe(self._channel))
+            yield None
+            while True:
+                # A read that waits for ever would not notice a machine that vanished: a ping does.
+                message = await self._listen(pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0))
+                if message is not None and message["type"] == "message":
+                    yield message["data"].decode("utf-8", "replace")
+                elif message is None:
+                    await self._listen(pubsub.ping())
+                    await self._listen(pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0))
+        finally:
+            await pubsub.aclose()
+
+    async def _listen(self, answer: Awaitable[T]) -> T:
+        try:
+            async with asyncio.timeout(1.0 + 4 * BUDGET):
+                return await answer
+        except (RedisError, OSError, TimeoutError) as error:
+            raise self.gate.failed(brief(error)) from error
+
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        return await self.gate.call(ask, 2 * BUDGET)
+
+    @property
+    def _channel(self) -> str:
+        return f"{self._namespace}:announcements"
+
+    # The braces keep what belongs to one id on one node of a cluster, where a script must find it.
+    def _document(self, tag: str, key: str) -> str:
+        return f"{self._namespace}:{{{tag}}}:document:{key}"
+
+    def _mark(self, tag: str) -> str:
+        return f"{self._namespace}:{{{tag}}}:mark"
+
+    def _lease(self, key: str) -> str:
+        return f"{self._namespace}:lease:{key}"
+
+
+def _text(value: bytes | None) -> str:
+    return value.decode("utf-8", "replace") if value is not None else NEVER_WRITTEN

@@ -1,0 +1,155 @@
+"""Marks tell replicas of each other's writes."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from cachetools import LRUCache
+
+from nugetproxy.clock import Clock
+from nugetproxy.cluster import keys
+from nugetproxy.cluster.engines import NEVER_WRITTEN, Coordinator, EngineUnavailable, ObjectStore
+
+log = structlog.get_logger(__name__)
+
+FOLLOW_SECONDS: Final = 3.0
+"""How long a mark is believed while nobody tells us of new ones."""
+REMEMBERED: Final = 100_000
+
+Told = Callable[[str, str, float | None], None]
+"""Is told of a write on another replica: source, id, when (wall time; None for now)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    mark: str
+    at: float
+    """By the monotonic clock."""
+    generation: int
+
+
+class Marks:
+    """Each write to an id leaves a mark in what is shared; a document that was asked for under another one is outdated.
+
+    A mark begins with its time, so of two the greater one is the later one.
+    """
+
+    def __init__(self, store: ObjectStore | None, coordinator: Coordinator | None, clock: Clock, told: Told) -> None:
+        self._store = store
+        self._coordinator = coordinator
+        self._clock = clock
+        self._told = told
+        self._known: LRUCache[str, _Known] = LRUCache(REMEMBERED)
+        self._asking: dict[str, asyncio.Future[str]] = {}
+        self._generation = 0
+        self._live = False
+
+    def live(self, *, yes: bool) -> None:
+        """Whether others' writes are announced to us from now on; those of before may have been missed."""
+        self._live = yes
+        self._generation += 1
+
+    def known(self, tag: str) -> str:
+        """The last mark of ``tag`` that is known."""
+        known = self._known.get(tag)
+        return known.mark if known is not None else NEVER_WRITTEN
+
+    async def follow(self, tag: str) -> None:
+        """Know the mark of ``tag``, as new as it has to be; as it was known where nothing answers."""
+        known = self._known.get(tag)
+        if known is not None and self._holds(known):
+            return
+        with suppress(EngineUnavailable):
+            self.learn(tag, await self.current(tag), announced=False)
+
+    def _holds(self, known: _Known) -> bool:
+        if self._live:
+            return known.generation == self._generation
+        return self._clock.monotonic() - known.at < FOLLOW_SECONDS
+
+    async def current(self, tag: str) -> str:
+        """The last mark, asked for now, once for all who ask at the same time; raises EngineUnavailable."""
+        asked = self._asking.get(tag)
+        if asked is not None:
+            return await asyncio.shield(asked)
+        asked = self._asking[tag] = asyncio.get_running_loop().create_future()
+        try:
+            mark = await self._ask(tag)
+        except EngineUnavailable as error:
+            asked.set_exception(error)
+            asked.exception()  # whoever else waits for it takes it, or nobody does
+            raise
+        except BaseException:
+            asked.cancel()
+            raise
+        else:
+            asked.set_result(mark)
+            return mark
+        finally:
+            del self._asking[tag]
+
+    async def _ask(self, tag: str) -> str:
+        told, stored = await asyncio.gather(self._of_coordinator(tag), self._of_store(tag), return_exceptions=True)
+        for one in (told, stored):
+            if isinstance(one, BaseException) and not isinstance(one, EngineUnavailable):
+                raise one
+        if isinstance(told, BaseException) and isinstance(stored, BaseException):
+            raise told
+        if isinstance(told, BaseException) and self._store is None:
+            raise told
+        if isinstance(stored, BaseException) and self._coordinator is None:
+            raise stored
+        marks = [one for one in (told, stored) if isinstance(one, str)]
+        mark = max(marks, default=NEVER_WRITTEN)
+        if self._coordinator is not None and isinstance(told, str) and told < mark:
+            with suppress(EngineUnavailable):  # it has forgotten, or was away
+                await self._coordinator.set_mark(tag, mark)
+        return mark
+
+    async def _of_coordinator(self, tag: str) -> str:
+        return await self._coordinator.mark(tag) if self._coordinator is not None else NEVER_WRITTEN
+
+    async def _of_store(self, tag: str) -> str:
+        found = await self._store.read(keys.mark(tag)) if self._store is not None else None
+        return found.body.decode("ascii", "replace") if found is not None else NEVER_WRITTEN
+
+    def learn(self, tag: str, mark: str, *, announced: bool) -> None:
+        """The last mark of ``tag`` is this one."""
+        before = self._known.get(tag)
+        newest = max(mark, before.mark) if before is not None else mark
+        self._known[tag] = _Known(newest, self._clock.monotonic(), self._generation)
+        if newest == NEVER_WRITTEN or (before is not None and newest == before.mark):
+            return
+        source, _, id_ = tag.partition("/")
+        at = None if announced or before is not None else time_of(mark)
+        self._told(source, "" if id_ == "_" else id_, at)
+
+    async def write(self, tag: str) -> None:
+        """Something was written through this replica: all others learn of it. Never raises."""
+        mark = f"{int(self._clock.now() * 1000):015d}-{secrets.token_hex(8)}"
+        self._known[tag] = _Known(mark, self._clock.monotonic(), self._generation)
+        tasks = []
+        if self._coordinator is not None:
+            tasks.append(self._announce(self._coordinator, tag, mark))
+        if self._store is not None:
+            tasks.append(self._store.write(keys.mark(tag), mark.encode(), {}))
+        said = await asyncio.gather(*tasks, return_exceptions=True)
+        failed = [one for one in said if isinstance(one, BaseException)]
+        if failed and len(failed) == len(said):
+            log.warning("write.unannounced", tag=tag, detail=str(failed[0]))
+
+    async def _announce(self, coordinator: Coordinator, tag: str, mark: str) -> None:
+        await coordinator.set_mark(tag, mark)
+        await coordinator.announce(f"mark {tag} {mark}")
+
+
+def time_of(mark: str) -> float:
+    """When it was made, in seconds since the epoch by the clock of its maker; 0 for what is none."""
+    number = mark.partition("-")[0]
+    return int(number) / 1000 if number.isdecimal() else 0.0

@@ -1,0 +1,289 @@
+"""SecondLevel is what all replicas share behind the embedded cache of each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final
+
+import orjson
+import structlog
+from cachetools import LRUCache
+
+from nugetproxy.caching.entry import Entry
+from nugetproxy.clock import Clock
+from nugetproxy.cluster import keys, records
+from nugetproxy.cluster.bucket_leases import BucketLeases
+from nugetproxy.cluster.engines import Blob, Coordinator, EngineUnavailable, Leases, ObjectStore
+from nugetproxy.cluster.marks import Marks, Told, time_of
+from nugetproxy.cluster.probe import Honesty, probe
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
+
+log = structlog.get_logger(__name__)
+
+RETRY: Final = 2.0
+"""Seconds until an engine that did not answer is asked again in the background."""
+REMEMBERED: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class SharedDocument:
+    """A document with its record; one that a write has outdated has the time of that write at the latest."""
+
+    entry: Entry
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to fetch a key; ``proof`` changes with each renewal."""
+
+    leases: Leases
+    key: str
+    proof: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a document belongs on the second level."""
+
+    source: str
+    id: str
+    """Lower case; empty for a document about no package."""
+    kind: str
+    key: str
+    """The cache key."""
+    is_version_list: bool
+
+    @property
+    def tag(self) -> str:
+        """What a write to its package marks."""
+        return keys.tag(self.source, self.id)
+
+    @property
+    def path(self) -> str:
+        """In the bucket."""
+        if self.is_version_list:
+            return keys.versions(self.source, self.id)
+        return keys.document(self.source, self.kind, self.id, self.key)
+
+
+class SecondLevel:
+    """A bucket, a coordinator, both or none; whoever asks goes on without it when EngineUnavailable is raised."""
+
+    def __init__(
+        self,
+        store: ObjectStore | None,
+        coordinator: Coordinator | None,
+        *,
+        origins: Mapping[str, str],
+        clock: Clock,
+        metrics: Metrics,
+        told: Told,
+    ) -> None:
+        """``origins``: what feed each source is. ``told`` learns of others' writes."""
+        self.store = store
+        self.coordinator = coordinator
+        self.honesty: Honesty | None = None
+        """None until the bucket has been probed."""
+        self._origins = origins
+        self._settled: dict[str, bool] = {}
+        self._clock = clock
+        self._metrics = metrics
+        self.marks = Marks(store, coordinator, clock, told)
+        self._digests: LRUCache[str, str] = LRUCache(REMEMBERED)
+        self._bucket_leases = BucketLeases(store, clock) if store is not None else None
+
+    # --- in the background ---
+
+    async def examine(self) -> None:
+        """Find out what the bucket can be trusted with; returns when that is known."""
+        while self.store is not None and self.honesty is None:
+            try:
+                self.honesty = await probe(self.store)
+            except EngineUnavailable:
+                await self._clock.sleep(RETRY)
+                continue
+            self._metrics.leases_kept.set(self.leases is not None)
+            if self.honesty.problem:
+                log.warning("bucket.dishonest", detail=self.honesty.problem)
+
+    async def announcements(self) -> AsyncIterator[str]:
+        """What other replicas announce, but for marks; ends when the connection is lost."""
+        if self.coordinator is None:
+            return
+        try:
+            async for said in self.coordinator.announcements():
+                if said is None:
+                    self._live(yes=True)
+                    continue
+                word, _, rest = said.partition(" ")
+                tag, _, mark = rest.rpartition(" ")
+                if word == "mark":
+                    self.marks.learn(tag, mark, announced=True)
+                else:
+                    yield said
+        except EngineUnavailable:
+            return
+        finally:
+            self._live(yes=False)
+
+    def _live(self, *, yes: bool) -> None:
+        self.marks.live(yes=yes)
+        self._metrics.announcements_live.set(yes)
+
+    # --- packages ---
+
+    async def package(self, source: str, identity: PackageIdentity) -> Blob | None:
+        """The bytes of a package; ``sha512`` (base64) is in its ``meta``."""
+        if self.store is None or not await self._is_ours(source):
+            return None
+        found = await self.store.stream(keys.package(source, identity))
+        self._metrics.shared.labels("package", "hit" if found is not None else "miss").inc()
+        return found
+
+    async def put_package(
+        self,
+        source: str,
+        identity: PackageIdentity,
+        chunks: AsyncIterator[bytes],
+        *,
+        size: int,
+        sha512: str,
+        nuspec: bytes | None,
+    ) -> None:
+        """Keep a package that was verified; its nuspec goes first, so that a listing shows whole packages only."""
+        if self.store is None or not await self._is_ours(source):
+            return
+        if nuspec is not None:
+            await self.store.write(keys.nuspec(source, identity), nuspec, {})
+        await self.store.upload(keys.package(source, identity), chunks, size, {"sha512": sha512})
+        self._metrics.shared.labels("package", "stored").inc()
+
+    async def remove_package(self, source: str, identity: PackageIdentity) -> None:
+        """Forget a package: an operator wants it, or its bytes are not what they must be."""
+        if self.store is not None and await self._is_ours(source):
+            await self.store.remove(keys.package(source, identity))
+            await self.store.remove(keys.nuspec(source, identity))
+
+    async def package_url(self, source: str, identity: PackageIdentity, seconds: float) -> str | None:
+        """Where anybody can read the package for so long; None where it is not in the bucket."""
+        if self.store is None or not await self._is_ours(source):
+            return None
+        key = keys.package(source, identity)
+        return await self.store.sign(key, seconds) if await self.store.has(key) else None
+
+    async def _is_ours(self, source: str) -> bool:
+        """Whether what the bucket has of a source is of the feed that it is here; raises EngineUnavailable."""
+        known = self._settled.get(source)
+        if known is None and self.store is not None:
+            known = await self._settle(self.store, source, self._origins.get(source, ""))
+            self._settled[source] = known
+        return bool(known)
+
+    async def _settle(self, store: ObjectStore, source: str, feed: str) -> bool:
+        name = f"{keys.ORIGINS}{source}"
+        found = await store.read(name)
+        if found is None:
+            with suppress(EngineUnavailable):  # a bucket that takes nothing can still be read
+                await store.create(name, feed.encode())
+                if store.base:
+                    await store.write(keys.service_index(source), _index(f"{store.base}{source}/flat/"), {})
+            return True
+        if found.body.decode("utf-8", "replace") == feed:
+            return True
+        log.error(
+            "bucket.foreign",
+            upstream=source,
+            detail=f"what the bucket has under this name is of another feed ({found.body.decode('utf-8', 'replace')}); "
+            "it is not used. Give the upstream another name, or the cluster another prefix",
+        )
+        return False
+
+    # --- documents ---
+
+    async def follow(self, source: str, id_: str) -> None:
+        """Know of others' writes to an id; never raises."""
+        await asyncio.gather(self.marks.follow(keys.tag(source, id_)), self.marks.follow(keys.tag(source, "")))
+
+    async def wrote(self, source: str, id_: str) -> None:
+        """An id was written to through this replica; never raises."""
+        await self.marks.write(keys.tag(source, id_))
+
+    async def document(self, place: Place) -> SharedDocument | None:
+        """What is kept of a document, however old; raises EngineUnavailable where nothing answers."""
+        thing, failure = None, None
+        if self.coordinator is not None:
+            try:
+                thing, mark = await self.coordinator.document(place.tag, place.key)
+                if mark:
+                    self.marks.learn(place.tag, mark, announced=False)
+            except EngineUnavailable as error:
+                failure = error
+        if thing is None and self.store is not None and await self._is_ours(place.source):
+            thing, _ = await asyncio.gather(self.store.read(place.path), self.follow(place.source, place.id))
+            failure = None
+        if failure is not None:
+            raise failure
+        unpacked = records.unpack(thing, place.key) if thing is not None else None
+        self._metrics.shared.labels("document", "hit" if unpacked is not None else "miss").inc()
+        if thing is None or unpacked is None:
+            return None
+        entry, mark = unpacked
+        self._digests[place.path] = entry.digest
+        known = self.marks.known(place.tag)
+        if mark != known:
+            entry = replace(entry, stored_at=min(entry.stored_at, time_of(known)))
+        return SharedDocument(entry, thing.body)
+
+    async def put_document(self, place: Place, entry: Entry, body: bytes, *, mark: str, seconds: float) -> bool:
+        """Keep a document that was asked for under ``mark``; False where there was a write since. Never raises.
+
+        ``seconds``: how long it is of use where room is dear.
+        """
+        thing = records.pack(entry, body, key=place.key, mark=mark)
+        if thing is None:
+            return False
+        changed = self._digests.get(place.path) != entry.digest
+        with suppress(EngineUnavailable):
+            if self.coordinator is not None:
+                try:
+                    kept = await self.coordinator.put_document(place.tag, place.key, thing, mark=mark, seconds=seconds)
+                except EngineUnavailable:
+                    kept = changed = True
+                if not kept:
+                    await self.marks.follow(place.tag)
+                if not kept or not changed:
+                    return kept
+            if self.store is None or entry.absent or not await self._is_ours(place.source):
+                return True
+            now = await self.marks.current(place.tag)
+            if now != mark:
+                self.marks.learn(place.tag, now, announced=False)
+                return False
+            await self.store.write(place.path, body, thing.meta)
+            self._digests[place.path] = entry.digest
+            return True
+        return False
+
+    # --- leases ---
+
+    @property
+    def leases(self) -> Leases | None:
+        """Who keeps the leases of documents; None where nobody can."""
+        if self.coordinator is not None:
+            return self.coordinator
+        return self._bucket_leases if self.honesty is not None and self.honesty.replaces else None
+
+    @property
+    def package_leases(self) -> Leases | None:
+        """Who keeps those of packages: without a bucket, waiting for another replica is of no use."""
+        return self.leases if self.store is not None else None
+
+
+def _index(flat: str) -> bytes:
+    row = {"@id": flat, "@type": "PackageBaseAddress/3.0.0"}
+    return orjson.dumps({"version": "3.0.0", "resources": [row]})

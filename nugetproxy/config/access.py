@@ -1,0 +1,42 @@
+"""Access is the table of who may come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from nugetproxy.admin.tokens import Scope
+from nugetproxy.config.fields import Expiry, Names, TokenName
+from nugetproxy.config.secrets import Secret
+from nugetproxy.config.section import Section
+
+
+class AccessToken(Section):
+    """One token that is kept outside; ``expires`` in seconds since the epoch."""
+
+    name: TokenName
+    token: Secret = Field(repr=False)
+    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    feeds: Names = ()
+    expires: Expiry = None
+
+    @field_validator("token", mode="before")
+    @classmethod
+    def _read_token(cls, value: Any) -> Any:
+        if isinstance(value, Secret):
+            return value
+        return Secret.parse(value if isinstance(value, str) else "")
+
+
+class Access(Section):
+    """Who may come in."""
+
+    tokens_file: str = ""
+    tokens: tuple[AccessToken, ...] = ()
+
+    @property
+    def file(self) -> Path | None:
+        """Where tokens are kept that several processes share; None for this one's own ledger."""
+        return Path(self.tokens_file).expanduser().absolute() if self.tokens_file else None

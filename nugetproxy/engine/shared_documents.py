@@ -1,0 +1,82 @@
+"""SharedDocuments are the documents of one source on the second level."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from nugetproxy.caching.entry import Entry
+from nugetproxy.clock import Clock
+from nugetproxy.cluster.second_level import Place, SecondLevel, SharedDocument
+from nugetproxy.engine.target import Target
+from nugetproxy.engine.tasks import Tasks
+from nugetproxy.engine.turns import Held, Turn, Turns
+from nugetproxy.nuget.kinds import Kind
+
+LONGEST_WAIT: Final = 5.0
+"""Seconds that another replica is waited for."""
+TOLD_WITHIN: Final = 3.0
+"""Seconds that whoever wrote waits until the other replicas know."""
+
+
+class SharedDocuments:
+    """Asked behind the store in memory and on disk; nothing that goes wrong there reaches a caller."""
+
+    def __init__(self, second: SecondLevel, source: str, *, tasks: Tasks, clock: Clock) -> None:
+        self._second = second
+        self._source = source
+        self._tasks = tasks
+        self._turns = Turns(tasks, clock)
+        self._puts: dict[str, asyncio.Task[bool]] = {}
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def follow(self, target: Target) -> None:
+        """Know of what was written to the package of ``target`` on other replicas."""
+        await self._second.follow(self._source, target.id)
+
+    def wrote(self, id_: str) -> None:
+        """A package was written to through this replica: the others are told."""
+        task = self._tasks.start(self._second.wrote(self._source, id_), name=f"announce {id_}")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def settle(self) -> None:
+        """Wait, for a limited time, until the others know of every write so far."""
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=TOLD_WITHIN)
+
+    async def take(self, target: Target, look: Callable[[SharedDocument], Awaitable[bool]]) -> Turn[bool]:
+        """Whether the second level has what ``look`` takes for an answer; else whose turn it is, until ``end``.
+
+        ``look`` keeps what it is shown, be it an answer or not.
+        """
+        place = self._place(target)
+
+        async def ask() -> bool | None:
+            found = await self._second.document(place)
+            return True if found is not None and await look(found) else None
+
+        return await self._turns.take(self._second.leases, f"{self._source}/{target.key}", ask, most=LONGEST_WAIT)
+
+    def put(self, target: Target, entry: Entry, body: bytes, *, seconds: float) -> None:
+        """Upstream has just said this; kept behind whoever waits for it, for ``seconds`` where room is dear."""
+        place = self._place(target)
+        put = self._second.put_document(place, entry, body, mark=self._second.marks.known(place.tag), seconds=seconds)
+        task = self._puts[target.key] = self._tasks.start(put, name=f"share {target.path}")
+        task.add_done_callback(lambda done: self._puts.pop(target.key, None) if self._is_last(target, done) else None)
+
+    def _is_last(self, target: Target, task: asyncio.Task[bool]) -> bool:
+        return self._puts.get(target.key) is task
+
+    def end(self, target: Target, held: Held | None) -> None:
+        """The fetch is over; the next one may have the lease once others can find what came of it."""
+        self._turns.give_back(held, after=self._puts.get(target.key))
+
+    def _place(self, target: Target) -> Place:
+        return Place(self._source, target.id, target.kind, target.key, target.kind is Kind.VERSIONS)
+
+
+def is_shared(target: Target) -> bool:
+    """Whether a document is worth sharing; answers to queries are too many, too short-lived."""
+    return not target.kind.row.query

@@ -1,0 +1,216 @@
+"""SharedPackages gets packages of one source from the second level, and brings them there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import suppress
+from typing import Final
+
+import structlog
+from cachetools import TTLCache
+
+from nugetproxy.clock import Clock
+from nugetproxy.cluster.engines import EngineUnavailable
+from nugetproxy.cluster.second_level import SecondLevel
+from nugetproxy.engine.fill import Stage
+from nugetproxy.engine.flight import Flight
+from nugetproxy.engine.tasks import Tasks
+from nugetproxy.engine.turns import Held, Turns
+from nugetproxy.errors import Reason, UpstreamFailure
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.store.packages.reading import read_at
+from nugetproxy.store.packages.staging import Staged
+
+log = structlog.get_logger(__name__)
+
+LONGEST_WAIT: Final = 20.0
+"""Seconds that another replica is waited for; clients wait for 60 and more."""
+LAST_SECONDS: Final = 5.0
+"""How long a stop waits for packages that are on their way into the bucket."""
+PIECE: Final = 2**20
+SIGNED_SECONDS: Final = 600.0
+SIGNED_AGAIN: Final = 300.0
+SIGNED_KEPT: Final = 20_000
+
+Known = Callable[[PackageIdentity], Awaitable[Collection[str]]]
+"""The SHA-512 (base64) values that the bytes of a package must have."""
+Commit = Callable[[Staged], Awaitable[HeldPackage]]
+"""Verifies what was staged, and makes it part of the folder."""
+
+
+class Uploads:
+    """Packages on their way into the bucket, for all sources; bounded, and what is beyond is dropped."""
+
+    most = 64
+    most_bytes = 2**30
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._count = self._bytes = 0
+        self._ended = asyncio.Event()
+
+    def admit(self, size: int) -> bool:
+        """Whether there is room for one more; ``done`` gives it back."""
+        if self._count >= self.most or (self._count and self._bytes + size > self.most_bytes):
+            self._metrics.shared.labels("package", "dropped").inc()
+            return False
+        self._count += 1
+        self._bytes += size
+        self._metrics.uploads_waiting.set(self._count)
+        return True
+
+    def done(self, size: int) -> None:
+        """One has ended."""
+        self._count -= 1
+        self._bytes -= size
+        self._metrics.uploads_waiting.set(self._count)
+        if self._count == 0:
+            self._ended.set()
+            self._ended = asyncio.Event()
+
+    async def settle(self) -> None:
+        """Wait, for a limited time, until none is under way."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                while self._count:
+                    await self._ended.wait()
+
+
+class SharedPackages:
+    """The packages of one source on the second level; nothing that goes wrong there reaches a caller."""
+
+    def __init__(
+        self,
+        second: SecondLevel,
+        source: str,
+        uploads: Uploads,
+        *,
+        tasks: Tasks,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._second = second
+        self._source = source
+        self._uploads = uploads
+        self._tasks = tasks
+        self._metrics = metrics
+        self._turns = Turns(tasks, clock)
+        self._held: dict[PackageIdentity, Held] = {}
+        self._signed: TTLCache[PackageIdentity, str] = TTLCache(SIGNED_KEPT, SIGNED_AGAIN, clock.monotonic)
+
+    async def land(self, flight: Flight, stage: Stage, known: Known, commit: Commit) -> HeldPackage | None:
+        """The package out of the bucket, when it is there or another replica brings it; None: fetch it, then ``end``.
+
+        Its readers wait until all of it is verified, so that what the bucket has wrong costs none of them anything.
+        """
+        identity = flight.identity
+
+        async def look() -> HeldPackage | None:
+            return await self._look(identity, stage, known, commit)
+
+        key = f"{self._source}/{identity.id}/{identity.version}"
+        turn = await self._turns.take(self._second.package_leases, key, look, most=LONGEST_WAIT)
+        if turn.held is not None:
+            self._held[identity] = turn.held
+        flight.is_fetched = turn.found is None
+        flight.detail = "lease" if turn.waited else "second_level" if turn.found is not None else ""
+        return turn.found
+
+    async def _look(self, identity: PackageIdentity, stage: Stage, known: Known, commit: Commit) -> HeldPackage | None:
+        blob = await self._second.package(self._source, identity)
+        if blob is None:
+            return None
+        staged, landed = None, False
+        try:
+            staged = await stage(identity)
+            async for chunk in blob.chunks:
+                await staged.write(chunk)
+            wrong = self._wrong(staged, blob.size, {blob.meta.get("sha512", ""), *await known(identity)})
+            if not wrong:
+                held = await commit(staged)
+                landed = True
+                return held
+        except UpstreamFailure as failure:
+            wrong = failure.detail
+        except DiskFailure:
+            return None  # the way past the disk is that of what comes from upstream
+        finally:
+            if staged is not None:
+                if not landed:
+                    await staged.abandon()
+                staged.close()
+        await self._refuse(identity, wrong)
+        return None
+
+    def _wrong(self, staged: Staged, size: int, known: Collection[str]) -> str:
+        if staged.size != size:
+            return f"it is cut: {staged.size} of {size} bytes"
+        return "" if {staged.sha512} == set(known) else "its SHA-512 is not the one that is known of it"
+
+    async def _refuse(self, identity: PackageIdentity, why: str) -> None:
+        self._metrics.integrity_failures.labels(Reason.HASH).inc()
+        self._metrics.shared.labels("package", "refused").inc()
+        log.error("bucket.refused", upstream=self._source, package=identity.nupkg_name, detail=why)
+        with suppress(EngineUnavailable):
+            await self._second.remove_package(self._source, identity)
+
+    def offer(self, held: HeldPackage, nuspec: Callable[[PackageIdentity], Awaitable[bytes | None]]) -> None:
+        """A package has come from upstream: bring it into the bucket, then let others look for it."""
+        identity = held.identity
+        lease = self._held.pop(identity, None)
+        if self._second.store is None or not self._uploads.admit(held.size):
+            self._turns.give_back(lease)
+            return
+        held.acquire()
+        self._tasks.start(self._upload(held, nuspec, lease), name=f"upload {identity.nupkg_name}")
+
+    async def _upload(
+        self, held: HeldPackage, nuspec: Callable[[PackageIdentity], Awaitable[bytes | None]], lease: Held | None
+    ) -> None:
+        try:
+            said = await nuspec(held.identity)
+            await self._second.put_package(
+                self._source, held.identity, _pieces(held), size=held.size, sha512=held.sha512, nuspec=said
+            )
+        except (EngineUnavailable, DiskFailure) as failure:
+            log.debug("upload.failed", upstream=self._source, package=held.identity.nupkg_name, detail=str(failure))
+        finally:
+            held.release()
+            self._uploads.done(held.size)
+            self._turns.give_back(lease)
+
+    def end(self, identity: PackageIdentity) -> None:
+        """The fetch is over; where nothing came of it, others may try."""
+        self._turns.give_back(self._held.pop(identity, None))
+
+    async def forget(self, identity: PackageIdentity) -> None:
+        """Remove a package from the bucket on an operator's word."""
+        self._signed.pop(identity, None)
+        with suppress(EngineUnavailable):
+            await self._second.remove_package(self._source, identity)
+
+    async def url(self, identity: PackageIdentity) -> str | None:
+        """Where a client can read the package out of the bucket itself; None where it is not there, or nobody knows."""
+        known = self._signed.get(identity)
+        if known is None:
+            try:
+                known = await self._second.package_url(self._source, identity, SIGNED_SECONDS)
+            except EngineUnavailable:
+                return None
+            if known is not None:
+                self._signed[identity] = known
+        return known
+
+
+async def _pieces(held: HeldPackage) -> AsyncIterator[bytes]:
+    at = 0
+    while at < held.size:
+        piece = await read_at(held.fd, min(PIECE, held.size - at), at)
+        if not piece:
+            return
+        at += len(piece)
+        yield piece
