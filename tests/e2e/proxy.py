@@ -15,7 +15,7 @@ import aiohttp
 ROOT = Path(__file__).parents[2]
 START_LIMIT = 30.0
 STOP_LIMIT = 30.0
-LISTENING = re.compile(r"(http://[\w.:\[\]]+)/v3/index\.json")
+LISTENING = re.compile(r"(https?://[\w.:\[\]]+)/v3/index\.json")
 
 
 class Proxy:

@@ -1,4 +1,4 @@
-"""Two feeds, three callers, restarts: whatever happens in which order, nobody reads what is not theirs."""
+"""Two feeds, a third of both, four callers, restarts: in whatever order, nobody reads what is not theirs."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.web.test_tokens import basic
 
-FEEDS = ("up", "second")
-CALLERS = {"left": ("up",), "right": ("second",), "stranger": ()}
+UPSTREAMS = ("up", "second")
+FEEDS = {"up": {"up"}, "second": {"second"}, "farm": {"up", "second"}}
+"""Whose words each one is made of."""
+CALLERS = {"left": ("up",), "right": ("second",), "agent": ("farm",), "stranger": ()}
 """Which feeds each one's token is for, while there is one."""
 PATHS = (
     "/v3/index.json",
@@ -28,6 +30,12 @@ PATHS = (
     "/v3/registration/gz-semver2/acme.a/index.json",
     "/v3/query?q=acme",
     "/v3/autocomplete?q=acme",
+    "/v3/content/only.up/index.json",
+    "/v3/content/only.up/1.0.0/only.up.1.0.0.nupkg",
+    "/v3/registration/gz-semver2/only.second/index.json",
+    "/v3/content/only.second/1.0.0/only.second.nuspec",
+    "/v3/query?q=only",
+    "/v3/vulnerabilities/index.json",
 )
 STEPS = 2000
 
@@ -38,13 +46,19 @@ def said_by(feed: str) -> str:
 
 
 class House:
-    """A proxy in front of two upstreams with the same id, and what its callers may do by now."""
+    """A proxy in front of two upstreams that both have one id, and what its callers may do by now."""
 
     def __init__(self, folder: Path, upstreams: dict[str, FakeFeed]) -> None:
         self.clock = FakeClock()
-        more = {"second": {"url": upstreams["second"].index_url, "anonymous": False}}
         closed = {"anonymous": False}
-        self.proxy = Proxy(upstreams["up"].index_url, folder, clock=self.clock, upstream=closed, upstreams=more)
+        self.proxy = Proxy(
+            upstreams["up"].index_url,
+            folder,
+            clock=self.clock,
+            upstream={**closed, "private": True},
+            upstreams={"second": {**closed, "url": upstreams["second"].index_url, "private": False}},
+            feeds={"farm": {"sources": UPSTREAMS}},
+        )
         self.upstreams = upstreams
         self.shown = {name: basic("nothing that was ever given out") for name in CALLERS}
         self.let_in: dict[str, bool] = dict.fromkeys(CALLERS, False)
@@ -56,15 +70,16 @@ class House:
         self.clock.advance(2)  # nobody is slowed down
         got = await ask(self.proxy, f"/{feed}{path}", headers=self.shown[caller])
         if self.let_in[caller] and feed in CALLERS[caller]:
-            assert got.status == 200
-            assert got.headers["Cache-Control"].startswith("private")
+            there = not any(f"only.{other}/" in path for other in UPSTREAMS if other not in FEEDS[feed])
+            assert got.status == (200 if there else 404), (caller, feed, path, got.body)
+            assert got.headers["Cache-Control"].startswith(("private", "no-store")), got.headers
             self.seen["read"] += 1
         else:
             assert got.status in {401, 403}
             assert {name: len(upstream.requests) for name, upstream in self.upstreams.items()} == before
             self.seen["refused"] += 1
-        for other in FEEDS:
-            if got.status != 200 or other != feed:
+        for other in UPSTREAMS:
+            if got.status != 200 or other not in FEEDS[feed]:
                 assert said_by(other).encode() not in got.body
 
     async def let(self, caller: str) -> None:
@@ -81,7 +96,7 @@ class House:
         """Something happens."""
         kind = chance.choices(("read", "let", "restart", "later"), (90, 6, 1, 3))[0]
         if kind == "read":
-            await self.read(chance.choice(sorted(CALLERS)), chance.choice(FEEDS), chance.choice(PATHS))
+            await self.read(chance.choice(sorted(CALLERS)), chance.choice(sorted(FEEDS)), chance.choice(PATHS))
         elif kind == "let":
             await self.let(chance.choice(sorted(CALLERS)))
         elif kind == "restart":
@@ -97,6 +112,7 @@ async def live(folder: Path, seed: int, steps: int) -> Counter[str]:
         house = House(folder, {"up": first, "second": second})
         for name, upstream in house.upstreams.items():
             upstream.add(make_nupkg("Acme.A", "1.0.0", description=said_by(name)))
+            upstream.add(make_nupkg(f"Only.{name}", "1.0.0", description=said_by(name)))
         await house.proxy.start()
         try:
             chance = random.Random(seed)
