@@ -37,8 +37,9 @@ FLOORS = {
 }
 """Lowest version that may run, with the reason."""
 
-NOT_INSTALLED = ("brotli", "brotlicffi", "brotlipy", "zstandard", "backports.zstd", *OPTIONAL)
-"""Codecs would be further ways for a small body to become a huge one; extras are for whoever asks for them."""
+NOT_INSTALLED = ("brotli", "brotlicffi", "brotlipy", "backports.zstd", *OPTIONAL)
+"""Codecs would be further ways for a small body to become a huge one (aiohttp does not know zstandard, which is for
+bundles); extras are for whoever asks for them."""
 
 PINS = re.compile(r"^([a-z0-9._-]+)==([^ ;]+)(?: ; (.+?))? \\$", re.MULTILINE)
 

@@ -57,6 +57,8 @@ HOMES = {
     "uvloop": {"serve"},
     "obstore": {"cluster"},
     "redis": {"cluster"},
+    "zstandard": {"jobs"},
+    "cryptography": {"jobs"},
 }
 """Where a library may be imported."""
 

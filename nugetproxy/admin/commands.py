@@ -10,7 +10,15 @@ from typing import Any, Final
 
 import structlog
 
-from nugetproxy.admin import feed_commands, held_commands, proxy_commands, room_commands, token_commands
+from nugetproxy.admin import (
+    feed_commands,
+    held_commands,
+    left_commands,
+    proxy_commands,
+    room_commands,
+    token_commands,
+    transfer_commands,
+)
 from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import BadRequest, NotFound, ProxyError
 
@@ -46,6 +54,12 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "explain": Command(feed_commands.explain, changes=False),
         "claims": Command(feed_commands.listed, changes=False),
         "claims/release": Command(feed_commands.release, changes=True),
+        "transfer/fits": Command(transfer_commands.fits, changes=True),
+        "transfer/take": Command(transfer_commands.take, changes=True),
+        "transfer/give-documents": Command(transfer_commands.give_documents, changes=True),
+        "transfer/take-documents": Command(transfer_commands.take_documents, changes=True),
+        "left/versions": Command(left_commands.versions, changes=True),
+        "left/packages": Command(left_commands.packages, changes=True),
     }
 )
 """Each by its path below ``/-/``. A row here is all that a command needs: its arguments, their types and which may be

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Self
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from nugetproxy.app.faces import admission_of, edge_of
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
 from nugetproxy.app.measured import declare
+from nugetproxy.app.mirroring import keep_mirrored
 from nugetproxy.app.parts import Shared, all_sources, room_limits, sites
 from nugetproxy.app.replicas import Replicas, replicas_of
 from nugetproxy.clock import Clock
@@ -136,6 +138,8 @@ class App:
         self.tasks.keep(self.history.run, name="history")
         if self.replicas is not None:
             self.replicas.start()
+        if self.config.mirror.ids:
+            self.tasks.keep(partial(keep_mirrored, self.config, self.desk, self.clock), name="mirror")
         for source in self.sources.values():
             self.start_source(source)
 

@@ -33,6 +33,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.bounds import Bounds
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.folder import FolderSource
+from nugetproxy.sources.following import Following
 from nugetproxy.sources.push import Push, PushSettings, SymbolServer
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.services import Services
@@ -161,6 +162,9 @@ def _remote(name: str, shared: Shared, symbols: SymbolServer | None, held: Packa
         offline=upstream.offline,
         held_only=upstream.offline_versions == "held",
         keep_registrations=config.cache.keep_registrations,
+        following=Following(cache, services, groups, root / "catalog.json", clock)
+        if upstream.follow_catalog and not upstream.offline
+        else None,
     )
     if held is not None:
         source.take_over = partial(held.use, client, stated, testimony, **_habits(config))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 600.0
 """Seconds for what a running proxy has to do."""
-_NOBODY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
+NOBODY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
 """What a connection ends with where no proxy runs."""
 
 
@@ -44,7 +45,7 @@ def _running(cache: Path, name: str, arguments: Mapping[str, Any]) -> Mapping[st
     """What the proxy that runs with this cache directory says; None where none runs."""
     from nugetproxy.admin.commands import COMMANDS
 
-    connection = _Connection(cache)
+    connection = Connection(cache)
     try:
         if COMMANDS[name].changes:
             body = json.dumps(arguments).encode()
@@ -55,7 +56,7 @@ def _running(cache: Path, name: str, arguments: Mapping[str, Any]) -> Mapping[st
         answer = connection.getresponse()
         said = json.loads(answer.read())
     except OSError as error:
-        if error.errno in _NOBODY:
+        if error.errno in NOBODY:
             return None
         fail([f"The running proxy cannot be reached: {error.strerror or error}."], FAILED)
     except (HTTPException, ValueError) as error:
@@ -68,12 +69,19 @@ def _running(cache: Path, name: str, arguments: Mapping[str, Any]) -> Mapping[st
     return result
 
 
-class _Connection(HTTPConnection):
+class Connection(HTTPConnection):
     """HTTP over the socket of a cache directory."""
 
     def __init__(self, cache: Path) -> None:
         super().__init__("localhost", timeout=PATIENCE)
         self._cache = cache
+
+    def give_up(self) -> None:
+        """End it also where another thread waits for an answer."""
+        if self.sock is not None:
+            with contextlib.suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+        self.close()
 
     def connect(self) -> None:
         """The library's hook."""

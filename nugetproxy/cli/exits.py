@@ -13,6 +13,8 @@ FAILED: Final = 1
 """The command did its work, and the outcome is not what was wanted."""
 USAGE: Final = 64
 """sysexits.h, EX_USAGE: the command was used wrongly."""
+INTERRUPTED: Final = 130
+"""Ctrl-C ended it (128 + SIGINT)."""
 TRY_LATER: Final = 75
 """sysexits.h, EX_TEMPFAIL: the cache directory or the address is in use, or not usable now."""
 CONFIGURATION: Final = 78

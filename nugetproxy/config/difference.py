@@ -8,6 +8,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from nugetproxy.config.cluster import Cluster
+from nugetproxy.config.mirror import Mirror
 from nugetproxy.config.model import Config, Upstream
 from nugetproxy.config.problems import dotted
 
@@ -25,6 +26,7 @@ ONLY_AT_START: Final[frozenset[Key]] = frozenset(
         ("cache", "force_network_filesystem"),
         ("log", "format"),
         ("access", "tokens_file"),
+        *(("mirror", field) for field in Mirror.model_fields),
     }
     | {("cluster", name) for name in Cluster.model_fields}
 )

@@ -43,6 +43,7 @@ from nugetproxy.config.fields import (
     UpstreamUrl,
     Wait,
 )
+from nugetproxy.config.mirror import Mirror
 from nugetproxy.config.places import Address, folder_of, is_nuget_org, is_private_place, parse_network
 from nugetproxy.config.secrets import Secret, parse_header_value
 from nugetproxy.config.section import Section
@@ -163,6 +164,7 @@ class Upstream(Section):
     private: OrAuto = None
     offline: bool = False
     offline_versions: Literal["held", "known"] = "held"
+    follow_catalog: bool = False
     push: bool = True
     delete: bool = True
     push_credentials: Literal["client", "proxy"] = "client"
@@ -313,6 +315,7 @@ class Config(BaseSettings):
         default_factory=lambda: {"nuget.org": Upstream(url=NUGET_ORG)}, min_length=1
     )
     feeds: Mapping[UpstreamName, FeedTable] = Field(default_factory=dict)
+    mirror: Mirror = Mirror()
     symbols: Symbols = Symbols()
     tools: Tools = Tools()
     history: HistorySettings = HistorySettings()

@@ -6,6 +6,7 @@ import math
 import re
 import sys
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
 
 from nugetproxy.caching.policy import DAY, FOREVER, HOUR, MINUTE, SECOND
 
@@ -122,3 +123,8 @@ def size_text(size: int) -> str:
         if size and size % unit == 0:
             return f"{size // unit} {name}"
     return f"{size} bytes" if size else "0"
+
+
+def day_seconds(text: str) -> float | None:
+    """The begin (UTC) of a day such as ``2025-01-31``, in seconds since the epoch; None for none. Raises ValueError."""
+    return datetime.combine(date.fromisoformat(text), time.min, UTC).timestamp() if text else None

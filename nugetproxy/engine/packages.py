@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
+import aiofiles
 import structlog
 
 from nugetproxy.clock import Clock
@@ -38,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 SAME_TIME = 1.0
 """Seconds by which two times may differ that say the same: some file systems keep whole seconds."""
+TAKEN_AT_ONCE = 2**20
+"""Bytes of a file that is copied."""
 FIRST_SYNC = 2.0
 """Seconds that the start waits for the holdings to know all that is held; large ones are completed later."""
 
@@ -289,10 +293,38 @@ class Packages:
             size=flight.size,
         )
 
-    async def _commit(self, flight: Flight, staged: Staged) -> HeldPackage:
-        """Verify what was downloaded, then make it part of the folder."""
+    async def refusal(self, identity: PackageIdentity, sha512: str) -> str:
+        """Why a package with this hash (base64) cannot be taken; empty where it can, or is held."""
+        held = await self.open(identity)
+        pinned = held.sha512 if held is not None else await self._pins.get(identity)
+        return "" if pinned in {None, sha512} else "this version has other bytes here; 'nugetproxy purge' forgets them"
+
+    async def take(self, identity: PackageIdentity, file: Path, sha512: str) -> bool:
+        """Bring a package that lies on this machine into the folder, checked as a download is; False if it is held.
+
+        ``sha512`` (base64) is what it must be. Raises UpstreamFailure, DiskFailure, OSError.
+        """
+        if refusal := await self.refusal(identity, sha512):
+            raise self._refused(Reason.PIN, refusal)
+        if await self.open(identity) is not None:
+            return False
+        staged = await self.folder.stage(identity)
+        try:
+            async with aiofiles.open(file, "rb") as source:
+                while piece := await source.read(TAKEN_AT_ONCE):
+                    await staged.write(piece)
+            if staged.sha512 != sha512:
+                raise self._refused(Reason.HASH, "the file has changed since it was verified")
+            await self._commit(Flight(identity, (), abandon_above=0), staged, Landing())
+        finally:
+            await staged.abandon()
+            staged.close()
+        return True
+
+    async def _commit(self, flight: Flight, staged: Staged, said: Landing | None = None) -> HeldPackage:
+        """Verify what was downloaded, then make it part of the folder; ``said`` of it, where nobody is to be asked."""
         identity = flight.identity
-        said = await self._metadata.landing(identity)
+        said = said or await self._metadata.landing(identity)
         sha512 = said.sha512
         nuspec, checked = await self._verify(flight, staged, stated=sha512)
         if sha512 is not None and staged.sha512 != sha512:

@@ -25,7 +25,7 @@ from nugetproxy.feeds.reply import HeldBody, Reply, View
 from nugetproxy.feeds.said import ABSENT, Said, merged_status
 from nugetproxy.feeds.searching import Searching
 from nugetproxy.feeds.together import Together
-from nugetproxy.feeds.versions import Versions, nobody
+from nugetproxy.feeds.versions import Tells, Versions, nobody
 from nugetproxy.nuget.documents.exact_json import dumps
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
@@ -98,6 +98,10 @@ class Merged:
             Kind.PACKAGE: owned,
             **{kind: owned for kind in Kind if kind.row.inside},
         }
+
+    def without_upstreams(self, reading: Tells) -> Versions:
+        """The version lists as they would be if sources said no more than ``reading``; owners are as they are."""
+        return Versions(self._feed, reading, self.guard, self.owners)
 
     async def read(self, route: Route, query: str, view: View) -> Reply:
         """The reply to one GET or HEAD, as for ``Feed.read``."""

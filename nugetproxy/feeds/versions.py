@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 from urllib.parse import quote
 
 from cachetools import LRUCache
@@ -12,7 +13,6 @@ from cachetools import LRUCache
 from nugetproxy.errors import NotFound, ProxyError, SourceFailed, SourceUncertain, UpstreamFailure
 from nugetproxy.feeds.guard import Candidates, Guard
 from nugetproxy.feeds.owners import Owners
-from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.said import Said, absent_said, leave, outcome_of
 from nugetproxy.nuget.merging.versions import MergedVersions, SourceDocument, merge_versions
 from nugetproxy.nuget.routes import Route, parse_route
@@ -37,10 +37,17 @@ class Listed:
     """By all that had to be asked."""
 
 
+class Tells(Protocol):
+    """How the sources are asked."""
+
+    async def said(self, source: Source, route: Route, query: str, base: str) -> Said:
+        """What a source says to ``route``; raises ProxyError where it cannot."""
+
+
 class Versions:
     """The version lists of one feed."""
 
-    def __init__(self, feed: str, reading: Reading, guard: Guard, owners: Owners) -> None:
+    def __init__(self, feed: str, reading: Tells, guard: Guard, owners: Owners) -> None:
         self._feed = feed
         self._reading = reading
         self._guard = guard

@@ -37,6 +37,15 @@ class Fetched:
         return self.failure or f"status {self.status}"
 
     @property
+    def error(self) -> str:
+        """What the proxy says instead of an answer; empty where it says nothing."""
+        try:
+            said = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return ""
+        return str(said.get("error", "")) if isinstance(said, dict) else ""
+
+    @property
     def document(self) -> Any:
         """The JSON in it; None where it is something else."""
         if self.status != 200 or "json" not in self.content_type:

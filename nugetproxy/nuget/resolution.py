@@ -45,7 +45,7 @@ class Walk:
     awaited: dict[Key, PackageIdentity | None] = field(default_factory=dict)
     """What it cannot go on without -> the version that it takes; None where none fits, or where none is known."""
     begun: set[Key] = field(default_factory=set)
-    """What it begins to fetch before it knows whether it needs it; older clients need all of it."""
+    """What it begins to fetch before it knows whether it needs it."""
     chosen: dict[str, Key] = field(default_factory=dict)
     """What it ends with, by id."""
     lists: set[str] = field(default_factory=set)
@@ -65,6 +65,11 @@ def walk(graph: Graph, known: Known) -> Walk:
     Call it again with more ``known`` until the walk is complete.
     """
     return _Walking(graph, known).run()
+
+
+def reach(graph: Graph, known: Known) -> Walk:
+    """All that older clients may ask for (before SDK 9): they read what loses, too, with all below it."""
+    return _Walking(graph, known).everything()
 
 
 def dependencies(groups: Iterable[DependencyGroup], framework: Framework | None) -> tuple[Dependency, ...]:
@@ -112,6 +117,24 @@ class _Walking:
         self._walk.chosen = {id_: item.key for id_, item in self._chosen.items() if id_ not in self._graph.projects}
         return self._walk
 
+    def everything(self) -> Walk:
+        """As if nothing but a direct reference won over anything."""
+        waiting = list(_keys(self._graph.references))
+        direct = {key.id for key in waiting if key.id not in self._graph.projects}
+        seen = set(waiting)
+        while waiting:
+            for key in _keys(self._needs(waiting.pop())):
+                pinned = self._pinned(key)
+                if pinned not in seen and pinned.id not in direct:
+                    seen.add(pinned)
+                    waiting.append(pinned)
+        return self._walk
+
+    def _pinned(self, key: Key) -> Key:
+        """A reference as its central pin changes it."""
+        pin = VersionRange.parse(self._graph.pins.get(key.id, ""))
+        return key if pin is None else Key(key.id, pin)
+
     def _import(self) -> bool:
         """Whether the queue came to its end."""
         self._walk.begun.update(item.key for item in self._queue if item.key.id not in self._graph.projects)
@@ -132,9 +155,7 @@ class _Walking:
 
     def _go_on(self, item: _Item, needs: tuple[Dependency, ...]) -> None:
         for key in _keys(needs):
-            pin = self._graph.pins.get(key.id)
-            pinned = VersionRange.parse(pin) if pin is not None else None
-            next_key = key if pinned is None else Key(key.id, pinned)
+            next_key = self._pinned(key)
             if next_key.id not in self._graph.projects:
                 self._walk.begun.add(next_key)
             self._queue.append(_Item(next_key, (*item.path, item.key)))

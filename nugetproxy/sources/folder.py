@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import quote
 
 import structlog
 
@@ -13,10 +14,13 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, WriteRefused, upstream_failure
 from nugetproxy.nuget.documents.render import Link
+from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.routes import Route
+from nugetproxy.nuget.nuspec import DependencyGroup, parse_nuspec
+from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.synthesis import synthesize
+from nugetproxy.nuget.version import Version
 from nugetproxy.sources.source import MadeDocument, Named
 from nugetproxy.sources.synthesis import Synthesis
 from nugetproxy.store.fs import DiskFailure
@@ -129,6 +133,25 @@ class FolderSource:
         if kind is Kind.NUSPEC:
             return await self._seek(kind, lambda: self.library.nuspec(identity))
         return await self._seek(kind, lambda: self.library.member(identity, kind))
+
+    async def versions_left(self, id_: str) -> tuple[Version, ...] | None:
+        """What the folder holds of an id."""
+        route = parse_route(f"content/{quote(id_)}/index.json")
+        assert route is not None, "an id is a segment of a path"
+        try:
+            made = await self.made(route, "", "")
+        except NotFound:
+            return ()
+        except UpstreamFailure:
+            return None
+        return tuple(version for _, version in listed_versions(made.body))
+
+    async def needs_left(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
+        """By the nuspec of a package in the folder."""
+        try:
+            return parse_nuspec(await self.member(identity, Kind.NUSPEC)).dependency_groups
+        except (NotFound, UpstreamFailure):
+            return None
 
     async def _seek(self, kind: Kind, look: Callable[[], Awaitable[T | None]]) -> T:
         """What ``look`` finds, if need be after a fresh look into the folder."""

@@ -19,13 +19,17 @@ from nugetproxy.engine.tasks import Tasks
 from nugetproxy.engine.unpinned import look_into_unpinned
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.nuget.documents.render import Link
+from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.nuspec import DependencyGroup, parse_nuspec
 from nugetproxy.nuget.resources import HIVES, RESOURCES
 from nugetproxy.nuget.routes import LINK, Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.nuget.version import Version
 from nugetproxy.sources.catalog_pages import CatalogPages
 from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.following import Following
 from nugetproxy.sources.keeper import Keeper
 from nugetproxy.sources.recorder import Recorder
 from nugetproxy.sources.registrations import Registrations
@@ -74,6 +78,7 @@ class RemoteSource:
         offline: bool = False,
         held_only: bool = True,
         keep_registrations: bool = True,
+        following: Following | None = None,
     ) -> None:
         """``secrets`` that it is asked with. ``offline``: it is never asked; then ``held_only`` says that lists name
         held versions only.
@@ -102,6 +107,8 @@ class RemoteSource:
         self._keeps_registrations = keep_registrations and not offline
         self._synthesis = Synthesis(self.name, packages.holdings, testimony)
         self._prefetched_until = 0.0
+        self.following = following
+        """Looks at its catalog; None where nobody does."""
         self.take_over: Callable[[], None] = _nothing
         """Has its packages come from it, where they came from another one of its name before."""
 
@@ -132,6 +139,8 @@ class RemoteSource:
         tasks.start(self._recorder.keep_unlisted(), name=f"unlisted {self.name}")
         if self._keeps_registrations:
             tasks.keep(self.keeper.run, name=f"registrations {self.name}")
+        if self.following is not None:
+            tasks.keep(self.following.run, name=f"catalog {self.name}")
 
     async def _begin(self, secure: bool) -> None:
         await self.upstream.settle()
@@ -218,6 +227,28 @@ class RemoteSource:
         return services.has(CATALOG.resource) and await self._catalog.is_finished(
             self._groups.target(CATALOG, "", services), page
         )
+
+    async def versions_left(self, id_: str) -> tuple[Version, ...] | None:
+        """The stored list, else that of what is held; nobody is asked."""
+        route = parse_route(f"content/{quote(id_)}/index.json")
+        assert route is not None, "an id is a segment of a path"
+        found = None if self._held_lists else await self.stored(route)
+        if found is not None and not found.entry.absent:
+            return tuple(version for _, version in listed_versions(found.body))
+        try:
+            made = await self._synthesis.make(route, "", "", None)
+        except HoldingsUnavailable:
+            return None
+        if made is not None:
+            return tuple(version for _, version in listed_versions(made))
+        return () if found is not None or self.offline else None
+
+    async def needs_left(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
+        """By the nuspec of the held package."""
+        if await self.packages.open(identity) is None:
+            return None
+        xml = await self.packages.folder.nuspec(identity)
+        return parse_nuspec(xml).dependency_groups if xml is not None else None
 
     async def keep_links(self, links: Iterable[Link]) -> None:
         """Remember links that are about to be handed out."""

@@ -13,8 +13,10 @@ from nugetproxy.errors import UpstreamFailure
 from nugetproxy.nuget.documents.render import Link
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.nuspec import DependencyGroup
 from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.nuget.version import Version
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head, Sent
 from nugetproxy.upstream.breaker import BreakerState
@@ -124,6 +126,15 @@ class Source(Protocol):
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         """The nuspec, readme, icon or licence out of a held package; None where ``document`` may have it."""
+
+    async def versions_left(self, id_: str) -> tuple[Version, ...] | None:
+        """What a client would be told of an id (lower case) if no upstream answered any more; nobody is asked.
+
+        Empty where there is no such package, None where that could not be told.
+        """
+
+    async def needs_left(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
+        """What a held package depends on; None for one that could not be delivered if no upstream answered."""
 
     async def keep_links(self, links: Iterable[Link]) -> None:
         """Remember links that are about to be handed out; ``document`` finds their routes."""

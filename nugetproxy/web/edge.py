@@ -206,7 +206,26 @@ class Edge:
             return await self._admin.respond(request, path, query, event, trusted=True)
         if self._page.takes(request, path):
             return await self._page.respond(request, path, query, event, trusted=True)
+        if (found := self._find(path)) is not None:
+            return await self._read_for_job(request, found, query, event)
         return await self._ops.respond(request, path, event, trusted=True)
+
+    async def _read_for_job(
+        self, request: web.BaseRequest, found: tuple[Feed, str, str], query: str, event: AccessEvent
+    ) -> web.StreamResponse:
+        """What a job of the command line reads: as a client would, but nobody asks it for a token."""
+        feed, prefix, below = found
+        event.feed = feed.name
+        route = parse_route(below)
+        if route is None or route.write or request.method not in READS:
+            raise NotFound("There is nothing to read here.")
+        event.routed(route)
+        base = self._addresses.direct_base(request)
+        view = view_of(f"{base}{prefix}/v3/", "", request.method == hdrs.METH_HEAD)
+        _connection(request).carries_body = route.kind is Kind.PACKAGE
+        reply = await feed.read(route, query, view)
+        event.answered(reply)
+        return await self._sender.send(request, reply)
 
     def _view(self, request: web.BaseRequest, below: str) -> View:
         """How the client of a GET or HEAD sees what is published ``below`` our root; raises for other methods."""

@@ -1,12 +1,17 @@
-"""A catalog's index says which of its pages will not change any more."""
+"""A catalog lists every change of a feed: its index names pages, of which only the newest one changes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from nugetproxy.nuget.documents.exact_json import loads
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.urls import absolute, without_fragment
+
+_NUMBERED: Final = re.compile(r"(.*?)([0-9]{1,9})(\.json)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +44,45 @@ def catalog_listing(body: bytes, url: str) -> CatalogListing:
         if stamp >= latest:
             newest, latest = page, stamp
     return CatalogListing(commits, newest)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One entry of the catalog."""
+
+    stamp: str
+    """When it was committed, in a form that sorts."""
+    id: str
+    """Lower case."""
+    version: str
+    """In URL form."""
+    deleted: bool
+
+
+def catalog_changes(body: bytes) -> tuple[Change, ...]:
+    """The entries of the catalog page ``body`` that are of packages, oldest first. Raises InvalidDocument."""
+    document = loads(body)
+    items = document.get("items") if isinstance(document, dict) else None
+    if not isinstance(items, list):
+        raise InvalidDocument("not a catalog page with items")
+    found = []
+    for item in items:
+        if not isinstance(item, dict):
+            continue
+        identity = PackageIdentity.parse(str(item.get("nuget:id", "")), str(item.get("nuget:version", "")))
+        if identity is not None:
+            deleted = "PackageDelete" in str(item.get("@type", ""))
+            found.append(Change(sortable(str(item.get("commitTimeStamp", ""))), identity.id, identity.version, deleted))
+    return tuple(sorted(found, key=lambda change: change.stamp))
+
+
+def sortable(stamp: str) -> str:
+    """A time stamp as feeds write it, in a form that sorts: some leave zeros at the end of its fraction away."""
+    seconds, _, fraction = stamp.strip().rstrip("Zz").partition(".")
+    return f"{seconds}.{fraction[:7]:0<7}" if seconds else ""
+
+
+def successor(page: str) -> str:
+    """What the page after ``page`` is called (``page7.json`` -> ``page8.json``); empty where it has no number."""
+    match = _NUMBERED.fullmatch(page)
+    return f"{match[1]}{int(match[2]) + 1}{match[3]}" if match is not None else ""

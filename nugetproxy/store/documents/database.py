@@ -107,6 +107,13 @@ def expire_unnamed(cache: Cache, tag: str, named: Collection[str], at: float) ->
         connection.execute(update, (orjson.dumps(list(named)).decode(), at, tag))
 
 
+def names_and_tags(cache: Cache) -> list[tuple[str, str]]:
+    """Key and tag of all rows."""
+    with closing(connect(Path(cache.directory) / DBNAME)) as connection:
+        rows = connection.execute("SELECT key, tag FROM Cache WHERE key LIKE 'e:%'")
+        return [(str(key).removeprefix("e:"), str(tag)) for key, tag in rows]
+
+
 def _check_structure(connection: sqlite3.Connection) -> None:
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":

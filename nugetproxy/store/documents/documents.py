@@ -16,7 +16,7 @@ from diskcache import Cache
 from nugetproxy.caching.entry import Entry
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.documents.database import expire_unnamed, remove_oldest
+from nugetproxy.store.documents.database import expire_unnamed, names_and_tags, remove_oldest
 from nugetproxy.store.documents.index import Index
 from nugetproxy.store.documents.record import Stored, pack_entry
 from nugetproxy.store.fs import FsOps
@@ -81,6 +81,10 @@ class Documents:
     async def get(self, key: str) -> Stored | None:
         """What is stored under a key, whole and undamaged; else None."""
         return await self._ask(next(self._turns), lambda: self._index.read(f"e:{key}"), None)
+
+    async def listed(self) -> list[tuple[str, str]]:
+        """Key and tag of everything that is stored."""
+        return await self._change(names_and_tags, [])
 
     async def put(self, key: str, entry: Entry, body: bytes, *, tag: str, expire: float | None = None) -> bool:
         """Store or replace, in one step; False if it was dropped.

@@ -1,0 +1,50 @@
+"""Left commands tell what could be restored if no upstream answered any more; nobody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from nugetproxy.admin.desk import Desk
+from nugetproxy.errors import BadRequest, NotFound
+from nugetproxy.feeds.left import Left
+from nugetproxy.nuget.identity import PackageId, PackageIdentity
+
+MOST: Final = 1000
+"""Packages in one question."""
+
+
+async def versions(desk: Desk, *, ids: tuple[str, ...], feed: str = "") -> Mapping[str, Any]:
+    """The versions of ids in a feed (the first, where none is named): null for what nobody could tell."""
+    left, found = _left(desk, feed, ids), {}
+    for id_ in ids:
+        package = PackageId.parse(id_)
+        listed = await left.versions(package.lower) if package is not None else ()
+        found[id_] = None if listed is None else [version.url for version in listed]
+    return {"versions": found}
+
+
+async def packages(desk: Desk, *, packages: tuple[str, ...], feed: str = "") -> Mapping[str, Any]:
+    """What packages (``id/version``) depend on, by framework: null for what could not be delivered."""
+    left, found = _left(desk, feed, packages), {}
+    for name in packages:
+        identity = PackageIdentity.parse(*name.partition("/")[::2])
+        groups = await left.needs(identity) if identity is not None else None
+        found[name] = (
+            None
+            if groups is None
+            else [
+                {"framework": group.target_framework, "needs": [[need.id, need.range] for need in group.dependencies]}
+                for group in groups
+            ]
+        )
+    return {"packages": found}
+
+
+def _left(desk: Desk, feed: str, asked: tuple[str, ...]) -> Left:
+    if len(asked) > MOST:
+        raise BadRequest(f"Ask for at most {MOST} packages at once.")
+    found = desk.feeds.get(feed) if feed else next(iter(desk.feeds.values()))
+    if found is None:
+        raise NotFound(f"There is no feed {feed!r}; there are {', '.join(desk.feeds)}.")
+    return Left(found)

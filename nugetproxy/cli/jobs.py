@@ -1,0 +1,68 @@
+"""What the commands of long jobs have in common."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nugetproxy.cli.exits import FAILED, INTERRUPTED, USAGE, exit_code, fail
+from nugetproxy.errors import BadRequest, ProxyError
+
+if TYPE_CHECKING:
+    from nugetproxy.config import Config
+    from nugetproxy.nuget.identity import PackageIdentity
+
+T = TypeVar("T")
+
+
+def finished(work: Coroutine[Any, Any, T]) -> T:
+    """What a job brings; ends the command where the job fails, or where somebody ends it."""
+    try:
+        return asyncio.run(_only(work))
+    except KeyboardInterrupt:
+        fail(["Ended; what is done stays. Run it again to go on."], INTERRUPTED)
+    except ProxyError as error:
+        if exit_code(error) is not None:
+            raise
+        fail([str(error)], FAILED)
+
+
+async def _only(work: Coroutine[Any, Any, T]) -> T:
+    """What it brings; of several failures at once the first."""
+    try:
+        return await work
+    except BaseExceptionGroup as failures:
+        ours, others = failures.split(ProxyError)
+        if ours is None or others is not None:
+            raise
+        raise _first(ours) from failures
+
+
+def _first(failures: BaseExceptionGroup[ProxyError]) -> ProxyError:
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def remote_upstreams(settings: Config) -> list[str]:
+    """The names of the upstreams that packages are held of."""
+    return [name for name, one in settings.upstreams.items() if one.folder is None]
+
+
+def resolved(files: Sequence[Path]) -> tuple[frozenset[PackageIdentity], tuple[str, ...]]:
+    """The versions that lock files and the like name, with remarks; ends the command for what cannot be read."""
+    from nugetproxy.jobs.repository import read_all
+    from nugetproxy.jobs.wants import Wants
+
+    try:
+        wants = Wants.of(one.needs for one in read_all(files))
+    except BadRequest as error:
+        fail([str(error)], USAGE)
+    left_out = ("Projects name no versions; only lock files and the like were looked at.",) if wants.graphs else ()
+    return frozenset((*wants.exact, *wants.direct)), (*wants.remarks, *left_out)
+
+
+def count(number: int, what: str) -> str:
+    """``1 package``, ``2 packages``."""
+    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -1,0 +1,93 @@
+"""Left is what a feed could still answer if no upstream did any more."""
+
+from __future__ import annotations
+
+from nugetproxy.engine.outcome import CacheStatus, Outcome
+from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
+from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.rendering import page_of
+from nugetproxy.feeds.said import MADE, Said, absent_said
+from nugetproxy.nuget.documents.exact_json import dumps
+from nugetproxy.nuget.documents.version_list import listed_versions
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.nuspec import DependencyGroup
+from nugetproxy.nuget.routes import Route
+from nugetproxy.nuget.version import Version
+from nugetproxy.sources.source import Source
+
+_LONG_AGO = CacheStatus(outcome=Outcome.ABSENT, hit=True, ttl=-1.0)
+"""Of a word that is no longer fresh, as none is once its upstream is gone."""
+
+
+class Left:
+    """One feed without its upstreams; nobody is asked, but for what its rules look at where that is stale."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._lists = feed.merged.without_upstreams(_Stored()) if feed.merged is not None else None
+
+    async def versions(self, id_: str) -> tuple[Version, ...] | None:
+        """The versions of an id (lower case): empty where there is no such package, None where nobody could say."""
+        listed, judge = await self._versions(id_), self._feed.judge
+        if not listed or judge is None:
+            return listed
+        try:
+            ruling = await judge.ruling(id_)
+        except UpstreamFailure:
+            return None
+        return tuple(version for version in listed if ruling.of(version).visible)
+
+    async def _versions(self, id_: str) -> tuple[Version, ...] | None:
+        merged = self._feed.merged
+        if merged is None or self._lists is None:
+            return await self._feed.sources[0].versions_left(id_)
+        await merged.guard.claims.ready()
+        asked = merged.guard.candidates(id_).asked
+        if len(self._feed.sources) == 1:
+            return await asked[0].versions_left(id_) if asked else ()
+        try:
+            listed = await self._lists.of(id_, "")
+        except NotFound:
+            return ()
+        except UpstreamFailure:
+            return None
+        return tuple(version for _, version in listed_versions(listed.body))
+
+    async def needs(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
+        """What a package depends on; None for one that could not be delivered."""
+        for source in await self._owners(identity):
+            found = await source.needs_left(identity)
+            if found is not None:
+                return found
+        return None
+
+    async def _owners(self, identity: PackageIdentity) -> tuple[Source, ...]:
+        """Who may deliver a version."""
+        merged = self._feed.merged
+        if merged is None or self._lists is None:
+            return self._feed.sources[:1]
+        await merged.guard.claims.ready()
+        asked = {source.name: source for source in merged.guard.candidates(identity.id).asked}
+        recorded = (await merged.owners.of(identity.id)).get(identity.version)
+        if recorded is not None and recorded.source in asked:
+            return (asked[recorded.source],)
+        try:
+            listed = await self._lists.of(identity.id, "")
+        except (NotFound, UpstreamFailure):
+            return tuple(asked.values())
+        owner = listed.owners.get(identity.version)
+        return (asked[owner],) if owner in asked else tuple(one.source for one in listed.said)
+
+
+class _Stored:
+    """Sources that say what is stored or held of them."""
+
+    async def said(self, source: Source, route: Route, query: str, base: str) -> Said:
+        """A version list; raises UpstreamFailure where nothing is known."""
+        versions = await source.versions_left(route.id)
+        if versions is None:
+            raise upstream_failure(source.name, Reason.OFFLINE, "nothing of it is stored")
+        if not versions:
+            return absent_said(source, _LONG_AGO)
+        body = dumps({"versions": [version.url for version in versions]})
+        return Said(source=source, body=body, etag=page_of(body).etag, status=MADE)

@@ -1,0 +1,198 @@
+"""Importing brings packages of a bundle, or of any folder, into the cache once all of them were verified."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import file_digest
+from pathlib import Path
+
+from nugetproxy.errors import BadRequest
+from nugetproxy.jobs import bundle
+from nugetproxy.jobs.bundle import DOCUMENTS, BadBundle, Manifest
+from nugetproxy.jobs.check import batches
+from nugetproxy.jobs.exporting import new_place
+from nugetproxy.jobs.progress import Progress
+from nugetproxy.jobs.way import AT_ONCE, Way
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.nuspec import inspect_package
+from nugetproxy.nuget.package import InvalidPackage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What became of it."""
+
+    taken: int
+    held: int
+    """Packages that were here before."""
+    documents: int
+    refused: tuple[str, ...]
+    """Files of a folder that are no packages, or cannot be taken, with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """One verified package, which lies in the folder of transfers or is to be put there."""
+
+    identity: PackageIdentity
+    sha512: str
+    file: Path
+    upstream: str
+
+
+class Importing:
+    """One import."""
+
+    def __init__(self, way: Way, cache: Path, progress: Progress, *, upstreams: Sequence[str], into: str) -> None:
+        """``upstreams``: the remote ones there are; ``into``: the one that packages go to, where that is to be said."""
+        self._way = way
+        self._progress = progress
+        self._upstreams = upstreams
+        self._into = into
+        self._place = new_place(cache)
+
+    def close(self) -> None:
+        """Remove what was unpacked."""
+        shutil.rmtree(self._place, ignore_errors=True)
+
+    async def bundle(self, file: Path, key: Path | None) -> Imported:
+        """All of a bundle or, where anything in it is wrong, nothing. ``key``: who must have signed it.
+
+        Raises BadBundle, BadRequest.
+        """
+        given, has_documents = await asyncio.to_thread(self._unpack, file, key)
+        held, refused = await self._fitting(given)
+        if refused:
+            raise BadBundle(file, "; ".join(refused[:3]))
+        taken = await self._take([one for one in given if one not in held])
+        documents = 0
+        if has_documents:
+            documents = int((await self._way.tell("transfer/take-documents", {"place": self._place.name}))["documents"])
+        return Imported(taken=taken, held=len(held), documents=documents, refused=())
+
+    async def folder(self, root: Path) -> Imported:
+        """All packages at any depth of a folder that are sound and fit; raises BadRequest where there is none."""
+        given, wrong = await asyncio.to_thread(self._look_through, root)
+        held, refused = await self._fitting(given)
+        unfit = {line.partition(":")[0] for line in refused}
+        new = [one for one in given if one not in held and str(one.identity) not in unfit]
+        taken = await self._take(new, copy=True)
+        return Imported(taken=taken, held=len(held), documents=0, refused=(*wrong, *refused))
+
+    # --- verifying ---
+
+    def _unpack(self, file: Path, key: Path | None) -> tuple[list[_Given], bool]:
+        if not file.is_file():
+            raise BadRequest(f"There is no file {file}.")
+        body, signature = bundle.read_manifest(file)
+        if key is not None:
+            bundle.check_signature(body, signature, key, file)
+        manifest = Manifest.parse(body, file)
+        targets = {one.upstream: self._target(one.upstream, file) for one in manifest.packages if one.path}
+        self._progress.expect(sum(bool(one.path) for one in manifest.packages))
+        try:
+            bundle.unpack(file, manifest, self._place, self._progress.moved)
+        except OSError as error:
+            raise BadRequest(f"The bundle cannot be unpacked into {self._place}: {error.strerror or error}.") from error
+        given = []
+        for one in manifest.packages:
+            if one.path:
+                if bundle.hex_of(one.sha512) != manifest.files[one.path][0]:
+                    raise BadBundle(file, f"its manifest contradicts itself about {one.id} {one.version}")
+                place = self._place / one.identity.nupkg_name
+                _inspect(place, one.identity, lambda why: BadBundle(file, why))
+                given.append(_Given(one.identity, one.sha512, place, targets[one.upstream]))
+        return given, DOCUMENTS in manifest.files
+
+    def _target(self, name: str, file: Path) -> str:
+        """Where packages of the upstream ``name`` of a bundle go."""
+        if self._into:
+            return self._into
+        if name not in self._upstreams:
+            known = ", ".join(self._upstreams) or "none"
+            raise BadBundle(
+                file, f"it has packages of an upstream {name!r}; say where they go (--upstream, of {known})"
+            )
+        return name
+
+    def _look_through(self, root: Path) -> tuple[list[_Given], list[str]]:
+        target = self._into or (self._upstreams[0] if len(self._upstreams) == 1 else "")
+        if not target:
+            raise BadRequest(f"Say which upstream the packages are of: --upstream, of {', '.join(self._upstreams)}.")
+        given: dict[PackageIdentity, _Given] = {}
+        wrong: list[str] = []
+        for file in _packages_in(root):
+            try:
+                with file.open("rb") as content:
+                    identity = inspect_package(content, None).identity
+                    content.seek(0)
+                    sha512 = base64.b64encode(file_digest(content, "sha512").digest()).decode()
+            except (InvalidPackage, OSError) as error:
+                wrong.append(f"{file}: {error}")
+                continue
+            self._progress.moved(file.stat().st_size)
+            first = given.setdefault(identity, _Given(identity, sha512, file, target))
+            if first.sha512 != sha512:
+                wrong.append(f"{file}: {first.file} is the same version with other bytes")
+        if not given and not wrong:
+            raise BadRequest(f"There is no package (*.nupkg) in {root}.")
+        self._progress.expect(len(given))
+        return list(given.values()), wrong
+
+    # --- merging ---
+
+    async def _fitting(self, given: Sequence[_Given]) -> tuple[set[_Given], list[str]]:
+        """Which are held, which cannot be taken, and why."""
+        held: set[_Given] = set()
+        refused: list[str] = []
+        for upstream in sorted({one.upstream for one in given}):
+            for some in batches([one for one in given if one.upstream == upstream]):
+                names = {f"{one.identity.id}/{one.identity.version}": one for one in some}
+                arguments = {"upstream": upstream, "packages": list(names), "hashes": [one.sha512 for one in some]}
+                told = await self._way.tell("transfer/fits", arguments)
+                held |= {names[name] for name in told["held"]}
+                refused += [f"{names[name].identity}: {why}" for name, why in told["refused"].items()]
+        return held, refused
+
+    async def _take(self, given: Sequence[_Given], *, copy: bool = False) -> int:
+        room = asyncio.Semaphore(AT_ONCE)
+        counts = []
+
+        async def take(one: _Given) -> None:
+            async with room:
+                place = self._place / one.identity.nupkg_name
+                if copy:
+                    await asyncio.to_thread(shutil.copyfile, one.file, place)
+                told = await self._way.tell(
+                    "transfer/take",
+                    {
+                        "upstream": one.upstream,
+                        "package": f"{one.identity.id}/{one.identity.version}",
+                        "place": self._place.name,
+                        "sha512": one.sha512,
+                    },
+                )
+                await asyncio.to_thread(place.unlink)
+                counts.append(bool(told["taken"]))
+                self._progress.done(str(one.identity))
+
+        async with asyncio.TaskGroup() as group:
+            for one in given:
+                group.create_task(take(one))
+        return sum(counts)
+
+
+def _inspect(file: Path, identity: PackageIdentity, refusal: Callable[[str], BadBundle]) -> None:
+    try:
+        with file.open("rb") as content:
+            inspect_package(content, identity)
+    except InvalidPackage as error:
+        raise refusal(f"{identity} is no sound package ({error.detail})") from error
+
+
+def _packages_in(root: Path) -> Iterator[Path]:
+    yield from sorted(path for path in root.rglob("*.nupkg") if path.is_file() and not path.name.startswith("."))

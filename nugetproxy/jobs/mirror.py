@@ -1,0 +1,295 @@
+"""Mirroring fetches packages by the patterns of their ids, then keeps them current by the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+import orjson
+import structlog
+
+from nugetproxy.errors import NotFound, ProxyError
+from nugetproxy.jobs.progress import Progress, Unseen
+from nugetproxy.jobs.wants import Missing, Wants
+from nugetproxy.jobs.warm import Warming
+from nugetproxy.jobs.way import Way
+from nugetproxy.nuget.documents.catalog import catalog_changes, catalog_listing, sortable, successor
+from nugetproxy.nuget.documents.exact_json import InvalidDocument
+from nugetproxy.nuget.documents.statements import seconds, statements
+from nugetproxy.nuget.documents.version_list import listed_versions
+from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.mapping import Rule
+from nugetproxy.nuget.nuspec import Dependency
+from nugetproxy.nuget.projects.needs import Graph
+
+log = structlog.get_logger(__name__)
+
+ROUND_SECONDS: Final = 60.0
+PAGE: Final = 100
+"""Ids in one answer of a search."""
+DEEPEST: Final = 3000
+"""How far nuget.org lets a search be paged."""
+HIVE: Final = "registration/gz-semver2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which ids, which of their versions."""
+
+    patterns: tuple[str, ...]
+    """Ids, or prefixes as in ``Contoso.*``."""
+    latest: int = 0
+    """So many of the highest versions; 0 for all."""
+    since: float | None = None
+    """Published from this time on, in seconds since the epoch."""
+    prerelease: bool = False
+    unlisted: bool = False
+    dependencies: bool = True
+
+    def names(self, id_: str) -> bool:
+        """Whether a pattern matches an id (lower case)."""
+        rules = (Rule(pattern, ()) for pattern in self.patterns)
+        return any(id_.startswith(rule.prefix) if rule.is_prefix else id_ == rule.prefix for rule in rules)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One version as its feed tells of it."""
+
+    version: Version
+    listed: bool = True
+    published: float | None = None
+
+
+def select(offers: Iterable[Offer], wish: Selection) -> tuple[Version, ...]:
+    """The wanted versions, highest first."""
+    fit = [
+        one.version
+        for one in offers
+        if (one.listed or wish.unlisted)
+        and (wish.prerelease or not one.version.is_prerelease)
+        and (wish.since is None or (one.published is not None and one.published >= wish.since))
+    ]
+    ordered = sorted(set(fit), reverse=True)
+    return tuple(ordered[: wish.latest] if wish.latest else ordered)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirrored:
+    """What became of one id, or of all of them together."""
+
+    id: str = ""
+    versions: int = 0
+    """That were wanted, without what they need."""
+    fetched: int = 0
+    """Packages; in a dry run those that would be."""
+    size: int = 0
+    held: int = 0
+    missing: tuple[Missing, ...] = ()
+
+    def __add__(self, other: Mirrored) -> Mirrored:
+        return Mirrored(
+            versions=self.versions + other.versions,
+            fetched=self.fetched + other.fetched,
+            size=self.size + other.size,
+            held=self.held + other.held,
+            missing=(*self.missing, *other.missing),
+        )
+
+
+Done = Callable[[Mirrored], None]
+Sleep = Callable[[float], Awaitable[None]]
+
+
+class Mirroring:
+    """One job; what it has fetched stays, so that after a kill at any point the next one goes on."""
+
+    def __init__(self, way: Way, wish: Selection, *, feed: str = "", progress: Progress | None = None) -> None:
+        """``feed`` is the published feed that is read, the first one where it is empty."""
+        self._way = way
+        self._wish = wish
+        self._feed = feed
+        self._base = f"{quote(feed)}/v3/" if feed else "v3/"
+        self._progress = progress or Unseen()
+
+    async def run(self, done: Done, *, dry: bool = False) -> Mirrored:
+        """All ids that the patterns match now, one after the other; ``done`` is told of each. Raises ProxyError."""
+        return await self._each([id_ async for id_ in self.ids()], done, dry=dry)
+
+    async def _each(self, ids: Sequence[str], done: Done, *, dry: bool = False) -> Mirrored:
+        total = Mirrored()
+        for id_ in ids:
+            one = await self._one(id_, dry=dry)
+            done(one)
+            total += one
+        return total
+
+    async def ids(self) -> AsyncIterator[str]:
+        """Lower case, each once; those of prefixes as the feed's search knows them."""
+        seen: set[str] = set()
+        for pattern in self._wish.patterns:
+            rule = Rule(pattern, ())
+            found = self._searched(rule.prefix) if rule.is_prefix else _only(rule.prefix)
+            async for id_ in found:
+                if id_ not in seen:
+                    seen.add(id_)
+                    yield id_
+
+    async def _searched(self, prefix: str) -> AsyncIterator[str]:
+        term = quote(prefix.rstrip(".-"))
+        for skip in range(0, DEEPEST + 1, PAGE):
+            rest = f"query?q={term}&skip={skip}&take={PAGE}&prerelease=true&semVerLevel=2.0.0"
+            got = await self._way.get(f"{self._base}{rest}")
+            if got.status != 200 or not isinstance(got.document, dict):
+                raise NotFound(f"The feed cannot be searched for {prefix}* ({got.error or got.said}).")
+            rows = got.document.get("data") or []
+            for row in rows:
+                package = PackageId.parse(str(row.get("id", "")))
+                if package is not None and package.lower.startswith(prefix):
+                    yield package.lower
+            if len(rows) < PAGE:
+                return
+        log.warning("mirror.cut", pattern=f"{prefix}*", detail=f"a search shows {DEEPEST} ids; write longer prefixes")
+
+    async def _one(self, id_: str, *, dry: bool) -> Mirrored:
+        versions = select(await self._offers(id_), self._wish)
+        identities = tuple(PackageIdentity(id_, version.url) for version in versions)
+        graphs = (Graph(references=(Dependency(id_, f"[{one.version}]"),)) for one in identities)
+        wants = Wants(
+            exact=() if self._wish.dependencies else identities,
+            direct=(),
+            graphs=tuple(graphs) if self._wish.dependencies else (),
+            remarks=(),
+        )
+        done = await Warming(self._way, feed=self._feed, progress=self._progress, dry=dry).run(wants)
+        return Mirrored(
+            id=id_,
+            versions=len(versions),
+            fetched=done.fetched,
+            size=done.size,
+            held=done.held,
+            missing=done.missing,
+        )
+
+    async def _offers(self, id_: str) -> tuple[Offer, ...]:
+        """By the registration, else by the version list, which does not say what is unlisted, nor when."""
+        offers: dict[Version, Offer] = {}
+        async for body in self._registrations(id_):
+            with suppress(InvalidDocument):
+                for one in statements(Kind.REGISTRATION, body, id_):
+                    version = Version.parse(one.identity.version)
+                    if version is not None:
+                        offers[version] = Offer(version, one.listed is not False, seconds(one.published))
+        if not offers:
+            got = await self._way.get(f"{self._base}content/{quote(id_)}/index.json")
+            if got.status not in {200, 404}:
+                raise NotFound(f"Nothing is known of {id_} ({got.error or got.said}).")
+            if got.status == 200:
+                offers = {version: Offer(version) for _, version in listed_versions(got.body)}
+        return tuple(offers.values())
+
+    async def _registrations(self, id_: str) -> AsyncIterator[bytes]:
+        got = await self._way.get(f"{self._base}{HIVE}/{quote(id_)}/index.json")
+        document = got.document
+        if got.status != 200 or not isinstance(document, dict):
+            return
+        yield got.body
+        for page in document.get("items") or ():
+            if isinstance(page, dict) and not page.get("items") and "@id" in page:
+                inner = await self._way.get(urlsplit(str(page["@id"])).path.lstrip("/"))
+                if inner.status != 200:
+                    raise NotFound(f"A page of the registration of {id_} is lacking ({inner.error or inner.said}).")
+                yield inner.body
+
+    # --- following ---
+
+    async def follow(self, place: Path, done: Done, sleep: Sleep) -> None:
+        """Everything once, then whatever of it the catalog says has changed, until it is cancelled.
+
+        ``place``: the file that the cursor is kept in; it moves on when all up to it is here. Raises NotFound where
+        the feed has no catalog.
+        """
+        reader = _Reader(self._way, self._base, _load(place, self._wish))
+        if not reader.stamp:
+            await reader.read()  # what changes while all is fetched is seen afterwards
+            await self.run(done)
+            _save(place, self._wish, reader)
+        while True:
+            try:
+                ids = sorted(id_ for id_ in await reader.read() if self._wish.names(id_))
+                total = await self._each(ids, done)
+                if not total.missing:
+                    _save(place, self._wish, reader)
+            except ProxyError as failure:
+                log.warning("mirror.failed", detail=str(failure)[:300])
+                reader = _Reader(self._way, self._base, _load(place, self._wish))
+            await sleep(ROUND_SECONDS)
+
+
+async def _only(id_: str) -> AsyncIterator[str]:
+    yield id_
+
+
+class _Reader:
+    """Reads what is new in a catalog; raises NotFound where there is none."""
+
+    def __init__(self, way: Way, base: str, known: tuple[str, str]) -> None:
+        self._way = way
+        self._base = base
+        self.stamp, self.page = known
+
+    async def read(self) -> set[str]:
+        """The ids (lower case) of what has changed since the last time; none the first time."""
+        found: set[str] = set()
+        for page in [self.page] if self.page else await self._newest():
+            found |= await self._take(page) or set()
+        while (after := successor(self.page)) and (more := await self._take(after)) is not None:
+            found |= more
+        return found
+
+    async def _newest(self) -> list[str]:
+        got = await self._way.get(f"{self._base}catalog/index.json")
+        if got.status != 200:
+            raise NotFound(f"The feed has no catalog to follow ({got.error or got.said}).")
+        newest = catalog_listing(got.body, "http://localhost/").newest
+        return [newest.rpartition("/")[2]] if newest else []
+
+    async def _take(self, page: str) -> set[str] | None:
+        got = await self._way.get(f"{self._base}catalog/{page}")
+        if got.status == 404:
+            if page == self.page:
+                self.page = ""
+            return None
+        if got.status != 200:
+            raise NotFound(f"The page {page} of the catalog cannot be read ({got.error or got.said}).")
+        since, changes = self.stamp, catalog_changes(got.body)
+        self.stamp = max([since, *(change.stamp for change in changes)])
+        self.page = page
+        return {change.id for change in changes if since and change.stamp > since and not change.deleted}
+
+
+def _name(wish: Selection) -> str:
+    return sha256(orjson.dumps(asdict(wish), option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _load(place: Path, wish: Selection) -> tuple[str, str]:
+    """Stamp and page of the last round for the same wish; empty where there was none."""
+    with suppress(OSError, orjson.JSONDecodeError, TypeError, KeyError):
+        known = orjson.loads(place.read_bytes())
+        if known["wish"] == _name(wish):
+            return sortable(str(known["stamp"])), str(known["page"])
+    return "", ""
+
+
+def _save(place: Path, wish: Selection, reader: _Reader) -> None:
+    content: dict[str, Any] = {"wish": _name(wish), "stamp": reader.stamp, "page": reader.page}
+    part = place.with_suffix(".part")
+    with suppress(OSError):  # then all is looked through once more, which costs lists only
+        part.write_bytes(orjson.dumps(content))
+        part.replace(place)

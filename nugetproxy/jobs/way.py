@@ -1,0 +1,27 @@
+"""A way is how a job reaches the proxy: as its clients do, with the commands of an operator beside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from nugetproxy.jobs.leaks import Fetched
+
+Moved = Callable[[int], None]
+"""Is told of bytes as they come."""
+AT_ONCE: Final = 8
+"""Requests of one job; as many packages are under way at once."""
+
+
+def nobody_counts(_size: int) -> None:
+    """Of bytes that are not counted."""
+
+
+class Way(Protocol):
+    """To a proxy that runs, or to one that was opened for this job."""
+
+    async def get(self, path: str, moved: Moved = nobody_counts, *, keep: bool = True) -> Fetched:
+        """A GET of ``path`` (``v3/...``), a status 0 where no answer came; the body is empty without ``keep``."""
+
+    async def tell(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The result of a command; raises ProxyError."""

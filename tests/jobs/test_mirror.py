@@ -1,0 +1,217 @@
+"""``mirror`` fetches packages by pattern, goes on after a kill, follows the catalog."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from nugetproxy.jobs.mirror import Mirrored, Mirroring, Offer, Selection, select
+from nugetproxy.jobs.own_way import OwnWay
+from nugetproxy.nuget.version import Version
+from tests.conftest import StartProxy
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.process import ROOT, ProxyProcess, clean_environ
+from tests.fakes.proxy import Proxy
+from tests.jobs.test_warm import downloads
+from tests.test_door import cli
+
+Options = tuple[str, ...]
+
+
+@pytest.fixture
+async def shelf(feed: FakeFeed) -> FakeFeed:
+    for id_, version, needs in (
+        ("Acme.A", "1.0.0", (("Other.Base", "1.0.0"),)),
+        ("Acme.A", "1.1.0", (("Other.Base", "1.0.0"),)),
+        ("Acme.A", "2.0.0-rc.1", ()),
+        ("Acme.B", "1.0.0", ()),
+        ("Acmeter", "1.0.0", ()),
+        ("Other.Base", "1.0.0", ()),
+        ("Other.Base", "2.0.0", ()),
+    ):
+        feed.add(make_nupkg(id_, version, dependencies=needs))
+    feed.add(make_nupkg("Acme.A", "1.2.0"), listed=False)
+    return feed
+
+
+@pytest.fixture(params=["running", "stopped"])
+async def options(request: pytest.FixtureRequest, shelf: FakeFeed, tmp_path: Path) -> AsyncIterator[Options]:
+    """Those that lead a command to a proxy that runs, or to one that does not."""
+    (tmp_path / "proxy.toml").write_text(f'[upstreams.up]\nurl = "{shelf.index_url}"\n')
+    found = ("--cache-dir", str(tmp_path / "cache"), "--config", str(tmp_path / "proxy.toml"))
+    if request.param == "stopped":
+        yield found
+        return
+    async with ProxyProcess(*found):
+        yield found
+
+
+async def test_ids_by_pattern_are_fetched_with_what_they_need(shelf: FakeFeed, options: Options) -> None:
+    code, out, err = await cli("mirror", "Acme.*", "--dry-run", *options)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "All: 3 versions; 4 to fetch, 0 held before"
+    assert downloads(shelf) == []
+
+    code, out, err = await cli("mirror", "Acme.*", *options)
+    assert (code, err) == (0, "")
+    assert [line.partition(":")[0] for line in out.splitlines()] == ["acme.a", "acme.b", "All"]
+    assert downloads(shelf) == [
+        "acme.a.1.0.0.nupkg",
+        "acme.a.1.1.0.nupkg",
+        "acme.b.1.0.0.nupkg",
+        "other.base.1.0.0.nupkg",
+    ], "listed and stable only"
+    code, out, _ = await cli("mirror", "Acme.*", "--json", *options)
+    assert code == 0
+    assert json.loads(out.splitlines()[-1]) == {"versions": 3, "fetched": 0, "bytes": 0, "held": 4, "missing": []}
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("--latest", "1"), ["acme.a.1.1.0", "other.base.1.0.0"]),
+        (("--latest", "1", "--no-dependencies"), ["acme.a.1.1.0"]),
+        (("--latest", "1", "--prerelease"), ["acme.a.2.0.0-rc.1"]),
+        (("--latest", "1", "--unlisted"), ["acme.a.1.2.0"]),
+        (("--since", "2999-01-01"), []),
+    ],
+)
+async def test_versions_are_selected(
+    shelf: FakeFeed, options: Options, words: tuple[str, ...], wanted: list[str]
+) -> None:
+    assert (await cli("mirror", "ACME.A", *words, *options))[0] == 0
+    assert downloads(shelf) == [f"{name}.nupkg" for name in wanted]
+
+
+async def test_it_goes_on_after_a_kill_at_any_point(shelf: FakeFeed, tmp_path: Path) -> None:
+    for number in range(12):
+        shelf.add(make_nupkg(f"Many.P{number}", "1.0.0", size=20_000))
+    (tmp_path / "proxy.toml").write_text(f'[upstreams.up]\nurl = "{shelf.index_url}"\n')
+    options = ("--cache-dir", str(tmp_path / "cache"), "--config", str(tmp_path / "proxy.toml"))
+    for wanted in (1, 4, 8):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "nugetproxy",
+            "mirror",
+            "Many.*",
+            *options,
+            cwd=ROOT,
+            env=clean_environ(),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        async with asyncio.timeout(60):
+            while len(downloads(shelf)) < wanted and process.returncode is None:
+                await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=0.02)
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+        await process.wait()
+    code, out, err = await cli("mirror", "Many.*", *options)
+    assert code == 0, out + err
+    held = {path.name for path in (tmp_path / "cache" / "up" / "packages").glob("*/*/*.sha512")}
+    assert held == {f"many.p{number}.1.0.0.nupkg.sha512" for number in range(12)}
+
+
+async def test_it_follows_the_catalog_and_remembers_how_far_it_was(
+    shelf: FakeFeed, start_proxy: StartProxy, tmp_path: Path, clock: FakeClock
+) -> None:
+    shelf.catalog_page_size = 3
+    proxy = await start_proxy(shelf.index_url)
+    assert await rounds(proxy, tmp_path, 1) == ["acme.a", "acme.b"]
+    shelf.add(make_nupkg("Acme.B", "1.1.0"))
+    shelf.add(make_nupkg("Stranger", "1.0.0"))
+    shelf.add(make_nupkg("Acme.New", "1.0.0"))
+    clock.advance(300)
+    assert await rounds(proxy, tmp_path, 1) == ["acme.b", "acme.new"], "it went on where it had ended"
+    assert {"acme.b.1.1.0.nupkg", "acme.new.1.0.0.nupkg"} <= set(downloads(shelf))
+    assert "stranger.1.0.0.nupkg" not in downloads(shelf)
+    clock.advance(300)
+    assert await rounds(proxy, tmp_path, 1) == []
+
+
+class _Enough(Exception):
+    """The test has seen what it wanted."""
+
+
+async def rounds(proxy: Proxy, tmp_path: Path, count: int) -> list[str]:
+    """The ids that were looked through until so many rounds had been slept after."""
+    seen: list[str] = []
+    slept = 0
+
+    async def sleep(_seconds: float) -> None:
+        nonlocal slept
+        slept += 1
+        if slept >= count:
+            raise _Enough
+
+    job = Mirroring(OwnWay(proxy.app.desk, "test"), Selection(patterns=("acme.*",)))
+    with pytest.raises(_Enough):
+        await job.follow(tmp_path / "mirror.json", lambda one: seen.append(one.id), sleep)
+    return seen
+
+
+async def test_the_configuration_has_it_done_in_the_background(shelf: FakeFeed, tmp_path: Path) -> None:
+    (tmp_path / "proxy.toml").write_text(
+        f'[upstreams.up]\nurl = "{shelf.index_url}"\n[mirror]\nids = ["Acme.*"]\nlatest = 1\n'
+    )
+    async with ProxyProcess("--cache-dir", tmp_path / "cache", "--config", tmp_path / "proxy.toml") as proxy:
+        await proxy.logged("mirror.fetched", id="acme.a", versions=1, packages=2)
+        await proxy.logged("mirror.fetched", id="acme.b", versions=1, packages=1)
+    assert downloads(shelf) == ["acme.a.1.1.0.nupkg", "acme.b.1.0.0.nupkg", "other.base.1.0.0.nupkg"]
+
+
+async def test_what_cannot_be_mirrored_says_why(shelf: FakeFeed, tmp_path: Path) -> None:
+    (tmp_path / "proxy.toml").write_text(f'[upstreams.up]\nurl = "{shelf.index_url}"\n')
+    options = ("--cache-dir", str(tmp_path / "cache"), "--config", str(tmp_path / "proxy.toml"))
+    for words, why in (
+        (("A*b",), "has a * that is not its last character"),
+        (("A", "--since", "yesterday"), "is not a date"),
+        (("A", "--feed", "nowhere"), "There is no feed 'nowhere'"),
+        (("A", "--follow", "--dry-run"), "leave out --dry-run"),
+    ):
+        code, _, err = await cli("mirror", *words, *options)
+        assert code == 64
+        assert why in err
+    await shelf.set_mode("refused")
+    code, _, err = await cli("mirror", "Acme.*", *options)
+    assert code == 1
+    assert "cannot be searched" in err
+
+
+def version(text: str) -> Version:
+    found = Version.parse(text)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("wish", "wanted"),
+    [
+        (Selection(patterns=()), ["2.0.0", "1.0.0"]),
+        (Selection(patterns=(), prerelease=True), ["3.0.0-a", "2.0.0", "1.0.0"]),
+        (Selection(patterns=(), unlisted=True), ["4.0.0", "2.0.0", "1.0.0"]),
+        (Selection(patterns=(), latest=1), ["2.0.0"]),
+        (Selection(patterns=(), since=150.0), ["2.0.0"]),
+    ],
+)
+def test_selection(wish: Selection, wanted: list[str]) -> None:
+    offers = [
+        Offer(version("1.0.0"), published=100.0),
+        Offer(version("2.0.0"), published=200.0),
+        Offer(version("3.0.0-a"), published=300.0),
+        Offer(version("4.0.0"), listed=False),
+    ]
+    assert [one.normalized for one in select(offers, wish)] == wanted
+
+
+def test_totals_add_up() -> None:
+    total = Mirrored(versions=1, fetched=2, size=3, held=4) + Mirrored(versions=10, fetched=20, size=30, held=40)
+    assert (total.versions, total.fetched, total.size, total.held) == (11, 22, 33, 44)
