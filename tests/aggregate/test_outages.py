@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from nugetproxy.errors import UpstreamFailure
 from nugetproxy.nuget.resources import HIVES
 from tests.aggregate.conftest import NEWER, OURS, THEIRS, Farm, StartFarm, asked_for
 from tests.fakes.clock import FakeClock
@@ -93,6 +94,9 @@ async def test_the_index_goes_on_without_one(farm: Farm) -> None:
 async def test_ready_is_a_feed_that_one_source_keeps_going(farm: Farm) -> None:
     await farm.company.set_mode("refused")
     await farm.proxy.app.feeds["all"].ready()
+    sources = farm.proxy.app.feeds["all"].sources
+    failed = await asyncio.gather(*(source.ready() for source in sources), return_exceptions=True)
+    assert [isinstance(one, UpstreamFailure) for one in failed].count(True) == 1, "the other one keeps it going"
 
 
 async def test_slow_sources_share_one_soft_deadline(

@@ -55,7 +55,10 @@ def test_an_index_names_only_so_many_pages(kind: Kind, wrap: Any) -> None:
 
 
 def test_pages_that_an_index_holds_itself_do_not_count() -> None:
-    check(Kind.REGISTRATION, json.dumps({"items": [{**PAGE, "items": []}] * 9}).encode(), bounds=Bounds(links=3))
+    held = [{**PAGE, "items": []}] * 9
+    check(Kind.REGISTRATION, json.dumps({"items": held}).encode(), bounds=Bounds(links=3))
+    with pytest.raises(InvalidDocument, match="more than 3 links"):
+        check(Kind.REGISTRATION, json.dumps({"items": [*held, *[PAGE] * 4]}).encode(), bounds=Bounds(links=3))
 
 
 def test_a_document_has_only_so_many_links() -> None:

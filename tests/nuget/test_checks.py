@@ -56,6 +56,8 @@ def test_good_documents_pass(kind: Kind, document: Any) -> None:
     body = json.dumps(document).encode()
     check(kind, body)
     check(kind, body, id="foo")
+    with pytest.raises(InvalidDocument):
+        check(kind, body[: len(body) // 2])
     check(kind, b"\xef\xbb\xbf" + body, id="FOO")
 
 

@@ -175,8 +175,10 @@ def test_a_target_of_its_own_trouble_does_not_end_the_release() -> None:
 
 def test_a_probe_without_outcome_lets_the_next_one_probe() -> None:
     it = opened()
-    it.abandon(probe(it, 1.0))
-    probe(it, 1.0)
+    first = probe(it, 1.0)
+    assert isinstance(it.admit(1.0), Blocked)
+    it.abandon(first)
+    assert probe(it, 1.0).role is Role.PROBE
 
 
 @pytest.mark.parametrize("outcome", ["fail", "fault"])
