@@ -278,7 +278,8 @@ async def test_alone_it_examines_all(full: FakeFeed, tmp_path: Path) -> None:
     assert ran.exit_code == 0, ran.output
     text = " ".join(ran.output.split())
     assert f"ok upstream up: {full.index_url}" in text
-    assert f"ok {tmp_path / 'cache'} is made at the first start" in text
+    told = f"ok {tmp_path / 'cache'} is made at the first start"  # a long path is broken wherever the line ends
+    assert told.replace(" ", "") in text.replace(" ", "")
     assert "warning no proxy answers at http://127.0.0.1:1; start it with: nugetproxy serve" in text
     assert "No link leads a client away." in text
     assert text.endswith("Nothing is wrong. Warnings: 1.")

@@ -6,8 +6,12 @@ import asyncio
 import errno
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 from nugetproxy.store.fs import DiskFailure, FsOps, ShortFile, pread_all
+
+_THREADS = ThreadPoolExecutor(4, thread_name_prefix="package-read")
+"""Of their own: on file systems without ``RWF_NOWAIT`` every read takes one, and DNS look-ups may hold all others."""
 
 
 async def read_at(fd: int, count: int, at: int) -> bytes:
@@ -19,7 +23,8 @@ async def read_at(fd: int, count: int, at: int) -> bytes:
     piece = _cached(fd, count, at)
     if len(piece) < count:
         try:
-            piece += await asyncio.to_thread(pread_all, fd, count - len(piece), at + len(piece))
+            loop = asyncio.get_running_loop()
+            piece += await loop.run_in_executor(_THREADS, pread_all, fd, count - len(piece), at + len(piece))
         except OSError as error:
             raise DiskFailure("read", error.errno or errno.EIO) from error
         if len(piece) < count:
