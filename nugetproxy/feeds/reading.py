@@ -207,8 +207,9 @@ def _control(source: Source, *, checked: bool = True) -> str:
 
 def media_type(kind: Kind, content: bytes) -> str:
     """The Content-Type of a nuspec, readme, icon or licence."""
-    found = (known for magic, known in ICON_SIGNATURES.items() if content.startswith(magic))
-    return kind.row.media_type or next(found, BINARY_TYPE)
+    if kind.row.media_type:
+        return kind.row.media_type
+    return next((known for magic, known in ICON_SIGNATURES.items() if content.startswith(magic)), BINARY_TYPE)
 
 
 async def synthesized(made: MadeDocument, view: View) -> Reply:

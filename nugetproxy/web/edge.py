@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from time import perf_counter
 from types import MappingProxyType
 from urllib.parse import unquote
@@ -95,28 +94,15 @@ class Edge:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request; every error becomes a response that says what to do."""
-        with self._counted():
-            return await self._answered(request, self._respond)
+        return await self._answered(request, self._respond)
 
     async def operate(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request that came in by a socket that only operators can reach."""
-        with self._counted():
-            return await self._answered(request, self._operate)
+        return await self._answered(request, self._operate)
 
     async def idle(self) -> None:
         """Return when nothing is being answered."""
         await self._idle.wait()
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        self._under_way += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._idle.set()
 
     def leave(self) -> None:
         """Another one takes its place: what would go on for ever ends, the rest is answered."""
@@ -132,6 +118,8 @@ class Edge:
         asked = asking.begin(event.client)
         connection = _connection(request)
         connection.begin()
+        self._under_way += 1
+        self._idle.clear()
         try:
             response = await respond(request, event)
         except ProxyError as error:
@@ -151,6 +139,10 @@ class Edge:
             event.failed(ProxyError("unexpected"))
             response = answer(ProxyError("The proxy failed unexpectedly; its log says more."))
             response.force_close()
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
         if self._ops.draining:
             response.force_close()
         self._access.end(event, response, perf_counter() - began, asked.seconds)
@@ -158,9 +150,10 @@ class Edge:
 
     async def _respond(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
         path, query = _target(request)
+        connection = _connection(request)
         site = self._sites.get(path[1:].partition("/")[0])
         if site is not None:
-            _connection(request).carries_body = True
+            connection.carries_body = True
             reply = await site.read(path[1:], request.headers, self._view(request, "/"))
             event.answered(reply)
             return await self._sender.send(request, reply)
@@ -182,7 +175,7 @@ class Edge:
         if route is None:
             raise NotFound("There is no such resource; start at v3/index.json.")
         event.routed(route)
-        _connection(request).carries_body = route.write or route.kind is Kind.PACKAGE
+        connection.carries_body = route.write or route.kind is Kind.PACKAGE
         if route.write and not download:
             self._addresses.base(request)  # raises UnknownHost
             return await self._writes.respond(request, feed, route, event)
@@ -195,7 +188,7 @@ class Edge:
         reply = self._admission.marked(feed.name, await feed.read(route, query, view))
         event.answered(reply)
         response = await self._sender.send(request, reply, event.more)
-        asked = _connection(request).asked
+        asked = connection.asked
         if asked is not None and not download and isinstance(response, Whole):
             self._lane.keep(asked, event, reply, response)
         return response
