@@ -247,7 +247,7 @@ def test_every_key_in_the_shipped_file_has_its_line_of_meaning() -> None:
 
 @pytest.mark.parametrize("example", sorted((ROOT / "config" / "examples").glob("*.toml")), ids=lambda path: path.name)
 def test_the_examples_can_be_run(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = load(example, environ={"COMPANY_FEED_TOKEN": CANARY})
+    config = load(example, environ=dict.fromkeys(("COMPANY_FEED_TOKEN", "STORE_KEY", "STORE_SECRET"), CANARY))
     assert config.upstreams
     assert "COMPANY_FEED_TOKEN" not in repr(warnings(config))
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 TEXTS = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
-    for path in [ROOT / "README.md", *sorted(DEPLOY.iterdir()), *sorted((ROOT / "config").rglob("*"))]
+    for path in [ROOT / "README.md", *sorted(DEPLOY.rglob("*")), *sorted((ROOT / "config").rglob("*"))]
     if path.is_file() and not path.name.startswith("constraints")
 }
 DEFAULTS = load(environ={})
@@ -208,6 +209,7 @@ def test_links_lead_somewhere() -> None:
 
 DOCKERFILE = TEXTS["deploy/Dockerfile"]
 COMPOSE = TEXTS["deploy/compose.yaml"]
+CLUSTER = TEXTS["deploy/compose.cluster.yaml"]
 UNIT = TEXTS["deploy/nugetproxy.service"]
 NGINX = TEXTS["deploy/nginx.conf"]
 CACHE = "/var/cache/nugetproxy"
@@ -252,6 +254,36 @@ def test_the_container_may_do_little_and_ends_in_time() -> None:
     assert parse_span(one(r"stop_grace_period: (.*)$", COMPOSE)) > DEFAULTS.server.drain
     assert (DEPLOY / one(r"context: (.*)$", COMPOSE) / one(r"dockerfile: (.*)$", COMPOSE)).is_file()
     assert one(r'- "([\d.]+:\d+:\d+)"', COMPOSE) == f"127.0.0.1:5555:{DEFAULTS.server.listen.port}"
+
+
+def test_the_cluster_is_complete_its_variables_are_right() -> None:
+    variables = dict(re.findall(r"^ +(NUGETPROXY_\w+): (.*)$", CLUSTER, re.MULTILINE))
+    config = load(environ={**variables, "STORE_KEY": "a", "STORE_SECRET": "b"})
+    assert (config.cluster.store, config.cluster.coordination) == ("s3://nuget/farm", "redis://coordination:6379/0")
+    replicas = re.findall(r"^  (replica\d):$", CLUSTER, re.MULTILINE)
+    assert re.findall(r"^    server \w+ +(\w+):5555$", TEXTS["deploy/haproxy-cluster.cfg"], re.MULTILINE) == replicas
+    assert "./haproxy-cluster.cfg:" in CLUSTER
+    assert (ROOT / "config" / one(r"PINS: (.*)$", CLUSTER)).is_file()
+    assert f"COPY config/{one(r'PINS: (.*)$', CLUSTER)} " in DOCKERFILE
+
+
+def test_the_pods_run_a_configuration_that_is_right(tmp_path: Path) -> None:
+    text = TEXTS["deploy/kubernetes/nugetproxy.yaml"]
+    settings = one(r"(?s)nugetproxy\.toml: \|\n(.*?)\n---", text)
+    (tmp_path / "nugetproxy.toml").write_text(textwrap.dedent(settings))
+    config = load(tmp_path / "nugetproxy.toml", environ={"STORE_KEY": "a", "STORE_SECRET": "b"})
+    assert config.cluster.store and config.cluster.coordination
+    assert int(one(r"terminationGracePeriodSeconds: (\d+)$", text)) > config.server.drain + 5
+    assert {"--config", "--listen", "--cache-dir"} <= options_of("serve")
+
+
+def test_haproxy_accepts_both_configurations(tmp_path: Path) -> None:
+    if shutil.which("haproxy") is None and not Path("/usr/sbin/haproxy").exists():
+        pytest.skip("haproxy is missing: install the Debian package haproxy")
+    haproxy = shutil.which("haproxy") or "/usr/sbin/haproxy"
+    for name in ("deploy/haproxy.cfg", "deploy/haproxy-cluster.cfg"):
+        done = subprocess.run([haproxy, "-c", "-f", ROOT / name], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_the_variables_of_the_container_are_right() -> None:

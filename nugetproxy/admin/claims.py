@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.store.ledger.ledger import Ledger
@@ -30,13 +31,18 @@ async def claims(ledger: Ledger, id_: str = "") -> tuple[Claim, ...]:
     return tuple(sorted(one for one in found if not wanted or one.id == wanted))
 
 
-async def release(ledger: Ledger, feeds: Mapping[str, Feed], *, id_: str = "", source: str = "") -> tuple[Claim, ...]:
+async def release(
+    ledger: Ledger, feeds: Mapping[str, Feed], *, id_: str = "", source: str = "", truth: SharedTruth | None = None
+) -> tuple[Claim, ...]:
     """End the claims to an id, those of a source, or both, with the versions that they own; which ones they were.
 
-    A source that still has the id claims it again when it says so next. Raises LedgerUnavailable.
+    A source that still has the id claims it again when it says so next. Raises LedgerUnavailable, and
+    EngineUnavailable where other replicas could not learn of it.
     """
     ended = tuple(one for one in await claims(ledger, id_) if not source or one.source == source)
     for one in ended:
+        if truth is not None:
+            await truth.release(one.source, one.id)
         await ledger.disclaim(one.source, one.id)
         versions = await ledger.disown(one.source, one.id)
         log.warning("claim.released", upstream=one.source, id=one.id, versions=versions)

@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 
 from nugetproxy.admin import (
+    cluster_commands,
     feed_commands,
     held_commands,
     left_commands,
@@ -60,6 +61,9 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "transfer/take-documents": Command(transfer_commands.take_documents, changes=True),
         "left/versions": Command(left_commands.versions, changes=True),
         "left/packages": Command(left_commands.packages, changes=True),
+        "cluster/status": Command(cluster_commands.status, changes=True),
+        "cluster/du": Command(cluster_commands.du, changes=False),
+        "cluster/gc": Command(cluster_commands.gc, changes=True),
     }
 )
 """Each by its path below ``/-/``. A row here is all that a command needs: its arguments, their types and which may be

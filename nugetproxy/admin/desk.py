@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.clock import Clock
+from nugetproxy.cluster.second_level import SecondLevel
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.room import Room
+from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.errors import BadRequest
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.metrics import Metrics
@@ -50,6 +52,9 @@ class Desk:
     metrics: Metrics
     clock: Clock
     switch: Switch
+    second: SecondLevel | None = None
+    truth: SharedTruth | None = None
+    """What is shared with other replicas, where anything is."""
     watched: tuple[Watched, ...] = ()
 
     def packages(self, upstream: str = "") -> Mapping[str, Packages]:

@@ -27,5 +27,5 @@ async def release(desk: Desk, *, id: str = "", upstream: str = "") -> Mapping[st
     """End the claims to an id, those of an upstream, or the one of both."""
     if not id and not upstream:
         raise BadRequest("Name an id, or the upstream whose claims are to end.")
-    ended = await claims.release(desk.ledger, desk.feeds, id_=id, source=upstream)
+    ended = await claims.release(desk.ledger, desk.feeds, id_=id, source=upstream, truth=desk.truth)
     return {"released": [asdict(one) for one in ended]}

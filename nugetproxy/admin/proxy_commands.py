@@ -37,7 +37,7 @@ async def stats(desk: Desk) -> Mapping[str, Any]:
         "limit": desk.room.limit,
         "kept": len(desk.room.kept.wanted),
         "upstreams": [await _upstream(desk, name) for name in desk.sources],
-        "problems": [one for one in (desk.ledger.problem, desk.room.problem) if one],
+        "problems": [one.problem for one in desk.watched if one.problem],
     }
 
 

@@ -95,6 +95,8 @@ class Tokens:
         self._changing = asyncio.Lock()  # two changes at once must not both find the name free
         self.watchers: list[Callable[[], None]] = []
         """Are told when a token came, went, or changed."""
+        self.are_revocations_known: Callable[[], bool] = lambda: True
+        """Whether a kept token that was revoked, be it elsewhere, would be known; else none of them is good."""
         self.known = False
         """False while what is kept could not be read: then nobody is let in whom a token might keep out."""
 
@@ -173,6 +175,8 @@ class Tokens:
         return token if token is not None and self._lasts(token) else None
 
     def _lasts(self, token: Token) -> bool:
+        if token not in self._given and not self.are_revocations_known():
+            return False
         return token.expires is None or self._clock.now() < token.expires
 
     async def add(

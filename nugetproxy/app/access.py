@@ -15,7 +15,6 @@ from nugetproxy.log import register_secret
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
 from nugetproxy.store.file_watch import FileWatch
-from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.ledger.rows import Token
 from nugetproxy.store.token_file import TokenFile
 from nugetproxy.web.admission import Rule
@@ -41,9 +40,9 @@ def _rule(name: str, config: Config) -> Rule:
     )
 
 
-def token_store(config: Config, ledger: Ledger) -> TokenStore:
-    """Where tokens are kept."""
-    return TokenFile(config.access.file) if config.access.file is not None else ledger
+def token_store(config: Config, kept: TokenStore) -> TokenStore:
+    """Where tokens are kept: in the configured file, else in ``kept``."""
+    return TokenFile(config.access.file) if config.access.file is not None else kept
 
 
 def given_tokens(config: Config) -> tuple[Token, ...]:

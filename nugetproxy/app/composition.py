@@ -10,7 +10,7 @@ from typing import Self
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
-from nugetproxy.admin.desk import Desk, Switch
+from nugetproxy.admin.desk import Desk, Switch, Watched
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.app.access import given_tokens, token_store, watch_access, watch_secrets
 from nugetproxy.app.descriptors import Descriptors, share_out
@@ -20,7 +20,7 @@ from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
 from nugetproxy.app.measured import declare
 from nugetproxy.app.mirroring import keep_mirrored
 from nugetproxy.app.parts import Shared, all_sources, room_limits, sites
-from nugetproxy.app.replicas import Replicas, replicas_of
+from nugetproxy.app.replicas import Replicas
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.engine.housekeeping import Housekeeping
@@ -137,7 +137,7 @@ class App:
         self.tasks.keep(self.watch.run, name="files")
         self.tasks.keep(self.history.run, name="history")
         if self.replicas is not None:
-            self.replicas.start()
+            self.replicas.start(self.claims, self.tokens)
         if self.config.mirror.ids:
             self.tasks.keep(partial(keep_mirrored, self.config, self.desk, self.clock), name="mirror")
         for source in self.sources.values():
@@ -194,12 +194,13 @@ def build(
     symbols = published_sites.get("symbols")
     sources = all_sources(shared, symbols if isinstance(symbols, Symbols) else None)
     remotes = [source for source in sources.values() if isinstance(source, RemoteSource)]
-    claims = Claims(shared.ledger)
+    replicas = shared.replicas
+    claims = Claims(shared.ledger, replicas.claimed if replicas is not None else lambda: None)
     feeds = published(shared, sources, claims)
     tokens, watch = _tokens(feeds, shared), _watch(sources, shared)
     watch_access(watch, config, tokens)
     admission, switch = admission_of(tokens, shared), Switch()
-    ops = Ops(feeds, shared.metrics, (shared.ledger, shared.room), admission, metrics_from=config.server.metrics_from)
+    ops = Ops(feeds, shared.metrics, watched(shared), admission, metrics_from=config.server.metrics_from)
     desk = desk_of(feeds, sources, tokens, switch, shared)
     packages = tuple(source.packages for source in remotes)
     lane = _lane(ops, admission, shared)
@@ -251,7 +252,7 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
         jitter=jitter,
         metrics=metrics,
         tasks=tasks,
-        replicas=replicas_of(config, clock, metrics, tasks) if config.cluster.is_used else None,
+        replicas=Replicas(config, ledger, clock, metrics, tasks) if config.cluster.is_used else None,
         documents=documents,
         ledger=ledger,
         history=_history(config, clock, fs, metrics),
@@ -266,8 +267,17 @@ def _history(config: Config, clock: Clock, fs: FsOps, metrics: Metrics) -> Histo
     return History(fs=fs, clock=clock, metrics=metrics, restores=kept.restores, usage=kept.usage)
 
 
+def watched(shared: Shared) -> tuple[Watched, ...]:
+    """What may have problems that operators must know of."""
+    second = (shared.replicas.second,) if shared.replicas is not None else ()
+    return (shared.ledger, shared.room, *second)
+
+
 def _tokens(feeds: Mapping[str, Feed], shared: Shared) -> Tokens:
-    tokens = Tokens(token_store(shared.config, shared.ledger), shared.clock, feeds)
+    truth = shared.replicas.truth if shared.replicas is not None else None
+    tokens = Tokens(token_store(shared.config, truth or shared.ledger), shared.clock, feeds)
+    if truth is not None and shared.config.access.file is None:
+        tokens.are_revocations_known = truth.are_tokens_known
     tokens.give(given_tokens(shared.config))
     return tokens
 
@@ -292,8 +302,10 @@ def desk_of(
         room=shared.room,
         metrics=shared.metrics,
         clock=shared.clock,
-        watched=(shared.ledger, shared.room),
+        watched=watched(shared),
         switch=switch,
+        second=shared.replicas.second if shared.replicas is not None else None,
+        truth=shared.replicas.truth if shared.replicas is not None else None,
     )
 
 

@@ -25,6 +25,7 @@ def published(shared: Shared, sources: Mapping[str, Source], claims: Claims) -> 
             clock=shared.clock,
             rulebook=_rulebook(table, shared, sources),
             together=_together(table, shared, sources, claims) if name in config.feeds else None,
+            redirect_from=table.redirect_min_bytes if config.cluster.store else 0,
         )
         for name, table in config.published.items()
     }
@@ -56,4 +57,5 @@ def _together(table: FeedTable, shared: Shared, sources: Mapping[str, Source], c
         ledger=shared.ledger,
         spool=config.cache.path,
         max_push=config.limits.push,
+        truth=shared.replicas.truth if shared.replicas is not None else None,
     )

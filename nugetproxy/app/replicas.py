@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import structlog
 
+from nugetproxy.admin.tokens import Tokens
 from nugetproxy.clock import Clock
-from nugetproxy.cluster.engines import Coordinator, ObjectStore
+from nugetproxy.cluster.engines import Coordinator, EngineUnavailable, ObjectStore
 from nugetproxy.cluster.second_level import SecondLevel
 from nugetproxy.config import Config
 from nugetproxy.config.cluster import Cluster
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.shared_documents import SharedDocuments
 from nugetproxy.engine.shared_packages import SharedPackages, Uploads
+from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import ConfigError
+from nugetproxy.feeds.claims import Claims
 from nugetproxy.log import register_secret
 from nugetproxy.metrics import Metrics
+from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +33,7 @@ AGAIN: Final = 1.0
 class Replicas:
     """This replica among the others."""
 
-    def __init__(self, config: Config, clock: Clock, metrics: Metrics, tasks: Tasks) -> None:
+    def __init__(self, config: Config, ledger: Ledger, clock: Clock, metrics: Metrics, tasks: Tasks) -> None:
         """Raises ConfigError where a package is missing that the engines need, or a secret."""
         self.store, self.coordinator = engines(config.cluster, clock, metrics)
         self._caches: dict[str, Cache] = {}
@@ -46,6 +51,14 @@ class Replicas:
             metrics=metrics,
             told=self._told,
         )
+
+        self.truth = SharedTruth(self.store, self.coordinator, ledger, clock) if self.store is not None else None
+        """What all replicas decide together; None without a bucket."""
+
+    def claimed(self) -> None:
+        """This replica has a claim that the others must know of."""
+        if self.truth is not None:
+            self.truth.wanted.set()
 
     def join(self, source: str, feed: str, cache: Cache) -> None:
         """A source of this replica, with the feed that it is."""
@@ -67,16 +80,30 @@ class Replicas:
             self.second, source, self.uploads, tasks=self._tasks, clock=self._clock, metrics=self._metrics
         )
 
-    def start(self) -> None:
+    def start(self, claims: Claims, tokens: Tokens) -> None:
         """Begin what a replica does unasked; no start waits for an engine."""
-        self._tasks.keep(self.second.examine, name="bucket")
+        if self.truth is not None:
+            self._tasks.keep(partial(self._agree, self.truth, claims, tokens), name="truth")
         if self.coordinator is not None:
             self._tasks.keep(self._listen, name="announcements")
+
+    async def _agree(self, truth: SharedTruth, claims: Claims, tokens: Tokens) -> None:
+        while True:
+            try:
+                await self.second.examine()  # who lets two writers win would let two replicas decide differently
+                if await truth.settle_claims():
+                    await claims.reload()
+                await truth.settle_tokens()
+                await tokens.load()
+            except (EngineUnavailable, LedgerUnavailable) as error:
+                log.debug("truth.unsettled", detail=str(error))
+            await truth.due()
 
     async def _listen(self) -> None:
         while True:
             async for said in self.second.announcements():
-                log.debug("replica.said", said=said)
+                if said == "truth":
+                    self.claimed()
             await self._clock.sleep(AGAIN)
 
     async def finish(self) -> None:
@@ -87,11 +114,6 @@ class Replicas:
         """End the connections to the engines."""
         if self.coordinator is not None:
             await self.coordinator.close()
-
-
-def replicas_of(config: Config, clock: Clock, metrics: Metrics, tasks: Tasks) -> Replicas:
-    """This replica; raises ConfigError."""
-    return Replicas(config, clock, metrics, tasks)
 
 
 def engines(cluster: Cluster, clock: Clock, metrics: Metrics) -> tuple[ObjectStore | None, Coordinator | None]:

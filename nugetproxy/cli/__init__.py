@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "explain": "explain",
     "claims": "claims",
     "ledger": "ledger",
+    "cluster": "cluster",
     "demo": "demo",
 }
 """Each command -> its module in this package, which has a ``typer.Typer(add_completion=False)`` called ``app``.

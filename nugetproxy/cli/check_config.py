@@ -15,7 +15,11 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def check_config(file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")]) -> None:
+def check_config(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")],
+    *,
+    connect: Annotated[bool, typer.Option("--connect", help="Ask what [cluster] names whether it works.")] = False,
+) -> None:
     """Say what is wrong in a configuration file, together with the environment variables that override it."""
     from nugetproxy.config import conditions, load, warnings
 
@@ -25,6 +29,20 @@ def check_config(file: Annotated[Path, typer.Argument(metavar="FILE", help="The 
     typer.secho(f"{file} is valid.", fg="green")
     for line in _summary(settings):
         typer.echo(line)
+    if connect:
+        _connect(settings)
+
+
+def _connect(config: Config) -> None:
+    from nugetproxy.cli.engines import examined
+    from nugetproxy.cli.exits import FAILED, fail
+
+    problems = []
+    for engine, problem in examined(config):
+        typer.echo(f"The {engine} of [cluster]: {problem or 'works'}")
+        problems += [engine] if problem else []
+    if problems:
+        fail([f"Something is wrong with: {', '.join(problems)}."], FAILED)
 
 
 def _summary(config: Config) -> Iterator[str]:

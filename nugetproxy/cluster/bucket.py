@@ -96,6 +96,10 @@ class Bucket:
         self.writes = Gate("bucket_writes", clock, metrics, (BaseError,))
         self._slots = asyncio.Semaphore(AT_ONCE)  # bounds what reads of many packages hold in memory
 
+    @property
+    def problem(self) -> str:
+        return self.reads.problem or self.writes.problem
+
     async def read(self, key: str) -> Thing | None:
         async def ask() -> Thing | None:
             got = await self._get(key)

@@ -63,6 +63,10 @@ class RedisCoordinator:
         self._renew, self._release, self._put = (self._redis.register_script(text) for text in (RENEW, RELEASE, PUT))
         self.gate = Gate("coordination", clock, metrics, (RedisError,))
 
+    @property
+    def problem(self) -> str:
+        return self.gate.problem
+
     async def close(self) -> None:
         """End its connections."""
         await self._redis.aclose()

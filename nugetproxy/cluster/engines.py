@@ -58,6 +58,10 @@ class Listed:
 class ObjectStore(Protocol):
     """A bucket. Everything that is awaited raises EngineUnavailable."""
 
+    @property
+    def problem(self) -> str:
+        """What an operator must know; empty while all is well."""
+
     base: str
     """Where clients would read what lies in it; empty where that cannot be told."""
 
@@ -110,6 +114,10 @@ class Leases(Protocol):
 
 class Coordinator(Leases, Protocol):
     """What is fast and may forget: leases, documents in use, who wrote to what. Raises EngineUnavailable."""
+
+    @property
+    def problem(self) -> str:
+        """What an operator must know; empty while all is well."""
 
     async def document(self, tag: str, key: str) -> tuple[Thing | None, str]:
         """What is known under ``key`` of what ``tag`` names, with the mark of the last write to it."""

@@ -45,6 +45,11 @@ class Gate:
         """Whether the engine is being left alone."""
         return self._failed >= FAILURES
 
+    @property
+    def problem(self) -> str:
+        """What an operator must know; empty while the engine answers."""
+        return f"degraded: the shared {self.engine} gives no answer ({self.why})" if self.is_open else ""
+
     async def call(self, ask: Callable[[], Awaitable[T]], budget: float) -> T:
         """What ``ask`` returns within ``budget`` seconds; raises EngineUnavailable.
 

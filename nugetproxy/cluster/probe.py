@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
 from nugetproxy.cluster import keys
-from nugetproxy.cluster.engines import ObjectStore
+from nugetproxy.cluster.engines import EngineUnavailable, ObjectStore
 
 RACERS: Final = 8
 ROUNDS: Final = 3
@@ -68,7 +69,8 @@ async def _round(store: ObjectStore) -> Honesty:
         wrong = created > 1 or late or replaced > 1 or outdated
         return Honesty(created == 1 and not late, replaced == 1 and not outdated, wrong)
     finally:
-        await store.remove(key)
+        with suppress(EngineUnavailable):  # or it would take the place of a cancellation
+            await store.remove(key)
 
 
 async def _race(racers: Sequence[Awaitable[bool]]) -> int:

@@ -97,6 +97,14 @@ class SecondLevel:
         self._digests: LRUCache[str, str] = LRUCache(REMEMBERED)
         self._bucket_leases = BucketLeases(store, clock) if store is not None else None
 
+    @property
+    def problem(self) -> str:
+        """What an operator must know of the engines; clients are served all the same."""
+        found = [one.problem for one in (self.store, self.coordinator) if one is not None and one.problem]
+        if self.honesty is not None and self.honesty.problem:
+            found.append(f"the shared bucket cannot do all that it should: {self.honesty.problem}")
+        return "; ".join(found)
+
     # --- in the background ---
 
     async def examine(self) -> None:

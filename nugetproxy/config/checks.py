@@ -9,6 +9,7 @@ from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 from nugetproxy.admin.tokens import SHORTEST, Scope
+from nugetproxy.config.cluster_checks import cluster_contradictions, cluster_warnings
 from nugetproxy.config.feed_checks import feed_contradictions, feed_warnings
 from nugetproxy.config.model import Config, Server, Upstream
 from nugetproxy.config.places import Address, parse_egress, safe_url
@@ -24,7 +25,7 @@ def contradictions(config: Config, environ: Mapping[str, str] = os.environ) -> t
         found.append(f"network.proxy: {why}")
     found += [*_event_loop(config.server), *_tls(config.server), *_access(config, environ)]
     found += [line for name, upstream in config.upstreams.items() for line in _folder(name, upstream, config)]
-    return (*found, *feed_contradictions(config))
+    return (*found, *feed_contradictions(config), *cluster_contradictions(config, environ))
 
 
 def _event_loop(server: Server) -> Iterator[str]:
@@ -176,7 +177,7 @@ def warnings(config: Config, *, closed: Container[str] = NOBODY, guarded: Contai
         for name, upstream in config.upstreams.items()
         if upstream.has_credentials and upstream.takes_writes and "push_credentials" not in upstream.model_fields_set
     ]
-    found += feed_warnings(config)
+    found += [*feed_warnings(config), *cluster_warnings(config)]
     if not server.listen.is_loopback:
         if not server.is_secure:
             found.append(

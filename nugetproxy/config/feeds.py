@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from nugetproxy.config.fields import Expiry, Names, Networks, OrAuto, UpstreamName
+from nugetproxy.config.fields import Expiry, Names, Networks, OrAuto, Rate, UpstreamName
 from nugetproxy.config.rules import Pattern, RuleTable
 from nugetproxy.config.section import Section
 from nugetproxy.nuget.mapping import Rule, SourceMapping
@@ -35,6 +35,7 @@ class FeedTable(Section):
     anonymous_from: Networks = ()
     mapping: Mapping[Pattern, Annotated[Mapped, BeforeValidator(_mapped)]] = Field(default_factory=dict)
     asof: Expiry = None
+    redirect_min_bytes: Rate = 0
     rules: tuple[RuleTable, ...] = ()
 
     @property

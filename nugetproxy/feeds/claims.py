@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 
 import structlog
 
@@ -16,7 +17,9 @@ NONE: frozenset[str] = frozenset()
 class Claims:
     """What the ledger knows of them, in memory."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, claimed: Callable[[], None] = lambda: None) -> None:
+        """``claimed`` is told when there is a new one."""
+        self._claimed = claimed
         self.number = 0
         """Changes whenever they do."""
         self._ledger = ledger
@@ -49,6 +52,7 @@ class Claims:
         self._by_id[id_] = known | {source}
         self.number += 1
         self._ledger.claim(source, id_)
+        self._claimed()
         log.info("id.claimed", upstream=source, id=id_)
         return True
 

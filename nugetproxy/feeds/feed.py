@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from copy import copy
+from dataclasses import replace
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure
@@ -12,7 +13,7 @@ from nugetproxy.feeds.judge import Judge
 from nugetproxy.feeds.merged import Merged
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.rendering import HotPages
-from nugetproxy.feeds.reply import Reply, View
+from nugetproxy.feeds.reply import HeldBody, Reply, View
 from nugetproxy.feeds.rulebook import Parties, Rulebook, ruled
 from nugetproxy.feeds.said import leave, outcome_of
 from nugetproxy.feeds.together import Together
@@ -34,10 +35,13 @@ class Feed:
         clock: Clock,
         rulebook: Rulebook,
         together: Together | None = None,
+        redirect_from: int = 0,
     ) -> None:
         """``together`` says how ``sources`` are one; an upstream that is published by itself needs none. ``rulebook``
-        says which of their versions exist here.
+        says which of their versions exist here. Clients are sent to the bucket for held packages of ``redirect_from``
+        bytes and more; 0: never.
         """
+        self._redirect_from = redirect_from
         self.name = name
         self.sources = sources
         several = together is not None and (len(sources) > 1 or bool(together.advisories))
@@ -69,9 +73,26 @@ class Feed:
         Raises NotFound for what this feed does not publish, or what an offline feed does not hold; UpstreamFailure
         where nothing can be said; Denied for a version that the feed's rules deny.
         """
-        if self._ruled:
-            return await self._shown.read(route, query, view)
-        return await self._unruled(route, query, view)
+        read = self._shown.read if self._ruled else self._unruled
+        reply = await read(route, query, view)
+        if self._redirect_from and isinstance(reply.body, HeldBody) and not view.head:
+            return await self._sent_away(reply, reply.body)
+        return reply
+
+    async def _sent_away(self, reply: Reply, body: HeldBody) -> Reply:
+        """Where a client finds a large package itself; a range of it too, so that no download is of two places."""
+        if body.size < self._redirect_from or body.elsewhere is None:
+            return reply
+        try:
+            url = await body.elsewhere(body.held.identity)
+        except BaseException:
+            reply.close()
+            raise
+        if url is None:
+            return reply
+        reply.close()
+        status = replace(reply.cache, detail="redirect")
+        return Reply(kind=reply.kind, cache=status, status=302, location=url, cache_control="no-store")
 
     def at(self, horizon: float) -> Feed:
         """The same feed as it was at a wall time."""

@@ -70,7 +70,7 @@ class Merged:
         self._ledger = together.ledger
         self._reading = reading
         self._clock = clock
-        self.owners = Owners(feed, together.ledger)
+        self.owners = Owners(feed, together.ledger, together.truth)
         self.versions = Versions(feed, reading, self.guard, self.owners)
         self._registrations = Registrations(feed, reading, self.versions)
         self._searching = Searching(feed, sources, reading, guard=self.guard, versions=self.versions)

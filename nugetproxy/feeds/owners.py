@@ -9,6 +9,8 @@ from typing import Final
 import structlog
 from cachetools import LRUCache
 
+from nugetproxy.cluster.engines import EngineUnavailable
+from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.errors import Reason, upstream_failure
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.ledger.ledger import Ledger, Owner
@@ -22,7 +24,9 @@ REMEMBERED: Final = 20_000
 class Owners:
     """What the ledger knows of them; whoever is recorded first stays it."""
 
-    def __init__(self, feed: str, ledger: Ledger) -> None:
+    def __init__(self, feed: str, ledger: Ledger, truth: SharedTruth | None = None) -> None:
+        """``truth``: what all replicas decide together."""
+        self._truth = truth
         self._feed = feed
         self._ledger = ledger
         self._known: LRUCache[str, dict[str, Owner]] = LRUCache(REMEMBERED)
@@ -43,6 +47,7 @@ class Owners:
     async def record(self, id_: str, owners: Mapping[str, str], *, valid: Collection[str]) -> None:
         """Version -> the source that it belongs to; an owner stays who it is, as long as it is one of ``valid``."""
         known = dict(await self.of(id_))
+        owners = await self._agreed(id_, owners, known, valid)
         for version, source in owners.items():
             before = known.get(version)
             if before is not None and before.source in valid:
@@ -52,6 +57,18 @@ class Owners:
             known[version] = Owner(source, "")
             self._ledger.reown(self._feed, PackageIdentity(id_, version), known[version])
         self._known[id_] = known
+
+    async def _agreed(
+        self, id_: str, owners: Mapping[str, str], known: Mapping[str, Owner], valid: Collection[str]
+    ) -> Mapping[str, str]:
+        """What is new, as the first of all replicas has decided it; while nobody can tell, as it is decided here."""
+        if self._truth is None or all(one in known and known[one].source in valid for one in owners):
+            return owners
+        try:
+            decided = await self._truth.decide(self._feed, id_, owners)
+        except EngineUnavailable:
+            return owners
+        return {version: decided[version] if decided[version] in valid else owners[version] for version in owners}
 
     async def seal(self, identity: PackageIdentity, source: str, sha512: str) -> None:
         """The bytes (SHA-512 in base64) of a version have come from its owner.

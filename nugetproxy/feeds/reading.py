@@ -119,7 +119,7 @@ class Reading:
     async def _package(self, source: Source, route: Route, _query: str, view: View) -> Reply:
         found = await source.package(route, head=view.head)
         if isinstance(found, HeldPackage):
-            return self._held(source, HeldBody(found.acquire()), HIT)
+            return self._held(source, HeldBody(found.acquire(), source.elsewhere), HIT)
         if isinstance(found, FlightBody):
             return self._flying(source, found)
         if isinstance(found, Head):
@@ -138,7 +138,7 @@ class Reading:
     def _flying(self, source: Source, body: FlightBody) -> Reply:
         status, landed = body.status, body.flight.landed
         if landed is not None:
-            held = HeldBody(landed.acquire())
+            held = HeldBody(landed.acquire(), source.elsewhere)
             body.close()
             return self._held(source, held, status)
         return Reply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from nugetproxy.engine.flight import FilePart, Piece
@@ -11,6 +11,7 @@ from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.standing import MakeStanding
 from nugetproxy.engine.target import Found, Target
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import JSON_TYPE, Kind
 from nugetproxy.store.packages.held import HeldPackage
 
@@ -33,11 +34,16 @@ class View:
         return self.base.startswith("https:")
 
 
+Elsewhere = Callable[[PackageIdentity], Awaitable[str | None]]
+"""Where a client can read a held package itself, for a while; None where nowhere."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeldBody:
     """A package in the folder, its descriptor acquired for this reply."""
 
     held: HeldPackage
+    elsewhere: Elsewhere | None = None
 
     @property
     def size(self) -> int:
@@ -101,6 +107,8 @@ class Reply:
     """What a person must know (``X-NuGet-Warning``, which NuGet prints)."""
     negotiated: bool = False
     """True when other clients may get this in another content coding (``Vary``)."""
+    location: str = ""
+    """Where the client is sent to, for a 302."""
     standing: MakeStanding | None = None
     """Of a reply that the next one who asks for the same may get as it is; None where it must be made anew."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.feeds.guard import Guard
 from nugetproxy.nuget.mapping import SourceMapping
 from nugetproxy.sources.source import Source
@@ -25,6 +26,8 @@ class Together:
     """Where bodies of writes lie for a moment."""
     max_push: int
     """Bytes."""
+    truth: SharedTruth | None = None
+    """What all replicas decide together."""
 
     def takes_writes(self, source: Source) -> bool:
         """Whether some writes may go to a source."""

@@ -128,6 +128,10 @@ class FolderSource:
         identity = PackageIdentity(route.id, route.version)
         return await self._seek(Kind.PACKAGE, lambda: self.library.package(identity))
 
+    async def elsewhere(self, identity: PackageIdentity) -> str | None:
+        """Nowhere."""
+        return None
+
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes:
         """The nuspec, readme, icon or licence out of a package."""
         if kind is Kind.NUSPEC:

@@ -357,6 +357,10 @@ class RemoteSource:
             finally:
                 found.close()
 
+    async def elsewhere(self, identity: PackageIdentity) -> str | None:
+        """In the bucket that replicas share, where it is there."""
+        return await self.packages.shared.url(identity) if self.packages.shared is not None else None
+
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         """The nuspec, readme, icon or licence out of the held package; None where there is none.
 

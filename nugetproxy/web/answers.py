@@ -9,6 +9,7 @@ from types import MappingProxyType
 import orjson
 from aiohttp import hdrs
 
+from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import (
     BadRequest,
@@ -53,6 +54,7 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
         DiskFailure: 503,
         SqliteUnavailable: 503,
         TokenFileUnusable: 503,
+        EngineUnavailable: 503,
         ProxyError: 500,
     }
 )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nugetproxy.clock import Clock
-from tests.cluster.engines import S3, Engine, Moto, Redis, SeaweedFs, found, running
+from tests.cluster.engines import S3, Engine, Moto, Redis, SeaweedFs, running
 from tests.fakes.feed import FakeFeed
 from tests.fakes.proxy import Proxy
 
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def started(kind: type[Engine]) -> Iterator[Any]:
-    if found(kind.program) is None:
+    if not kind.is_there():
         pytest.skip(f"{kind.program} is missing: {WANTED[kind]}")
     with running(kind()) as engine:
         yield engine.make_bucket() if isinstance(engine, S3) else engine
@@ -98,7 +98,7 @@ async def start_replica(tmp_path: Path, feed: FakeFeed) -> AsyncIterator[StartRe
         await proxy.start()
         proxies.append(proxy)
         if proxy.app.replicas is not None:
-            proxy.app.replicas.start()
+            proxy.app.replicas.start(proxy.app.claims, proxy.app.tokens)
         return proxy
 
     yield start

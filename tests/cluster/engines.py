@@ -51,6 +51,11 @@ class Engine:
         self.port = free_port(also=GRPC)
         self._process: subprocess.Popen[bytes] | None = None
 
+    @classmethod
+    def is_there(cls) -> bool:
+        """Whether its program is installed."""
+        return found(cls.program) is not None
+
     def command(self) -> list[str]:
         raise NotImplementedError
 

@@ -70,6 +70,7 @@ class Farm:
     """``async with Farm(folder, cluster)``: the feed and all replicas run."""
 
     def __init__(self, folder: Path, cluster: Mapping[str, str], *, replicas: int = REPLICAS, **tables: Any) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.cluster = dict(cluster)
         self.feed = FakeFeed()
@@ -140,6 +141,33 @@ class Farm:
     async def _metrics(self, session: aiohttp.ClientSession, replica: ProxyProcess) -> str:
         async with session.get(f"{replica.url}/metrics") as answer:
             return await answer.text()
+
+    async def metrics(self, number: int) -> str:
+        """What one replica has counted."""
+        async with aiohttp.ClientSession() as session:
+            return await self._metrics(session, self.replicas[number])
+
+    async def uploaded(self) -> None:
+        """Wait until all that was fetched is in the bucket."""
+        await self.every(lambda metrics: "nugetproxy_uploads_waiting 0" in metrics)
+
+    async def push(self, number: int, body: bytes) -> None:
+        """Push a package through one replica."""
+        form = aiohttp.FormData()
+        form.add_field("package", body, filename="package.nupkg", content_type="application/octet-stream")
+        headers = {"X-NuGet-ApiKey": self.feed.api_key}
+        url = f"{self.replicas[number].url}/v3/package"
+        async with aiohttp.ClientSession() as session, session.put(url, data=form, headers=headers) as answer:
+            assert answer.status in {200, 201, 202}, await answer.text()
+
+    async def size(self, number: int, path: str) -> int:
+        """How many bytes one replica sends."""
+        total = 0
+        async with aiohttp.ClientSession() as session, session.get(f"{self.replicas[number].url}{path}") as answer:
+            assert answer.status == 200
+            async for chunk in answer.content.iter_chunked(2**20):
+                total += len(chunk)
+        return total
 
     async def replace_disks(self) -> None:
         """Every replica is gone with its disk, new ones come."""

@@ -3,34 +3,173 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import shutil
 from typing import Any
 
+import boto3
+import pytest
+
+from nugetproxy.cluster.engines import EngineUnavailable
+from nugetproxy.engine.shared_packages import Uploads
+from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.identity import PackageIdentity
 from tests.cluster.conftest import StartReplica, shared
-from tests.cluster.engines import Moto
-from tests.fakes.asking import PACKAGE, SMALL, VERSIONS, ask, until
+from tests.cluster.engines import S3, Engine, Moto, Redis
+from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, VERSIONS, ask, held
 from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+KEY = "up/flat/acme.a/1.0.0/acme.a.1.0.0.nupkg"
 
 
-async def uploaded(proxy: Any) -> None:
-    await until(lambda: proxy.metric("shared_total", what="package", outcome="stored") == 1)
+async def soon(true: Any) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await asyncio.sleep(0.01)
 
 
-async def test_it_comes_out_of_the_bucket_while_upstream_is_dead(
+async def uploaded(proxy: Proxy, packages: int = 1) -> None:
+    await soon(lambda: proxy.metric("shared_total", what="package", outcome="stored") == packages)
+    await soon(lambda: proxy.metric("uploads_waiting") == 0)
+
+
+async def settled(proxy: Proxy) -> None:
+    """Whatever is written behind an answer is written."""
+    await soon(lambda: not [one for one in proxy.app.tasks.running() if one.get_name().startswith(("share", "upload"))])
+
+
+def bucket_of(cluster: dict[str, str], engine: S3) -> Any:
+    """The objects of a replica's bucket, as anybody sees them who may write there."""
+    client = boto3.resource(
+        "s3",
+        endpoint_url=engine.endpoint,
+        region_name=engine.region,
+        aws_access_key_id=engine.key,
+        aws_secret_access_key=engine.secret,
+    )
+    prefix = cluster["store"].rpartition("/")[2]
+    return lambda key: client.Object(engine.bucket, f"{prefix}/{key}")
+
+
+async def test_with_upstream_dead_a_new_replica_serves_what_the_bucket_has(
     start_replica: StartReplica, feed: FakeFeed, moto: Moto
 ) -> None:
     feed.add(SMALL)
     cluster = shared(moto, None)
     first = await start_replica(cluster)
-    got = await ask(first, VERSIONS)
+    versions = await ask(first, VERSIONS)
     assert (await ask(first, PACKAGE)).body == SMALL
     await uploaded(first)
-    await until(
-        lambda: not first.app.tasks.running() or first.metric("shared_total", what="document", outcome="miss") > 0
-    )
-    await asyncio.sleep(0.5)
+    await settled(first)
     await feed.set_mode("refused")
     second = await start_replica(cluster)
     package = await ask(second, PACKAGE)
     assert (package.status, package.body) == (200, SMALL)
     assert package.cache == "fwd=uri-miss; stored; detail=second_level"
-    assert (await ask(second, VERSIONS)).body == got.body
+    assert (await ask(second, VERSIONS)).body == versions.body
+    assert "acme.a.1.0.0.nupkg" in held(second)
+
+
+async def forge(bucket: Any, how: str) -> None:
+    good = await asyncio.to_thread(lambda: bucket(KEY).get())
+    body, said = good["Body"].read(), dict(good["Metadata"])
+    if how == "cut":
+        body = body[:-100]
+    elif how == "altered":
+        body = body[:50] + bytes([body[50] ^ 1]) + body[51:]
+    else:
+        body = make_nupkg("Acme.A", "1.0.0", description="forged")
+        said["sha512"] = base64.b64encode(hashlib.sha512(body).digest()).decode()
+    await asyncio.to_thread(lambda: bucket(KEY).put(Body=body, Metadata=said))
+
+
+@pytest.mark.parametrize("how", ["cut", "altered", "forged"])
+async def test_what_the_bucket_has_wrong_is_refused_fetched_again_and_replaced(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    """Forged content with a forged hash beside it is known by the pin of this replica."""
+    feed.add(LARGE)
+    cluster = shared(moto, None)
+    first = await start_replica(cluster)
+    assert (await ask(first, PACKAGE)).body == LARGE
+    await uploaded(first)
+    await forge(bucket_of(cluster, moto), how)
+    second = await start_replica(cluster) if how != "forged" else first
+    if how == "forged":
+        await first.stop()
+        shutil.rmtree(first.packages / "acme.a")
+        await first.start()
+    asked = feed.count(UP_PACKAGE)
+    got = await ask(second, PACKAGE)
+    assert (got.status, got.body) == (200, LARGE)
+    assert feed.count(UP_PACKAGE) == asked + 1
+    assert "bucket.refused" in capsys.readouterr().out
+    await uploaded(second)
+    stored = await asyncio.to_thread(lambda: bucket_of(cluster, moto)(KEY).get()["Body"].read())
+    assert stored == LARGE
+
+
+async def test_a_purge_is_one_in_the_bucket_too(start_replica: StartReplica, feed: FakeFeed, moto: Moto) -> None:
+    feed.add(SMALL)
+    cluster = shared(moto, None)
+    first = await start_replica(cluster)
+    await ask(first, PACKAGE)
+    await uploaded(first)
+    assert await first.held.purge(PackageIdentity("acme.a", "1.0.0")) == len(SMALL)
+    second = await start_replica(cluster)
+    await feed.set_mode("refused")
+    assert (await ask(second, PACKAGE)).status == 503
+
+
+@pytest.mark.parametrize("how", ["dead", "hangs", "forgets"])
+@pytest.mark.parametrize("which", ["bucket", "redis"])
+async def test_an_engine_that_fails_costs_time_but_no_answer(
+    start_replica: StartReplica, feed: FakeFeed, which: str, how: str
+) -> None:
+    """Engines of their own: whatever hangs must not hang for other tests."""
+    feed.add(SMALL)
+    engines: dict[str, Engine] = {"bucket": Moto(), "redis": Redis()}
+    if not all(one.is_there() for one in engines.values()):
+        pytest.skip("moto and redis-server are needed")
+    try:
+        store, redis = engines["bucket"].start(), engines["redis"].start()
+        assert isinstance(store, Moto) and isinstance(redis, Redis)
+        store.make_bucket()
+        proxy = await start_replica(shared(store, redis))
+        failing = engines[which]
+        if how == "hangs":
+            failing.hang()
+        else:
+            failing.kill()
+        if how == "forgets":
+            failing.start()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        got = await ask(proxy, PACKAGE)
+        assert (got.status, got.body) == (200, SMALL)
+        assert loop.time() - began < 12  # budgets: 2 s for a look, twice, 1 s for a lease; a busy machine
+        assert (await ask(proxy, VERSIONS)).status == 200
+        assert (await ask(proxy, "/health/ready")).status == 200
+    finally:
+        for one in engines.values():
+            one.end()
+
+
+async def test_what_is_beyond_the_room_for_uploads_is_dropped() -> None:
+    metrics = Metrics()
+    uploads = Uploads(metrics)
+    assert all(uploads.admit(1) for _ in range(uploads.most))
+    assert not uploads.admit(1)
+    for _ in range(uploads.most):
+        uploads.done(1)
+    await uploads.settle()
+    assert uploads.admit(uploads.most_bytes * 2)  # a large one alone is let through
+    assert not uploads.admit(1)
+
+
+def test_who_fails_says_which_engine_and_what_becomes_of_it() -> None:
+    told = str(EngineUnavailable("bucket", "no answer within 2 s"))
+    assert told == "The shared bucket gives no answer (no answer within 2 s); this replica goes on without it."

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from nugetproxy.cli.doctor.findings import Finding, Level
 from nugetproxy.cli.doctor.running import readiness
+from nugetproxy.cli.engines import examined
 from nugetproxy.config import Config, safe_url, warnings
 from nugetproxy.config.units import about_size
 from nugetproxy.errors import StoreUnusable
@@ -41,6 +42,13 @@ def check_cache(config: Config) -> Iterator[Finding]:
     free, most = shutil.disk_usage(path).free, config.cache.max_size
     held = f"{about_size(free)} are free on its disk, packages may take {about_size(most)} (cache.max_size)"
     yield Finding(Level.OK if free > most else Level.WARNING, held)
+
+
+def check_engines(config: Config) -> Iterator[Finding]:
+    """Whether what several replicas share works."""
+    for engine, problem in examined(config):
+        level = Level.WARNING if problem else Level.OK
+        yield Finding(level, f"the {engine} of [cluster]: {problem or 'works'}")
 
 
 def check_proxy(config: Config) -> Iterator[Finding]:

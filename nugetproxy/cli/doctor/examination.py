@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nugetproxy.cli.doctor.checks import check_cache, check_configuration, check_proxy, own_url
+from nugetproxy.cli.doctor.checks import check_cache, check_configuration, check_engines, check_proxy, own_url
 from nugetproxy.cli.doctor.findings import Finding, Level
 from nugetproxy.cli.doctor.leaks import find_leaks
 from nugetproxy.cli.doctor.running import complete_url, readiness
@@ -51,6 +51,7 @@ def examine_all(config: Config, *, packages: Sequence[str], console: Console) ->
     for title, findings in (
         ("Configuration", check_configuration(config)),
         ("Cache directory", check_cache(config)),
+        *((("Cluster", check_engines(config)),) if config.cluster.is_used else ()),
         ("Proxy", check_proxy(config)),
     ):
         _section(title, findings, counts, console)

@@ -1,0 +1,51 @@
+"""The command ``cluster`` tells how the shared engines are, what lies in the bucket."""
+
+from __future__ import annotations
+
+import typer
+
+from nugetproxy.cli.exits import FAILED, fail
+from nugetproxy.cli.options import CacheDirectory, ConfigFile
+
+app = typer.Typer(add_completion=False)
+
+
+@app.callback()
+def cluster() -> None:
+    """What replicas share: a bucket, a Redis."""
+
+
+@app.command()
+def status(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
+    """Ask each engine whether it works; a bucket is tried with eight writers at once."""
+    from nugetproxy.cli.door import tell
+    from nugetproxy.config import load
+
+    engines = tell(load(config, cache_dir=cache_dir), "cluster/status", {})["engines"]
+    for one in engines:
+        typer.echo(f"{one['engine']}\t{one['problem'] or 'works'}")
+    wrong = [one["engine"] for one in engines if one["problem"]]
+    if wrong:
+        fail([f"Something is wrong with: {', '.join(wrong)}. Clients are served all the same."], FAILED)
+
+
+@app.command()
+def du(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
+    """Count what lies in the bucket, by upstream; the whole bucket is listed."""
+    from nugetproxy.cli.door import tell
+    from nugetproxy.config import load
+    from nugetproxy.config.units import about_size
+
+    for one in tell(load(config, cache_dir=cache_dir), "cluster/du", {})["sources"]:
+        size = about_size(one["package_bytes"] + one["document_bytes"])
+        typer.echo(f"{one['source']}\t{one['packages']} packages\t{one['documents']} documents\t{size}")
+
+
+@app.command()
+def gc(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
+    """Remove leases, probes and writes of yesterday from the bucket, with uploads that never ended; never a package."""
+    from nugetproxy.cli.door import tell
+    from nugetproxy.config import load
+
+    removed = tell(load(config, cache_dir=cache_dir), "cluster/gc", {})["removed"]
+    typer.echo(f"Removed {removed} objects.")

@@ -1,0 +1,126 @@
+"""Documents are asked for once by all replicas; a write through one of them outdates what all have."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import FormData
+
+from tests.cluster.conftest import StartReplica, shared
+from tests.cluster.engines import Moto, Redis
+from tests.cluster.test_packages import settled, soon
+from tests.fakes import canary
+from tests.fakes.asking import SMALL, UP_VERSIONS, VERSIONS, ask
+from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+NEWER = make_nupkg("Acme.A", "2.0.0")
+PUSH = "/v3/package"
+
+
+async def versions(proxy: Proxy) -> list[str]:
+    got = await ask(proxy, VERSIONS)
+    assert got.status == 200, got.body
+    return list(json.loads(got.body)["versions"])
+
+
+async def push(proxy: Proxy, body: bytes) -> None:
+    form = FormData()
+    form.add_field("package", body, filename="package.nupkg", content_type="application/octet-stream")
+    got = await ask(proxy, PUSH, "PUT", data=form, headers={"X-NuGet-ApiKey": canary.API_KEY})
+    assert got.status in {200, 201, 202}, got.body
+
+
+async def live(proxy: Proxy) -> None:
+    await soon(lambda: proxy.metric("announcements_live") == 1)
+
+
+@pytest.mark.parametrize("with_bucket", [False, True], ids=["redis", "both"])
+async def test_all_replicas_together_ask_once(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, redis: Redis, with_bucket: bool
+) -> None:
+    feed.add(SMALL)
+    cluster = shared(moto if with_bucket else None, redis)
+    replicas = [await start_replica(cluster) for _ in range(4)]
+    found = await asyncio.gather(*(versions(one) for one in replicas for _ in range(5)))
+    assert found == [["1.0.0"]] * 20
+    assert feed.count(UP_VERSIONS) == 1
+
+
+async def test_a_push_through_one_is_seen_by_all_within_a_fifth_of_a_second(
+    start_replica: StartReplica, feed: FakeFeed, redis: Redis
+) -> None:
+    feed.add(SMALL)
+    cluster = shared(None, redis)
+    replicas = [await start_replica(cluster) for _ in range(3)]
+    for one in replicas:
+        await live(one)
+        assert await versions(one) == ["1.0.0"]
+    await push(replicas[0], NEWER)
+    await asyncio.sleep(0.2)
+    assert [await versions(one) for one in replicas] == [["1.0.0", "2.0.0"]] * 3
+
+
+async def test_without_a_redis_it_is_seen_within_the_time_that_memory_holds(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    feed.add(SMALL)
+    cluster = shared(moto, None)
+    replicas = [await start_replica(cluster) for _ in range(2)]
+    for one in replicas:
+        assert await versions(one) == ["1.0.0"]
+    await push(replicas[0], NEWER)
+    await asyncio.sleep(5.0)  # FOLLOW_SECONDS, and what the memory of documents adds
+    assert [await versions(one) for one in replicas] == [["1.0.0", "2.0.0"]] * 2
+
+
+@pytest.mark.parametrize("with_bucket", [False, True], ids=["redis", "bucket"])
+async def test_a_slow_refresh_begun_before_a_push_never_comes_back(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, redis: Redis, with_bucket: bool
+) -> None:
+    feed.add(SMALL)
+    cluster = shared(moto, None) if with_bucket else shared(None, redis)
+    slow, quick, third = [await start_replica(cluster) for _ in range(3)]
+    if not with_bucket:
+        for one in (slow, quick, third):
+            await live(one)
+    gate = asyncio.Event()
+    old = json.dumps({"versions": ["1.0.0"]}).encode()
+    feed.origin.routes[UP_VERSIONS] = Script(body=old, headers=[("Content-Type", "application/json")], gate=gate)
+    refresh = asyncio.create_task(ask(slow, VERSIONS))
+    await soon(lambda: feed.count(UP_VERSIONS) == 1)
+    del feed.origin.routes[UP_VERSIONS]
+    await push(quick, NEWER)
+    assert await versions(quick) == ["1.0.0", "2.0.0"]
+    gate.set()
+    await refresh
+    await settled(slow)
+    assert await versions(third) == ["1.0.0", "2.0.0"]
+    assert await versions(quick) == ["1.0.0", "2.0.0"]
+    if with_bucket:
+        await asyncio.sleep(5.0)
+    assert await versions(slow) == ["1.0.0", "2.0.0"]
+
+
+async def test_what_upstream_would_never_say_is_not_believed_of_the_bucket_either(
+    start_replica: StartReplica, feed: FakeFeed, redis: Redis
+) -> None:
+    import hashlib
+
+    import redis as client
+
+    feed.add(SMALL)
+    cluster = shared(None, redis)
+    first = await start_replica(cluster)
+    assert await versions(first) == ["1.0.0"]
+    await settled(first)
+    page = b"<html>please log in</html>"
+    with client.Redis(port=redis.port) as connection:
+        (name,) = list(connection.keys("*:document:versions:*"))
+        connection.hset(name, mapping={"body": page, "digest": hashlib.sha256(page).hexdigest()})
+    second = await start_replica(cluster)
+    assert await versions(second) == ["1.0.0"]

@@ -1,0 +1,175 @@
+"""Whose an id is, whose a version is, which tokens are good: all replicas decide alike."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from nugetproxy.cluster.engines import EngineUnavailable
+from nugetproxy.engine.shared_truth import REVOCATIONS_SECONDS, SharedTruth
+from nugetproxy.errors import BadRequest
+from tests.aggregate.conftest import NEWER, OURS, QUICK, THEIRS
+from tests.cluster.conftest import StartReplica, shared
+from tests.cluster.engines import Moto
+from tests.cluster.test_packages import bucket_of, settled, soon
+from tests.fakes.asking import ask
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+
+LIST = "/v3/content/contoso.a/index.json"
+
+
+@pytest.fixture
+async def public() -> AsyncIterator[FakeFeed]:
+    """Where anybody publishes; ``feed`` is the company's."""
+    async with FakeFeed() as running:
+        yield running
+
+
+def farm(public: FakeFeed, **more: Any) -> dict[str, Any]:
+    return {
+        "upstream": {**QUICK, "private": True},
+        "upstreams": {"public": {"url": public.index_url, **QUICK, "private": False}},
+        "feeds": {"all": {"sources": ["up", "public"]}},
+        **more,
+    }
+
+
+def truth_of(proxy: Proxy) -> SharedTruth:
+    assert proxy.app.replicas is not None and proxy.app.replicas.truth is not None
+    return proxy.app.replicas.truth
+
+
+async def agreed(proxy: Proxy) -> None:
+    """What others decided is known here now."""
+    if await truth_of(proxy).settle_claims():
+        await proxy.app.claims.reload()
+    await truth_of(proxy).settle_tokens()
+    await proxy.app.tokens.load()
+
+
+async def test_an_id_that_one_replica_has_claimed_is_served_by_nobody_else_anywhere(
+    start_replica: StartReplica, feed: FakeFeed, public: FakeFeed, moto: Moto
+) -> None:
+    """The company removes its package: no replica may take the one that a stranger has put in its place."""
+    feed.add(OURS)
+    cluster = shared(moto, None)
+    first = await start_replica(cluster, **farm(public))
+    assert (await ask(first, LIST)).status == 200
+    await agreed(first)
+    feed.remove("Contoso.A", "1.0.0")
+    public.add(make_nupkg("Contoso.A", "9.0.0"))
+    await settled(first)
+    await asyncio.to_thread(lambda: bucket_of(cluster, moto)("up/flat/contoso.a/index.json").delete())
+    second = await start_replica(cluster, **farm(public))
+    await agreed(second)
+    assert (await ask(second, LIST)).status != 200
+    assert not [seen for seen in public.requests if "contoso" in seen.target]
+
+
+async def test_a_claim_that_an_operator_ends_is_ended_on_all(
+    start_replica: StartReplica, feed: FakeFeed, public: FakeFeed, moto: Moto
+) -> None:
+    feed.add(OURS)
+    cluster = shared(moto, None)
+    first, second = [await start_replica(cluster, **farm(public)) for _ in range(2)]
+    await ask(first, LIST)
+    for one in (first, second):
+        await agreed(one)
+    assert await second.app.ledger.claims() == {("up", "contoso.a")}
+    await truth_of(first).release("up", "contoso.a")
+    await agreed(second)
+    assert await second.app.ledger.claims() == frozenset()
+
+
+async def test_replicas_that_see_a_version_first_at_the_same_moment_decide_alike(
+    start_replica: StartReplica, feed: FakeFeed, public: FakeFeed, moto: Moto
+) -> None:
+    feed.add(OURS)
+    cluster = shared(moto, None)
+    replicas = [await start_replica(cluster, **farm(public)) for _ in range(4)]
+    said = [{"1.0.0": f"source{number}", f"2.0.{number}": "up"} for number in range(4)]
+    decided = await asyncio.gather(
+        *(truth_of(one).decide("all", "acme.a", owners) for one, owners in zip(replicas, said, strict=True))
+    )
+    assert len({one["1.0.0"] for one in decided}) == 1
+    final = await truth_of(replicas[0]).decide("all", "acme.a", {})
+    assert final == {"1.0.0": decided[0]["1.0.0"], **{f"2.0.{number}": "up" for number in range(4)}}
+
+
+async def test_an_owner_is_the_one_that_another_replica_has_seen_first(
+    start_replica: StartReplica, feed: FakeFeed, public: FakeFeed, moto: Moto
+) -> None:
+    public.add(THEIRS)
+    public.add(NEWER)
+    cluster = shared(moto, None)
+    first = await start_replica(cluster, **farm(public))
+    await truth_of(first).decide("all", "acme.a", {"1.0.0": "up"})
+    got = await ask(first, "/v3/content/acme.a/index.json")
+    assert got.status == 200
+    owners = await first.app.ledger.owners("all", "acme.a")
+    assert owners["1.0.0"].source == "up"
+    assert owners["2.0.0-rc.1"].source == "public"
+
+
+def basic(secret: str) -> dict[str, str]:
+    return {"Authorization": f"Basic {base64.b64encode(f'u:{secret}'.encode()).decode()}"}
+
+
+async def test_a_token_lets_in_on_all_replicas_until_one_revokes_it(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    cluster = shared(moto, None)
+    closed = {"upstream": {"anonymous": False}}
+    first = await start_replica(cluster, **closed)
+    second = await start_replica(cluster, **closed)
+    _, secret = await first.app.tokens.add("farm", ["read"], [], None)
+    await agreed(second)
+    for one in (first, second):
+        assert (await ask(one, "/v3/index.json", headers=basic(secret))).status == 200
+    with pytest.raises(BadRequest):
+        await second.app.tokens.add("farm", ["read"], [], None)
+    await second.app.tokens.revoke("farm")
+    await agreed(first)
+    for one in (first, second):
+        assert (await ask(one, "/v3/index.json", headers=basic(secret))).status == 401
+
+
+async def test_a_token_is_refused_once_nobody_could_say_for_long_that_it_is_revoked(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await start_replica(shared(moto, None), upstream={"anonymous": False})
+    _, secret = await proxy.app.tokens.add("farm", ["read"], [], None)
+    assert (await ask(proxy, "/v3/index.json", headers=basic(secret))).status == 200
+    now = proxy.app.clock.now()
+    monkeypatch.setattr(truth_of(proxy)._clock, "now", lambda: now + REVOCATIONS_SECONDS + 60)
+    assert (await ask(proxy, "/v3/index.json", headers=basic(secret))).status == 401
+
+
+async def test_a_new_replica_that_cannot_read_the_tokens_lets_nobody_in(
+    start_replica: StartReplica, feed: FakeFeed
+) -> None:
+    """An empty ledger is no empty list: what a token closes must not be open."""
+    cluster = {**shared(None, None), "store": "s3://gone/x", "endpoint": "http://127.0.0.1:9", "region": "us-east-1"}
+    cluster |= {"store_key": "env:TEST_STORE_KEY", "store_secret": "env:TEST_STORE_SECRET"}
+    proxy = await start_replica(cluster, server={"allow_anonymous": True})
+    assert not proxy.app.tokens.known
+    with pytest.raises(EngineUnavailable):
+        await truth_of(proxy).tokens()
+
+
+async def test_claims_are_announced_to_those_who_listen(
+    start_replica: StartReplica, feed: FakeFeed, public: FakeFeed, moto: Moto, redis: Any
+) -> None:
+    feed.add(OURS)
+    cluster = shared(moto, redis)
+    first, second = [await start_replica(cluster, **farm(public)) for _ in range(2)]
+    await soon(lambda: second.metric("announcements_live") == 1)
+    assert json.loads((await ask(first, LIST)).body)["versions"] == ["1.0.0"]
+    await soon(lambda: bool(second.app.claims.of("contoso.a")))
