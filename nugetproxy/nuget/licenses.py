@@ -32,10 +32,13 @@ class Licenses:
         return Licenses(frozenset(" ".join(one.lower().split()) for one in named), others)
 
     def minds(self, expression: str) -> bool:
-        """Whether no choice that an SPDX expression leaves avoids them; an empty one is none of the named licences."""
+        """Whether no choice that an SPDX expression leaves avoids them; an empty one is none of the named licences, of one
+        that nobody can read the worst is assumed.
+        """
         return not _accepted(expression, self)
 
-    def _accepts(self, license_: str, exception: str) -> bool:
+    def accepts(self, license_: str, exception: str) -> bool:
+        """Whether a package may come under one licence, perhaps with an exception (lower case)."""
         full = f"{license_} with {exception}" if exception else license_
         known = full in self.named or license_ in self.named
         return known if self.others else not known
@@ -50,13 +53,13 @@ def is_license(text: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def _accepted(expression: str, licenses: Licenses) -> bool:
-    tokens = _tokens(expression)
-    reader = _Reader(tokens, licenses._accepts)
+    if not expression.strip():
+        return licenses.accepts("", "")
+    reader = _Reader(_tokens(expression), licenses.accepts)
     try:
-        accepted = reader.either()
+        return reader.either() and reader.ended
     except _Unreadable:
-        return licenses._accepts(expression.strip().lower(), "")
-    return accepted if reader.ended else licenses._accepts(expression.strip().lower(), "")
+        return False
 
 
 def _tokens(expression: str) -> tuple[str, ...]:

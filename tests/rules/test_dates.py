@@ -1,0 +1,131 @@
+"""Where the date of a version comes from: registration, catalog, another source, first sight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.conftest import StartProxy
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
+from tests.fakes.packages import make_nupkg
+from tests.rules.conftest import COOLDOWN, Shop, StartShop, ago
+
+Stock = Callable[..., None]
+REGISTRATION = "/v3/registration5-gz-semver2/acme.a/index.json"
+DAY = 86400.0
+
+
+async def test_1900_is_unlisted_rather_than_old(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock
+) -> None:
+    stock("Acme.A", {"1.0.0": 30, "1.1.0": 10, "2.0.0": 2}, listed=False)
+    shop = await start_shop(COOLDOWN)
+    assert await shop.listed("acme.a") == ["1.0.0", "1.1.0"]
+    asked = [seen.path for seen in feed.requests if "catalog0" in seen.path]
+    assert len(asked) == 1, "only of what could be too young"
+    clock.advance(5 * DAY)
+    assert await shop.listed("acme.a") == ["1.0.0", "1.1.0", "2.0.0"]
+
+
+async def test_without_a_registration_what_is_new_is_too_young_until_it_was_seen_for_long_enough(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock
+) -> None:
+    stock("Acme.A", {"1.0.0": 30})
+    feed.origin.routes[REGISTRATION] = Script(status=500)
+    shop = await start_shop(COOLDOWN)
+    assert await shop.listed("acme.a") == []
+    got = await shop.package("acme.a", "1.0.0")
+    assert got.status == 403
+    clock.advance(8 * DAY)
+    await shop.proxy.restart()
+    assert await shop.listed("acme.a") == ["1.0.0"], "first seen eight days ago, as the ledger knows"
+
+
+async def test_a_failing_registration_is_asked_for_again_soon(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock
+) -> None:
+    stock("Acme.A", {"1.0.0": 30})
+    feed.origin.routes[REGISTRATION] = Script(status=500)
+    shop = await start_shop(COOLDOWN)
+    assert await shop.listed("acme.a") == []
+    del feed.origin.routes[REGISTRATION]
+    clock.advance(60)
+    assert await shop.listed("acme.a") == ["1.0.0"]
+
+
+async def test_what_was_served_before_goes_on_while_nobody_knows_its_date(
+    start_shop: StartShop, start_proxy: StartProxy, stock: Stock, feed: FakeFeed
+) -> None:
+    stock("Acme.A", {"1.0.0": 1, "2.0.0": 1})
+    before = await start_proxy(feed.index_url, cache={"keep_registrations": False})
+    assert (await Shop(before, feed).package("acme.a", "1.0.0")).status == 200
+    await before.stop()
+    feed.origin.routes[REGISTRATION] = Script(status=500)
+    shop = await start_shop(COOLDOWN)
+    assert (await shop.package("acme.a", "1.0.0")).status == 200
+    assert (await shop.package("acme.a", "2.0.0")).status == 403
+    assert await shop.listed("acme.a") == ["1.0.0"]
+
+
+@pytest.mark.parametrize("how", ["offline", "down"])
+async def test_without_the_source_the_dates_that_were_learnt_count(
+    start_shop: StartShop, start_proxy: StartProxy, stock: Stock, feed: FakeFeed, clock: FakeClock, how: str
+) -> None:
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 6})
+    before = Shop(await start_proxy(feed.index_url), feed)
+    await before.registered("acme.a")
+    for version in ("1.0.0", "2.0.0"):
+        assert (await before.package("acme.a", version)).status == 200
+    await before.proxy.stop()
+    if how == "down":
+        await feed.set_mode("refused")
+    shop = await start_shop(COOLDOWN, upstream={"offline": how == "offline"})
+    for surface in (shop.listed, shop.registered, shop.searched, shop.completed):
+        assert await surface("acme.a") == ["1.0.0"]
+    assert (await shop.package("acme.a", "2.0.0")).status == 403
+    clock.advance(DAY)
+    for surface in (shop.listed, shop.registered, shop.searched, shop.completed):
+        assert await surface("acme.a") == ["1.0.0", "2.0.0"]
+
+
+async def test_a_source_that_publishes_again_is_dated_by_another(
+    start_proxy: StartProxy, feed: FakeFeed, stock: Stock, clock: FakeClock
+) -> None:
+    async with FakeFeed() as mirror:
+        for version in ("1.0.0", "2.0.0", "3.0.0"):
+            mirror.add(make_nupkg("Acme.A", version), at=ago(clock, 0.5))
+        stock("Acme.A", {"1.0.0": 30, "2.0.0": 2})
+        upstreams: dict[str, Any] = {"mirror": {"url": mirror.index_url, "dates_from": "up"}}
+        table = {"sources": ["mirror"], "rules": [COOLDOWN]}
+        shop = Shop(await start_proxy(feed.index_url, upstreams=upstreams, feeds={"mirror": table}), mirror)
+        assert await shop.listed("acme.a") == ["1.0.0"]
+        sentence = (await shop.package("acme.a", "2.0.0")).reason
+        assert "published at 2027-01-13 08:00:00 UTC" in sentence
+        clock.advance(5 * DAY)
+        assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"], "3.0.0 has its own date, of half a day before"
+
+
+async def test_an_id_that_is_mapped_to_private_sources_is_asked_of_no_other_for_its_date(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    async with FakeFeed() as own:
+        own.add(make_nupkg("Contoso.A", "1.0.0"), at=ago(clock, 30))
+        own.add(make_nupkg("Acme.A", "1.0.0"), at=ago(clock, 30))
+        upstreams = {"own": {"url": own.index_url, "dates_from": "up", "private": True}}
+        mapping = {"Contoso.*": ["own"], "*": ["own"]}
+        table = {"sources": ["own"], "rules": [COOLDOWN], "mapping": mapping}
+        shop = Shop(await start_proxy(feed.index_url, upstreams=upstreams, feeds={"own": table}), own)
+        assert await shop.listed("contoso.a") == ["1.0.0"]
+        assert not [seen for seen in feed.requests if "contoso" in seen.path]
+        await shop.listed("acme.a")
+        assert [seen for seen in feed.requests if "acme" in seen.path]
+
+
+async def test_a_date_in_the_future_is_not_old(start_shop: StartShop, stock: Stock) -> None:
+    stock("Acme.A", {"1.0.0": -400})
+    shop = await start_shop(COOLDOWN)
+    assert await shop.listed("acme.a") == []
