@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from nugetproxy.config import warnings
+from nugetproxy.nuget.licenses import Licenses
+from nugetproxy.nuget.moments import instant
+from nugetproxy.nuget.rules import Action, Rule
 from tests.test_config import FEED, from_text, problems_of
 
 TWO = """
@@ -146,3 +149,82 @@ def test_ids_without_a_source_are_warned_of(tmp_path: Path) -> None:
 def test_upstreams_given_as_flags_replace_the_feeds_too(tmp_path: Path) -> None:
     config = from_text(f'{TWO}[feeds.all]\nsources = ["company"]', tmp_path, upstreams=[FEED])
     assert list(config.published) == ["feed.example.com"]
+
+
+# --- rules ---
+
+RULES = """[feeds.all]
+sources = ["company", "nuget.org"]
+asof = "2026-03-01"
+[[feeds.all.rules]]
+name = "own"
+action = "allow"
+sources = ["company"]
+[[feeds.all.rules]]
+name = "cooldown"
+ids = ["Acme.*"]
+versions = "[1.0, 2.0)"
+reason = "Wait"
+until = "2030-01-01"
+min_age = "7d"
+max_severity = "moderate"
+advisory_bypass = false
+licenses = { allowed = ["MIT"] }
+[[feeds.all.rules]]
+name = "gone"
+withdrawn = true
+"""
+
+
+def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
+    feed = from_text(TWO + RULES, tmp_path).feeds["all"]
+    assert feed.asof == instant("2026-03-01")
+    assert [one.rule for one in feed.rules] == [
+        Rule(name="own", action=Action.ALLOW, sources=("company",)),
+        Rule(
+            name="cooldown",
+            ids=("Acme.*",),
+            versions="[1.0, 2.0)",
+            reason="Wait",
+            until=instant("2030-01-01"),
+            min_age=7 * 86400.0,
+            max_severity=1,
+            advisory_bypass=False,
+            licenses=Licenses.of(("MIT",), others=True),
+        ),
+        Rule(name="gone", action=Action.WARN, withdrawn=True),
+    ]
+
+
+WRONG_RULES = {
+    "no name": ('min_age = "7d"', "feeds.all.rules.0.name: is missing"),
+    "a name with blanks": ('name = "a b"', "feeds.all.rules.0.name: must be text, 1 to 64 of"),
+    "an action": ('name = "a"\naction = "block"', "feeds.all.rules.0.action:"),
+    "a floating range": ('name = "a"\nversions = "1.*"', "feeds.all.rules.0.versions: must be a range"),
+    "an age without a unit": ('name = "a"\nmin_age = 7', "feeds.all.rules.0.min_age:"),
+    "a severity": ('name = "a"\nmax_severity = "bad"', "feeds.all.rules.0.max_severity:"),
+    "a pattern": ('name = "a"\nids = ["a*b"]', "feeds.all.rules.0.ids"),
+    "a source of another feed": (
+        'name = "a"\nsources = ["nuget.orgs"]',
+        "feeds.all.rules.0.sources: there is no source in feeds.all.sources 'nuget.orgs'; did you mean 'nuget.org'?",
+    ),
+    "an expression": ('name = "a"\nlicenses = ["MIT OR ISC"]', "is not one SPDX identifier"),
+    "both forms": ('name = "a"\nlicenses = { allowed = ["MIT"], denied = ["ISC"] }', "feeds.all.rules.0.licenses:"),
+    "an unknown key": ('name = "a"\nmin_ages = "7d"', "feeds.all.rules.0.min_ages:"),
+    "a name twice": ('name = "a"\n[[feeds.all.rules]]\nname = "a"', "feeds.all.rules.1.name: 'a' is the name of"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG_RULES.values(), ids=WRONG_RULES)
+def test_a_mistake_in_a_rule_is_told_by_its_full_key(text: str, expected: str, tmp_path: Path) -> None:
+    table = f'[feeds.all]\nsources = ["company", "nuget.org"]\n[[feeds.all.rules]]\n{text}'
+    lines = problems_of(TWO + table, tmp_path)
+    assert any(expected in line for line in lines), lines
+
+
+@pytest.mark.parametrize(("other", "expected"), [("nuget.or", "there is no upstream"), ("company", "must be another")])
+def test_dates_come_from_another_upstream(other: str, expected: str, tmp_path: Path) -> None:
+    text = TWO.replace("private = true", f'private = true\ndates_from = "{other}"')
+    assert any(
+        line.startswith("upstreams.company.dates_from: ") and expected in line for line in problems_of(text, tmp_path)
+    )

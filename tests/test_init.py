@@ -32,6 +32,7 @@ OFFICE = """<?xml version="1.0" encoding="utf-8"?>
     </Contoso_x0020_Feed>
     <health><add key="Username" value="reader" /><add key="ClearTextPassword" value="canary" /></health>
   </packageSourceCredentials>
+  <minPublishAgeExceptions><package pattern="Contoso.*" /></minPublishAgeExceptions>
   <packageSourceMapping>
     <packageSource key="Contoso Feed"><package pattern="Contoso.*" /></packageSource>
     <packageSource key="nuget.org"><package pattern="*" /></packageSource>
@@ -111,7 +112,6 @@ def test_what_is_left_out_is_named(office: str) -> None:
     assert '# Left out: "Old": neither a V3 feed nor a folder of this machine.' in office
     assert '# Left out: "Sig": neither' in office
     assert '# Left out: "Off", which is disabled.' in office
-    assert '# "nuget.org" has minPublishAgeHours = 72: see cooldown' in office
 
 
 def test_mapping_and_audit_sources_become_a_feeds(office: str) -> None:
@@ -119,7 +119,20 @@ def test_mapping_and_audit_sources_become_a_feeds(office: str) -> None:
         "sources": ["nuget.org", "contoso-feed", "feed-health", "shelf"],
         "advisories": ["audit"],
         "mapping": {"Contoso.*": ["contoso-feed"], "*": ["nuget.org"]},
+        "rules": [
+            {"name": "exceptions", "ids": ["Contoso.*"], "action": "allow"},
+            {"name": "cooldown-nuget.org", "sources": ["nuget.org"], "min_age": "72h"},
+        ],
     }
+
+
+def test_a_minimal_age_alone_makes_a_feed_with_a_rule(tmp_path: Path) -> None:
+    source = '<add key="nuget.org" value="https://api.nuget.org/v3/index.json" minPublishAgeHours="24"/>'
+    text = f"<configuration><packageSources><clear/>{source}</packageSources></configuration>"
+    (tmp_path / "nuget.config").write_text(text, encoding="utf-8")
+    config = checked(init("--from", tmp_path / "nuget.config").stdout, tmp_path)
+    (rule,) = [one.rule for one in config.feeds["all"].rules]
+    assert (rule.min_age, rule.sources, rule.action) == (86400.0, ("nuget.org",), "deny")
 
 
 @pytest.mark.parametrize("text", ["", "<configuration>", "<other />"])

@@ -12,9 +12,14 @@ from nugetproxy.feeds.guard import Candidates
 from nugetproxy.feeds.versions import list_route, nobody
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
+from nugetproxy.nuget.moments import moment
+from nugetproxy.nuget.rules import Verdict
+from nugetproxy.nuget.version import Version
 from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Owner
 
+MOST_DENIED: Final = 20
+"""Versions of an id that are told of."""
 _UNITS: Final = (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 
 
@@ -45,12 +50,15 @@ class Explanation:
     """A source; empty where none serves it, or where none is known yet."""
     sentence: str
     sources: tuple[SourceView, ...]
+    rules: tuple[str, ...] = ()
+    """What the rules of the feed say."""
 
     def lines(self) -> Iterator[str]:
         """For people."""
         yield self.sentence
         for one in self.sources:
             yield f"  {one.name} ({one.role}): {one.why}; {one.stored}"
+        yield from (f"  rules: {line}" for line in self.rules)
 
 
 async def explain(feeds: Mapping[str, Feed], now: float, *, id_: str, version: str = "", feed: str = "") -> Explanation:
@@ -92,7 +100,23 @@ class _Explaining:
             served_by=served_by,
             sentence=sentence,
             sources=views,
+            rules=tuple(await self._ruled()) if self._feed.judge is not None else (),
         )
+
+    async def _ruled(self) -> list[str]:
+        """What the rules say, with the date that they go by; of an id, of all that they deny."""
+        judge = self._feed.judge
+        assert judge is not None, "asked for a feed with rules"
+        wanted = Version.parse(self._version) if self._version else None
+        named = () if wanted is None else (wanted,)
+        ruling = await judge.ruling(self._id, named=named, because=("explain", self._version))
+        if wanted is not None:
+            return list(_verdict(self._feed.name, f"{self._id} {self._version}", ruling.of(wanted)))
+        hidden = [version for version, one in ruling.verdicts.items() if not one.visible]
+        lines = [ruling.of(one).sentence(self._feed.name, f"{self._id} {one}") for one in hidden[-MOST_DENIED:]]
+        more = len(hidden) - len(lines)
+        about = ", ".join(rule.name for rule in ruling.rules) or "none"
+        return [f"about {self._id}: {about}", *lines, *([f"and {more} older ones"] if more else [])]
 
     def _conclude(
         self, views: tuple[SourceView, ...], candidates: Candidates | None, owners: Mapping[str, Owner]
@@ -153,6 +177,15 @@ class _Explaining:
             return "the folder has no such package", False
         versions = [version.url for _, version in listed_versions(body)]
         return f"the folder has {len(versions)} versions", not self._version or self._version in versions
+
+
+def _verdict(feed: str, what: str, verdict: Verdict) -> Iterator[str]:
+    """Of one version."""
+    dated = f"published at {moment(verdict.date)}" if verdict.date is not None else "its date is not known"
+    said = verdict.sentence(feed, what)
+    passes = f"{what} passes" if verdict.rule is None else f"{what} passes by the rule {verdict.rule.name!r}"
+    yield said or f"{passes} ({dated})"
+    yield from (f"on trial, {rule.name!r} would {rule.action} it: {why}" for rule, why in verdict.tried)
 
 
 def _rule(candidates: Candidates) -> str:

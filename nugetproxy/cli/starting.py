@@ -85,11 +85,6 @@ def _remarks(said: NugetConfig, places: Mapping[str, str], file: Path) -> Iterat
             lines.append(f"# Left out: {_text(source.name)}, which is disabled.")
         elif source.name.lower() not in places:
             lines.append(f"# Left out: {_text(source.name)}: neither a V3 feed nor a folder of this machine.")
-        if source.min_publish_age_hours:
-            lines.append(
-                f"# {_text(source.name)} has minPublishAgeHours = {source.min_publish_age_hours}: see cooldown "
-                "(min_age in the rules of a feed)."
-            )
     if said.http_proxy:
         lines.append("# It names an http_proxy for clients: see [network] proxy.")
     yield "\n".join(lines)
@@ -119,13 +114,45 @@ def _feed(said: NugetConfig, names: Mapping[str, str]) -> Iterator[str]:
     rules = {
         rule.pattern: [names[key] for key in map(str.lower, rule.sources) if key in names] for rule in said.mapping
     }
-    if len(own) < 2 and not advisories and not rules:
+    waiting = {names[source.name.lower()]: source for source in said.sources if _waits(source, names)}
+    if len(own) < 2 and not advisories and not rules and not waiting:
         return
     lines = [f"[feeds.{FEED}]", f"sources = {json.dumps(own)}"]
     lines += [f"advisories = {json.dumps(advisories)}"] if advisories else []
     lines += ["", f"[feeds.{FEED}.mapping]"] if rules else []
     lines += [f"{_text(pattern)} = {json.dumps(sources)}" for pattern, sources in rules.items() if sources]
     yield "\n".join(lines)
+    yield from _cooldown(said, waiting)
+
+
+def _waits(source: ConfiguredSource, names: Mapping[str, str]) -> bool:
+    """Whether clients have it wait for versions to come of age."""
+    return source.enabled and source.min_publish_age_hours > 0 and source.name.lower() in names
+
+
+def _cooldown(said: NugetConfig, waiting: Mapping[str, ConfiguredSource]) -> Iterator[str]:
+    """minPublishAgeHours as rules, with minPublishAgeExceptions before them."""
+    rule = f"[[feeds.{FEED}.rules]]"
+    if waiting and said.min_publish_age_exceptions:
+        yield "\n".join(
+            (
+                "# minPublishAgeExceptions: what is not too young for anybody.",
+                rule,
+                'name = "exceptions"',
+                f"ids = {json.dumps(list(said.min_publish_age_exceptions))}",
+                'action = "allow"',
+            )
+        )
+    for name, source in waiting.items():
+        yield "\n".join(
+            (
+                f"# minPublishAgeHours of {_text(source.name)}: younger versions do not exist yet.",
+                rule,
+                f"name = {_text(f'cooldown-{name}'[:64])}",
+                f"sources = {json.dumps([name])}",
+                f'min_age = "{source.min_publish_age_hours}h"',
+            )
+        )
 
 
 def _text(text: str) -> str:

@@ -247,7 +247,13 @@ def test_licences_as_expressions_combine_them(expression: str, denied: bool, not
 
 @pytest.mark.parametrize(
     ("text", "one"),
-    [("MIT", True), ("GPL-2.0-only WITH Classpath-exception-2.0", True), ("MIT OR ISC", False), ("", False), ("(", False)],
+    [
+        ("MIT", True),
+        ("GPL-2.0-only WITH Classpath-exception-2.0", True),
+        ("MIT OR ISC", False),
+        ("", False),
+        ("(", False),
+    ],
 )
 def test_a_rule_names_one_licence_after_the_other(text: str, one: bool) -> None:
     assert is_license(text) is one

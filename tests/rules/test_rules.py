@@ -30,9 +30,7 @@ async def test_a_version_that_fixes_a_known_advisory_passes_at_once(
     assert await shop.listed("acme.b") == ["1.0.0"]
 
 
-async def test_who_fears_forged_advisories_turns_that_off(
-    start_shop: StartShop, stock: Stock, feed: FakeFeed
-) -> None:
+async def test_who_fears_forged_advisories_turns_that_off(start_shop: StartShop, stock: Stock, feed: FakeFeed) -> None:
     stock("Acme.A", {"1.0.0": 90, "1.0.1": 1})
     feed.vulnerabilities["base"] = {"acme.a": [HOLE]}
     shop = await start_shop({**COOLDOWN, "advisory_bypass": False})
