@@ -32,8 +32,9 @@ class Licenses:
         return Licenses(frozenset(" ".join(one.lower().split()) for one in named), others)
 
     def minds(self, expression: str) -> bool:
-        """Whether no choice that an SPDX expression leaves avoids them; an empty one is none of the named licences, of one
-        that nobody can read the worst is assumed.
+        """Whether no choice that an SPDX expression leaves avoids them.
+
+        An empty one is none of the named licences; of one that nobody can read the worst is assumed.
         """
         return not _accepted(expression, self)
 
