@@ -16,6 +16,8 @@ from nugetproxy.nuget.rules import Instant, Rule, Traits, Verdict, changes_at, j
 from nugetproxy.nuget.version import Version
 
 REMEMBERED: Final = 8192
+DOCUMENTS: Final = 64
+"""Documents of one id of which it is remembered that all of their versions exist."""
 MOST_RELOADS: Final = 4096
 SETTLED_SECONDS: Final = 2.0
 """What was learnt so long ago may be learnt anew for what is not in it; as long as what is stored is in memory."""
@@ -37,19 +39,19 @@ class Ruling:
     """Monotonic time from which it is made anew."""
     digest: str = ""
     """Equal for equal rulings, whoever made them."""
-    _alone: dict[Version, Verdict] = field(default_factory=dict)
-    _whole: dict[str, bool] = field(default_factory=dict)
+    _alone: LRUCache[Version, Verdict] = field(default_factory=lambda: LRUCache(REMEMBERED))
+    _whole: LRUCache[str, bool] = field(default_factory=lambda: LRUCache(DOCUMENTS))
 
     def leaves_whole(self, etag: str, named: Iterable[Version]) -> bool:
         """Whether all that is ``named`` by the document with this tag exists."""
-        known = self._whole.get(etag)
+        known: bool | None = self._whole.get(etag)
         if known is None:
             known = self._whole[etag] = all(self.of(version).visible for version in named)
         return known
 
     def of(self, version: Version) -> Verdict:
         """On one version; of what nobody has said anything about, nothing speaks for it."""
-        known = self.verdicts.get(version) or self._alone.get(version)
+        known: Verdict | None = self.verdicts.get(version) or self._alone.get(version)
         if known is None:
             known = self._alone[version] = judge(self.rules, version, Traits(), self.at)
         return known

@@ -87,6 +87,7 @@ class Handler(BaseHTTPRequestHandler):
             "version": version,
             "description": text,
             "packageContent": content,
+            "published": "2020-01-01T00:00:00Z",
         }
         return {"@id": leaf, "catalogEntry": entry, "packageContent": content, "registration": index}
 

@@ -98,3 +98,11 @@ AGGREGATED = (
     Hit(what=What.SMALL, limit=1.0, note="aggregated"),
 )
 """Goal 12, against a feed of one source."""
+RULED = (
+    Hit(what=What.LIST, limit=1.1, note="rules"),
+    Hit(what=What.LIST, limit=1.1, header="If-None-Match: {etag}", note="rules, If-None-Match"),
+    Hit(what=What.REGISTRATION, limit=1.1, note="rules"),
+    Hit(what=What.SMALL, limit=1.1, note="rules"),
+    Hit(what=What.SMALL, limit=1.1, header="Range: bytes=100-299", note="rules, Range"),
+)
+"""Against the same feed without rules."""

@@ -32,12 +32,12 @@ from typing import NoReturn
 import trustme
 
 from tests.bench import load, material, nginx, varnish
-from tests.bench.points import AGGREGATED, FULL_PATH, LANE, TLS
+from tests.bench.points import AGGREGATED, FULL_PATH, LANE, RULED, TLS
 from tests.bench.report import Samples, document, table
 from tests.bench.rounds import FULL, QUICK, Effort, Rounds
 from tests.bench.servers import Origin, Proxy, Published, Server
 
-PARTS = ("idle", "hits", "full", "tls", "aggregated", "cold", "large", "crowd")
+PARTS = ("idle", "hits", "full", "tls", "aggregated", "rules", "cold", "large", "crowd")
 PACED_SECONDS = 3.0
 Pem = tuple[Path, Path]
 """A certificate, its key."""
@@ -51,6 +51,23 @@ private = false
 sources = ["one", "two"]
 [feeds.single]
 sources = ["one"]
+"""
+POLICY = """[upstreams.up]
+url = "{one}/v3/index.json"
+[feeds.ruled]
+sources = ["up"]
+[[feeds.ruled.rules]]
+name = "own"
+ids = ["Contoso.*"]
+action = "allow"
+[[feeds.ruled.rules]]
+name = "cooldown"
+min_age = "7d"
+[[feeds.ruled.rules]]
+name = "holes"
+max_severity = "high"
+[feeds.open]
+sources = ["up"]
 """
 
 
@@ -80,6 +97,7 @@ class Bench:
             "full": partial(self._rounds(origin, hits).hits, FULL_PATH),
             "tls": partial(self._tls, origin),
             "aggregated": partial(self._aggregated, origin),
+            "rules": partial(self._ruled, origin),
             "cold": partial(self._cold, origin, "cold"),
             "large": rounds.large,
             "crowd": rounds.crowds,
@@ -124,6 +142,12 @@ class Bench:
         proxy = self.stack.enter_context(Proxy(origin, self.folder / "nugetproxy-farm", config=config))
         servers = [Published(proxy, "nugetproxy", "both"), Published(proxy, "one source", "single")]
         self._rounds(origin, servers).hits(AGGREGATED)
+
+    def _ruled(self, origin: Origin) -> None:
+        config = POLICY.format(one=origin.root)
+        proxy = self.stack.enter_context(Proxy(origin, self.folder / "nugetproxy-rules", config=config))
+        servers = [Published(proxy, "nugetproxy", "ruled"), Published(proxy, "no rules", "open")]
+        self._rounds(origin, servers).hits(RULED)
 
     def _cold(self, origin: Origin, part: str) -> None:
         if nginx.version() is None:

@@ -113,3 +113,20 @@ async def test_a_restart_with_another_rule_forgets_what_was_rendered(
     await shop.proxy.stop()
     open_ = Shop(await start_proxy(feed.index_url), feed)
     assert await open_.registered("acme.a") == await open_.listed("acme.a") == ["1.0.0", "2.0.0"]
+
+
+async def test_another_policy_counts_from_the_reload_on_for_what_is_held_and_in_the_lane(
+    start_shop: StartShop, stock: Stock
+) -> None:
+    """In the middle of a restore: the list was read before, the package is asked for after."""
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 1})
+    shop = await start_shop()
+    for _ in range(3):
+        assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
+        assert (await shop.package("acme.a", "2.0.0")).status == 200
+    await shop.proxy.reload(feeds={"up": {"sources": ["up"], "rules": [COOLDOWN]}})
+    assert (await shop.package("acme.a", "2.0.0")).status == 403
+    assert await shop.listed("acme.a") == await shop.registered("acme.a") == ["1.0.0"]
+    await shop.proxy.reload(feeds={"up": {"sources": ["up"]}})
+    assert (await shop.package("acme.a", "2.0.0")).status == 200
+    assert await shop.listed("acme.a") == await shop.registered("acme.a") == ["1.0.0", "2.0.0"]
