@@ -12,7 +12,7 @@ from cachetools import LRUCache
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.dossiers import Dossier, Dossiers
 from nugetproxy.feeds.kept_pages import digest_of
-from nugetproxy.nuget.rules import Instant, Rule, Traits, Verdict, changes_at, judge, judge_all
+from nugetproxy.nuget.rules import Instant, Rule, Traits, Verdict, changes_at, judge, judge_all, rules_about
 from nugetproxy.nuget.version import Version
 
 REMEMBERED: Final = 8192
@@ -35,6 +35,8 @@ class Ruling:
     dossier: Dossier | None = None
     until: float = math.inf
     """Wall time at which time alone changes one of them."""
+    changed: float = -math.inf
+    """The last wall time at which time alone has changed one of them."""
     again: float = math.inf
     """Monotonic time from which it is made anew."""
     digest: str = ""
@@ -59,16 +61,6 @@ class Ruling:
     def knows(self, version: Version) -> bool:
         """Whether it was made with the version in sight."""
         return self.dossier is None or version in self.verdicts
-
-    @property
-    def changed_at(self) -> float:
-        """The last wall time at which time alone has changed one of its verdicts."""
-        return max((one.passed_at for one in self.verdicts.values() if one.passed_at is not None), default=-math.inf)
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing can be hidden by it."""
-        return not self.rules and self.at.horizon is None
 
 
 class Judge:
@@ -112,7 +104,7 @@ class Judge:
             exact = self.horizon is not None
             if dossier is None or self._dossiers.fresh(id_, exact=exact) is dossier:
                 return known
-        about = tuple(rule for rule in self.rules if rule.is_about(id_))
+        about = rules_about(self.rules, id_)
         if self.horizon is not None or any(rule.needs_dossier for rule in about):
             dossier = await self._dossiers.of(id_, exact=self.horizon is not None, older=older)
         ruling = self._made(id_, about, dossier)
@@ -130,13 +122,14 @@ class Judge:
             verdicts=verdicts,
             dossier=dossier,
             until=changes_at(about, verdicts.values(), at),
+            changed=max((one.passed_at or -math.inf for one in verdicts.values()), default=-math.inf),
             again=dossier.until if dossier is not None else math.inf,
             digest=_digest(about, verdicts, at),
         )
 
     def lets_pass(self, id_: str, version: Version, at_latest: float | None) -> bool:
         """Whether a version exists for all that can be known, if only it came into the world by that time."""
-        about = [rule for rule in self.rules if rule.is_about(id_)]
+        about = rules_about(self.rules, id_)
         if any(rule.needs_dossier and not rule.is_cooldown for rule in about):
             return False
         at = Instant(self._clock.now(), self.horizon)

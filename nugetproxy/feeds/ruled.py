@@ -163,7 +163,7 @@ class Ruled:
         """``reply`` with the bytes of ``page``, until a ruling may be another one."""
         passes = min((one.until for one in rulings), default=math.inf)
         again = min((one.again for one in rulings), default=math.inf)
-        changed = max((one.changed_at for one in rulings), default=-math.inf)
+        changed = max((one.changed for one in rulings), default=-math.inf)
         now, ttl = self._clock.now(), reply.cache.ttl
         shown = replace(
             reply,

@@ -88,6 +88,12 @@ class Rule:
         return not self.ids or any(_matches(pattern, id_) for pattern in self.ids)
 
     @property
+    def is_unconditional(self) -> bool:
+        """Whether it decides about every version of the ids that it is about, for ever."""
+        passing = self.versions or self.prerelease or self.dry_run or self.until is not None
+        return not passing and not self.needs_dossier
+
+    @property
     def needs_dossier(self) -> bool:
         """Whether id and version alone do not tell if it matches."""
         return self.needs_license or bool(
@@ -180,7 +186,7 @@ def judge_all(
     A fix is not too young: what has not all the advisories that the newest visible version below it has. A stable
     version is compared with stable ones only, as nobody is led to a prerelease by it.
     """
-    about = [rule for rule in rules if rule.is_about(id_)]
+    about = rules_about(rules, id_)
     found: dict[Version, Verdict] = {}
     newest: Traits | None = None
     stable: Traits | None = None
@@ -193,6 +199,17 @@ def judge_all(
             newest = traits
             stable = stable if version.is_prerelease else traits
     return MappingProxyType(found)
+
+
+def rules_about(rules: Iterable[Rule], id_: str) -> tuple[Rule, ...]:
+    """Those that may decide about versions of an id (lower case): none behind one that matches them all."""
+    found: list[Rule] = []
+    for rule in rules:
+        if rule.is_about(id_):
+            found.append(rule)
+            if rule.is_unconditional:
+                break
+    return tuple(found)
 
 
 def judge(rules: Iterable[Rule], version: Version, traits: Traits, at: Instant, *, fixes: bool = False) -> Verdict:

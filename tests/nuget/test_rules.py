@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from nugetproxy.nuget.licenses import Licenses, is_license
 from nugetproxy.nuget.moments import instant, moment, span_text
-from nugetproxy.nuget.rules import Action, Instant, Rule, Traits, changes_at, judge, judge_all
+from nugetproxy.nuget.rules import Action, Instant, Rule, Traits, changes_at, judge, judge_all, rules_about
 from nugetproxy.nuget.synthesis.ranges import is_range
 from nugetproxy.nuget.version import Version
 
@@ -95,6 +96,13 @@ def test_the_first_rule_that_matches_decides() -> None:
         verdict = judge(rules, v("1.0.0"), aged(1), Instant(NOW))
         assert verdict.rule is not None
         assert verdict.rule.name == expected
+
+
+def test_behind_a_rule_for_all_versions_of_an_id_none_is_looked_at() -> None:
+    own = Rule(name="own", action=Action.ALLOW, ids=("contoso.*",))
+    assert rules_about([own, WEEK], "contoso.a") == (own,)
+    for passing in (replace(own, until=NOW), replace(own, dry_run=True), replace(own, versions="[1.0]")):
+        assert rules_about([passing, WEEK], "contoso.a") == (passing, WEEK)
 
 
 def test_a_rule_on_trial_decides_nothing_and_is_told() -> None:

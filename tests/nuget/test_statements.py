@@ -46,7 +46,7 @@ def index(**entry: Any) -> dict[str, Any]:
         (
             Kind.REGISTRATION_LEAF,
             {"catalogEntry": "http://h/leaf", "packageContent": CONTENT, "published": DATE},
-            Statement(identity=A, published=DATE),
+            Statement(identity=A, published=DATE, details="http://h/leaf"),
         ),
         (
             Kind.REGISTRATION_LEAF,

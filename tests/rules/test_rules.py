@@ -101,6 +101,7 @@ async def test_the_first_rule_that_matches_decides(start_shop: StartShop, stock:
     stock("Acme.A", {"1.0.0": 1})
     shop = await start_shop({"name": "own", "action": "allow", "ids": ["Contoso.*"]}, COOLDOWN)
     assert await shop.listed("contoso.a") == ["1.0.0"]
+    assert not [seen for seen in shop.feed.requests if "registration" in seen.path], "nobody need know its dates"
     assert await shop.listed("acme.a") == []
 
 
