@@ -73,8 +73,8 @@ def test_every_logged_reason_is_a_reason() -> None:
 
 
 def test_the_fields_are_reasons() -> None:
-    """What has a field ``reason`` of another type is no failure: an HTTP reason phrase, said by ``Sent``; the sentence of a
-    rule.
+    """What has a field ``reason`` of another type is no failure: an HTTP reason phrase, said by ``Sent``, or
+    the sentence of a rule.
     """
     others = set()
     for _, tree in parsed():
