@@ -30,6 +30,8 @@ from nugetproxy.off_loop import off_loop
 
 Inner = Callable[[Route, str, View], Awaitable[Reply]]
 
+Read = Callable[[bytes], Registered]
+CutOut = Callable[[bytes, frozenset[str]], bytes | None]
 READ: Final = 2048
 """Documents of which it is remembered what they name."""
 IDS_AT_ONCE: Final = 8
@@ -85,6 +87,7 @@ class Cuts:
         self._rendering = rendering
         self._clock = clock
         self._read: LRUCache[Hashable, Registered] = LRUCache(READ)
+        self._refs: LRUCache[Hashable, tuple[str, ...]] = LRUCache(READ)
         registration = self._registration
         self._cut: Mapping[Kind, Callable[[_Asked], Awaitable[Cut]]] = {
             Kind.VERSIONS: self._versions,
@@ -109,16 +112,18 @@ class Cuts:
     # --- version lists ---
 
     async def _versions(self, asked: _Asked) -> Cut:
-        named = await self._names(asked.etag, filtered.listed, asked.body)
-        return await self._listed(asked, asked.route.id, named, filtered.without_versions)
+        return await self._listed(asked, asked.route.id, filtered.listed, filtered.without_versions)
 
-    async def _listed(
-        self, asked: _Asked, id_: str, named: Registered, cut: Callable[[bytes, frozenset[str]], bytes | None]
-    ) -> Cut:
-        versions = [one.version for one in named.named]
-        ruling = await self._judge.ruling(id_, named=versions, because=asked.etag)
-        if ruling.leaves_whole(asked.etag, versions):
+    async def _listed(self, asked: _Asked, id_: str, read: Read, cut: CutOut) -> Cut:
+        """A document that names versions of one id."""
+        ruling = await self._judge.ruling(id_)
+        if ruling.leaves_whole(asked.etag):
             return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,))
+        versions = [one.version for one in (await self._names(asked.etag, read, asked.body)).named]
+        if ruling.leaves_whole(asked.etag) is None:
+            ruling = await self._judge.ruling(id_, named=versions, because=asked.etag)
+            if ruling.look_at(asked.etag, versions):
+                return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,))
 
         async def make() -> Rendered:
             body = await off_loop(2 * len(asked.body), cut, asked.body, _shown(ruling, versions))
@@ -144,7 +149,7 @@ class Cuts:
             return await self._index(asked, id_, named)
         if named.form is Form.LEAF:
             return await self._leaf(asked, id_, named.named)
-        return await self._listed(asked, id_, named, filtered.page_without_versions)
+        return await self._listed(asked, id_, filtered.registered, filtered.page_without_versions)
 
     async def _leaf(self, asked: _Asked, id_: str, named: Sequence[Named]) -> Cut:
         """A leaf that a link led to; others are asked for by id and version."""
@@ -158,18 +163,18 @@ class Cuts:
 
     async def _index(self, asked: _Asked, id_: str, named: Registered) -> Cut:
         """What an index says of its pages is what they say themselves."""
-        root = "x" if asked.route.resource == LINK else asked.route.resource
-        at = f"{asked.view.base}{root}/{asked.route.rest}"
-        refs = await off_loop(len(asked.body), registration_pages, asked.body, at)
-        pages = {ref.url: await self._page(ref.url, asked.view) for ref in refs}
+        pages = {url: await self._page(url, asked.view) for url in await self._pages(asked)}
+        document = (asked.etag, *(reply.etag for reply in pages.values()))
         versions = [one.version for one in named.named]
         for reply in pages.values():
             found = await self._names(reply.etag or "", filtered.registered, _body(reply))
             versions += [one.version for one in found.named]
             id_ = id_ or next((one.id for one in found.named if one.id), "")
-        whole = tuple(reply.etag for reply in pages.values())
-        ruling = await self._judge.ruling(id_, named=versions, because=(asked.etag, whole))
-        if ruling.leaves_whole("".join((asked.etag, *(tag or "" for tag in whole))), versions):
+        ruling = await self._judge.ruling(id_)
+        if ruling.leaves_whole(document) is None:
+            ruling = await self._judge.ruling(id_, named=versions, because=document)
+            ruling.look_at(document, versions)
+        if ruling.leaves_whole(document):
             return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,))
 
         async def make() -> Rendered:
@@ -181,9 +186,19 @@ class Cuts:
             body = await off_loop(2 * len(asked.body), filtered.index_without_versions, asked.body, bodies, shown)
             return Rendered(body or b"", empty=body is None)
 
-        made_of = (asked.etag, whole, ruling.digest)
+        made_of = (*document, ruling.digest)
         page = await self._rendering.merged(asked.place, made_of, [asked.body], make)
         return self._left(asked, page, ruling, versions)
+
+    async def _pages(self, asked: _Asked) -> tuple[str, ...]:
+        """Where the pages are that an index does not hold itself."""
+        root = "x" if asked.route.resource == LINK else asked.route.resource
+        at = f"{asked.view.base}{root}/{asked.route.rest}"
+        known: tuple[str, ...] | None = self._refs.get((asked.etag, at))
+        if known is None:
+            refs = await off_loop(len(asked.body), registration_pages, asked.body, at)
+            known = self._refs[asked.etag, at] = tuple(ref.url for ref in refs)
+        return known
 
     async def _page(self, url: str, view: View) -> Reply:
         route = parse_route(url.removeprefix(view.base))
@@ -197,8 +212,7 @@ class Cuts:
     async def _search(self, asked: _Asked) -> Cut:
         query = SearchQuery.parse(asked.query)
         if query.id and asked.reply.kind is Kind.AUTOCOMPLETE:
-            named = await self._names(asked.etag, filtered.listed, asked.body)
-            return await self._listed(asked, query.id, named, filtered.completed_without_versions)
+            return await self._listed(asked, query.id, filtered.listed, filtered.completed_without_versions)
         found = await off_loop(len(asked.body), filtered.hits_of, asked.body)
         rulings = dict(zip(found, await self._rulings(found, asked.etag), strict=True))
         window = window_of(asked.query)
@@ -275,7 +289,7 @@ class Cuts:
         page = await self._rendering.merged(asked.place, (asked.etag, digests), [asked.body], make)
         return Cut(reply=asked.reply, page=page, rulings=tuple(rulings.values()))
 
-    async def _names(self, etag: str, read: Callable[[bytes], Registered], body: bytes) -> Registered:
+    async def _names(self, etag: str, read: Read, body: bytes) -> Registered:
         """What a document names, read once per content."""
         known: Registered | None = self._read.get((etag, read))
         if known is None:

@@ -33,6 +33,7 @@ class Ruling:
     at: Instant
     verdicts: Mapping[Version, Verdict] = field(default_factory=dict)
     dossier: Dossier | None = None
+    minds_licenses: bool = False
     until: float = math.inf
     """Wall time at which time alone changes one of them."""
     changed: float = -math.inf
@@ -42,14 +43,18 @@ class Ruling:
     digest: str = ""
     """Equal for equal rulings, whoever made them."""
     _alone: LRUCache[Version, Verdict] = field(default_factory=lambda: LRUCache(REMEMBERED))
-    _whole: LRUCache[str, bool] = field(default_factory=lambda: LRUCache(DOCUMENTS))
+    _whole: dict[Hashable, bool] = field(default_factory=dict)
 
-    def leaves_whole(self, etag: str, named: Iterable[Version]) -> bool:
-        """Whether all that is ``named`` by the document with this tag exists."""
-        known: bool | None = self._whole.get(etag)
-        if known is None:
-            known = self._whole[etag] = all(self.of(version).visible for version in named)
-        return known
+    def leaves_whole(self, document: Hashable) -> bool | None:
+        """Whether all that a document names exists; None where that was not looked at."""
+        return self._whole.get(document)
+
+    def look_at(self, document: Hashable, named: Iterable[Version]) -> bool:
+        """The same, from what it names."""
+        if len(self._whole) >= DOCUMENTS:
+            self._whole.clear()
+        whole = self._whole[document] = all(self.of(version).visible for version in named)
+        return whole
 
     def of(self, version: Version) -> Verdict:
         """On one version; of what nobody has said anything about, nothing speaks for it."""
@@ -121,6 +126,7 @@ class Judge:
             at=at,
             verdicts=verdicts,
             dossier=dossier,
+            minds_licenses=any(rule.needs_license for rule in about),
             until=changes_at(about, verdicts.values(), at),
             changed=max((one.passed_at or -math.inf for one in verdicts.values()), default=-math.inf),
             again=dossier.until if dossier is not None else math.inf,
@@ -139,7 +145,7 @@ class Judge:
 
     def wants_license(self, ruling: Ruling, version: Version) -> bool:
         """Whether the nuspec of a version must be looked at before it is handed out."""
-        if not any(rule.needs_license for rule in ruling.rules):
+        if not ruling.minds_licenses:
             return False
         known = ruling.dossier.traits.get(version, Traits()).license if ruling.dossier is not None else None
         return known is None and (ruling.id, version) not in self._licenses

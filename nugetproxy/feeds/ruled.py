@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 import structlog
@@ -16,7 +16,7 @@ from nugetproxy.errors import NotFound, ProxyError
 from nugetproxy.feeds.cuts import Cut, Cuts
 from nugetproxy.feeds.judge import Judge, Ruling
 from nugetproxy.feeds.rendering import Page, Rendering
-from nugetproxy.feeds.reply import NO_CACHE, Reply, View
+from nugetproxy.feeds.reply import Reply, View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.exact_json import dumps
 from nugetproxy.nuget.kinds import Kind
@@ -89,7 +89,7 @@ class Ruled:
             return await self._inner(route, query, view)
         if route.id and route.version:
             return await self._named(route, query, view)
-        cut = await self._cuts.read(route, query, replace(view, gzip=False, head=False))
+        cut = await self._cuts.read(route, query, _plain(view))
         if cut.denied is not None:
             raise self._denial(*cut.denied)
         if cut.page is None:
@@ -126,7 +126,7 @@ class Ruled:
         at = parse_route(f"content/{_encoded(route)}/{version.url}/{_encoded(route)}.nuspec")
         assert at is not None, "an id and a version are words of a path"
         try:
-            reply = await self._inner(at, "", replace(view, gzip=False, head=False))
+            reply = await self._inner(at, "", _plain(view))
         except NotFound:
             return ruling
         if reply.status != 200 or not isinstance(reply.body, bytes):
@@ -161,20 +161,24 @@ class Ruled:
 
     def _shown(self, reply: Reply, rulings: Sequence[Ruling], page: Page | None = None) -> Reply:
         """``reply`` with the bytes of ``page``, until a ruling may be another one."""
-        passes = min((one.until for one in rulings), default=math.inf)
-        again = min((one.again for one in rulings), default=math.inf)
-        changed = max((one.changed for one in rulings), default=-math.inf)
-        now, ttl = self._clock.now(), reply.cache.ttl
-        shown = replace(
-            reply,
-            cache=replace(reply.cache, ttl=min(ttl, passes - now)) if ttl is not None else reply.cache,
-            age=max(0.0, min(reply.age, now - changed)) if reply.age is not None and page is not None else reply.age,
-            cache_control=NO_CACHE,
+        passes = again = math.inf
+        changed = -math.inf
+        for one in rulings:
+            passes, again = min(passes, one.until), min(again, one.again)
+            changed = max(changed, one.changed)
+        now, cache, age = self._clock.now(), reply.cache, reply.age
+        if cache.ttl is not None and passes - now < cache.ttl:
+            cache = replace(cache, ttl=passes - now)
+        if age is not None and page is not None:
+            age = max(0.0, min(age, now - changed))
+        return reply.shown(
+            reply.body if page is None else page.body,
+            etag=reply.etag if page is None else page.etag,
+            gzipped=reply.gzipped if page is None else page.gzipped,
+            age=age,
+            cache=cache,
             standing=self._standing(reply, passes, again),
         )
-        if page is None:
-            return shown
-        return replace(shown, body=page.body, etag=page.etag, gzipped=page.gzipped)
 
     def _standing(self, reply: Reply, passes: float, again: float) -> MakeStanding | None:
         return partial(self._stand, reply.standing, passes, again) if reply.standing is not None else None
@@ -191,6 +195,12 @@ class Ruled:
             stamp_now=self._stamp,
             clock=self._clock,
         )
+
+
+@lru_cache(maxsize=1024)
+def _plain(view: View) -> View:
+    """The view of somebody who takes the whole as it is."""
+    return replace(view, gzip=False, head=False)
 
 
 def _nothing(cut: Cut) -> Reply:
