@@ -28,6 +28,8 @@ BASE: Final = "http://dossier.invalid/v3/"
 REMEMBERED: Final = 8192
 REMEMBERED_SECONDS: Final = 300.0
 """As long as a version list is fresh (``Kind.VERSIONS``)."""
+MANY: Final = 300
+"""Versions that are looked at in some milliseconds."""
 AGAIN_SECONDS: Final = 5.0
 """After what could not be learnt."""
 APART_SECONDS: Final = 3600.0
@@ -90,9 +92,11 @@ class Dossiers:
     def fresh(self, id_: str, *, exact: bool) -> Dossier | None:
         """What is known of an id (lower case), if it need not be made anew."""
         known: Dossier | None = self._known.get((id_, exact))
-        if known is None or self._clock.monotonic() >= known.until or known.stamp != self._stamp():
-            return None
-        return known
+        return known if known is not None and self.is_fresh(known) else None
+
+    def is_fresh(self, dossier: Dossier) -> bool:
+        """Whether it need not be made anew."""
+        return self._clock.monotonic() < dossier.until and dossier.stamp == self._stamp()
 
     async def of(self, id_: str, *, exact: bool, older: Dossier | None = None) -> Dossier:
         """What is known of an id (lower case); anew where it is still what ``older`` is.
@@ -119,7 +123,11 @@ class Dossiers:
         told = {one.source: one for one in found if isinstance(one, SourceTold)}
         whole = whole and len(told) == len(sources) and all(one.whole for one in told.values())
         advisories = await self._book.of(id_, BASE) if self._book is not None else ()
-        traits = self._traits(listing, told, advisories)
+        owners = listing.owners if listing is not None else {}
+        if len(owners) > MANY:
+            traits = await asyncio.to_thread(_traits, owners, told, advisories)
+        else:
+            traits = _traits(owners, told, advisories)
         traits = await self._noticed(id_, listing, told, traits, exact=exact)
         if before is not None and not whole:
             traits = _with_dates_of(before.traits, traits)
@@ -130,19 +138,6 @@ class Dossiers:
             stamp=stamp,
             made=now,
         )
-
-    def _traits(
-        self, listing: Listing | None, told: Mapping[str, SourceTold], advisories: tuple[Advisory, ...]
-    ) -> dict[Version, Traits]:
-        owners = {} if listing is None else {_parsed(url): source for url, source in listing.owners.items()}
-        for one in (one for one in told.values() if one.whole):
-            for version in one.traits:
-                owners.setdefault(version, one.source)
-        return {
-            version: _advised(told[source].traits.get(version, Traits()) if source in told else Traits(), source, mine)
-            for version, source in owners.items()
-            for mine in (tuple(one for one in advisories if one.concerns(version)),)
-        }
 
     # --- what this proxy itself has noticed ---
 
@@ -205,6 +200,20 @@ class Dossiers:
             if known.missing is not None and _parsed(url) not in missing and certain:
                 self._ledger.note_sighting(told.source, PackageIdentity(id_, url), replace(known, missing=None))
         return found
+
+
+def _traits(
+    owned: Mapping[str, str], told: Mapping[str, SourceTold], advisories: tuple[Advisory, ...]
+) -> dict[Version, Traits]:
+    owners = {_parsed(url): source for url, source in owned.items()}
+    for one in (one for one in told.values() if one.whole):
+        for version in one.traits:
+            owners.setdefault(version, one.source)
+    return {
+        version: _advised(told[source].traits.get(version, Traits()) if source in told else Traits(), source, mine)
+        for version, source in owners.items()
+        for mine in (tuple(one for one in advisories if one.concerns(version)),)
+    }
 
 
 def _advised(traits: Traits, source: str, advisories: tuple[Advisory, ...]) -> Traits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,8 @@ from nugetproxy.nuget.rules import Instant, Rule, Traits, Verdict, changes_at, j
 from nugetproxy.nuget.version import Version
 
 REMEMBERED: Final = 8192
+MANY: Final = 300
+"""Versions that are judged in some milliseconds."""
 DOCUMENTS: Final = 64
 """Documents of one id of which it is remembered that all of their versions exist."""
 MOST_RELOADS: Final = 4096
@@ -93,26 +96,32 @@ class Judge:
         """Of an id (lower case). Where it does not know one of the versions that are ``named``, what is known of the
         id is learnt anew, once for each ``because`` (what names them).
         """
-        found = await self._ruling(id_, None)
+        found = self.known(id_) or await self._make(id_, None)
         dossier = found.dossier
         settled = dossier is not None and self._clock.monotonic() >= dossier.made + SETTLED_SECONDS
         if settled and any(not found.knows(version) for version in named) and (id_, because) not in self._reloaded:
             self._reloaded[id_, because] = None
-            found = await self._ruling(id_, found.dossier)
+            found = await self._make(id_, dossier)
         return found
 
-    async def _ruling(self, id_: str, older: Dossier | None) -> Ruling:
-        now = self._clock.now()
+    def known(self, id_: str) -> Ruling | None:
+        """The ruling of an id (lower case), if it need not be made anew."""
         known: Ruling | None = self._known.get(id_)
-        dossier = known.dossier if known is not None else None
-        if known is not None and now < known.until and (dossier is None or dossier is not older):
-            exact = self.horizon is not None
-            if dossier is None or self._dossiers.fresh(id_, exact=exact) is dossier:
-                return known
-        about = rules_about(self.rules, id_)
+        if known is None or self._clock.now() >= known.until:
+            return None
+        if known.dossier is not None and not self._dossiers.is_fresh(known.dossier):
+            return None
+        return known
+
+    async def _make(self, id_: str, older: Dossier | None) -> Ruling:
+        """Anew, with what is known of the id now; where that is still ``older``, with what is learnt."""
+        about, dossier = rules_about(self.rules, id_), None
         if self.horizon is not None or any(rule.needs_dossier for rule in about):
             dossier = await self._dossiers.of(id_, exact=self.horizon is not None, older=older)
-        ruling = self._made(id_, about, dossier)
+        if dossier is not None and len(dossier.traits) > MANY:
+            ruling = await asyncio.to_thread(self._made, id_, about, dossier)
+        else:
+            ruling = self._made(id_, about, dossier)
         self._known[id_] = ruling
         return ruling
 

@@ -102,7 +102,9 @@ class Ruled:
     async def _named(self, route: Route, query: str, view: View) -> Reply:
         version = Version.parse(route.version)
         assert version is not None, "a route has a version in URL form"
-        ruling = await self.judge.ruling(route.id, named=(version,), because=("name", version.url))
+        ruling = self.judge.known(route.id)
+        if ruling is None or not ruling.knows(version):
+            ruling = await self.judge.ruling(route.id, named=(version,), because=("name", version.url))
         if ruling.of(version).visible and self.judge.wants_license(ruling, version):
             ruling = await self._with_license(route, version, view, ruling)
         verdict = ruling.of(version)
