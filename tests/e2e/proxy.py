@@ -110,6 +110,22 @@ class Proxy:
         self._process = self._reader = None
         return code
 
+    async def reload(self, config: str) -> None:
+        """Have the running process follow another configuration."""
+        self.cache.with_suffix(".toml").write_text(config)
+        command = ["nugetproxy", "reload", "--cache-dir", str(self.cache), "--config"]
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            *command,
+            str(self.cache.with_suffix(".toml")),
+            cwd=ROOT,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        assert process.returncode == 0, said.decode()
+
     async def kill(self) -> None:
         """End the process without a word."""
         if self._process is not None and self._reader is not None:
