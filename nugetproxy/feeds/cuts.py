@@ -21,7 +21,7 @@ from nugetproxy.nuget.documents.filtered import Form, Named, Registered
 from nugetproxy.nuget.documents.render import Rendered, registration_pages
 from nugetproxy.nuget.documents.statements import seconds
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.merging.search import window_of
+from nugetproxy.nuget.merging.search import MAX_TAKE, window_of
 from nugetproxy.nuget.routes import LINK, Route, parse_route
 from nugetproxy.nuget.rules import Traits, Verdict
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
@@ -34,6 +34,8 @@ Read = Callable[[bytes], Registered]
 CutOut = Callable[[bytes, frozenset[str]], bytes | None]
 READ: Final = 2048
 """Documents of which it is remembered what they name."""
+LEAST_WIDTH: Final = 20
+"""Hits that are asked for at least, where some of those before them are hidden."""
 IDS_AT_ONCE: Final = 8
 """Of which is learnt at the same time what is known of them."""
 
@@ -213,9 +215,19 @@ class Cuts:
         query = SearchQuery.parse(asked.query)
         if query.id and asked.reply.kind is Kind.AUTOCOMPLETE:
             return await self._listed(asked, query.id, filtered.listed, filtered.completed_without_versions)
-        found = await off_loop(len(asked.body), filtered.hits_of, asked.body)
-        rulings = dict(zip(found, await self._rulings(found, asked.etag), strict=True))
         window = window_of(asked.query)
+        width = window.skip + window.take
+        while True:
+            found = await off_loop(len(asked.body), filtered.hits_of, asked.body)
+            rulings = dict(zip(found, await self._rulings(found, asked.etag), strict=True))
+            kept = {id_ for id_ in found if await self._is_left(asked, query, rulings[id_], found[id_])}
+            if len(kept) >= window.skip + window.take or len(found) < width or width >= MAX_TAKE:
+                break
+            width = min(max(2 * width, LEAST_WIDTH), MAX_TAKE)
+            reply = await self._inner(asked.route, window.wide(width), asked.view)
+            if reply.status != 200:
+                break
+            asked = replace(asked, reply=reply, body=_body(reply))
 
         def exists(id_: str, version: Version) -> bool:
             return rulings[id_].of(version).visible
@@ -224,12 +236,17 @@ class Cuts:
             if asked.reply.kind is Kind.SEARCH:
                 told = _Told(rulings)
                 return Rendered(filtered.search_without_versions(asked.body, window, exists, told))
-            kept = {id_ for id_, ruling in rulings.items() if await self._completes(ruling, query, asked.view)}
             return Rendered(filtered.ids_without_versions(asked.body, window, kept.__contains__))
 
         digests = tuple(ruling.digest for ruling in rulings.values())
         page = await self._rendering.merged(asked.place, (asked.etag, digests), [asked.body], make)
         return Cut(reply=asked.reply, page=page, rulings=tuple(rulings.values()))
+
+    async def _is_left(self, asked: _Asked, query: SearchQuery, ruling: Ruling, named: Sequence[Version]) -> bool:
+        """Whether an id that was found has a version left."""
+        if asked.reply.kind is Kind.SEARCH:
+            return any(ruling.of(version).visible for version in named)
+        return await self._completes(ruling, query, asked.view)
 
     async def _rulings(self, named: Mapping[str, Sequence[Version]], because: str) -> list[Ruling]:
         turns = asyncio.Semaphore(IDS_AT_ONCE)

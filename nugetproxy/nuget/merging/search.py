@@ -33,6 +33,10 @@ class Window:
     skip: int
     take: int
 
+    def wide(self, hits: int) -> str:
+        """``query`` for so many hits from the first one on."""
+        return f"{self.query.rpartition('=')[0]}={hits}"
+
 
 def window_of(query: str) -> Window:
     """What the raw ``query`` of a search or autocompletion asks for; out-of-range numbers become the nearest."""
