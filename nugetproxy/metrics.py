@@ -132,6 +132,7 @@ class Metrics:
             "max_size_beyond_disk_bytes", "By how much cache.max_size exceeds what the disk can give."
         )
         self.rule_denied = self._counter("rule_denied", "Requests by name that a rule of a feed denied.", "rule")
+        self.withdrawn = self._counter("withdrawn", "Served versions that their upstream has withdrawn.", "upstream")
         self.rule_dry_run = self._counter("rule_dry_run", "Requests by name that a rule on trial would decide.", "rule")
         self.disk_errors = self._counter("disk_errors", "Failed disk operations.", "op", "errno")
         self.quarantined = self._counter("quarantined", "Damaged files set aside.", "reason")

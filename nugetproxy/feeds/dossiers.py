@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Final
 from weakref import WeakValueDictionary
 
+import structlog
 from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
@@ -16,12 +17,15 @@ from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.advisory_book import AdvisoryBook
 from nugetproxy.feeds.said import Said, ask_all
 from nugetproxy.feeds.told import Dates, SourceTold
+from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.advisories import Advisory
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.rules import Traits
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable, Sighting
+
+log = structlog.get_logger(__name__)
 
 BASE: Final = "http://dossier.invalid/v3/"
 """Where documents are rendered for that are read here and sent to nobody."""
@@ -76,6 +80,7 @@ class Dossiers:
         ledger: Ledger,
         clock: Clock,
         stamp: Callable[[], Hashable],
+        metrics: Metrics,
         watches: bool,
     ) -> None:
         """``book`` where advisories matter; ``watches`` for what is withdrawn; ``stamp`` changes with every write."""
@@ -86,6 +91,9 @@ class Dossiers:
         self._clock = clock
         self._stamp = stamp
         self._watches = watches
+        self._metrics = metrics
+        self._gone_now: set[tuple[str, PackageIdentity]] = set()
+        """What is withdrawn, as was told."""
         self._known: LRUCache[tuple[str, bool], Dossier] = LRUCache(REMEMBERED)
         self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
@@ -195,11 +203,21 @@ class Dossiers:
                 known = replace(known, missing=min(times))
                 self._ledger.note_sighting(told.source, PackageIdentity(id_, version.url), known)
             apart = certain and known.missing is not None and min(times) - known.missing >= APART_SECONDS
+            if apart:
+                self._tell(told.source, PackageIdentity(id_, version.url))
             found[version] = Traits(source=told.source, spared=True, withdrawn=apart)
         for url, known in sightings.items():
             if known.missing is not None and _parsed(url) not in missing and certain:
                 self._ledger.note_sighting(told.source, PackageIdentity(id_, url), replace(known, missing=None))
+                self._gone_now.discard((told.source, PackageIdentity(id_, url)))
         return found
+
+    def _tell(self, source: str, identity: PackageIdentity) -> None:
+        """Something was withdrawn; once."""
+        if (source, identity) not in self._gone_now:
+            self._gone_now.add((source, identity))
+            self._metrics.withdrawn.labels(source).inc()
+            log.warning("version.withdrawn", upstream=source, id=identity.id, version=identity.version)
 
 
 def _traits(

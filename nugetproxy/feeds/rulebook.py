@@ -126,6 +126,7 @@ def ruled(book: Rulebook, parties: Parties, inner: Inner) -> Ruled:
         ledger=ledger,
         clock=clock,
         stamp=stamp,
+        metrics=book.metrics,
         watches=any(rule.withdrawn for rule in book.rules),
     )
     judge = Judge(parties.feed, book.rules, dossiers, clock, book.horizon)

@@ -142,6 +142,7 @@ async def test_what_upstream_has_withdrawn_is_told_of_when_that_was_seen_twice(
         200,
         "acme.a 2.0.0 is marked by the rule 'gone' of the feed 'up': upstream has withdrawn it. Look into it.",
     )
+    assert shop.proxy.metric("withdrawn_total", upstream="up") == 1
     stock("Acme.A", {"2.0.0": 80})
     clock.advance(400)
     assert "X-NuGet-Warning" not in (await shop.package("acme.a", "2.0.0")).headers, "it is back"
