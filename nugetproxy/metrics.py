@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
 
@@ -83,6 +83,15 @@ class _Kind:
     within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
 
 
+class Rules:
+    """What the rules of feeds did."""
+
+    def __init__(self, counter: Callable[..., Counter]) -> None:
+        self.denied = counter("rule_denied", "Requests by name that a rule of a feed denied.", "rule")
+        self.dry_run = counter("rule_dry_run", "Requests by name that a rule on trial would decide.", "rule")
+        self.withdrawn = counter("withdrawn", "Served versions that their upstream has withdrawn.", "upstream")
+
+
 class Metrics:
     """One registry and its instruments; labels use the words of ``Kind``, ``Outcome`` and ``Reason``.
 
@@ -131,9 +140,7 @@ class Metrics:
         self.max_size_beyond_disk = self._gauge(
             "max_size_beyond_disk_bytes", "By how much cache.max_size exceeds what the disk can give."
         )
-        self.rule_denied = self._counter("rule_denied", "Requests by name that a rule of a feed denied.", "rule")
-        self.withdrawn = self._counter("withdrawn", "Served versions that their upstream has withdrawn.", "upstream")
-        self.rule_dry_run = self._counter("rule_dry_run", "Requests by name that a rule on trial would decide.", "rule")
+        self.rules = Rules(self._counter)
         self.disk_errors = self._counter("disk_errors", "Failed disk operations.", "op", "errno")
         self.quarantined = self._counter("quarantined", "Damaged files set aside.", "reason")
         self.scrub_bytes = self._counter("scrub_bytes", "Bytes of held packages that were read to check them.")

@@ -50,7 +50,7 @@ def declare(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
 def declare_upstreams(metrics: Metrics, config: Config) -> None:
     """The part of it that is about upstreams; may be done again."""
     for rule in (rule for feed in config.feeds.values() for rule in feed.rules):
-        (metrics.rule_dry_run if rule.dry_run else metrics.rule_denied).labels(rule.name)
+        (metrics.rules.dry_run if rule.dry_run else metrics.rules.denied).labels(rule.name)
     for name, upstream in config.upstreams.items():
         if upstream.folder is None:
             _declare_upstream(metrics, name)

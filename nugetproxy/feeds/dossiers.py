@@ -216,7 +216,7 @@ class Dossiers:
         """Something was withdrawn; once."""
         if (source, identity) not in self._gone_now:
             self._gone_now.add((source, identity))
-            self._metrics.withdrawn.labels(source).inc()
+            self._metrics.rules.withdrawn.labels(source).inc()
             log.warning("version.withdrawn", upstream=source, id=identity.id, version=identity.version)
 
 

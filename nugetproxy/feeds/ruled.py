@@ -142,7 +142,7 @@ class Ruled:
 
     def _denial(self, id_: str, version: Version, verdict: Verdict) -> Denied:
         assert verdict.rule is not None, "nothing else denies"
-        self._metrics.rule_denied.labels(verdict.rule.name).inc()
+        self._metrics.rules.denied.labels(verdict.rule.name).inc()
         what = f"{id_} {version.normalized}"
         sentence = verdict.sentence(self.judge.feed, what)
         return Denied(what, verdict.rule.name, sentence, passes_at=verdict.passes_at)
@@ -150,7 +150,7 @@ class Ruled:
     def _told(self, reply: Reply, route: Route, version: Version, verdict: Verdict) -> Reply:
         """With what a rule has to say of what is handed out all the same; rules on trial count each time."""
         for rule, why in verdict.tried:
-            self._metrics.rule_dry_run.labels(rule.name).inc()
+            self._metrics.rules.dry_run.labels(rule.name).inc()
             log.info("rule.dry_run", feed=self.judge.feed, rule=rule.name, id=route.id, version=version.url, why=why)
         if verdict.tried:
             reply = replace(reply, standing=None)
