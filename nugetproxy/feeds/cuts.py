@@ -2,96 +2,47 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from cachetools import LRUCache
 
-from nugetproxy.clock import Clock
-from nugetproxy.errors import NotFound, Reason, upstream_failure
+from nugetproxy.errors import Reason, upstream_failure
+from nugetproxy.feeds.asked import Asked, Cut, Inner, body_of, page_of_reply
+from nugetproxy.feeds.cut_searches import CutSearches, rulings_of
 from nugetproxy.feeds.judge import Judge, Ruling
 from nugetproxy.feeds.rendering import Page, Rendering
 from nugetproxy.feeds.reply import Reply, View
-from nugetproxy.feeds.versions import list_route
 from nugetproxy.nuget.documents import filtered
-from nugetproxy.nuget.documents.exact_json import loads
 from nugetproxy.nuget.documents.filtered import Form, Named, Registered
 from nugetproxy.nuget.documents.render import Rendered, registration_pages
 from nugetproxy.nuget.documents.statements import seconds
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.merging.search import MAX_TAKE, window_of
+from nugetproxy.nuget.merging.search import window_of
 from nugetproxy.nuget.routes import LINK, Route, parse_route
-from nugetproxy.nuget.rules import Traits, Verdict
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
 from nugetproxy.nuget.version import Version
 from nugetproxy.off_loop import off_loop
-
-Inner = Callable[[Route, str, View], Awaitable[Reply]]
 
 Read = Callable[[bytes], Registered]
 CutOut = Callable[[bytes, frozenset[str]], bytes | None]
 READ: Final = 2048
 """Documents of which it is remembered what they name."""
-LEAST_WIDTH: Final = 20
-"""Hits that are asked for at least, where some of those before them are hidden."""
-IDS_AT_ONCE: Final = 8
-"""Of which is learnt at the same time what is known of them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """What is left of a document."""
-
-    reply: Reply
-    """As it is without rules."""
-    page: Page | None = None
-    """None where nothing is left."""
-    rulings: tuple[Ruling, ...] = ()
-    why: str = ""
-    """Why nothing is left."""
-    denied: tuple[str, Version, Verdict] | None = None
-    """The version that all of the document is about, if it does not exist."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asked:
-    """One question with the answer of the feed without its rules."""
-
-    route: Route
-    query: str
-    view: View
-    reply: Reply
-    body: bytes
-
-    @property
-    def etag(self) -> str:
-        return self.reply.etag or ""
-
-    @property
-    def place(self) -> tuple[str, ...]:
-        """Where the answer is, and for whom."""
-        return ("ruled", self.view.base, self.route.resource, self.route.rest, self.query)
-
-    @property
-    def page(self) -> Page:
-        """The whole of it."""
-        return Page(self.body, self.etag)
 
 
 class Cuts:
     """Those of one feed."""
 
-    def __init__(self, judge: Judge, inner: Inner, rendering: Rendering, clock: Clock) -> None:
+    def __init__(self, judge: Judge, inner: Inner, rendering: Rendering) -> None:
         self._judge = judge
         self._inner = inner
         self._rendering = rendering
-        self._clock = clock
+        self._searches = CutSearches(judge, inner, rendering)
         self._read: LRUCache[Hashable, Registered] = LRUCache(READ)
         self._refs: LRUCache[Hashable, tuple[str, ...]] = LRUCache(READ)
         registration = self._registration
-        self._cut: Mapping[Kind, Callable[[_Asked], Awaitable[Cut]]] = {
+        self._cut: Mapping[Kind, Callable[[Asked], Awaitable[Cut]]] = {
             Kind.VERSIONS: self._versions,
             Kind.REGISTRATION: registration,
             Kind.REGISTRATION_PAGE: registration,
@@ -108,15 +59,15 @@ class Cuts:
         reply = await self._inner(route, window_of(query).query if windowed else query, view)
         cut = self._cut.get(reply.kind)
         if cut is None or reply.status != 200 or not isinstance(reply.body, bytes):
-            return Cut(reply=reply, page=_page(reply))
-        return await cut(_Asked(route=route, query=query, view=view, reply=reply, body=reply.body))
+            return Cut(reply=reply, page=page_of_reply(reply))
+        return await cut(Asked(route=route, query=query, view=view, reply=reply, body=reply.body))
 
     # --- version lists ---
 
-    async def _versions(self, asked: _Asked) -> Cut:
+    async def _versions(self, asked: Asked) -> Cut:
         return await self._listed(asked, asked.route.id, filtered.listed, filtered.without_versions)
 
-    async def _listed(self, asked: _Asked, id_: str, read: Read, cut: CutOut) -> Cut:
+    async def _listed(self, asked: Asked, id_: str, read: Read, cut: CutOut) -> Cut:
         """A document that names versions of one id."""
         ruling = self._judge.known(id_) or await self._judge.ruling(id_)
         if ruling.leaves_whole(asked.etag):
@@ -134,7 +85,7 @@ class Cuts:
         page = await self._rendering.merged(asked.place, (asked.etag, ruling.digest), [asked.body], make)
         return self._left(asked, page, ruling, versions)
 
-    def _left(self, asked: _Asked, page: Page, ruling: Ruling, versions: Iterable[Version]) -> Cut:
+    def _left(self, asked: Asked, page: Page, ruling: Ruling, versions: Iterable[Version]) -> Cut:
         if not page.empty:
             return Cut(reply=asked.reply, page=page, rulings=(ruling,))
         newest = max(versions, default=None)
@@ -144,7 +95,7 @@ class Cuts:
 
     # --- registrations ---
 
-    async def _registration(self, asked: _Asked) -> Cut:
+    async def _registration(self, asked: Asked) -> Cut:
         named = await self._names(asked.etag, filtered.registered, asked.body)
         id_ = asked.route.id or next((one.id for one in named.named if one.id), "")
         if named.form is Form.INDEX:
@@ -153,7 +104,7 @@ class Cuts:
             return await self._leaf(asked, id_, named.named)
         return await self._listed(asked, id_, filtered.registered, filtered.page_without_versions)
 
-    async def _leaf(self, asked: _Asked, id_: str, named: Sequence[Named]) -> Cut:
+    async def _leaf(self, asked: Asked, id_: str, named: Sequence[Named]) -> Cut:
         """A leaf that a link led to; others are asked for by id and version."""
         whole = Cut(reply=asked.reply, page=asked.page)
         if not named or not id_:
@@ -163,13 +114,13 @@ class Cuts:
         verdict = ruling.of(version)
         return replace(whole, rulings=(ruling,), denied=None if verdict.visible else (id_, version, verdict))
 
-    async def _index(self, asked: _Asked, id_: str, named: Registered) -> Cut:
+    async def _index(self, asked: Asked, id_: str, named: Registered) -> Cut:
         """What an index says of its pages is what they say themselves."""
         pages = {url: await self._page(url, asked.view) for url in await self._pages(asked)}
         document = (asked.etag, *(reply.etag for reply in pages.values()))
         versions = [one.version for one in named.named]
         for reply in pages.values():
-            found = await self._names(reply.etag or "", filtered.registered, _body(reply))
+            found = await self._names(reply.etag or "", filtered.registered, body_of(reply))
             versions += [one.version for one in found.named]
             id_ = id_ or next((one.id for one in found.named if one.id), "")
         ruling = await self._judge.ruling(id_)
@@ -182,7 +133,7 @@ class Cuts:
         async def make() -> Rendered:
             shown = _shown(ruling, versions)
             bodies = {
-                url: await off_loop(2 * len(_body(reply)), filtered.page_without_versions, _body(reply), shown)
+                url: await off_loop(2 * len(body_of(reply)), filtered.page_without_versions, body_of(reply), shown)
                 for url, reply in pages.items()
             }
             body = await off_loop(2 * len(asked.body), filtered.index_without_versions, asked.body, bodies, shown)
@@ -192,7 +143,7 @@ class Cuts:
         page = await self._rendering.merged(asked.place, made_of, [asked.body], make)
         return self._left(asked, page, ruling, versions)
 
-    async def _pages(self, asked: _Asked) -> tuple[str, ...]:
+    async def _pages(self, asked: Asked) -> tuple[str, ...]:
         """Where the pages are that an index does not hold itself."""
         root = "x" if asked.route.resource == LINK else asked.route.resource
         at = f"{asked.view.base}{root}/{asked.route.rest}"
@@ -211,79 +162,15 @@ class Cuts:
 
     # --- searches ---
 
-    async def _search(self, asked: _Asked) -> Cut:
+    async def _search(self, asked: Asked) -> Cut:
         query = SearchQuery.parse(asked.query)
         if query.id and asked.reply.kind is Kind.AUTOCOMPLETE:
             return await self._listed(asked, query.id, filtered.listed, filtered.completed_without_versions)
-        window = window_of(asked.query)
-        width = window.skip + window.take
-        while True:
-            found = await off_loop(len(asked.body), filtered.hits_of, asked.body)
-            rulings = dict(zip(found, await self._rulings(found, asked.etag), strict=True))
-            kept = {id_ for id_ in found if await self._is_left(asked, query, rulings[id_], found[id_])}
-            if len(kept) >= window.skip + window.take or len(found) < width or width >= MAX_TAKE:
-                break
-            width = min(max(2 * width, LEAST_WIDTH), MAX_TAKE)
-            reply = await self._inner(asked.route, window.wide(width), asked.view)
-            if reply.status != 200:
-                break
-            asked = replace(asked, reply=reply, body=_body(reply))
-
-        def exists(id_: str, version: Version) -> bool:
-            return rulings[id_].of(version).visible
-
-        async def make() -> Rendered:
-            if asked.reply.kind is Kind.SEARCH:
-                told = _Told(rulings)
-                return Rendered(filtered.search_without_versions(asked.body, window, exists, told))
-            return Rendered(filtered.ids_without_versions(asked.body, window, kept.__contains__))
-
-        digests = tuple(ruling.digest for ruling in rulings.values())
-        page = await self._rendering.merged(asked.place, (asked.etag, digests), [asked.body], make)
-        return Cut(reply=asked.reply, page=page, rulings=tuple(rulings.values()))
-
-    async def _is_left(self, asked: _Asked, query: SearchQuery, ruling: Ruling, named: Sequence[Version]) -> bool:
-        """Whether an id that was found has a version left."""
-        if asked.reply.kind is Kind.SEARCH:
-            return any(ruling.of(version).visible for version in named)
-        return await self._completes(ruling, query, asked.view)
-
-    async def _rulings(self, named: Mapping[str, Sequence[Version]], because: str) -> list[Ruling]:
-        turns = asyncio.Semaphore(IDS_AT_ONCE)
-
-        async def ask(id_: str, versions: Sequence[Version]) -> Ruling:
-            async with turns:
-                return await self._judge.ruling(id_, named=versions, because=because)
-
-        async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(ask(id_, versions), name=f"ruling {id_}") for id_, versions in named.items()]
-        return [one.result() for one in asked]
-
-    async def _completes(self, ruling: Ruling, query: SearchQuery, view: View) -> bool:
-        """Whether a version is left that whoever types may be led to."""
-        if not ruling.rules and ruling.dossier is None:
-            return True
-        traits = dict(ruling.dossier.traits) if ruling.dossier is not None else await self._known(ruling.id, view)
-        return any(
-            ruling.of(version).visible
-            and one.listed is not False
-            and (query.prerelease or not version.is_prerelease)
-            and (query.semver2 or not version.is_semver2)
-            for version, one in traits.items()
-        )
-
-    async def _known(self, id_: str, view: View) -> dict[Version, Traits]:
-        """The versions of an id whose rules look at nothing else."""
-        try:
-            reply = await self._inner(list_route(id_), "", view)
-        except NotFound:
-            return {}
-        named = filtered.listed(_body(reply)).named if reply.status == 200 else ()
-        return {one.version: Traits() for one in named}
+        return await self._searches.read(asked, query)
 
     # --- the catalog ---
 
-    async def _catalog(self, asked: _Asked) -> Cut:
+    async def _catalog(self, asked: Asked) -> Cut:
         leaf = filtered.catalog_leaf(asked.body)
         if leaf is not None:
             return await self._leaf(asked, leaf.id, (leaf,))
@@ -294,7 +181,7 @@ class Cuts:
         for one in named:
             if not self._judge.lets_pass(one.id, one.version, seconds(one.at_latest)):
                 open_.setdefault(one.id, []).append(one.version)
-        rulings = dict(zip(open_, await self._rulings(open_, asked.etag), strict=True))
+        rulings = await rulings_of(self._judge, open_, asked.etag)
 
         def exists(id_: str, version: Version) -> bool:
             return id_ not in rulings or version not in open_[id_] or rulings[id_].of(version).visible
@@ -314,30 +201,5 @@ class Cuts:
         return known
 
 
-class _Told:
-    """What is known of the version that stands for an id in a search result, in place of a newer one."""
-
-    def __init__(self, rulings: Mapping[str, Ruling]) -> None:
-        self._rulings = rulings
-
-    def __call__(self, id_: str, version: Version) -> filtered.Json:
-        dossier = self._rulings[id_].dossier
-        traits = dossier.traits.get(version, Traits()) if dossier is not None else Traits()
-        severity = str(traits.severity or 0)
-        known = [{"advisoryUrl": url, "severity": severity} for url in sorted(traits.advisories)]
-        said = {"deprecation": loads((traits.deprecation or "").encode())} if traits.is_deprecated else {}
-        return {"vulnerabilities": known, **said}
-
-
 def _shown(ruling: Ruling, versions: Iterable[Version]) -> frozenset[str]:
     return frozenset(version.url for version in versions if ruling.of(version).visible)
-
-
-def _page(reply: Reply) -> Page:
-    """An answer as it is."""
-    return Page(_body(reply), reply.etag or "")
-
-
-def _body(reply: Reply) -> bytes:
-    assert isinstance(reply.body, bytes), "a document"
-    return reply.body

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from nugetproxy.clock import Clock
 from nugetproxy.errors import NotFound
 from nugetproxy.feeds.advisory_book import AdvisoryBook
+from nugetproxy.feeds.asked import Inner
 from nugetproxy.feeds.dossiers import Dossiers, Listing
 from nugetproxy.feeds.judge import Judge
 from nugetproxy.feeds.merged import Merged
 from nugetproxy.feeds.reading import Reading
-from nugetproxy.feeds.ruled import Inner, Ruled
+from nugetproxy.feeds.ruled import Ruled
 from nugetproxy.feeds.said import Said, ask_all, first_failure
 from nugetproxy.feeds.told import Dates
 from nugetproxy.feeds.versions import list_route

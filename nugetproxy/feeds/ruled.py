@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Final
@@ -13,7 +13,8 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.standing import MakeStanding, RuledStanding, Standing
 from nugetproxy.errors import NotFound, ProxyError
-from nugetproxy.feeds.cuts import Cut, Cuts
+from nugetproxy.feeds.asked import Cut, Inner
+from nugetproxy.feeds.cuts import Cuts
 from nugetproxy.feeds.judge import Judge, Ruling
 from nugetproxy.feeds.rendering import Page, Rendering
 from nugetproxy.feeds.reply import Reply, View
@@ -27,9 +28,6 @@ from nugetproxy.nuget.rules import Action, Verdict
 from nugetproxy.nuget.version import Version
 
 log = structlog.get_logger(__name__)
-
-Inner = Callable[[Route, str, View], Awaitable[Reply]]
-"""The feed without its rules."""
 
 PLAIN: Final = frozenset({Kind.INDEX, Kind.SIGNATURES, Kind.VULNERABILITIES, Kind.VULNERABILITY_PAGE, Kind.CATALOG})
 """What names no version that could be had by it."""
@@ -70,7 +68,7 @@ class Ruled:
         self._clock = clock
         self._metrics = metrics
         self._stamp = stamp
-        self._cuts = Cuts(judge, inner, rendering, clock)
+        self._cuts = Cuts(judge, inner, rendering)
 
     def at(self, horizon: float) -> Ruled:
         """The same for the feed as it was at a wall time."""
