@@ -66,6 +66,9 @@ async def purged(desk: Desk, *, id: str, version: str = "", upstream: str = "") 
     done = await purge(feeds, desk.documents, identity.id, identity.version if version else None)
     for source in desk.remote(upstream).values():
         source.forget_documents()
+    for feed in desk.feeds.values():
+        if feed.merged is not None:
+            feed.merged.owners.forget()
     desk.switch.forget()
     known = any(one.packages or one.pins or one.others for one in done.feeds)
     return {
