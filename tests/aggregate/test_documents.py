@@ -196,13 +196,16 @@ class TestWrites:
         status, _ = await self.push(farm, b"no package")
         assert status == 400
 
-    async def test_deletes_go_to_the_owner(self, farm: Farm) -> None:
+    async def test_deletes_and_relists_go_to_the_owner(self, farm: Farm) -> None:
         await farm.versions("acme.a")
         await farm.versions("contoso.a")
         for id, feed in (("acme.a", farm.public), ("contoso.a", farm.company)):
             async with farm.proxy.client.delete(f"/v3/package/{id}/1.0.0", headers=KEY) as response:
                 assert response.status == 200
             assert not feed.shelf.find(id, "1.0.0").listed
+            async with farm.proxy.client.post(f"/v3/package/{id}/1.0.0", headers=KEY) as response:
+                assert response.status == 200
+            assert feed.shelf.find(id, "1.0.0").listed
 
 
 @pytest.mark.parametrize("path", ["catalog/data/from/nobody/x.json", "vulnerabilities/pages/from/nobody/x.json"])
