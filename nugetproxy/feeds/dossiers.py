@@ -29,7 +29,8 @@ log = structlog.get_logger(__name__)
 
 BASE: Final = "http://dossier.invalid/v3/"
 """Where documents are rendered for that are read here and sent to nobody."""
-REMEMBERED: Final = 8192
+REMEMBERED: Final = 200_000
+"""Versions of which is in memory what is known; some 60 MiB."""
 REMEMBERED_SECONDS: Final = 300.0
 """As long as a version list is fresh (``Kind.VERSIONS``)."""
 MANY: Final = 300
@@ -75,6 +76,7 @@ class Dossiers:
         self,
         *,
         lists: Lists,
+        asked: Callable[[str], tuple[Source, ...]],
         dates: Dates,
         book: AdvisoryBook | None,
         ledger: Ledger,
@@ -83,8 +85,11 @@ class Dossiers:
         metrics: Metrics,
         watches: bool,
     ) -> None:
-        """``book`` where advisories matter; ``watches`` for what is withdrawn; ``stamp`` changes with every write."""
+        """``asked`` are the sources that may be asked for an id. ``book`` where advisories matter; ``watches`` for what
+        is withdrawn; ``stamp`` changes with every write.
+        """
         self._lists = lists
+        self._asked = asked
         self._dates = dates
         self._book = book
         self._ledger = ledger
@@ -94,7 +99,7 @@ class Dossiers:
         self._metrics = metrics
         self._gone_now: set[tuple[str, PackageIdentity]] = set()
         """What is withdrawn, as was told."""
-        self._known: LRUCache[tuple[str, bool], Dossier] = LRUCache(REMEMBERED)
+        self._known: LRUCache[tuple[str, bool], Dossier] = LRUCache(REMEMBERED, lambda one: 1 + len(one.traits))
         self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
     def fresh(self, id_: str, *, exact: bool) -> Dossier | None:
@@ -126,7 +131,7 @@ class Dossiers:
             listing = await self._lists(id_, BASE)
         except ProxyError:
             whole = False
-        sources = listing.sources if listing is not None else self._dates.sources
+        sources = listing.sources if listing is not None else self._asked(id_)
         found = await ask_all(self._dates.told(source, id_, BASE, exact=exact) for source in sources)
         told = {one.source: one for one in found if isinstance(one, SourceTold)}
         whole = whole and len(told) == len(sources) and all(one.whole for one in told.values())
@@ -251,9 +256,15 @@ def _with_dates_of(before: Mapping[Version, Traits], now: Mapping[Version, Trait
     """What could not be learnt anew is as it was."""
     kept = {version: traits for version, traits in before.items() if version not in now}
     for version, traits in now.items():
-        known = before.get(version)
-        older = known is not None and known.date is not None
-        kept[version] = known if known is not None and older else traits
+        known = before.get(version, Traits())
+        dates = [one.date for one in (known, traits) if one.date is not None]
+        kept[version] = replace(
+            traits,
+            date=min(dates, default=None),
+            listed=known.listed if traits.listed is None else traits.listed,
+            deprecation=traits.deprecation or known.deprecation,
+            license=known.license if traits.license is None else traits.license,
+        )
     return kept
 
 

@@ -21,6 +21,8 @@ MANY: Final = 300
 """Versions that are judged in some milliseconds."""
 DOCUMENTS: Final = 64
 """Documents of one id of which it is remembered that all of their versions exist."""
+MOST_VERDICTS: Final = 200_000
+"""That are in memory; some 40 MiB."""
 MOST_RELOADS: Final = 4096
 SETTLED_SECONDS: Final = 2.0
 """What was learnt so long ago may be learnt anew for what is not in it; as long as what is stored is in memory."""
@@ -83,7 +85,7 @@ class Judge:
         self.horizon = horizon
         self._dossiers = dossiers
         self._clock = clock
-        self._known: LRUCache[str, Ruling] = LRUCache(REMEMBERED)
+        self._known: LRUCache[str, Ruling] = LRUCache(MOST_VERDICTS, lambda one: 1 + len(one.verdicts))
         self._licenses: LRUCache[tuple[str, Version], str] = LRUCache(REMEMBERED)
         self._reloaded: LRUCache[Hashable, Dossier | None] = LRUCache(MOST_RELOADS)
 

@@ -71,12 +71,15 @@ class Parties:
         own = [source for source in self.sources if rule is not None and rule.prefix and source.name in rule.sources]
         return not own or not all(guard.is_private(source) for source in own)
 
+    def asked(self, id_: str) -> tuple[Source, ...]:
+        """The sources that may be asked for an id (lower case)."""
+        return self.sources if self._merged is None else self._merged.guard.candidates(id_).asked
+
     async def lists(self, id_: str, base: str) -> Listing:
         """Who has which version of an id (lower case); raises UpstreamFailure where that cannot be told."""
-        asked = self.sources
         if self._merged is not None:
             await self._merged.guard.claims.ready()
-            asked = self._merged.guard.candidates(id_).asked
+        asked = self.asked(id_)
         if self._merged is not None and len(self.sources) > 1:
             try:
                 listed = await self._merged.versions.of(id_, base)
@@ -112,7 +115,6 @@ def ruled(book: Rulebook, parties: Parties, inner: Inner) -> Ruled:
 
     advisories = AdvisoryBook(parties.feed, parties.advisories, parties.reading, clock)
     dates = Dates(
-        parties.sources,
         parties.reading,
         dated_by=book.dated_by,
         may_ask=parties.may_date,
@@ -122,6 +124,7 @@ def ruled(book: Rulebook, parties: Parties, inner: Inner) -> Ruled:
     )
     dossiers = Dossiers(
         lists=parties.lists,
+        asked=parties.asked,
         dates=dates,
         book=advisories if any(rule.needs_advisories for rule in book.rules) else None,
         ledger=ledger,

@@ -25,8 +25,8 @@ from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
 
-DOCUMENTS: Final = 4096
-"""Registration documents whose statements are kept."""
+STATEMENTS: Final = 50_000
+"""Of registration documents, that are kept."""
 LEAVES_AT_ONCE: Final = 8
 
 
@@ -47,7 +47,6 @@ class Dates:
 
     def __init__(
         self,
-        sources: tuple[Source, ...],
         reading: Reading,
         *,
         dated_by: Mapping[str, Source],
@@ -59,7 +58,6 @@ class Dates:
         """``dated_by``: source -> another one that says when its versions came into the world, for ids that it
         ``may_ask`` for. What is ``oldest`` seconds old is old enough for every rule.
         """
-        self.sources = sources
         self._reading = reading
         self._parts = Parts(reading)
         self._dated_by = dated_by
@@ -67,7 +65,9 @@ class Dates:
         self._ledger = ledger
         self._clock = clock
         self._oldest = oldest
-        self._read: LRUCache[tuple[str, str], tuple[Statement, ...]] = LRUCache(DOCUMENTS)
+        self._read: LRUCache[tuple[str, str], tuple[Statement, ...]] = LRUCache(
+            STATEMENTS, lambda found: 1 + len(found)
+        )
 
     async def told(self, source: Source, id_: str, base: str, *, exact: bool) -> SourceTold:
         """Of an id (lower case); ``exact`` as in ``Dossiers.of``."""
@@ -100,7 +100,8 @@ class Dates:
                 known = await off_loop(len(said.body), statements, Kind.REGISTRATION, said.body, id_)
             except InvalidDocument:
                 known = ()
-            self._read[said.etag, id_] = known
+            if len(known) < STATEMENTS // 4:
+                self._read[said.etag, id_] = known
         return known
 
     async def _traits(

@@ -184,6 +184,27 @@ async def test_rules_of_an_aggregated_feed_know_whose_a_version_is(
         assert await alone.listed("acme.a") == ["0.9.0", "1.0.0"], "an upstream by itself has no rules"
 
 
+async def test_no_rule_makes_a_private_id_be_asked_of_a_public_source(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    async with FakeFeed() as company:
+        company.add(make_nupkg("Contoso.A", "1.0.0"), at=ago(clock, 30))
+        proxy = await start_proxy(
+            feed.index_url,
+            upstream={"private": False},
+            upstreams={"company": {"url": company.index_url, "private": True, "tries": 1, "document_deadline": "1s"}},
+            feeds={"all": {"sources": ["company", "up"], "rules": [COOLDOWN]}},
+        )
+        shop = Shop(proxy, feed)
+        assert await shop.listed("contoso.a") == ["1.0.0"]
+        feed.requests.clear()
+        await company.set_mode("5xx")
+        clock.advance(400)
+        for path in ("index.json", "1.0.0/contoso.a.1.0.0.nupkg", "2.0.0/contoso.a.2.0.0.nupkg"):
+            await shop.get(f"/v3/content/contoso.a/{path}")
+        assert not [seen.path for seen in feed.requests if "contoso" in seen.path]
+
+
 async def test_a_folder_of_packages_has_rules_too(start_proxy: StartProxy, tmp_path: object, clock: FakeClock) -> None:
     import os
     from pathlib import Path
