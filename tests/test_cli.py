@@ -277,6 +277,14 @@ def test_check_config_names_feeds(tmp_path: Path) -> None:
     assert "Feed farm: company, nuget.org" in run("check-config", tmp_path / "farm.toml").stdout.splitlines()
 
 
+def test_check_config_names_rules_and_the_day_that_a_feed_is_pinned_to(tmp_path: Path) -> None:
+    rules = '[[feeds.farm.rules]]\nname = "wait"\nmin_age = "7d"\n[[feeds.farm.rules]]\nname = "new"\ndry_run = true\n'
+    pinned = FARM.replace("[feeds.farm]", '[feeds.farm]\nasof = "2026-03-01"')
+    (tmp_path / "farm.toml").write_text(pinned + rules)
+    told = "Feed farm: rules wait, new (on trial); shown as it was at 2026-03-01 00:00:00 UTC"
+    assert told in run("check-config", tmp_path / "farm.toml").stdout.splitlines()
+
+
 def test_over_https_no_insecure_connection_is_allowed() -> None:
     config = load(environ={"NUGETPROXY_SERVER__PUBLIC_URL": "https://nuget.example.com/sub/"})
     text = banner(config, Address("127.0.0.1", 5555))

@@ -53,4 +53,6 @@ def _summary(config: Config) -> Iterator[str]:
         yield f"Upstream {name}: {safe_url(upstream.url)}"
     for name, feed in config.feeds.items():
         yield f"Feed {name}: {', '.join(feed.sources)}"
+        if feed.told:
+            yield f"Feed {name}: {feed.told}"
     yield f"Stores in {config.cache.path}"

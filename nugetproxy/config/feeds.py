@@ -11,6 +11,7 @@ from nugetproxy.config.fields import Expiry, Names, Networks, OrAuto, Rate, Upst
 from nugetproxy.config.rules import Pattern, RuleTable
 from nugetproxy.config.section import Section
 from nugetproxy.nuget.mapping import Rule, SourceMapping
+from nugetproxy.nuget.moments import moment
 
 
 def _mapped(value: Any) -> Any:
@@ -37,6 +38,13 @@ class FeedTable(Section):
     asof: Expiry = None
     redirect_min_bytes: Rate = 0
     rules: tuple[RuleTable, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """Which versions exist, in words; empty where all do."""
+        rules = ", ".join(f"{rule.name}{' (on trial)' if rule.dry_run else ''}" for rule in self.rules)
+        pinned = f"shown as it was at {moment(self.asof)}" if self.asof is not None else ""
+        return "; ".join(filter(None, (f"rules {rules}" if rules else "", pinned)))
 
     @property
     def source_mapping(self) -> SourceMapping:

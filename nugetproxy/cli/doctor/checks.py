@@ -21,6 +21,7 @@ def check_configuration(config: Config) -> Iterator[Finding]:
         yield Finding(Level.OK, f"upstream {name}: {safe_url(upstream.url)}{offline}")
     for name, feed in config.feeds.items():
         yield Finding(Level.OK, f"feed {name}: {', '.join(feed.sources)}")
+        yield Finding(Level.OK, f"feed {name}: {feed.told or 'no rules'}; as it was at /{name}/asof/DATE/v3/index.json")
     for warning in warnings(config):
         yield Finding(Level.WARNING, warning)
 
