@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
+from typing import Protocol
 
 import structlog
 
 from nugetproxy.caching.entry import NO_VALIDATORS
 from nugetproxy.clock import Clock
-from nugetproxy.engine.flight import Flight
+from nugetproxy.engine.flight import HOLD, Flight
 from nugetproxy.errors import Abandoned, NotFound, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.zip_archive import ZIP_MAGIC
-from nugetproxy.store.packages.reading import read_at
 from nugetproxy.store.packages.staging import Staged
 from nugetproxy.upstream.answers import Download
 from nugetproxy.upstream.client import UpstreamClient
@@ -33,8 +33,10 @@ _BLANK, _PAGES = b"\xef\xbb\xbf \t\r\n", (b"<", b"{", b"[")
 """How pages of HTML, XML or JSON begin."""
 
 
-Stage = Callable[[PackageIdentity], Awaitable[Staged]]
-"""Makes an empty file for a package."""
+class Stage(Protocol):
+    """Makes an empty file for a package; up to ``in_memory`` bytes need none."""
+
+    def __call__(self, identity: PackageIdentity, /, *, in_memory: int = 0) -> Awaitable[Staged]: ...
 
 
 class Fill:
@@ -146,7 +148,7 @@ class Fill:
             self._moved()
             if staged is not None and at < staged.size:
                 known = min(len(chunk), staged.size - at)
-                if await read_at(staged.fd, known, at) != chunk[:known]:
+                if await staged.read(known, at) != chunk[:known]:
                     raise self._changed()
                 at += known
                 chunk = chunk[known:]
@@ -167,7 +169,9 @@ class Fill:
 
     async def _begin(self, download: Download) -> Staged:
         """Make the file. Not before there are bytes for it: what comes meanwhile is lost where upstream breaks off."""
-        self.staged = await self._stage(self._flight.identity)
+        # Of a small one nobody gets a byte before it is verified: it needs no file before that either.
+        small = download.total is None or download.total <= HOLD
+        self.staged = await self._stage(self._flight.identity, in_memory=HOLD if small else 0)
         self.staged.warnings = download.warnings
         self.staged.published = _time(download.validators.last_modified)
         self._flight.begin(self.staged, download.total)

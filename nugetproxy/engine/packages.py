@@ -31,6 +31,7 @@ from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
 from nugetproxy.nuget.package import DamagedEntry
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
+from nugetproxy.store.ledger.ledger import VersionFacts
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.staging import PinnedPackage, Staged
@@ -55,6 +56,8 @@ class Landing:
     published: float | None = None
     """Seconds since the epoch."""
     listed: bool = True
+    facts: VersionFacts | None = None
+    """For the ledger."""
 
 
 class Metadata(Protocol):
@@ -63,8 +66,8 @@ class Metadata(Protocol):
     async def landing(self, identity: PackageIdentity) -> Landing:
         """Of a version that is about to be held."""
 
-    def landed(self, identity: PackageIdentity) -> None:
-        """The version is held now."""
+    def landed(self, identity: PackageIdentity, said: Landing) -> None:
+        """The version is held now; ``said`` is what ``landing`` returned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +75,11 @@ class _Arrival:
     """What is noted of a package once it is in the folder."""
 
     nuspec: Nuspec
-    listed: bool
+    said: Landing
     pin: bool
 
     def facts(self, held: HeldPackage) -> PackageFacts:
-        return PackageFacts.of(self.nuspec, published=held.modified, size=held.size, listed=self.listed)
+        return PackageFacts.of(self.nuspec, published=held.modified, size=held.size, listed=self.said.listed)
 
 
 class Packages:
@@ -242,8 +245,7 @@ class Packages:
         """Land ``flight`` or fail it, whatever happens."""
         fill = Fill(self._upstream, flight, self.folder.stage, clock=self._clock, metrics=self._metrics)
         try:
-            # Another flight may have landed between the caller's lookup and this one's start.
-            held = await self.folder.open(flight.identity)
+            held = await self._landed_meanwhile(flight.identity)
             if held is None and self.shared is not None:
                 held = await self.shared.land(flight, self.folder.stage, self._known, partial(self._commit, flight))
             if held is None:
@@ -279,6 +281,11 @@ class Packages:
         """The SHA-512 values (base64) that a package must have, from whomever it comes."""
         known = (await self._pins.get(identity), await self._hashes.sha512(identity))
         return frozenset(one for one in known if one is not None)
+
+    async def _landed_meanwhile(self, identity: PackageIdentity) -> HeldPackage | None:
+        """Another flight may have landed between the caller's lookup and this one's start, which is soon after it."""
+        young = self.folder.usage.is_young(identity)
+        return await self.folder.open(identity) if young else self.folder.peek(identity)
 
     def _warn(self, flight: Flight, error: ProxyError) -> None:
         reason = error.reason if isinstance(error, UpstreamFailure) else Reason.DISK
@@ -335,7 +342,7 @@ class Packages:
         if pinned is not None and pinned != staged.sha512:
             raise self._refused(Reason.PIN, "this version had other bytes before; 'nugetproxy purge' forgets them")
         await self._room.admit(staged.size)
-        self._arrivals[identity] = _Arrival(nuspec=nuspec, listed=said.listed, pin=checked and pinned is None)
+        self._arrivals[identity] = _Arrival(nuspec=nuspec, said=said, pin=checked and pinned is None)
         try:
             held = await staged.commit(nuspec)
         except PinnedPackage as conflict:
@@ -350,14 +357,13 @@ class Packages:
 
     async def _committed(self, batch: Sequence[HeldPackage]) -> None:
         """These are in the folder, durably: note it in the holdings, pin what has been looked into."""
-        arrived = [(held, self._arrivals.pop(held.identity, None)) for held in batch]
-        facts = [arrival.facts(held) for held, arrival in arrived if arrival is not None]
+        arrived = [(held, self._arrivals.pop(held.identity)) for held in batch if held.identity in self._arrivals]
+        if arrived:  # else those that a start has found, before the holdings look at all that there is
+            await self.holdings.change([arrival.facts(held) for held, arrival in arrived], ())
         for held, arrival in arrived:
-            if arrival is not None and arrival.pin:
+            if arrival.pin:
                 self._pins.put(held.identity, held.sha512)
-        await self.holdings.change(facts, ())
-        for one in facts:
-            self._metadata.landed(one.identity)
+            self._metadata.landed(held.identity, arrival.said)
         self._room.landed()
 
     async def _verify(self, flight: Flight, staged: Staged, *, stated: str | None) -> tuple[Nuspec, bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from nugetproxy.engine.cache import Cache
 from nugetproxy.nuget.documents.render import InvalidDocument, registration_pages, stated_catalog_leaf, stated_sha512
@@ -57,26 +57,28 @@ class StatedHashes:
         self, identity: PackageIdentity, version: Version, services: ServiceMap
     ) -> AsyncIterator[tuple[Kind, Stored]]:
         """What is stored about the package with its kind, the smallest documents first."""
+        rests = (f"{identity.id}/{identity.version}.json", f"{identity.id}/index.json")
+        places = [f"{hive}/{rest}" for hive in HIVES if services.has(hive) for rest in rests]
+        stored = dict(zip(places, await self.registrations(places, services), strict=True))
         for hive in HIVES:
-            if not services.has(hive):
-                continue
-            leaf = await self.registration(hive, f"{identity.id}/{identity.version}.json", services)
+            leaf, index = (stored.get(f"{hive}/{rest}") for rest in rests)
             if leaf is not None:
                 yield Kind.REGISTRATION_LEAF, leaf
                 async for catalog_leaf in self._catalog_leaf(leaf, identity, version, services):
                     yield Kind.CATALOG_LEAF, catalog_leaf
-            index = await self.registration(hive, f"{identity.id}/index.json", services)
             if index is not None:
                 yield Kind.REGISTRATION, index
                 async for page in self.pages(index, hive, identity.id, services):
                     yield Kind.REGISTRATION_PAGE, page
 
-    async def registration(self, hive: str, rest: str, services: ServiceMap) -> Stored | None:
-        """The stored document at ``rest`` of a hive."""
-        route = parse_route(f"{hive}/{rest}")
-        if route is None:
-            return None
-        return _present(await self._cache.stored(self._groups.target(route, "", services)))
+    async def registrations(self, places: Sequence[str], services: ServiceMap) -> list[Stored | None]:
+        """The stored documents at these places, each a hive with what follows it."""
+        routes = {place: parse_route(place) for place in places}
+        targets = {
+            place: self._groups.target(route, "", services) for place, route in routes.items() if route is not None
+        }
+        stored = dict(zip(targets, await self._cache.stored_all(list(targets.values())), strict=True))
+        return [_present(stored.get(place)) for place in places]
 
     async def _catalog_leaf(
         self, leaf: Stored, identity: PackageIdentity, version: Version, services: ServiceMap
@@ -96,10 +98,10 @@ class StatedHashes:
             pages = await off_loop(len(index.body), registration_pages, index.body, index.entry.url)
         except InvalidDocument:
             return
-        for page in pages:
-            target = self._groups.located(Kind.REGISTRATION_PAGE, page.url, services, hive, id)
-            if (stored := _present(await self._cache.stored(target))) is not None:
-                yield stored
+        targets = [self._groups.located(Kind.REGISTRATION_PAGE, page.url, services, hive, id) for page in pages]
+        for stored in await self._cache.stored_all(targets):
+            if (page := _present(stored)) is not None:
+                yield page
 
 
 def normal_sha512(stated: str) -> str | None:

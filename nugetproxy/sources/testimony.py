@@ -67,10 +67,7 @@ class Testimony:
         return any(version.url == identity.version for _, version in listed)
 
     async def landing(self, identity: PackageIdentity) -> Landing:
-        """What stored documents say of a version that is about to be held, which the ledger knows from now on.
-
-        They are looked for once: for most packages there are none, and each look costs a job in a thread.
-        """
+        """What stored documents say of a version that is about to be held, all of it looked for at once."""
         version, services = Version.parse(identity.version), self._services.known
         if version is None or services is None:
             return Landing()
@@ -83,11 +80,14 @@ class Testimony:
         if not found:
             return Landing(sha512=sha512)
         merged = _newest(found)
-        self._ledger.note_facts(self._name, [facts_of(merged, Kind.REGISTRATION, max(at for at, _ in found))])
-        return Landing(sha512=sha512, published=seconds(merged.published), listed=merged.listed is not False)
+        facts = facts_of(merged, Kind.REGISTRATION, max(at for at, _ in found))
+        published = seconds(merged.published)
+        return Landing(sha512=sha512, published=published, listed=merged.listed is not False, facts=facts)
 
-    def landed(self, identity: PackageIdentity) -> None:
-        """A version is held now: the registration of its id is wanted."""
+    def landed(self, identity: PackageIdentity, said: Landing) -> None:
+        """A version is held now: the ledger knows what was said of it, the registration of its id is wanted."""
+        if said.facts is not None:
+            self._ledger.note_facts(self._name, [said.facts])
         self.wanted.setdefault(identity.id, False)
 
     async def sayings(self, route: Route, versions: Collection[str], base: str) -> Sayings:
@@ -128,10 +128,9 @@ class Testimony:
         return {}
 
     async def _registrations(self, id: str, services: ServiceMap) -> AsyncIterator[tuple[str, Kind, Stored]]:
-        for hive in HIVES:
-            if not services.has(hive):
-                continue
-            index = await self._stated.registration(hive, f"{quote(id)}/index.json", services)
+        hives = [hive for hive in HIVES if services.has(hive)]
+        indexes = await self._stated.registrations([f"{hive}/{quote(id)}/index.json" for hive in hives], services)
+        for hive, index in zip(hives, indexes, strict=True):
             if index is not None:
                 yield hive, Kind.REGISTRATION, index
                 async for page in self._stated.pages(index, hive, id, services):

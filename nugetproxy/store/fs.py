@@ -11,6 +11,9 @@ from typing import ParamSpec, TypeVar
 
 from nugetproxy.errors import ProxyError
 
+StrPath = str | Path
+"""A path; a string where many are made, as pathlib takes longer than the kernel."""
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -81,12 +84,12 @@ class FsOps:
             cls = MissingFile if code in _MISSING else DiskFailure
             raise cls(op, code, path) from error
 
-    def create(self, path: Path) -> int:
+    def create(self, path: StrPath) -> int:
         """A descriptor, open for read and write, of a new file (mode 0600) that must not exist."""
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         return self.call("create", str(path), os.open, path, flags, 0o600)
 
-    def open(self, path: Path) -> int:
+    def open(self, path: StrPath) -> int:
         """A descriptor, open for reading, of an existing file that is not a symbolic link."""
         return self.call("open", str(path), os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
@@ -94,7 +97,7 @@ class FsOps:
         """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
         return self.call("read", "", pread_all, fd, size, offset)
 
-    def content(self, path: Path, limit: int) -> bytes:
+    def content(self, path: StrPath, limit: int) -> bytes:
         """The first ``limit`` bytes of a small file."""
         fd = self.open(path)
         try:
@@ -114,7 +117,7 @@ class FsOps:
         """Make a file's content durable; never to be repeated on the same descriptor after it failed."""
         self.call("fsync", "", os.fsync, fd)
 
-    def fsync_dir(self, path: Path) -> None:
+    def fsync_dir(self, path: StrPath) -> None:
         """Make the names in a directory durable."""
         fd = self.call("open", str(path), os.open, path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -126,25 +129,25 @@ class FsOps:
         """Close a descriptor."""
         self.call("close", "", os.close, fd)
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: StrPath, target: StrPath) -> None:
         """Move within one file system, replacing ``target``, in one step."""
         self.call("rename", str(target), os.replace, source, target)
 
-    def unlink(self, path: Path) -> None:
+    def unlink(self, path: StrPath) -> None:
         """Remove a file."""
         self.call("unlink", str(path), os.unlink, path)
 
-    def mkdir(self, path: Path) -> bool:
+    def mkdir(self, path: StrPath) -> bool:
         """Make one directory, mode 0700; False if it is there already."""
         try:
             self.call("mkdir", str(path), os.mkdir, path, 0o700)
         except DiskFailure as failure:
-            if failure.errno == errno.EEXIST and path.is_dir():
+            if failure.errno == errno.EEXIST and Path(path).is_dir():
                 return False
             raise
         return True
 
-    def rmdir(self, path: Path) -> bool:
+    def rmdir(self, path: StrPath) -> bool:
         """Remove an empty directory; False if it is not empty or not there."""
         try:
             self.call("rmdir", str(path), os.rmdir, path)
@@ -154,23 +157,23 @@ class FsOps:
             raise
         return True
 
-    def rmtree(self, path: Path) -> None:
+    def rmtree(self, path: StrPath) -> None:
         """Remove a directory and all that is in it."""
         self.call("rmtree", str(path), shutil.rmtree, path)
 
-    def chmod(self, path: Path, mode: int) -> None:
+    def chmod(self, path: StrPath, mode: int) -> None:
         """Set the permission bits of a file or directory."""
         self.call("chmod", str(path), os.chmod, path, mode)
 
-    def utime(self, path: Path, seconds: float) -> None:
+    def utime(self, path: StrPath, seconds: float) -> None:
         """Set access and modification time (seconds since the epoch)."""
         self.call("utime", str(path), os.utime, path, (seconds, seconds))
 
-    def stat(self, path: Path) -> os.stat_result:
+    def stat(self, path: StrPath) -> os.stat_result:
         """The state of a path, symbolic links not followed."""
         return self.call("stat", str(path), os.lstat, path)
 
-    def exists(self, path: Path) -> bool:
+    def exists(self, path: StrPath) -> bool:
         """Whether there is anything at a path."""
         try:
             self.stat(path)
@@ -190,7 +193,7 @@ class FsOps:
         state = self.call("room", str(path), os.statvfs, path)
         return state.f_blocks * state.f_frsize, state.f_bavail * state.f_frsize
 
-    def names(self, path: Path) -> list[str]:
+    def names(self, path: StrPath) -> list[str]:
         """The names in a directory, in no order; none if it does not exist."""
         try:
             return self.call("names", str(path), os.listdir, path)

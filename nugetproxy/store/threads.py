@@ -27,6 +27,7 @@ class StoreThreads:
         self.read = ThreadPoolExecutor(4, thread_name_prefix="store-read")
         self.write = ThreadPoolExecutor(2, thread_name_prefix="store-write")
         self.hash = ThreadPoolExecutor(2, thread_name_prefix="store-hash")
+        self.commit = ThreadPoolExecutor(1, thread_name_prefix="store-commit")
         self.sync = ThreadPoolExecutor(SYNCS, thread_name_prefix="store-sync")
         self._ended = False
 
@@ -42,7 +43,7 @@ class StoreThreads:
         if self._ended:
             return
         self._ended = True
-        for pool in (self.read, self.hash, self.sync):
+        for pool in (self.read, self.hash, self.commit, self.sync):
             await hop(self.write, pool.shutdown)
         self.write.shutdown()  # blocks, but only descriptors to be closed are left
 

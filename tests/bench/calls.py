@@ -1,6 +1,7 @@
-"""Counts the calls of our own Python functions that a warm hit costs: ``python -m tests.bench.calls``.
+"""Counts what a warm hit costs in calls of our own functions, a cold package in jobs for threads.
 
-Each sort of hit is counted as clients ask, so in the lane, then on the ordinary path with all its checks.
+``python -m tests.bench.calls``. Each sort of hit is counted as clients ask, so in the lane, then on the ordinary path
+with all its checks.
 """
 
 from __future__ import annotations
@@ -9,9 +10,12 @@ import asyncio
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from types import FrameType
+from typing import Any
+from unittest.mock import patch
 
 import structlog
 
@@ -55,6 +59,28 @@ async def count(proxy: Proxy, path: str, headers: dict[str, str]) -> Counter[str
     return calls
 
 
+async def count_jobs(proxy: Proxy, feed: FakeFeed) -> Counter[str]:
+    """Jobs for threads by their pool for ``TIMES`` cold small packages, each asked for behind its registration."""
+    jobs: Counter[str] = Counter()
+    submit = ThreadPoolExecutor.submit
+
+    def counted(pool: ThreadPoolExecutor, *args: Any, **kwargs: Any) -> Future[Any]:
+        jobs[pool._thread_name_prefix] += 1
+        return submit(pool, *args, **kwargs)
+
+    for number in range(TIMES):
+        feed.add(make_nupkg(f"Cold.P{number}", "1.0.0"))
+    for number in range(TIMES):
+        await (await proxy.client.get(f"/v3/registration/gz-semver2/cold.p{number}/index.json")).read()
+    with patch.object(ThreadPoolExecutor, "submit", counted):
+        for number in range(TIMES):
+            path = f"/v3/content/cold.p{number}/1.0.0/cold.p{number}.1.0.0.nupkg"
+            assert (await (await proxy.client.get(path)).read()).startswith(b"PK")
+            while proxy.metric("pending_commits"):
+                await asyncio.sleep(0.001)
+    return jobs
+
+
 async def main() -> None:
     """Print the calls for one hit of each sort; with ``-v``, each function too."""
     structlog.configure(processors=[_drop])
@@ -69,6 +95,10 @@ async def main() -> None:
                     print(f"{name}, {way}: {sum(calls.values()) / TIMES:g}")
                     for function, number in calls.most_common() if "-v" in sys.argv else ():
                         print(f"    {number / TIMES:g} {function}")
+                jobs = await count_jobs(proxy, feed)
+                print(f"cold small package: {sum(jobs.values()) / TIMES:g} jobs for threads")
+                for pool, number in jobs.most_common() if "-v" in sys.argv else ():
+                    print(f"    {number / TIMES:g} {pool}")
             except ProxyError as error:
                 sys.exit(str(error))
             finally:

@@ -71,6 +71,26 @@ async def test_pages_that_are_not_inlined_are_followed(proxy: Proxy, bare: FakeF
     assert (got.status, got.body) == (200, make_nupkg("Acme.A", "1.100.0"))
 
 
+async def test_a_package_is_found_by_a_page_that_nobody_asked_for(proxy: Proxy, bare: FakeFeed) -> None:
+    for number in range(MANY):
+        bare.add(make_nupkg("Acme.A", f"1.{number}.0"))
+    got = await ask(proxy, "/v3/content/acme.a/1.100.0/acme.a.1.100.0.nupkg")
+    assert (got.status, got.body) == (200, make_nupkg("Acme.A", "1.100.0"))
+    assert bare.count(PAGE) == 1
+    assert (await ask(proxy, "/v3/content/acme.a/1.500.0/acme.a.1.500.0.nupkg")).status == 404
+
+
+async def test_a_page_that_fails_is_no_absence(proxy: Proxy, bare: FakeFeed, clock: FakeClock) -> None:
+    for number in range(MANY):
+        bare.add(make_nupkg("Acme.A", f"1.{number}.0"))
+    bare.origin.routes[PAGE] = Script(status=500)
+    path = "/v3/content/acme.a/1.100.0/acme.a.1.100.0.nupkg"
+    assert (await ask(proxy, path)).status in {502, 503}
+    del bare.origin.routes[PAGE]
+    clock.advance(3600)
+    assert (await ask(proxy, path)).status == 200
+
+
 @pytest.mark.parametrize("fault", [Script(status=500), Script(status=404)])
 async def test_a_list_is_never_shorter_by_a_page(proxy: Proxy, bare: FakeFeed, clock: FakeClock, fault: Script) -> None:
     for number in range(MANY):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nugetproxy.store.fs import FsOps
+from nugetproxy.store.fs import FsOps, StrPath
 
 Tree = frozenset[tuple[str, bytes | None]]
 """Paths with their content, None for directories."""
@@ -51,7 +51,8 @@ class RecordingFs(FsOps):
             record(result, *args)
         return result
 
-    def _record_create(self, fd: int, path: Path, *_: object) -> None:
+    def _record_create(self, fd: int, name: StrPath, *_: object) -> None:
+        path = Path(name)
         inode = self.done
         self.inodes[fd] = self.linked[path] = inode
         self._effect("link", path=path, inode=inode)
@@ -59,29 +60,30 @@ class RecordingFs(FsOps):
     def _record_write(self, size: int, fd: int, view: memoryview, offset: int) -> None:
         self._effect("write", inode=self.inodes[fd], offset=offset, data=bytes(view[:size]))
 
-    def _record_rename(self, _: None, source: Path, target: Path) -> None:
-        inode = self.linked[target] = self.linked.pop(source)
-        self._effect("link", path=target, inode=inode)
-        self._effect("unlink", path=source)
+    def _record_rename(self, _: None, source: StrPath, target: StrPath) -> None:
+        inode = self.linked[Path(target)] = self.linked.pop(Path(source))
+        self._effect("link", path=Path(target), inode=inode)
+        self._effect("unlink", path=Path(source))
 
-    def _record_unlink(self, _: None, path: Path) -> None:
-        self.linked.pop(path, None)
-        self._effect("unlink", path=path)
+    def _record_unlink(self, _: None, path: StrPath) -> None:
+        self.linked.pop(Path(path), None)
+        self._effect("unlink", path=Path(path))
 
-    def _record_mkdir(self, _: None, path: Path, *__: object) -> None:
-        self._effect("mkdir", path=path)
+    def _record_mkdir(self, _: None, path: StrPath, *__: object) -> None:
+        self._effect("mkdir", path=Path(path))
 
-    def _record_rmdir(self, _: None, path: Path) -> None:
-        self._effect("rmdir", path=path)
+    def _record_rmdir(self, _: None, path: StrPath) -> None:
+        self._effect("rmdir", path=Path(path))
 
     def _record_fsync(self, _: None, fd: int) -> None:
         inode = self.inodes.get(fd)
         self.synced.append((self.done, lambda effect: effect.kind == "write" and effect.inode == inode))
 
-    def fsync_dir(self, path: Path) -> None:
+    def fsync_dir(self, path: StrPath) -> None:
         super().fsync_dir(path)
+        place = Path(path)
         if "fsync_dir" not in self.forget:
-            self.synced.append((self.done, lambda effect: effect.kind != "write" and effect.path.parent == path))
+            self.synced.append((self.done, lambda effect: effect.kind != "write" and effect.path.parent == place))
 
     def _effect(self, kind: str, **fields: Any) -> None:
         self.effects.append(Effect(kind, self.done, **fields))

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nugetproxy.store.fs import FsOps
+from nugetproxy.store.fs import FsOps, StrPath
 from nugetproxy.store.packages.commit import remove_package, set_aside
 from nugetproxy.store.packages.folder import PackageFolder
+from nugetproxy.store.packages.held import Descriptor
 from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.packages.publishing import publish_all
 from nugetproxy.store.packages.recovery import recover
 from nugetproxy.store.packages.verify import Sound, examine, read_marker
 from tests.store.conftest import Maker
@@ -30,6 +32,30 @@ async def downloaded(make_folder: Maker, root: Path, fs: RecordingFs) -> Package
     return folder
 
 
+class Memory(FsOps):
+    """What a crash leaves need not be durable again."""
+
+    def fsync(self, fd: int) -> None:
+        pass
+
+    def fsync_dir(self, path: StrPath) -> None:
+        pass
+
+
+def start(layout: Layout) -> None:
+    """What a start does with staging, in one thread."""
+    layout.prepare(MEMORY)
+    for name in FS.names(layout.staging):
+        found = recover(MEMORY, layout, Descriptor, name)
+        if found is not None:
+            package, held = found
+            assert publish_all(MEMORY, layout, [package]) == {}
+            held.release()
+
+
+MEMORY = Memory()
+
+
 def problems(layout: Layout) -> list[str]:
     """What is wrong with a folder as a crash left it: for NuGet reading it, and for the proxy started on it."""
     found = []
@@ -41,8 +67,7 @@ def problems(layout: Layout) -> list[str]:
             found.append("the hash file vouches for a nuspec that is not right")
     if layout.nupkg(IDENTITY).exists() and layout.nupkg(IDENTITY).read_bytes() != NUPKG:
         found.append("wrong bytes under a final name")
-    layout.prepare(FS)
-    recover(FS, layout)
+    start(layout)
     if FS.names(layout.staging):
         found.append("something is left in staging")
     finding = examine(FS, layout, IDENTITY, None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
+from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile, StrPath
 from nugetproxy.store.packages.layout import Layout
 
 QUARANTINE_KEPT = 16
@@ -20,12 +20,14 @@ class Verified:
     """A package that was verified, with all that its folder gets; ``path`` is where it lies now, open as ``fd``."""
 
     identity: PackageIdentity
-    path: Path
+    path: StrPath
     fd: int
     nuspec: bytes
     sha512: str
     """In base64."""
     warnings: tuple[str, ...] = ()
+    is_sealed: bool = False
+    """Whether a start would find it where it lies."""
 
 
 def seal(fs: FsOps, package: Verified, sealed: Path | None, published: float | None) -> os.stat_result:
@@ -39,29 +41,8 @@ def seal(fs: FsOps, package: Verified, sealed: Path | None, published: float | N
             fs.utime(package.path, published)
     if sealed is not None:
         fs.rename(package.path, sealed)
-        package.path = sealed
+        package.path, package.is_sealed = sealed, True
     return fs.fstat(package.fd)
-
-
-def publish(fs: FsOps, layout: Layout, package: Verified) -> None:
-    """Move a package into its folder, durably once ``layout.packages`` is synced too. Raises DiskFailure.
-
-    The fsyncs make the order nuspec, package, hash file hold after a power cut too: a hash file that is there vouches
-    for content that is there. Done again after a failure, it goes on where it was.
-    """
-    identity = package.identity
-    fs.fsync(package.fd)
-    _make_directories(fs, layout, identity)
-    remove_file(fs, layout.marker(identity))  # a hash file without its package, left by a deletion
-    write_file(fs, layout, layout.nuspec(identity), package.nuspec)
-    if package.warnings:
-        write_file(fs, layout, layout.warnings(identity), "\n".join(package.warnings).encode())
-    fs.rename(package.path, layout.nupkg(identity))
-    package.path = layout.nupkg(identity)
-    fs.fsync_dir(layout.directory(identity))
-    mark(fs, layout, identity, package.sha512)
-    # Even where it was there: a run that was killed may have made it without having synced it.
-    fs.fsync_dir(layout.directory(identity).parent)
 
 
 def withdraw(fs: FsOps, layout: Layout, package: Verified) -> None:
@@ -95,7 +76,7 @@ def write_file(fs: FsOps, layout: Layout, target: Path, data: bytes) -> None:
         raise
 
 
-def remove_file(fs: FsOps, path: Path) -> bool:
+def remove_file(fs: FsOps, path: StrPath) -> bool:
     """Remove a file; False if it was not there."""
     try:
         fs.unlink(path)
@@ -132,7 +113,7 @@ def set_aside(fs: FsOps, layout: Layout, identity: PackageIdentity, name: str) -
     return size
 
 
-def keep_aside(fs: FsOps, layout: Layout, path: Path, name: str) -> None:
+def keep_aside(fs: FsOps, layout: Layout, path: StrPath, name: str) -> None:
     """Move a file into quarantine as ``name``, the oldest ones there make way."""
     fs.mkdir(layout.quarantine)
     fs.rename(path, layout.quarantine / name)
@@ -147,18 +128,3 @@ def _tidy(fs: FsOps, layout: Layout, identity: PackageIdentity) -> None:
     directory = layout.directory(identity)
     fs.rmdir(directory)
     fs.rmdir(directory.parent)
-
-
-def _make_directories(fs: FsOps, layout: Layout, identity: PackageIdentity) -> None:
-    """Make the package's folder. Again when a deletion of another version removes the id's folder in between."""
-    directory = layout.directory(identity)
-    for last in (False, False, True):
-        try:
-            fs.mkdir(directory.parent)
-            fs.mkdir(directory)
-        except MissingFile:
-            if last:
-                raise
-            layout.prepare(fs)
-        else:
-            return

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
@@ -22,9 +22,9 @@ from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import Nuspec
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
-from nugetproxy.store.packages.commit import Verified, keep_aside, remove_file, remove_package, seal, set_aside
-from nugetproxy.store.packages.held import HeldPackage
-from nugetproxy.store.packages.layout import PART, Layout
+from nugetproxy.store.packages.commit import Verified, keep_aside, remove_package, seal, set_aside
+from nugetproxy.store.packages.held import Descriptor, HeldPackage
+from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_packages import KEPT, OpenPackages
 from nugetproxy.store.packages.pending import PendingCommits
 from nugetproxy.store.packages.recovery import recover
@@ -103,7 +103,7 @@ class PackageFolder:
         A folder on a file system that has become read-only is still good for its packages.
         """
         try:
-            recovered, swept = await self._calls.run(self._threads.write, self._prepare)
+            recovered, swept = await self._recover(await self._calls.run(self._threads.write, self._prepare))
         except DiskFailure as failure:
             if failure.errno == errno.EROFS and self.layout.packages.is_dir():
                 self._log.warning("store.read_only", directory=str(self.layout.root))
@@ -116,9 +116,21 @@ class PackageFolder:
             self._metrics.orphans_removed.inc(swept)
             self._log.info("staging.swept", files=swept)
 
-    def _prepare(self) -> tuple[int, int]:
+    def _prepare(self) -> list[str]:
         self.layout.prepare(self._fs)
-        return recover(self._fs, self.layout)
+        return self._fs.names(self.layout.staging)
+
+    async def _recover(self, names: Sequence[str]) -> tuple[int, int]:
+        """Commit or remove what lies in staging; how many of each."""
+        recovered = 0
+        for name in names:
+            found = await self._calls.run(self._threads.hash, recover, self._fs, self.layout, self._kept.own, name)
+            if found is not None:
+                recovered += 1
+                self.usage.landed(found[1].identity, found[1].size)
+                await self.pending.add(found[0], self._kept.keep(found[1]))
+        await self.pending.empty()
+        return recovered, len(names) - recovered
 
     async def close(self) -> None:
         """Commit what is pending, write the last uses, close all, end the threads (its own, not those it was given)."""
@@ -131,9 +143,15 @@ class PackageFolder:
 
     # --- download ---
 
-    async def stage(self, identity: PackageIdentity) -> Staged:
-        """A new empty file to download into; ``close()`` it in the end, after ``commit()`` or ``abandon()``."""
-        return await self._with_room(self._stage, identity)
+    async def stage(self, identity: PackageIdentity, *, in_memory: int = 0) -> Staged:
+        """A new empty file to download into; ``close()`` it in the end, after ``commit()`` or ``abandon()``.
+
+        Where up to ``in_memory`` bytes may be kept without a file, it is made when there are more.
+        """
+        staged = Staged(identity, self._create, self._calls, self._commit, room=self._room, in_memory=in_memory)
+        if in_memory == 0:
+            await self._with_room(staged.make_file)
+        return staged
 
     async def _with_room(self, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Do it in a thread; on a full disk once more, after room was made."""
@@ -144,7 +162,7 @@ class PackageFolder:
                 raise
         return await self._calls.run(self._threads.write, act, *args, **kwargs)
 
-    def _stage(self, identity: PackageIdentity) -> Staged:
+    def _create(self) -> tuple[Path, Descriptor]:
         path = self.layout.scratch()
         try:
             fd = self._fs.create(path)
@@ -152,49 +170,48 @@ class PackageFolder:
             self._log.warning("store.recreated", directory=str(self.layout.root))
             self.layout.prepare(self._fs)
             fd = self._fs.create(path)
-        return Staged(identity, path, self._kept.own(fd), self._calls, self._commit, room=self._room)
+        return path, self._kept.own(fd)
 
     async def _commit(self, staged: Staged, nuspec: Nuspec) -> HeldPackage:
         identity = staged.identity
-        package = Verified(
-            identity=identity,
-            path=staged.path,
-            fd=staged.fd,
-            nuspec=nuspec.xml,
-            sha512=staged.sha512,
-            warnings=staged.warnings,
-        )
         async with self._lock(identity):
             held = self.peek(identity)
-            state = None if held is not None else await self._with_room(self._seal_new, staged, package)
-            if state is None:
+            sealed = None if held is not None else await self._with_room(self._seal_new, staged, nuspec)
+            if sealed is None:
                 held = held or await self._open(identity)
                 if held is not None:
                     return await self._prefer(held, staged)
-                state = await self._with_room(self._seal, staged, package)
+                sealed = await self._with_room(self._seal, staged, nuspec)
+            package, state = sealed
             staged.descriptor.acquire()
             held = HeldPackage(identity, staged.descriptor, state, package.sha512)
             held.warnings = staged.warnings
             self.usage.landed(identity, held.size)
             with self._kept.keep(held):
                 await self.pending.add(package, held)
-                if package.path.suffix == PART:  # a kill would leave nothing of it
+                if not package.is_sealed:  # a kill would leave nothing of it
                     if (failure := await self.pending.settle(identity)) is not None:
                         raise failure
                     self._kept.keep(held.acquire())
             return held
 
-    def _seal_new(self, staged: Staged, package: Verified) -> os.stat_result | None:
+    def _seal_new(self, staged: Staged, nuspec: Nuspec) -> tuple[Verified, os.stat_result] | None:
         """None where a package lies there already."""
-        if self._fs.exists(self.layout.nupkg(staged.identity)):
-            return None
-        return self._seal(staged, package)
+        return None if self._fs.exists(self.layout.nupkg(staged.identity)) else self._seal(staged, nuspec)
 
-    def _seal(self, staged: Staged, package: Verified) -> os.stat_result:
+    def _seal(self, staged: Staged, nuspec: Nuspec) -> tuple[Verified, os.stat_result]:
+        package = Verified(
+            identity=staged.identity,
+            path=staged.make_file(),
+            fd=staged.fd,
+            nuspec=nuspec.xml,
+            sha512=staged.sha512,
+            warnings=staged.warnings,
+        )
         sealed = None if staged.warnings else self.layout.sealed(staged.identity, package.sha512)
         state = seal(self._fs, package, sealed, staged.published)
         staged.path = package.path
-        return state
+        return package, state
 
     async def _prefer(self, held: HeldPackage, staged: Staged) -> HeldPackage:
         """What is held already stays; raises PinnedPackage if the download has other bytes."""
@@ -203,8 +220,7 @@ class PackageFolder:
             self._log.error("package.pinned", package=str(held.identity), held=held.sha512, offered=staged.sha512)
             raise PinnedPackage(held.identity, held.sha512, staged.sha512)
         held.acquire()
-        with contextlib.suppress(DiskFailure):
-            await self._calls.run(self._threads.write, remove_file, self._fs, staged.path)
+        await staged.remove()
         return self._kept.keep(held)
 
     # --- use ---
@@ -311,7 +327,9 @@ class PackageFolder:
         name = f"{time.time_ns()}-contents-{staged.identity.nupkg_name}"
         self._metrics.quarantined.labels("contents").inc()
         with contextlib.suppress(DiskFailure):
-            await self._calls.run(self._threads.write, keep_aside, self._fs, self.layout, staged.path, name)
+            await self._calls.run(
+                self._threads.write, lambda: keep_aside(self._fs, self.layout, staged.make_file(), name)
+            )
 
     async def held_after(self, identity: PackageIdentity | None, count: int) -> list[PackageIdentity]:
         """The next ``count`` packages in the order of their names; from the first one on if ``identity`` is None."""

@@ -23,6 +23,19 @@ _BETWEEN = "~"
 """Neither ids nor versions contain it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Places:
+    """The paths of one package, as ``Layout`` has them: made at once, as strings."""
+
+    parent: str
+    """The folder of all versions of its id."""
+    directory: str
+    nupkg: str
+    nuspec: str
+    marker: str
+    warnings: str
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Paths below ``root``; ``packages`` is what NuGet reads as a folder feed (VersionFolderPathResolver).
@@ -67,6 +80,20 @@ class Layout:
     def warnings(self, identity: PackageIdentity) -> Path:
         """What upstream had to say about it, a line each; only where it had."""
         return self.directory(identity) / f"{identity.nupkg_name}.warnings"
+
+    def places(self, identity: PackageIdentity) -> Places:
+        """All paths of one package."""
+        parent = f"{self.root}/packages/{identity.id}"
+        directory = f"{parent}/{identity.version}"
+        nupkg = f"{directory}/{identity.nupkg_name}"
+        return Places(
+            parent=parent,
+            directory=directory,
+            nupkg=nupkg,
+            nuspec=f"{directory}/{identity.nuspec_name}",
+            marker=f"{nupkg}{HASH_SUFFIX}",
+            warnings=f"{nupkg}.warnings",
+        )
 
     def scratch(self) -> Path:
         """A new name in staging, different in every process."""

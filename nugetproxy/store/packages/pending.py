@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,10 +13,11 @@ import structlog
 from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.fs import DiskFailure, FsOps
-from nugetproxy.store.packages.commit import Verified, publish, withdraw
+from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.packages.commit import Verified, withdraw
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.packages.publishing import Failures, Spread, publish_all
 from nugetproxy.store.packages.staging import FULL, MakesRoom
 from nugetproxy.store.threads import SYNCS, DiskCalls
 
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 LINGER: Final = 0.02
 """Seconds that the first of a batch waits for others."""
 BATCH_SECONDS: Final = 0.1
-"""A batch that would take longer is shared out to several threads."""
+"""The syncs of a batch that would take longer are shared out to several threads."""
 _SYNCING: Final = frozenset({"fsync", "fsync_dir"})
 
 Committed = Callable[[Sequence[HeldPackage]], Awaitable[None]]
@@ -124,7 +124,7 @@ class PendingCommits:
                 log.exception("commits.crashed", upstream=self._upstream, detail=str(error))
 
     async def _commit(self, batch: Sequence[_Pending]) -> None:
-        failures: dict[PackageIdentity, DiskFailure] = {}
+        failures: Failures = {}
         try:
             failures = await self._publish(batch)
             again = [one for one in batch if _may_fit(failures.get(one.package.identity))]
@@ -143,42 +143,27 @@ class PendingCommits:
                 one.held.release()
                 one.done.set_result(failures.get(one.package.identity))
 
-    async def _publish(self, batch: Sequence[_Pending]) -> dict[PackageIdentity, DiskFailure]:
+    async def _publish(self, batch: Sequence[_Pending]) -> Failures:
         """Those that could not be published."""
-        loop = asyncio.get_running_loop()
-        threads = max(1, min(SYNCS, len(batch), math.ceil(len(batch) * self._seconds_each / BATCH_SECONDS)))
-        shares = [[one.package for one in batch[first::threads]] for first in range(threads)]
+        loop, threads = asyncio.get_running_loop(), self._calls.threads
+        slow = len(batch) * self._seconds_each > BATCH_SECONDS
+        spread: Spread = threads.sync.map if slow else map
+        packages = [one.package for one in batch]
         began = loop.time()
-        run, sync, fs = self._calls.run, self._calls.threads.sync, self._calls.fs
-        told = await asyncio.gather(*(run(sync, _publish_all, fs, self._layout, share) for share in shares))
-        self._seconds_each = (loop.time() - began) * threads / len(batch)
-        failures = {identity: failure for one in told for identity, failure in one.items()}
-        for failure in failures.values():
+        failures = await self._calls.run(threads.commit, publish_all, self._calls.fs, self._layout, packages, spread)
+        self._seconds_each = (loop.time() - began) * (min(SYNCS, len(batch)) if slow else 1) / len(batch)
+        for failure in set(failures.values()):
             self._calls.count(failure)
-        try:
-            await run(sync, fs.fsync_dir, self._layout.packages)
-        except DiskFailure as failure:
-            failures = {one.package.identity: failure for one in batch}
         return failures
 
-    async def _give_up(self, lost: Sequence[_Pending], failures: dict[PackageIdentity, DiskFailure]) -> None:
+    async def _give_up(self, lost: Sequence[_Pending], failures: Failures) -> None:
         for one in lost:
             identity, detail = one.package.identity, str(failures[one.package.identity])
             log.error(
                 "package.not_kept", upstream=self._upstream, package=str(identity), reason=Reason.DISK, detail=detail
             )
             self._forget(one.held)
-            await self._calls.run(self._calls.threads.sync, withdraw, self._calls.fs, self._layout, one.package)
-
-
-def _publish_all(fs: FsOps, layout: Layout, packages: Sequence[Verified]) -> dict[PackageIdentity, DiskFailure]:
-    failures: dict[PackageIdentity, DiskFailure] = {}
-    for package in packages:
-        try:
-            publish(fs, layout, package)
-        except DiskFailure as failure:
-            failures[package.identity] = failure
-    return failures
+            await self._calls.run(self._calls.threads.commit, withdraw, self._calls.fs, self._layout, one.package)
 
 
 def _may_fit(failure: DiskFailure | None) -> bool:

@@ -1,59 +1,50 @@
-"""Recovery commits at a start what the last run had verified, but was ended before it had committed."""
+"""Recovery finds at a start what the last run had verified, but was ended before it had committed."""
 
 from __future__ import annotations
 
-import structlog
+from collections.abc import Callable
 
-from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
 from nugetproxy.store.fs import DiskFailure, FsOps
-from nugetproxy.store.packages.commit import Verified, publish, remove_file
+from nugetproxy.store.packages.commit import Verified, remove_file
+from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.layout import Layout, parse_sealed
-from nugetproxy.store.packages.staging import FULL
 from nugetproxy.store.packages.verify import check_whole
 
-log = structlog.get_logger(__name__)
 
+def recover(
+    fs: FsOps, layout: Layout, own: Callable[[int], Descriptor], name: str
+) -> tuple[Verified, HeldPackage] | None:
+    """The package that lies in staging as ``name``, whole; None where it is none, and removed.
 
-def recover(fs: FsOps, layout: Layout) -> tuple[int, int]:
-    """Commit whatever lies complete in staging, remove the rest; how many of each. Blocks, raises DiskFailure.
-
-    What a full disk does not let be committed stays for the next start.
+    ``own`` makes its descriptor's owner. Blocks; raises DiskFailure.
     """
-    recovered = swept = 0
-    for name in fs.names(layout.staging):
-        sealed = parse_sealed(name)
-        try:
-            if sealed is not None and _commit(fs, layout, *sealed):
-                recovered += 1
-                continue
-        except DiskFailure as failure:
-            if failure.errno not in FULL:
-                raise
-            log.warning("staging.unrecovered", package=name, reason=Reason.DISK, detail=str(failure))
-            continue
-        swept += remove_file(fs, layout.staging / name)
-    if recovered:
-        fs.fsync_dir(layout.packages)
-    return recovered, swept
+    sealed = parse_sealed(name)
+    found = None if sealed is None else _verify(fs, layout, own, *sealed)
+    if found is None:
+        remove_file(fs, layout.staging / name)
+    return found
 
 
-def _commit(fs: FsOps, layout: Layout, identity: PackageIdentity, sha512: str) -> bool:
-    """False where it is held already, or not whole: a power cut has kept its bytes from the disk."""
+def _verify(
+    fs: FsOps, layout: Layout, own: Callable[[int], Descriptor], identity: PackageIdentity, sha512: str
+) -> tuple[Verified, HeldPackage] | None:
+    """None where it is held already, or not whole: a power cut has kept its bytes from the disk."""
     path = layout.sealed(identity, sha512)
     if path is None or fs.exists(layout.nupkg(identity)):
-        return False
-    fd = fs.open(path)
+        return None
+    descriptor = own(fs.open(path))
     try:
-        nuspec, _ = check_whole(fs, fd, fs.fstat(fd).st_size, identity, sha512)
-        publish(fs, layout, Verified(identity=identity, path=path, fd=fd, nuspec=nuspec.xml, sha512=sha512))
+        state = fs.fstat(descriptor.fd)
+        nuspec, _ = check_whole(fs, descriptor.fd, state.st_size, identity, sha512)
     except InvalidPackage:
-        return False
+        descriptor.release()
+        return None
     except DiskFailure as failure:
+        descriptor.release()
         if failure.op != "read":
             raise
-        return False
-    finally:
-        fs.close(fd)
-    return True
+        return None
+    package = Verified(identity=identity, path=path, fd=descriptor.fd, nuspec=nuspec.xml, sha512=sha512, is_sealed=True)
+    return package, HeldPackage(identity, descriptor, state, sha512)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, Self, TypeVar
+from typing import BinaryIO, Final, Protocol, Self, TypeVar
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Nuspec
-from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.fs import DiskFailure, StrPath
 from nugetproxy.store.packages.commit import remove_file
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
-from nugetproxy.store.packages.verify import PackageHash, inspect_file
+from nugetproxy.store.packages.reading import read_at, reader
+from nugetproxy.store.packages.verify import PackageHash, inspect
 from nugetproxy.store.threads import DiskCalls
 
 _T = TypeVar("_T")
@@ -53,21 +55,23 @@ class Staged:
 
     Any number of readers may ``os.pread`` from ``fd`` below ``size`` while it grows, each between its ``acquire()``
     and ``release()``. The descriptor stays good through ``commit()`` and ``abandon()``; the last holder closes it.
+
+    What may be kept ``in_memory`` gets its file with the commit, in one write; until then nobody may read it.
     """
 
     def __init__(
         self,
         identity: PackageIdentity,
-        path: Path,
-        descriptor: Descriptor,
+        create: Callable[[], tuple[Path, Descriptor]],
         calls: DiskCalls,
         commit: Callable[[Staged, Nuspec], Awaitable[HeldPackage]],
         *,
         room: MakesRoom | None = None,
+        in_memory: int = 0,
     ) -> None:
+        """``create`` makes its file, blocking. ``in_memory``: bytes up to which it needs none."""
         self.identity = identity
-        self.path = path
-        self.descriptor = descriptor
+        self.path: StrPath | None = None
         self.size = 0
         """Bytes that may be read; stays right when a write fails."""
         self.warnings: tuple[str, ...] = ()
@@ -77,6 +81,11 @@ class Staged:
         self._calls = calls
         self._commit = commit
         self._room = room
+        self._create = create
+        self._in_memory = in_memory
+        self._buffer = b""
+        """What is not yet in the file."""
+        self._descriptor: Descriptor | None = None
         self._hash = PackageHash()
         self._failure: DiskFailure | None = None
         self._settled = False
@@ -86,6 +95,13 @@ class Staged:
     def fd(self) -> int:
         """Open for read and write; raises ValueError once closed."""
         return self.descriptor.fd
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Of its file; raises ValueError where it has none yet."""
+        if self._descriptor is None:
+            raise ValueError("it is still in memory")
+        return self._descriptor
 
     @property
     def sha512(self) -> str:
@@ -105,12 +121,17 @@ class Staged:
         """The maker's ``release()``; may be called again."""
         if not self._closed:
             self._closed = True
-            self.descriptor.release()
+            if self._descriptor is not None:
+                self._descriptor.release()
 
     async def write(self, data: bytes) -> None:
         """Append; raises DiskFailure, after which reading on is fine, but only ``abandon()`` is left to do."""
         if self._failure is not None:
             raise self._failure
+        if self._descriptor is None and self.size + len(data) <= self._in_memory:
+            self._buffer += data
+            self._note(data)
+            return
         try:
             await self._with_room(len(data), partial(self._append, data))
         except DiskFailure as failure:
@@ -128,17 +149,39 @@ class Staged:
         return await self._calls.run(self._calls.threads.write, act)
 
     def _append(self, data: bytes) -> None:
+        self.make_file()
         self._calls.fs.write(self.fd, data, self.size)
+        self._note(data)
+
+    def _note(self, data: bytes) -> None:
         self._hash.update(data)
         self.size += len(data)
+
+    def make_file(self) -> StrPath:
+        """Have all of it in a file; blocks, raises DiskFailure, after which it may be tried again."""
+        if self.path is None:
+            self.path, self._descriptor = self._create()
+        if self._buffer:
+            self._calls.fs.write(self.fd, self._buffer, 0)
+            self._buffer = b""
+        return self.path
+
+    async def read(self, count: int, at: int) -> bytes:
+        """Bytes that were written before; raises DiskFailure."""
+        return self._buffer[at : at + count] if self._descriptor is None else await read_at(self.fd, count, at)
 
     async def verify(self, identity: PackageIdentity, *, contents: bool = False, checksum: bool = True) -> Nuspec:
         """Check that it is a whole package, the one that was asked for; raises InvalidPackage, DiskFailure.
 
         ``contents`` compares the checksums of all files in it; ``checksum`` False not even that of its nuspec.
         """
-        fs, look = self._calls.fs, partial(inspect_file, contents=contents, checksum=checksum)
-        return await self._calls.run(self._calls.threads.hash, look, fs, self.fd, self.size, identity)
+        look = partial(inspect, self._view, identity, contents=contents, checksum=checksum)
+        return await self._calls.run(self._calls.threads.hash, look)
+
+    def _view(self) -> BinaryIO:
+        if self._descriptor is None:
+            return io.BytesIO(self._buffer)
+        return reader(self._calls.fs, self.fd, self.size)
 
     async def commit(self, nuspec: Nuspec) -> HeldPackage:
         """Publish it durably; the result is borrowed: ``acquire()`` it before the next await to keep it.
@@ -156,5 +199,10 @@ class Staged:
         """Remove the file if it was not committed; never fails (a leftover is swept at the next start)."""
         if not self._settled:
             self._settled = True
+            await self.remove()
+
+    async def remove(self) -> None:
+        """Remove the file, if there is one and the disk lets go of it."""
+        if self.path is not None:
             with contextlib.suppress(DiskFailure):
                 await self._calls.run(self._calls.threads.write, remove_file, self._calls.fs, self.path)

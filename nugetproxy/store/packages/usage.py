@@ -76,6 +76,11 @@ class Usage:
         self._landed.move_to_end(identity)
         self._grow_up()
 
+    def is_young(self, identity: PackageIdentity) -> bool:
+        """Whether a package came within the last ``YOUNG_SECONDS``."""
+        self._grow_up()
+        return identity in self._landed
+
     def forget(self, identity: PackageIdentity) -> None:
         """The package is gone."""
         self._uses.pop(identity, None)

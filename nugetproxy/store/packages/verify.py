@@ -12,7 +12,9 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
@@ -75,16 +77,16 @@ class Damaged:
     reason: str
 
 
-def inspect_file(
-    fs: FsOps, fd: int, size: int, identity: PackageIdentity, *, contents: bool, checksum: bool = True
+def inspect(
+    view: Callable[[], BinaryIO], identity: PackageIdentity, *, contents: bool, checksum: bool = True
 ) -> Nuspec:
     """Check that it is a whole package, the one that was asked for. Blocks; raises InvalidPackage, DiskFailure.
 
     ``contents`` compares the checksums of all files in it; ``checksum`` False not even that of its nuspec.
     """
-    nuspec = inspect_package(reader(fs, fd, size), identity, checksum=checksum)
+    nuspec = inspect_package(view(), identity, checksum=checksum)
     if contents:
-        check_entries(reader(fs, fd, size))
+        check_entries(view())
     return nuspec
 
 
@@ -93,7 +95,7 @@ def check_whole(fs: FsOps, fd: int, size: int, identity: PackageIdentity, stated
 
     Its nuspec, its SHA-512. Blocks; raises InvalidPackage, DiskFailure.
     """
-    nuspec = inspect_file(fs, fd, size, identity, contents=not stated)
+    nuspec = inspect(partial(reader, fs, fd, size), identity, contents=not stated)
     sha = sha512_of(fs, fd, size)
     if stated and stated != sha:
         raise InvalidPackage(Reason.HASH, "its SHA-512 is not the one in the file beside it")
@@ -261,6 +263,6 @@ def _restore_nuspec(fs: FsOps, layout: Layout, identity: PackageIdentity, fd: in
     try:
         fs.stat(layout.nuspec(identity))
     except MissingFile:
-        nuspec = inspect_file(fs, fd, state.st_size, identity, contents=False)
+        nuspec = inspect(partial(reader, fs, fd, state.st_size), identity, contents=False)
         with contextlib.suppress(DiskFailure):
             write_file(fs, layout, layout.nuspec(identity), nuspec.xml)
