@@ -51,6 +51,7 @@ def run(config: Config, again: Callable[[], Config] | None = None) -> int:
     raise_descriptor_limit()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold the callers' API keys
     logs.setup(config.log.level, config.log.format)
+    logs.sample_hits(config.log.sample_hits)
     if HttpRequestParser is HttpRequestParserPy:
         raise StoreUnusable("", "aiohttp's C parser is missing", "Install aiohttp from a wheel for this platform.")
     try:

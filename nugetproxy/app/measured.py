@@ -10,6 +10,7 @@ import aiohttp
 from prometheus_client import ProcessCollector
 
 from nugetproxy import __version__
+from nugetproxy import log as logs
 from nugetproxy.app.descriptors import Descriptors
 from nugetproxy.config import Config
 from nugetproxy.engine.outcome import Outcome
@@ -35,6 +36,7 @@ def declare(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
     declare_limits(metrics, config, descriptors)
     metrics.build_info.labels(__version__, platform.python_version(), aiohttp.__version__).set(1)
     ProcessCollector(registry=metrics.registry)
+    metrics.logs_dropped.read = logs.dropped
     metrics.store_free.set_function(lambda: _free(config.cache.path))
     for reason in CUT:
         metrics.responses_aborted.labels(reason)

@@ -184,6 +184,7 @@ class Reload:
         declare_limits(app.metrics, config, app.descriptors)
         declare_upstreams(app.metrics, config)
         logs.use_level(config.log.level)
+        logs.sample_hits(config.log.sample_hits)
         for tell in self.after:
             tell(config)
 

@@ -34,8 +34,11 @@ __all__ = [
     "part",
     "rate_limited",
     "register_secret",
+    "sample_hits",
+    "sampled",
     "setup",
     "shutdown",
+    "takes_hit",
     "tell",
 ]
 
@@ -52,6 +55,12 @@ _steps: list[Processor] = []
 """What makes a line of an info event; empty where the level leaves them out."""
 _in_parts = False
 """True where lines are JSON of info events, so that what is said again and again is made only once."""
+
+
+_every = 1
+"""One of so many hits is written."""
+_passed = 0
+"""Hits since the last one that was written."""
 
 
 class _Lines:
@@ -96,6 +105,24 @@ def use_level(level: str) -> None:
     _capture_libraries(LEVELS[level])
 
 
+def sample_hits(every: int) -> None:
+    """Write one of so many hits from now on: 1 each, 0 none."""
+    global _every, _passed
+    _every, _passed = every, 0
+
+
+def takes_hit() -> int:
+    """For how many hits the one of now is to be written; 0: it is not."""
+    global _passed  # noqa: PLW0603 - the process has one log
+    if _every == 1:
+        return 1
+    _passed += 1
+    if not _every or _passed < _every:
+        return 0
+    _passed = 0
+    return _every
+
+
 def emit(event: str, fields: EventDict, level: str = "info") -> None:
     """One event without a logger in between, whose own work costs as much as all the rest of an access event."""
     if _writer is None or level != "info":
@@ -121,13 +148,18 @@ def part(fields: EventDict) -> Part:
     return Part(dict(safe), orjson.dumps(safe)[1:-1])
 
 
-def emit_parts(event: str, what: Part, who: Part, milliseconds: float) -> None:
-    """``emit``, of parts and of how long it took."""
-    if _writer is None or not _in_parts:
-        emit(event, {**what.fields, "ms": milliseconds, **who.fields})
+def emit_parts(event: str, what: Part, who: Part, milliseconds: float, stands_for: int = 1) -> None:
+    """``emit``, of parts and of how long it took; ``stands_for`` so many alike."""
+    if _writer is None or not _in_parts or stands_for > 1:
+        emit(event, {**what.fields, "ms": milliseconds, **who.fields, **sampled(stands_for)})
     else:
         line = (what.members, milliseconds, who.members, event.encode(), _stamp.text().encode())
         _writer.write(b'{%b,"ms":%.2f,%b,"event":"%b","level":"info","timestamp":"%b"}\n' % line)
+
+
+def sampled(stands_for: int) -> EventDict:
+    """What an event says that stands for so many."""
+    return {"stands_for": stands_for} if stands_for > 1 else {}
 
 
 def shutdown(timeout: float = 1.0) -> None:

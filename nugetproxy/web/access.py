@@ -117,11 +117,15 @@ class Access:
             taking = response.waited if isinstance(response, Streamed) else 0.0
             who = Who(event.client, event.session[:MAX_SESSION], event.token)
             self._history.note(what_of(event, size), who, seconds=seconds, upstream=upstream, client=taking)
+        stands_for = logs.takes_hit() if event.outcome == Outcome.HIT.value and event.status < 400 else 1
+        if not stands_for:
+            return
         fields = event_fields(event, event.status, size)
         fields["ms"] = round(seconds * 1000, 2)
         if upstream:
             fields["upstream_ms"] = round(upstream * 1000, 2)
         fields.update(who_fields(event.client, event.session))
+        fields.update(logs.sampled(stands_for))
         logs.emit("request", fields, "debug" if event.kind in OPERATORS else "info")
 
 

@@ -274,7 +274,8 @@ class Lane:
         self._counts.count(prepared.feed, prepared.kind, prepared.outcome, 200, seconds=seconds, size=size)
         if len(self._sightings) < MOST_PENDING:
             self._sightings.append((now, prepared.what, seen.asker, seconds, 0.0, 0.0))
-        logs.emit_parts("request", prepared.said, seen.who, round(seconds * 1000, 2))
+        if stands_for := logs.takes_hit():
+            logs.emit_parts("request", prepared.said, seen.who, round(seconds * 1000, 2), stands_for)
 
     def kept(self) -> list[tuple[Prepared, bytes]]:
         """All answers with their request lines."""

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import orjson
 from aiohttp import hdrs, web
 
-from nugetproxy import log as logs
 from nugetproxy.admin.desk import Watched
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import MethodNotAllowed, NotFound, ProxyError
@@ -90,7 +89,6 @@ class Ops:
         return _response(503 if reasons else 200, orjson.dumps(body) + b"\n", "application/json; charset=utf-8")
 
     async def _exposition(self, _request: web.BaseRequest) -> Whole:
-        self._metrics.logs_dropped.set(logs.dropped())
         return _response(200, await asyncio.to_thread(self._metrics.exposition), METRICS_TYPE)
 
     def _may_read_metrics(self, request: web.BaseRequest) -> bool:

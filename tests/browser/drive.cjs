@@ -6,7 +6,7 @@ const [kit, chromium, url, out, secret] = process.argv.slice(2);
 const playwright = require(path.join(kit, "node_modules", "playwright-core"));
 const axe = fs.readFileSync(path.join(kit, "node_modules", "axe-core", "axe.min.js"), "utf8");
 const WIDTHS = { phone: { width: 390, height: 844 }, desktop: { width: 1280, height: 860 } };
-const seen = { violations: [], foreign: [], errors: [], overflow: [], titles: {} };
+const seen = { violations: [], foreign: [], errors: [], overflow: [], restores: {}, live: [] };
 
 async function look(page, name) {
   await page.screenshot({ path: path.join(out, `${name}.png`), fullPage: true });
@@ -59,7 +59,7 @@ async function tour(browser, size, scheme) {
   const slow = page.locator("tbody tr", { hasText: "the upstream" }).first();
   await slow.locator("a").first().click();
   await ready(page, "restore");
-  seen.titles[name("restore")] = await page.locator("main").innerText();
+  seen.restores[name("restore")] = await page.locator("main").innerText();
   await look(page, name("restore"));
   for (const view of ["trouble", "setup"]) {
     await go(page, `#/${view}`, view);
@@ -93,11 +93,27 @@ async function keyboard(browser) {
   await page.context().close();
 }
 
+async function live(browser) {
+  const page = await open(browser, "desktop", "light");
+  await page.goto(url);
+  await page.waitForFunction(() => document.getElementById("pulse-text").textContent === "All is well");
+  console.log(JSON.stringify({ wants: "the upstream lost" }));
+  await page.waitForFunction(() => document.getElementById("pulse-text").textContent.includes("lost"), null, { timeout: 60000 });
+  seen.live.push(await page.locator("#pulse-text").innerText());
+  await page.waitForSelector(".mark.bad");
+  await look(page, "lost-desktop-light");
+  console.log(JSON.stringify({ wants: "the upstream back" }));
+  await page.waitForFunction(() => document.getElementById("pulse-text").textContent === "All is well", null, { timeout: 60000 });
+  seen.live.push(await page.locator("#pulse-text").innerText());
+  await page.context().close();
+}
+
 async function main() {
   const browser = await playwright.chromium.launch({ executablePath: chromium, args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"] });
   try {
     for (const size of Object.keys(WIDTHS)) for (const scheme of ["light", "dark"]) await tour(browser, size, scheme);
     await keyboard(browser);
+    await live(browser);
   } finally {
     await browser.close();
   }

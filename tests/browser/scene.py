@@ -80,6 +80,13 @@ class Scene:
                         assert answer.status == 200, await answer.text()
                         await answer.read()
 
+    async def fail(self) -> None:
+        """Clients ask for what is not held, while the upstream is away."""
+        async with aiohttp.ClientSession() as session:
+            for number in range(4):
+                async with session.get(f"{self.proxy.url}/v3/content/contoso.new{number}/index.json") as answer:
+                    assert answer.status == 503
+
     async def begin_download(self) -> aiohttp.ClientSession:
         """A client begins a download that does not end before ``more``."""
         session = aiohttp.ClientSession()
@@ -89,7 +96,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(directory: Path, *, open_to_all: bool = True) -> AsyncIterator[Scene]:
+async def scene(directory: Path) -> AsyncIterator[Scene]:
     """A running one; what it takes from upstreams is real, its past is written down."""
     more = asyncio.Event()
     async with FakeFeed() as public, FakeFeed() as private:

@@ -1,0 +1,101 @@
+"""History commands tell who got what, as rows or as a bill of materials, why restores were slow."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from nugetproxy import __version__
+from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.page import restores
+from nugetproxy.admin.page.viewer import Viewer
+from nugetproxy.errors import BadRequest
+from nugetproxy.nuget.facts import PackageFacts
+from nugetproxy.nuget.identity import PackageId, PackageIdentity
+from nugetproxy.nuget.inventory import Component, bill
+from nugetproxy.sources.sights import holdings_of
+from nugetproxy.store.history.history import History
+from nugetproxy.store.history.reading import Use
+
+OFF: Final = "This proxy does not keep who uses what; set history.usage to a span, such as 30d."
+
+
+async def who(desk: Desk, *, id: str, version: str = "", since: float = 0.0) -> Mapping[str, Any]:
+    """Who has got a package (one version, or any) since a wall time, the last one first."""
+    if PackageId.parse(id) is None:
+        raise BadRequest(f"{id!r:.80} is no package id.")
+    wanted = PackageIdentity.parse(id, version or "0")
+    if wanted is None:
+        raise BadRequest(f"{version!r:.80} is no version.")
+    uses = await (await _recorded(desk)).uses(wanted.id, wanted.version if version else "", since)
+    return {"id": wanted.id, "version": wanted.version if version else "", "uses": [asdict(one) for one in uses]}
+
+
+async def sbom(desk: Desk, *, token: str = "", client: str = "", since: float = 0.0) -> Mapping[str, Any]:
+    """What a token, or a client without one, has got since a wall time, as a CycloneDX document."""
+    if not token and not client:
+        raise BadRequest("Name a token, or the address of a client.")
+    uses = await (await _recorded(desk)).used_by(token, client, since)
+    components = [await _component(desk, identity) for identity in _identities(uses)]
+    serial, now = str(uuid.uuid4()), desk.clock.now()
+    return bill(components, subject=token or client, serial=serial, now=now, version=__version__)
+
+
+async def listed(desk: Desk) -> Mapping[str, Any]:
+    """The last restores, the newest first, each with who was slow."""
+    await desk.history.flush()
+    return await restores.listed(desk, _everything(desk))
+
+
+async def restore(desk: Desk, *, number: float) -> Mapping[str, Any]:
+    """One restore: why it took as long as it did, its slowest requests."""
+    await desk.history.flush()
+    return await restores.one(desk, _everything(desk), number=int(number))
+
+
+def _everything(desk: Desk) -> Viewer:
+    return Viewer(frozenset(desk.feeds), admin=True)
+
+
+async def _recorded(desk: Desk) -> History:
+    """The history, with all that was seen until now."""
+    if not desk.history.usage:
+        raise BadRequest(OFF)
+    await desk.history.flush()
+    return desk.history
+
+
+def _identities(uses: Iterable[Use]) -> list[PackageIdentity]:
+    return sorted({PackageIdentity(one.id, one.version) for one in uses})
+
+
+async def _component(desk: Desk, identity: PackageIdentity) -> Component:
+    """What is known of a package here; it may be held no more."""
+    for source in desk.sources.values():
+        holdings = holdings_of(source)
+        held = await holdings.facts(identity.id) if holdings is not None else ()
+        if (facts := next((one for one in held if one.identity == identity), None)) is not None:
+            return _of_facts(facts, await desk.ledger.pinned(source.name, identity))
+    return Component(id=identity.id, version=identity.version)
+
+
+def _of_facts(facts: PackageFacts, sha512: str | None) -> Component:
+    return Component(
+        id=facts.id,
+        version=facts.version.partition("+")[0],
+        sha512=_hex(sha512),
+        license=facts.license_expression,
+        authors=facts.authors,
+        description=facts.description,
+    )
+
+
+def _hex(sha512: str | None) -> str:
+    try:
+        return base64.b64decode(sha512 or "", validate=True).hex()
+    except (binascii.Error, ValueError):
+        return ""
