@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from nugetproxy.app.measured import declare
 from nugetproxy.app.mirroring import keep_mirrored
 from nugetproxy.app.parts import Shared, all_sources, room_limits, sites
 from nugetproxy.app.replicas import Replicas
+from nugetproxy.app.traces import tracer_of
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.engine.housekeeping import Housekeeping
@@ -172,6 +174,8 @@ class App:
         await CHILD.end()
         await self.documents.close()
         await self.history.close()
+        if self.shared.tracer is not None:
+            await asyncio.to_thread(self.shared.tracer.close)
         await self.ledger.close()
         await self.lock.release()
 
@@ -256,6 +260,7 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
         documents=documents,
         ledger=ledger,
         history=_history(config, clock, fs, metrics),
+        tracer=tracer_of(config.log.traces),
         pages=HotPages(cache.hot_memory // 2, large, most_links=config.limits.document_links),
         descriptors=share_out(config),
         room=Room(cache.path, **room_limits(config), metrics=metrics, kept=Kept(ledger, clock), clock=clock),

@@ -58,6 +58,7 @@ def edge_of(
         metrics=shared.metrics,
         lane=lane,
         history=shared.history,
+        tracer=shared.tracer,
         sites=sites,
         for_pages=frozenset(
             name

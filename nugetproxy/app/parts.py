@@ -50,6 +50,7 @@ from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.retention import Retention
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.settings import UpstreamSettings
+from nugetproxy.web.access import Tracer
 
 SITE_MEMORY = 4 * 2**20
 """Of what a site answered last, so many bytes are kept in memory."""
@@ -74,6 +75,7 @@ class Shared:
     documents: Documents
     ledger: Ledger
     history: History
+    tracer: Tracer | None
     pages: HotPages
     descriptors: Descriptors
     room: Room

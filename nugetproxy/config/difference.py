@@ -25,6 +25,7 @@ ONLY_AT_START: Final[frozenset[Key]] = frozenset(
         ("cache", "scrub_rate"),
         ("cache", "force_network_filesystem"),
         ("log", "format"),
+        ("log", "traces"),
         ("access", "tokens_file"),
         *(("mirror", field) for field in Mirror.model_fields),
     }

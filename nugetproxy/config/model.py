@@ -132,6 +132,7 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
     sample_hits: int = Field(default=1, ge=0)
+    traces: SiteUrl = ""
 
 
 class Limits(Section):

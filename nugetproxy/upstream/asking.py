@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
+
+MOST_WAITS = 64
+"""Of one request; an aggregated search waits for several upstreams."""
 
 
 @dataclass(slots=True)
@@ -17,6 +20,8 @@ class Asking:
     """Its address; empty for what is done unasked."""
     seconds: float = 0.0
     """Spent waiting for upstreams to answer."""
+    waits: list[tuple[float, float]] = field(default_factory=list)
+    """Beginning and end of each such wait, by ``perf_counter``."""
 
 
 _current: ContextVar[Asking | None] = ContextVar("asking", default=None)
@@ -41,4 +46,7 @@ def waiting() -> Iterator[None]:
     try:
         yield
     finally:
-        asking().seconds += perf_counter() - began
+        ended, one = perf_counter(), asking()
+        one.seconds += ended - began
+        if len(one.waits) < MOST_WAITS:
+            one.waits.append((began, ended))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ from nugetproxy.nuget.operations import operation
 from nugetproxy.nuget.routes import Route
 from nugetproxy.store.history.history import History
 from nugetproxy.store.history.sighting import What, Who
+from nugetproxy.upstream.asking import Asking
 from nugetproxy.web.answers import status_of
 from nugetproxy.web.cors import NO_FIELDS
 from nugetproxy.web.hosts import PublicAddresses
@@ -38,6 +40,8 @@ class AccessEvent:
     path: str
     client: str
     session: str = ""
+    traceparent: str = ""
+    """The trace that it is a part of, as the client says (W3C Trace Context)."""
     token: str = ""
     """Name of the token that was shown; empty without one."""
     feed: str = ""
@@ -88,10 +92,23 @@ class AccessEvent:
         self.outcome = Outcome.FAILED.value
 
 
+class Tracer(Protocol):
+    """What a trace is made by."""
+
+    def note(self, event: AccessEvent, seconds: float, size: int, asked: Asking) -> None:
+        """A request was answered just now."""
+
+    def close(self) -> None:
+        """Send what is still to be sent; blocks."""
+
+
 class Access:
     """Begins and ends access events."""
 
-    def __init__(self, metrics: Metrics, addresses: PublicAddresses, history: History) -> None:
+    def __init__(
+        self, metrics: Metrics, addresses: PublicAddresses, history: History, tracer: Tracer | None = None
+    ) -> None:
+        self._tracer = tracer
         self._counts = metrics.requests
         self._history = history
         self._addresses = addresses
@@ -104,19 +121,22 @@ class Access:
             path=path[:MAX_TEXT],
             client=self._addresses.client(request),
             session=request.headers.get(SESSION_ID, ""),
+            traceparent=request.headers.get("traceparent", "")[:MAX_SESSION],
         )
 
-    def end(self, event: AccessEvent, response: web.StreamResponse | None, seconds: float, upstream: float) -> None:
-        """The response is ready or sent; ``None``: it was cut off. ``seconds`` since the request came in, ``upstream``
-        of which were spent waiting for upstreams.
+    def end(self, event: AccessEvent, response: web.StreamResponse | None, seconds: float, asked: Asking) -> None:
+        """The response is ready or sent; ``None``: it was cut off. ``seconds`` since the request came in; ``asked``
+        says how many of them were spent waiting for upstreams.
         """
         event.status = response.status if response is not None else event.status
-        size = _size(response)
+        size, upstream = _size(response), asked.seconds
         self._counts.count(event.feed, event.kind, event.outcome, event.status, seconds=seconds, size=size)
         if event.feed:
             taking = response.waited if isinstance(response, Streamed) else 0.0
             who = Who(event.client, event.session[:MAX_SESSION], event.token)
             self._history.note(what_of(event, size), who, seconds=seconds, upstream=upstream, client=taking)
+        if self._tracer is not None and event.kind not in OPERATORS:
+            self._tracer.note(event, seconds, size, asked)
         stands_for = logs.takes_hit() if event.outcome == Outcome.HIT.value and event.status < 400 else 1
         if not stands_for:
             return

@@ -25,7 +25,7 @@ from nugetproxy.nuget.urls import sendable_query
 from nugetproxy.store.history.history import History
 from nugetproxy.upstream import asking
 from nugetproxy.web import cors
-from nugetproxy.web.access import Access, AccessEvent
+from nugetproxy.web.access import Access, AccessEvent, Tracer
 from nugetproxy.web.admin import ROOT, Admin
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.answers import answer
@@ -71,6 +71,7 @@ class Edge:
         sites: Mapping[str, Site] = MappingProxyType({}),
         for_pages: frozenset[str] = frozenset(),
         history: History,
+        tracer: Tracer | None = None,
     ) -> None:
         """``feeds`` by the path in front of ``v3/``: ``/`` for the first one, ``/name/`` for each. ``sites`` by the
         first word of the path. ``for_pages``: names of the feeds that web pages of any origin may read.
@@ -89,7 +90,8 @@ class Edge:
         self._admission = admission
         self._admin = admin
         self._page = page
-        self._access = Access(metrics, addresses, history)
+        self._traced = tracer is not None
+        self._access = Access(metrics, addresses, history, tracer)
         self._past: LRUCache[tuple[str, float], Feed] = LRUCache(PAST)
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -126,12 +128,12 @@ class Edge:
             response = _failed(request, event, error)
         except (ResponseCut, ConnectionError) as cut:
             event.cut(str(cut))
-            self._access.end(event, None, perf_counter() - began, asked.seconds)
+            self._access.end(event, None, perf_counter() - began, asked)
             raise
         except asyncio.CancelledError:
             if not connection.given_up:
                 event.cut("cancelled")
-                self._access.end(event, None, perf_counter() - began, asked.seconds)
+                self._access.end(event, None, perf_counter() - began, asked)
                 raise
             response = _failed(request, event, Stopping())
         except Exception:
@@ -145,7 +147,7 @@ class Edge:
                 self._idle.set()
         if self._ops.draining:
             response.force_close()
-        self._access.end(event, response, perf_counter() - began, asked.seconds)
+        self._access.end(event, response, perf_counter() - began, asked)
         return response
 
     async def _respond(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
@@ -189,7 +191,7 @@ class Edge:
         event.answered(reply)
         response = await self._sender.send(request, reply, event.more)
         asked = connection.asked
-        if asked is not None and not download and isinstance(response, Whole):
+        if asked is not None and not download and isinstance(response, Whole) and not self._traced:
             self._lane.keep(asked, event, reply, response)
         return response
 
