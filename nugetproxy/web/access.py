@@ -27,6 +27,8 @@ from nugetproxy.web.streamed import Streamed
 SESSION_ID = "X-NuGet-Session-Id"
 MAX_TEXT = 300
 MAX_SESSION = 64
+LEFT = "cut off: client"
+"""What an answer is said to have ended with whose client left, or took nothing for long."""
 OPERATORS = frozenset({"health_live", "health_ready", "metrics"})
 """Kinds that machines ask for every few seconds; the log is about clients."""
 _REASONS = frozenset(reason.value for reason in Reason)
@@ -151,13 +153,15 @@ class Access:
 
 def what_of(event: AccessEvent, size: int) -> What:
     """What the history keeps of an answer, whoever got it."""
+    # Whoever leaves, or takes nothing, has its reasons; nothing has failed here.
+    left = event.detail.startswith(LEFT)
     got = event.method == "GET" and event.status == 200 and bool(event.id and event.version)
     return What(
         feed=event.feed,
         kind=event.kind,
         id=event.id,
         version=event.version,
-        outcome=event.outcome,
+        outcome="left" if left else event.outcome,
         status=event.status,
         size=size,
         reason=event.reason,

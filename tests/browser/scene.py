@@ -87,12 +87,13 @@ class Scene:
                 async with session.get(f"{self.proxy.url}/v3/content/contoso.new{number}/index.json") as answer:
                     assert answer.status == 503
 
-    async def begin_download(self) -> aiohttp.ClientSession:
-        """A client begins a download that does not end before ``more``."""
-        session = aiohttp.ClientSession()
-        answer = await session.get(f"{self.proxy.url}/v3/content/{BIG}/6.2.0/{BIG}.6.2.0.nupkg")
-        assert answer.status == 200
-        return session
+    @asynccontextmanager
+    async def downloading(self) -> AsyncIterator[None]:
+        """Meanwhile a client has begun a download that does not end before ``more``."""
+        path = f"/v3/content/{BIG}/6.2.0/{BIG}.6.2.0.nupkg"
+        async with aiohttp.ClientSession() as session, session.get(f"{self.proxy.url}{path}") as answer:
+            assert answer.status == 200
+            yield
 
 
 @asynccontextmanager
@@ -116,6 +117,7 @@ CONFIG = """
 [cache]
 directory = "{directory}/cache"
 min_free = "0"
+max_size = "1 GiB"
 keep_registrations = false
 [server]
 allow_anonymous = true
@@ -254,12 +256,9 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         async with scene(Path(directory)) as shown:
             print(f"{shown.proxy.url}/  (administrator: any user, password {ADMIN})", flush=True)
-            session = await shown.begin_download()
-            await shown.restore()
-            try:
+            async with shown.downloading():
+                await shown.restore()
                 await asyncio.Event().wait()
-            finally:
-                await session.close()
 
 
 if __name__ == "__main__":

@@ -37,8 +37,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 async def drive(directory: Path) -> dict[str, Any]:
     shots = Path(SHOTS) if SHOTS else directory / "shots"
     shots.mkdir(exist_ok=True)
-    async with scene(directory) as shown:
-        download = await shown.begin_download()
+    async with scene(directory) as shown, shown.downloading():
         await shown.restore()
         process = await asyncio.create_subprocess_exec(
             NODE, DRIVE, KIT, CHROMIUM, f"{shown.proxy.url}/", shots, ADMIN,
@@ -58,7 +57,6 @@ async def drive(directory: Path) -> dict[str, Any]:
                 elif said.get("wants") == "the upstream back":
                     await shown.public.set_mode("up")
             await process.wait()
-        await download.close()
         assert process.returncode == 0, (await errors).decode()
         return said
 

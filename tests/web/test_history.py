@@ -229,3 +229,18 @@ async def test_a_client_that_takes_its_time_is_known_as_slow(start_proxy: StartP
     restore = (await proxy.app.history.restores(1))[0].restore
     assert restore.client > restore.here + restore.upstream
     assert restore.upstream == 0
+
+
+async def test_a_client_that_leaves_is_no_failure_of_ours(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    feed.add(make_nupkg("Acme.Big", "1.0.0", size=8_000_000))
+    proxy = await start_proxy(feed.index_url)
+    path = "/v3/content/acme.big/1.0.0/acme.big.1.0.0.nupkg"
+    await ask(proxy, path)
+    async with proxy.client.get(path) as answer:
+        await answer.content.readexactly(1000)
+        answer.close()
+    await until(lambda: len(proxy.app.history.pending) == 2)
+    await proxy.app.history.flush()
+    (count,) = await proxy.app.history.counts(60, 0, ["up"])
+    assert (count.requests, count.failed) == (2, 0)
+    assert await proxy.app.history.troubles(0, ["up"]) == ()

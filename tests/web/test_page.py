@@ -401,3 +401,13 @@ async def test_how_much_is_remembered_follows_a_reload(proxy: Proxy) -> None:
     assert [one["packages"] for one in (await shown(proxy, "restores"))["restores"]] in ([1], [])
     assert (await shown(proxy, "package?id=acme.a"))["keeps_usage"] is False
     assert sum(one.times for one in await proxy.app.history.uses("acme.a", "")) <= 1
+
+
+async def test_a_problem_of_the_proxy_itself_is_told_to_administrators(proxy: Proxy) -> None:
+    """It names directories of the machine."""
+    proxy.app.room.problem = "The disk of /srv/cache is nearly full."
+    admin = await token(proxy, "admin")
+    (one,) = (await shown(proxy, "trouble", **basic(admin)))["troubles"]
+    assert (one["now"], one["what"]) == (True, "The disk of /srv/cache is nearly full.")
+    (one,) = (await shown(proxy, "trouble"))["troubles"]
+    assert (one["now"], "/srv" in one["what"]) == (True, False)

@@ -14,6 +14,7 @@ from nugetproxy.sources.sights import Condition, health_of
 LATELY: Final = 7 * 86400.0
 MOST: Final = 50
 WAIT: Final = "Nothing: it is tried again by itself. Where it stays so, look at the upstream or at the way to it."
+HIDDEN: Final = "This proxy has a problem of its own; administrators see which."
 OPERATOR: Final = "Look at the log of this proxy, and at its machine."
 TODO: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -57,7 +58,7 @@ assert TODO.keys() == {*Reason, ""}
 
 async def troubles(desk: Desk, viewer: Viewer) -> Mapping[str, Any]:
     """What is wrong now, then what failed lately, the last one first."""
-    now = [_of_now(one.problem) for one in desk.watched if one.problem] + [
+    now = [_of_now(one.problem if viewer.admin else HIDDEN) for one in desk.watched if one.problem] + [
         {**_of_now(f"{health.name}: {health.sentence} {health.failure}".strip()), "todo": health.todo or WAIT}
         for source in viewer.sources(desk).values()
         if (health := health_of(source)).condition in {Condition.LOST, Condition.UNREADABLE}
