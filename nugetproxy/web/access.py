@@ -27,8 +27,8 @@ from nugetproxy.web.streamed import Streamed
 SESSION_ID = "X-NuGet-Session-Id"
 MAX_TEXT = 300
 MAX_SESSION = 64
-LEFT = "cut off: client"
-"""What an answer is said to have ended with whose client left, or took nothing for long."""
+LEFT = ("cut off: client", "cut off: the client")
+"""How it is said that an answer ended whose client left, or took nothing for long."""
 OPERATORS = frozenset({"health_live", "health_ready", "metrics"})
 """Kinds that machines ask for every few seconds; the log is about clients."""
 _REASONS = frozenset(reason.value for reason in Reason)
