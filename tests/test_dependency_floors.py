@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = {canonicalize_name(need.name): need for need in map(Requirement, PROJECT["dependencies"])}
 FOR_TESTS = {canonicalize_name(need.name): need for need in map(Requirement, PROJECT["optional-dependencies"]["test"])}
-EXTRAS = ("uvloop", "cluster")
+EXTRAS = ("uvloop", "cluster", "otel")
 """Extras of the product itself; whoever wants one installs what it names."""
 OPTIONAL = {
     canonicalize_name(need.name): need
@@ -98,13 +98,18 @@ def imported_by(folder: Path) -> set[str]:
     return found - set(sys.stdlib_module_names) - {"nugetproxy", "tests", "__future__"}
 
 
+def module_of(name: str) -> str:
+    """What a requirement is imported as; all of OpenTelemetry is one name."""
+    return "opentelemetry" if name.startswith("opentelemetry-") else name.replace("-", "_")
+
+
 def test_declared_is_what_is_imported() -> None:
-    modules = {name.replace("-", "_") for name in (*DIRECT, *OPTIONAL)}
+    modules = set(map(module_of, (*DIRECT, *OPTIONAL)))
     assert imported_by(ROOT / "nugetproxy") == modules
 
 
 def test_tests_import_what_is_declared_for_them() -> None:
-    declared = {name.replace("-", "_") for name in (*DIRECT, *OPTIONAL, *FOR_TESTS)}
+    declared = set(map(module_of, (*DIRECT, *OPTIONAL, *FOR_TESTS)))
     assert imported_by(ROOT / "tests") <= declared | {"packaging"}  # packaging comes with pytest
 
 

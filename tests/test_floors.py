@@ -50,6 +50,7 @@ HOMES = {
     "platformdirs": {"config"},
     "typer": {"cli"},
     "rich": {"cli", "demo"},
+    "opentelemetry": {"app"},
     "tenacity": {"upstream"},
     "defusedxml": {"nuget"},
     "aiofiles": {"store", "engine", "web"},
