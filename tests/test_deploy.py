@@ -33,7 +33,7 @@ DEPLOY = ROOT / "deploy"
 TEXTS = {
     str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
     for path in [ROOT / "README.md", *sorted(DEPLOY.rglob("*")), *sorted((ROOT / "config").rglob("*"))]
-    if path.is_file() and not path.name.startswith("constraints")
+    if path.is_file() and path.suffix != ".png" and not path.name.startswith("constraints")
 }
 DEFAULTS = load(environ={})
 COMMANDS: Any = get_command(cli.app)
