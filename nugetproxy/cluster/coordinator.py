@@ -34,13 +34,15 @@ RENEW: Final = (
 )
 RELEASE: Final = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 PUT: Final = """
-if (redis.call('get', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+local mark = redis.call('get', KEYS[1])
+if mark and mark > ARGV[1] then return 0 end
+if not mark and ARGV[1] ~= '' then redis.call('set', KEYS[1], ARGV[1], 'EX', MARK_SECONDS) end
 redis.call('del', KEYS[2])
 redis.call('hset', KEYS[2], unpack(ARGV, 3))
 redis.call('pexpire', KEYS[2], ARGV[2])
 return 1
-"""
-"""Write only what was asked for after the last write to its id."""
+""".replace("MARK_SECONDS", str(MARK_SECONDS))
+"""Write only what was asked for after the last write to its id; a mark that was forgotten meanwhile is one again."""
 
 
 class RedisCoordinator:

@@ -62,13 +62,16 @@ class Marks:
 
     async def follow(self, tag: str) -> None:
         """Know the mark of ``tag``, as new as it has to be; as it was known where nothing answers."""
-        known = self._known.get(tag)
-        if known is not None and self._holds(known):
+        if self.is_current(tag):
             return
         with suppress(EngineUnavailable):
             self.learn(tag, await self.current(tag), announced=False)
 
-    def _holds(self, known: _Known) -> bool:
+    def is_current(self, tag: str) -> bool:
+        """Whether what is known of ``tag`` is as new as it has to be."""
+        known = self._known.get(tag)
+        if known is None:
+            return False
         if self._live:
             return known.generation == self._generation
         return self._clock.monotonic() - known.at < FOLLOW_SECONDS

@@ -215,7 +215,9 @@ class SecondLevel:
 
     async def follow(self, source: str, id_: str) -> None:
         """Know of others' writes to an id; never raises."""
-        await asyncio.gather(self.marks.follow(keys.tag(source, id_)), self.marks.follow(keys.tag(source, "")))
+        due = [tag for tag in {keys.tag(source, id_), keys.tag(source, "")} if not self.marks.is_current(tag)]
+        if due:
+            await asyncio.gather(*map(self.marks.follow, due))
 
     async def wrote(self, source: str, id_: str) -> None:
         """An id was written to through this replica; never raises."""
@@ -242,6 +244,8 @@ class SecondLevel:
             return None
         entry, mark = unpacked
         self._digests[place.path] = entry.digest
+        if mark > self.marks.known(place.tag):
+            self.marks.learn(place.tag, mark, announced=False)  # who kept it knows of a write that we do not
         known = self.marks.known(place.tag)
         if mark != known:
             entry = replace(entry, stored_at=min(entry.stored_at, time_of(known)))
@@ -269,7 +273,7 @@ class SecondLevel:
             if self.store is None or entry.absent or not await self._is_ours(place.source):
                 return True
             now = await self.marks.current(place.tag)
-            if now != mark:
+            if now > mark:
                 self.marks.learn(place.tag, now, announced=False)
                 return False
             await self.store.write(place.path, body, thing.meta)

@@ -175,6 +175,25 @@ async def test_what_was_asked_for_before_a_write_is_never_kept_after_it(replica:
     assert found is None or found.body == b"new"
 
 
+async def test_a_write_that_a_redis_has_forgotten_keeps_nothing_from_being_shared(
+    replica: MakeReplica, made_of: str, request: pytest.FixtureRequest
+) -> None:
+    """Its mark expires, is evicted, or is lost with the whole Redis."""
+    writer, fresh = await replica(), await replica()
+    await writer.level.wrote("up", "acme.a")
+    mark = writer.level.marks.known(LIST.tag)
+    if made_of in {"redis", "both"}:
+        import redis as client
+
+        with client.Redis(port=request.getfixturevalue("redis").port) as connection:
+            connection.flushall()
+    entry = entry_of(b"new")
+    assert await writer.level.put_document(LIST, entry, b"new", mark=mark, seconds=60)
+    found = await fresh.level.document(LIST)
+    assert (found is None) == (made_of == "none")
+    assert found is None or found.entry == entry
+
+
 async def test_what_was_kept_before_a_write_is_not_of_after_it(replica: MakeReplica, made_of: str) -> None:
     writer, reader = await replica(), await replica()
     await writer.level.put_document(LIST, entry_of(b"old"), b"old", mark="", seconds=60)

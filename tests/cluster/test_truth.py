@@ -67,9 +67,10 @@ async def test_an_id_that_one_replica_has_claimed_is_served_by_nobody_else_anywh
     public.add(make_nupkg("Contoso.A", "9.0.0"))
     await settled(first)
     await asyncio.to_thread(lambda: bucket_of(cluster, moto)("up/flat/contoso.a/index.json").delete())
+    public.requests.clear()
     second = await start_replica(cluster, **farm(public))
     await agreed(second)
-    assert (await ask(second, LIST)).status != 200
+    assert (await ask(second, LIST)).status == 404
     assert not [seen for seen in public.requests if "contoso" in seen.target]
 
 
