@@ -9,7 +9,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ from typing import Any
 import aiohttp
 
 from nugetproxy.config import Config
-from tests.cluster.engines import S3
+from tests.cluster.engines import HOST, S3
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script, Seen
 from tests.fakes.packages import make_nupkg
-from tests.fakes.process import ProxyProcess
+from tests.fakes.process import FREE_PORT, ProxyProcess
 
 REPLICAS = 4
 PACKAGES = 24
@@ -69,7 +69,16 @@ class Storm:
 class Farm:
     """``async with Farm(folder, cluster)``: the feed and all replicas run."""
 
-    def __init__(self, folder: Path, cluster: Mapping[str, str], *, replicas: int = REPLICAS, **tables: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cluster: Mapping[str, str],
+        *,
+        replicas: int = REPLICAS,
+        ports: Sequence[int] = (),
+        **tables: Any,
+    ) -> None:
+        """``ports``: where the replicas listen; by itself each takes a free one."""
         folder.mkdir(exist_ok=True)
         self.folder = folder
         self.cluster = dict(cluster)
@@ -77,6 +86,7 @@ class Farm:
         self.replicas: list[ProxyProcess] = []
         self._count = replicas
         self._tables = tables
+        self._ports = ports
         self.packages = {f"acme.p{n}": make_nupkg(f"Acme.P{n}", "1.0.0", size=SIZE) for n in range(PACKAGES)}
         self._sums = {id_: hashlib.sha256(body).digest() for id_, body in self.packages.items()}
 
@@ -108,7 +118,8 @@ class Farm:
         """One that is not started yet."""
         config = self.folder / f"replica{number}-{directory}.toml"
         config.write_text(toml(self.tables(self.folder / f"{directory}{number}")))
-        return ProxyProcess("--config", config, environ=ENVIRON)
+        listen = f"{HOST}:{self._ports[number]}" if self._ports else FREE_PORT
+        return ProxyProcess("--config", config, environ=ENVIRON, listen=listen)
 
     def tables(self, directory: Path) -> dict[str, Any]:
         tables = {
@@ -183,6 +194,24 @@ class Farm:
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=100)) as session:
             await asyncio.gather(*(self._client(session, storm, choose, n) for n in range(clients)))
         storm.fetches = self.fetches() - before
+        return storm
+
+    async def restore_until(self, done: asyncio.Event, url: str, *, clients: int = 8) -> Storm:
+        """Clients ask for one package after the other at ``url``, again and again, until it is done."""
+        storm = Storm()
+
+        async def client(session: aiohttp.ClientSession, number: int) -> None:
+            ids = list(self.packages)
+            random.Random(number).shuffle(ids)
+            while not done.is_set():
+                for id_ in ids:
+                    path = f"{url}/v3/content/{id_}/1.0.0/{id_}.1.0.0.nupkg"
+                    if problem := await self._get(session, path, self._sums[id_]):
+                        storm.errors.append(f"{path}: {problem}")
+                    storm.seconds.append(0.0)
+
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=100)) as session:
+            await asyncio.gather(*(client(session, number) for number in range(clients)))
         return storm
 
     async def _client(self, session: aiohttp.ClientSession, storm: Storm, choose: Choose, number: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import shared
-from tests.cluster.engines import Redis, SeaweedFs, running
+from tests.cluster.engines import HOST, Redis, SeaweedFs, free_port, running
 from tests.cluster.farm import PACKAGES, REPLICAS, Farm, Storm, after, any_replica, by_hash
 from tests.fakes.packages import make_nupkg
 
+ROOT = Path(__file__).parent.parent.parent
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -107,6 +109,40 @@ async def test_what_one_replica_pushes_all_list(tmp_path: Path, record_property:
         took = time.monotonic() - began
         record_property("push seen by all after", f"{took:.3f} s")
         assert took < 0.2 + 0.3  # three answers one after the other, on a busy machine
+
+
+async def test_a_rolling_restart_behind_haproxy_loses_no_request(
+    tmp_path: Path, record_property: Any, seaweed: SeaweedFs, redis: Redis
+) -> None:
+    haproxy = shutil.which("haproxy") or "/usr/sbin/haproxy"
+    if not Path(haproxy).exists():
+        pytest.skip("haproxy is missing: install the Debian package haproxy")
+    *ports, front = [free_port() for _ in range(REPLICAS + 1)]
+    servers = "".join(f"    server r{number} {HOST}:{port}\n" for number, port in enumerate(ports))
+    shipped = (ROOT / "deploy" / "haproxy-cluster.cfg").read_text().replace("bind :5555", f"bind {HOST}:{front}")
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(re.sub(r"(?m)^    server .*\n", "", shipped) + servers)
+    async with Farm(tmp_path / "farm", shared(seaweed, redis), ports=ports) as farm:
+        balancer = await asyncio.create_subprocess_exec(haproxy, "-db", "-f", file)
+        try:
+            await asyncio.sleep(2.5)  # until it has seen that all of them are there
+            done = asyncio.Event()
+            load = asyncio.create_task(farm.restore_until(done, f"http://{HOST}:{front}"))
+            for one in farm.replicas:
+                await asyncio.sleep(2)
+                assert await one.stop() == 0
+                await one.start()
+                await one.listening()
+                await one.ready()
+            await asyncio.sleep(2)
+            done.set()
+            storm = await load
+        finally:
+            balancer.terminate()
+            await balancer.wait()
+        record_property("rolling restart", f"{len(storm.seconds)} requests, {len(storm.errors)} errors")
+        assert len(storm.seconds) > 100
+        assert storm.errors == []
 
 
 async def test_a_large_fill_takes_little_memory(tmp_path: Path, record_property: Any, seaweed: SeaweedFs) -> None:
