@@ -270,8 +270,8 @@ class UpstreamDenied(UpstreamRefused):
             return f"Upstream {self.upstream!r} refuses this ({said})."
         if self.denial.with_credentials:
             return (
-                f"Upstream {self.upstream!r} does not accept the credentials that this proxy has for it ({said}); "
-                f"its operator must renew what upstreams.{self.upstream} refers to."
+                f"Upstream {self.upstream!r} does not accept the credentials that this proxy has for it ({said}). "
+                f"Has its token expired? The proxy's operator must renew what upstreams.{self.upstream} refers to."
             )
         return (
             f"Upstream {self.upstream!r} asks for credentials, and this proxy has none for it ({said}); "

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
@@ -89,6 +90,9 @@ class Total(Collector):
         yield CounterMetricFamily(f"{PREFIX}_{self._name}", self._text, value=self.read())
 
 
+_C = TypeVar("_C", bound=Collector)
+
+
 @dataclass(slots=True)
 class _Kind:
     sent: int = 0
@@ -161,8 +165,8 @@ class Metrics:
         self.documents_rebuilds = self._counter("documents_rebuilds", "Times the document store was started afresh.")
         self.documents_poisoned = self._counter("documents_poisoned", "Rows of the document store that were refused.")
         self.documents_write_timeouts = self._counter("documents_write_timeouts", "Document writes dropped on a lock.")
-        self.logs_dropped = Total("logs_dropped", "Log lines dropped because nobody took them.")
-        self.registry.register(self.logs_dropped)
+        self.expires = self._gauge("expires_timestamp_seconds", "When it ends, as Unix time.", "what", "name")
+        self.logs_dropped = self._registered(Total("logs_dropped", "Log lines dropped because nobody took them."))
         self.history_dropped = self._counter("history_dropped", "Requests that the history does not know of.")
         self.engine_open = self._gauge("engine_open", "1 while a shared engine is left alone as it fails.", "engine")
         self.engine_calls = self._counter("engine_calls", "Calls to shared engines.", "engine", "outcome")
@@ -171,6 +175,10 @@ class Metrics:
         self.leases_kept = self._gauge("leases_kept", "1 while one replica at a time fetches a package.")
         self.uploads_waiting = self._gauge("uploads_waiting", "Packages that wait to be put into the bucket.")
         self.orphans_removed = self._counter("orphans_removed", "Leftovers of a crash removed at start.")
+
+    def _registered(self, collector: _C) -> _C:
+        self.registry.register(collector)
+        return collector
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=PREFIX, registry=self.registry)

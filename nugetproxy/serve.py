@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -30,11 +31,13 @@ from nugetproxy.web.control import admin_socket, control_socket
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.listening import ADMIN, BACKLOG, HTTP, own_socket, passed_sockets
 from nugetproxy.web.server import Handler, LimitedServer, Limits
+from nugetproxy.web.supervisor import Supervisor
 from nugetproxy.web.tls import Certificate, trouble
 
 log = structlog.get_logger(__name__)
 
 UNUSED = (signal.SIGUSR1, signal.SIGUSR2)
+READY = "serving clients"
 HANDOVER = 3
 """Turns of the loop within which a connection that was accepted is its server's."""
 
@@ -85,7 +88,7 @@ def _has_terminal() -> bool:
 
 async def _serve(config: Config, again: Callable[[], Config], passed: Mapping[str, list[socket.socket]]) -> int:
     asyncio.get_running_loop().set_exception_handler(logs.loop_failed)
-    stopping = _Signals()
+    stopping, supervisor = _Signals(), Supervisor(os.environ, os.getpid())
     async with build(config) as app:
         listeners = passed.get(HTTP) or [own_socket(config.server.listen.host, config.server.listen.port)]
         _admit(app, listeners)
@@ -95,6 +98,7 @@ async def _serve(config: Config, again: Callable[[], Config], passed: Mapping[st
             *(_Door(_server(app, app.operate), one, drain=drain) for one in _operators(config, passed)),
         ]
         reload = _reload(app, again, doors, certificate)
+        reload.before, reload.done = supervisor.reloading, partial(supervisor.ready, READY)
         for door in doors:
             await door.open()
         address = _address(listeners[0], config.server.listen)
@@ -102,8 +106,11 @@ async def _serve(config: Config, again: Callable[[], Config], passed: Mapping[st
         log.info("proxy.started", version=__version__, address=address.host, port=address.port, pid=os.getpid())
         app.start_background()
         stopping.reloads(lambda: app.tasks.start(reload.by_signal(), name="reload"))
+        app.tasks.start(supervisor.live(app.clock), name="supervisor")
+        supervisor.ready(READY)
         await stopping.wait(app.lock.ousted)
         app.ops.draining = True
+        supervisor.stopping()
         log.info("proxy.draining", seconds=config.server.drain, connections=server.open_connections)
         code = await stopping.or_again(asyncio.ensure_future(_close(doors)))
     log.info("proxy.stopped", code=code)

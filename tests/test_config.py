@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from typer.testing import CliRunner
 
 from nugetproxy.app.descriptors import share_out
 from nugetproxy.caching.policy import FOREVER
+from nugetproxy.cli import app
 from nugetproxy.config import Address, Config, Secret, conditions, derive_name, load, safe_url, warnings
 from nugetproxy.config.model import Upstream
 from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin, parse_public_url
@@ -246,10 +249,17 @@ def test_every_key_in_the_shipped_file_has_its_line_of_meaning() -> None:
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "config" / "examples").glob("*.toml")), ids=lambda path: path.name)
-def test_the_examples_can_be_run(example: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = load(example, environ=dict.fromkeys(("COMPANY_FEED_TOKEN", "STORE_KEY", "STORE_SECRET"), CANARY))
+def test_the_examples_can_be_run(example: Path, tmp_path: Path) -> None:
+    environ = dict.fromkeys(("COMPANY_FEED_TOKEN", "STORE_KEY", "STORE_SECRET"), CANARY)
+    issued, file = trustme.CA().issue_cert("nuget.example.com"), tmp_path / example.name
+    issued.private_key_pem.write_to_path(tmp_path / "privkey.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "fullchain.pem")
+    file.write_text(example.read_text().replace("/etc/nugetproxy/tls", str(tmp_path)))
+    config = load(file, environ=environ)
     assert config.upstreams
     assert "COMPANY_FEED_TOKEN" not in repr(warnings(config))
+    done = CliRunner().invoke(app, ["check-config", str(file)], env=environ)
+    assert done.exit_code == 0, done.output
 
 
 def test_a_byte_order_mark_is_tolerated(tmp_path: Path) -> None:

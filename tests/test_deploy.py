@@ -303,6 +303,50 @@ def test_the_service_runs_the_proxy_where_it_may_write() -> None:
     assert int(one(r"^LimitNOFILE=(.*)$", UNIT)) * 0.6 > 4000
 
 
+def test_the_service_is_reloaded_and_watched() -> None:
+    command = one(r"^ExecReload=(.*)$", UNIT).split()
+    assert command[:2] == ["/opt/nugetproxy/bin/nugetproxy", "reload"]
+    options = dict(zip(command[2::2], command[3::2], strict=True))
+    assert set(options) <= options_of("reload")
+    started = one(r"^ExecStart=(.*)$", UNIT).split()
+    assert options == {name: value for name, value in zip(started[2::2], started[3::2], strict=True) if name in options}
+    assert {"Type=notify", "NotifyAccess=main"} <= set(UNIT.splitlines())
+    assert parse_span(one(r"^WatchdogSec=(.*)$", UNIT)) >= 60
+
+
+KUBERNETES = (DEPLOY / "kubernetes" / "single.yaml").read_text(encoding="utf-8")
+
+
+def test_the_pod_runs_the_proxy_where_it_may_write(tmp_path: Path) -> None:
+    """What of it can be told without a reader of YAML, which nothing else here needs."""
+    configuration = textwrap.dedent(one(r"nugetproxy\.toml: \|\n((?:    .*\n|\n)+)", KUBERNETES))
+    (tmp_path / "nugetproxy.toml").write_text(configuration)
+    config = load(tmp_path / "nugetproxy.toml", environ={})
+    args = one(r"args: \[(.*)\]", KUBERNETES).split(", ")
+    options = dict(zip(args[1::2], args[2::2], strict=True))
+    assert set(options) <= options_of(args[0])
+    mounts = set(re.findall(r"mountPath: (\S+)", KUBERNETES))
+    assert str(config.cache.path) == options["--cache-dir"] in mounts
+    assert str(Path(options["--config"]).parent) in mounts
+    assert config.cache.max_size < parse_size(one(r"storage: (\d+Gi)", KUBERNETES).replace("Gi", " GiB"))
+    assert int(one(r"containerPort: (\d+)", KUBERNETES)) == config.server.listen.port
+    assert float(one(r"terminationGracePeriodSeconds: (\d+)", KUBERNETES)) > config.server.drain
+    assert one(r"runAsUser: (\d+)", KUBERNETES) in TEXTS["deploy/Dockerfile"]
+    assert re.findall(r"path: (/health/\w+)", KUBERNETES) == ["/health/live", "/health/live", "/health/ready"]
+    assert one(r"replicas: (\d+)", KUBERNETES) == "1", "one process per cache directory"
+
+
+def test_the_cluster_takes_its_manifests() -> None:
+    validate = pytest.importorskip("kubernetes_validate", reason="no kubernetes-validate here")
+    import yaml
+
+    found = list(yaml.safe_load_all(KUBERNETES))
+    kinds = [one["kind"] for one in found]
+    assert kinds == ["Namespace", "ConfigMap", "Service", "StatefulSet", "PodDisruptionBudget"]
+    for one_of_them in found:
+        validate.validate(one_of_them, validate.latest_version(), strict=True)
+
+
 def test_several_services_differ_from_the_one_by_their_port_only() -> None:
     template = TEXTS["deploy/nugetproxy@.service"].splitlines()
     changed = [(old, new) for old, new in zip(UNIT.splitlines(), template, strict=True) if old != new]
@@ -310,6 +354,8 @@ def test_several_services_differ_from_the_one_by_their_port_only() -> None:
         "After=network-online.target",
         "ExecStart=/opt/nugetproxy/bin/nugetproxy serve --config /etc/nugetproxy/nugetproxy.toml "
         "--listen 127.0.0.1:%i --cache-dir /var/cache/nugetproxy-%i",
+        "ExecReload=/opt/nugetproxy/bin/nugetproxy reload --config /etc/nugetproxy/nugetproxy.toml "
+        "--cache-dir /var/cache/nugetproxy-%i",
         "CacheDirectory=nugetproxy-%i",
     ]
 
@@ -357,7 +403,7 @@ def test_systemd_reads_every_line_of_both_units(tmp_path: Path) -> None:
     units = [tmp_path / name for name in ("nugetproxy.socket", "nugetproxy.service")]
     for unit in units:
         text = (DEPLOY / unit.name).read_text()
-        unit.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", text, flags=re.MULTILINE))
+        unit.write_text(re.sub(r"^(Exec\w+)=\S+", rf"\1={sys.executable}", text, flags=re.MULTILINE))
     command = [analyze, "verify", *map(str, units)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (finished.returncode, [line for line in finished.stderr.splitlines() if str(tmp_path) in line]) == (0, [])

@@ -41,6 +41,7 @@ class Command:
 COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
     {
         "reload": Command(proxy_commands.reload, changes=True),
+        "backup": Command(proxy_commands.backup, changes=True),
         "stats": Command(proxy_commands.stats, changes=False),
         "ls": Command(held_commands.listed, changes=False),
         "purge": Command(held_commands.purged, changes=True),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.clock import Clock
 from nugetproxy.cluster.second_level import SecondLevel
+from nugetproxy.engine.expiry import Expiry
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.room import Room
 from nugetproxy.engine.shared_truth import SharedTruth
@@ -49,6 +50,7 @@ class Desk:
     history: History
     tokens: Tokens
     room: Room
+    expiry: Expiry
     metrics: Metrics
     clock: Clock
     switch: Switch

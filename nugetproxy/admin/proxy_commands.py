@@ -7,6 +7,7 @@ from typing import Any
 
 from nugetproxy import __version__
 from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.times import date
 from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import BadRequest
 from nugetproxy.sources.remote import RemoteSource
@@ -22,8 +23,14 @@ async def reload(desk: Desk) -> Mapping[str, Any]:
     return await desk.switch.reload()
 
 
+async def backup(desk: Desk) -> Mapping[str, Any]:
+    """Have a copy of the ledger made that can be carried away; its name in the cache directory."""
+    return {"file": (await desk.ledger.snapshot()).name}
+
+
 async def stats(desk: Desk) -> Mapping[str, Any]:
     """What is held, how requests were answered since the start, which upstreams are in trouble."""
+    await desk.expiry.round()
     outcomes = desk.metrics.requests.outcomes()
     asked = sum(outcomes.values())
     return {
@@ -38,6 +45,7 @@ async def stats(desk: Desk) -> Mapping[str, Any]:
         "kept": len(desk.room.kept.wanted),
         "upstreams": [await _upstream(desk, name) for name in desk.sources],
         "problems": [one.problem for one in desk.watched if one.problem],
+        "ends": [{"what": one.what, "name": one.name, "at": date(one.at)} for one in desk.expiry.endings],
     }
 
 

@@ -15,6 +15,7 @@ from nugetproxy.admin.desk import Desk, Switch, Watched
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.app.access import given_tokens, token_store, watch_access, watch_secrets
 from nugetproxy.app.descriptors import Descriptors, share_out
+from nugetproxy.app.endings import looking
 from nugetproxy.app.faces import admission_of, edge_of
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
@@ -25,6 +26,7 @@ from nugetproxy.app.replicas import Replicas
 from nugetproxy.app.traces import tracer_of
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
+from nugetproxy.engine.expiry import Expiry
 from nugetproxy.engine.housekeeping import Housekeeping
 from nugetproxy.engine.kept import Kept
 from nugetproxy.engine.lock_watch import LockWatch
@@ -131,6 +133,7 @@ class App:
         self.tasks.start(name_leftovers(self.config), name="leftovers")
         self.tasks.keep(self.housekeeping.run, name="housekeeping")
         self.tasks.keep(self.room.run, name="room")
+        self.tasks.keep(self.shared.expiry.run, name="expiry")
         self.tasks.keep(self.prober.run, name="prober")
         self.tasks.keep(self.scrub.run, name="scrub")
         self.tasks.keep(self.loop_watch.run, name="loop_watch")
@@ -209,7 +212,7 @@ def build(
     packages = tuple(source.packages for source in remotes)
     lane = _lane(ops, admission, shared)
     tokens.watchers.append(lane.clear)
-    switch.forget = lane.clear
+    switch.forget, shared.expiry.look = lane.clear, looking(config, tokens)
     return App(
         config=config,
         shared=shared,
@@ -263,6 +266,7 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
         tracer=tracer_of(config.log.traces),
         pages=HotPages(cache.hot_memory // 2, large, most_links=config.limits.document_links),
         descriptors=share_out(config),
+        expiry=Expiry(clock, metrics),
         room=Room(cache.path, **room_limits(config), metrics=metrics, kept=Kept(ledger, clock), clock=clock),
     )
 
@@ -275,7 +279,7 @@ def _history(config: Config, clock: Clock, fs: FsOps, metrics: Metrics) -> Histo
 def watched(shared: Shared) -> tuple[Watched, ...]:
     """What may have problems that operators must know of."""
     second = (shared.replicas.second,) if shared.replicas is not None else ()
-    return (shared.ledger, shared.room, *second)
+    return (shared.ledger, shared.room, shared.expiry, *second)
 
 
 def _tokens(feeds: Mapping[str, Feed], shared: Shared) -> Tokens:
@@ -305,6 +309,7 @@ def desk_of(
         history=shared.history,
         tokens=tokens,
         room=shared.room,
+        expiry=shared.expiry,
         metrics=shared.metrics,
         clock=shared.clock,
         watched=watched(shared),

@@ -19,6 +19,7 @@ from nugetproxy.app.replicas import Replicas
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config, Upstream, feed_of
 from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.expiry import Expiry
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.relay import Relay
@@ -79,6 +80,7 @@ class Shared:
     pages: HotPages
     descriptors: Descriptors
     room: Room
+    expiry: Expiry
     replicas: Replicas | None = None
 
 

@@ -14,6 +14,7 @@ from nugetproxy import log as logs
 from nugetproxy.app.access import given_tokens, watch_access, watch_secrets
 from nugetproxy.app.composition import App, desk_of
 from nugetproxy.app.descriptors import share_out
+from nugetproxy.app.endings import looking
 from nugetproxy.app.faces import admission_of, edge_of
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import settle_folders, settle_ledger
@@ -60,6 +61,9 @@ class Reload:
         """``read`` is called in a thread and may raise ConfigError."""
         self.after: list[Callable[[Config], None]] = []
         """Are told of the configuration that is followed from now on."""
+        self.before: Callable[[], None] = _nothing
+        self.done: Callable[[], None] = _nothing
+        """Are called before and after each try."""
         self._app = app
         self._read = read
         self._turn = asyncio.Lock()
@@ -82,12 +86,15 @@ class Reload:
     async def now(self) -> Reloaded:
         """Follow what is configured now; raises ConfigError, StoreUnusable, with which nothing has changed."""
         async with self._turn:
+            self.before()
             try:
                 config = await asyncio.to_thread(self._read)
                 done = await self._follow(config)
             except ProxyError as error:
                 log.error("configuration.refused", detail=str(error))  # noqa: TRY400 - says what is wrong
                 raise
+            finally:
+                self.done()
         log.info("configuration.reloaded", changed=done.changed, restart=done.restart)
         for warning in done.warnings:
             log.warning("config.warning", warning=warning)
@@ -178,6 +185,8 @@ class Reload:
         app.scrub.use(packages)
         app.history.use(restores=config.history.restores, usage=config.history.usage)
         app.prober.use(tuple(one.upstream for one in app.sources.values() if isinstance(one, RemoteSource)))
+        app.shared.expiry.look = looking(config, app.tokens)
+        app.tasks.start(app.shared.expiry.round(), name="expiry")
         app.watch.clear()
         watch_secrets(app.watch, config, app.sources)
         watch_access(app.watch, config, app.tokens)
@@ -216,6 +225,10 @@ class Reload:
         for one in used:
             await one.close()
             self._app.retired.remove(one)
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _shared(before: Shared, config: Config) -> Shared:

@@ -36,6 +36,8 @@ COMMANDS: Final = {
     "sbom": "sbom",
     "restores": "restores",
     "claims": "claims",
+    "backup": "backup",
+    "restore": "restore",
     "ledger": "ledger",
     "cluster": "cluster",
     "demo": "demo",

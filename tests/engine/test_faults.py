@@ -285,8 +285,8 @@ async def test_a_no_to_the_proxys_credentials_says_whose_they_are(
     got = await ask(proxy, VERSIONS)
     assert (got.status, got.reason) == (
         403,
-        "Upstream 'up' does not accept the credentials that this proxy has for it (401 Not [hidden]); "
-        "its operator must renew what upstreams.up refers to.",
+        "Upstream 'up' does not accept the credentials that this proxy has for it (401 Not [hidden]). "
+        "Has its token expired? The proxy's operator must renew what upstreams.up refers to.",
     )
     assert failures(proxy, "auth") >= 1
 

@@ -22,7 +22,7 @@ NAMED = UpstreamSettings(name="feed", index_url="https://feed.example/", headers
         (Reason.TLS, "its certificate is not valid: unable to get local issuer certificate", PLAIN, "ca_file"),
         (Reason.TLS, "its certificate is not valid: certificate has expired", PLAIN, "clock"),
         (Reason.AUTH, "", PLAIN, "are missing; set username and password"),
-        (Reason.AUTH, "", NAMED, "were refused; look at username and password"),
+        (Reason.AUTH, "", NAMED, "were refused; has the token expired? Look at username and password"),
         (Reason.DNS, "the name cannot be looked up", PLAIN, "host name"),
     ],
 )

@@ -38,7 +38,15 @@ def copy(fs: FsOps, path: Path) -> Path:
     """Make a copy of what is in the file now, while it is used; the oldest beyond ``KEPT`` go. Raises ERRORS."""
     made = copies(fs, path)
     number = int(made[-1].name.rpartition("-")[2]) + 1 if made else 1
-    target, scratch = path.with_name(f"{path.name}.copy-{number:06}"), path.with_name(f"{path.name}.copying")
+    target = snapshot(fs, path, path.with_name(f"{path.name}.copy-{number:06}"))
+    for old in copies(fs, path)[:-KEPT]:
+        _unlink(fs, old)
+    return target
+
+
+def snapshot(fs: FsOps, path: Path, target: Path) -> Path:
+    """Have at ``target`` what is in the file now, while it is used. Raises ERRORS."""
+    scratch = path.with_name(f"{target.name}.copying")
     _unlink(fs, scratch)
     os.close(fs.create(scratch))  # made by SQLite, others of the machine could read it
     with contextlib.closing(open_reader(path)) as source, contextlib.closing(sqlite3.connect(scratch)) as into:
@@ -48,8 +56,6 @@ def copy(fs: FsOps, path: Path) -> Path:
     if verdict != "ok":
         raise UnsoundFile(str(verdict)[:200])
     _appear(fs, scratch, target)
-    for old in copies(fs, path)[:-KEPT]:
-        _unlink(fs, old)
     return target
 
 

@@ -18,7 +18,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger import rows
-from nugetproxy.store.ledger.copies import copy, copy_is_due
+from nugetproxy.store.ledger.copies import copy, copy_is_due, snapshot
 from nugetproxy.store.ledger.form import LEDGER, LedgerUnavailable
 from nugetproxy.store.ledger.links import Links
 from nugetproxy.store.ledger.opening import BEGIN_AFRESH, NAME, RESTORED, make_ready
@@ -31,6 +31,8 @@ __all__ = ["Epoch", "Ledger", "LedgerUnavailable", "Owner", "Sighting", "Token",
 
 log = structlog.get_logger(__name__)
 
+SNAPSHOT: Final = "ledger.db.snapshot"
+"""A copy that somebody is about to carry away."""
 MOST_WAITING: Final = 100_000
 """Rows that wait for a ledger that cannot be written; beyond, the oldest are given up."""
 SETTLE_SECONDS: Final = 5.0
@@ -110,6 +112,14 @@ class Ledger:
                 log.info("ledger.copied", file=made.name)
         except (LedgerUnavailable, *ERRORS) as error:
             log.error("ledger.untidy", detail=str(error))  # noqa: TRY400 - the traceback says nothing more
+
+    async def snapshot(self) -> Path:
+        """A copy of what is known now, beside the ledger, in place of the one of before; raises LedgerUnavailable."""
+        await self.settle()
+        try:
+            return await hop(self._copier, snapshot, self._fs, self._path, self._path.with_name(SNAPSHOT))
+        except ERRORS as error:
+            raise LedgerUnavailable(f"it cannot be copied: {error}") from error
 
     async def settle(self) -> bool:
         """Wait until what was noted is written; False if that could not be done (yet)."""

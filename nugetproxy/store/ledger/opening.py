@@ -27,6 +27,40 @@ def begin_afresh(fs: FsOps, directory: Path) -> Path | None:
     return aside
 
 
+def replace_by(fs: FsOps, directory: Path, body: bytes) -> Path | None:
+    """Put a ledger that was carried away in place of the one there, which is set aside; where that is. Blocks.
+
+    Raises ERRORS, and StoreUnusable where this version cannot use it: then nothing was changed.
+    """
+    scratch = directory / f"{NAME}.restoring"
+    scratch.unlink(missing_ok=True)
+    fd = fs.create(scratch)
+    try:
+        fs.write(fd, body, 0)
+        fs.fsync(fd)
+    finally:
+        fs.close(fd)
+    try:
+        check(LEDGER, scratch)
+    except NewerLedger as newer:
+        scratch.unlink()
+        raise _too_new(directory, newer) from newer
+    except ERRORS:
+        scratch.unlink()
+        raise
+    aside = set_aside(fs, directory / NAME)
+    fs.rename(scratch, directory / NAME)
+    fs.fsync_dir(directory)
+    return aside
+
+
+def _too_new(directory: Path, newer: NewerLedger) -> StoreUnusable:
+    why = f"a newer nugetproxy made its ledger (step {newer.number}; this one knows up to {len(STEPS)})"
+    return StoreUnusable(
+        str(directory), why, "Run the newer version, or set another cache directory. Nothing was changed."
+    )
+
+
 def make_ready(fs: FsOps, path: Path, fresh: bool) -> str:
     """Have a sound ledger at ``path``; what was wrong with it. Blocks; raises StoreUnusable."""
     try:
@@ -34,9 +68,7 @@ def make_ready(fs: FsOps, path: Path, fresh: bool) -> str:
             open_writer(LEDGER, path, make=True).close()
         check(LEDGER, path)
     except NewerLedger as newer:
-        why = f"a newer nugetproxy made its ledger (step {newer.number}; this one knows up to {len(STEPS)})"
-        remedy = "Run the newer version, or set another cache directory. Nothing was changed."
-        raise StoreUnusable(str(path.parent), why, remedy) from newer
+        raise _too_new(path.parent, newer) from newer
     except ERRORS as error:
         trouble, word = diagnose(error)
         if trouble not in {Trouble.BROKEN, Trouble.SUSPECT}:

@@ -1,0 +1,40 @@
+"""The command ``backup`` carries away what must not be lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nugetproxy.cli.door import tell
+from nugetproxy.cli.exits import FAILED, fail
+from nugetproxy.cli.options import CacheDirectory, ConfigFile
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write it; nothing else is there yet.")],
+    config: ConfigFile = None,
+    cache_dir: CacheDirectory = None,
+) -> None:
+    """Write the ledger (pins, tokens, claims, what is kept) and the configuration to a file, while the proxy runs."""
+    from nugetproxy import __version__
+    from nugetproxy.config import load
+    from nugetproxy.store import backup_file
+
+    settings = load(config, cache_dir=cache_dir)
+    if file.exists():
+        fail([f"{file} exists already; name another file."], FAILED)
+    copy = settings.cache.path / tell(settings, "backup", {})["file"]
+    others = {backup_file.CONFIGURATION: config, backup_file.TOKENS: settings.access.file}
+    try:
+        files = {backup_file.LEDGER: copy.read_bytes()}
+        files |= {name: path.read_bytes() for name, path in others.items() if path is not None and path.exists()}
+        backup_file.write_backup(file, files, __version__)
+        copy.unlink()
+    except OSError as error:
+        fail([f"The backup was not made: {error.filename or file}: {error.strerror}."], FAILED)
+    typer.echo(f"{file} holds {', '.join(files)}. Packages and documents are not in it: they are fetched again.")

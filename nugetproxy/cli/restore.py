@@ -1,0 +1,55 @@
+"""The command ``restore`` brings back what ``backup`` carried away, while the proxy is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nugetproxy.cli.exits import FAILED, fail
+from nugetproxy.cli.options import CacheDirectory, ConfigFile
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What backup wrote.")],
+    *,
+    config_to: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Where to write the configuration in it; nothing is there yet.")
+    ] = None,
+    config: ConfigFile = None,
+    cache_dir: CacheDirectory = None,
+) -> None:
+    """Put the ledger of a backup in the place of the one in the cache directory, which is set aside."""
+    from nugetproxy.config import load
+    from nugetproxy.errors import BadRequest, StoreUnusable
+    from nugetproxy.store import backup_file
+    from nugetproxy.store.fs import FsOps
+    from nugetproxy.store.ledger.opening import replace_by
+    from nugetproxy.store.lock import DirectoryLock
+    from nugetproxy.store.sqlite_form import ERRORS
+
+    cache = load(config, cache_dir=cache_dir).cache
+    try:
+        found = backup_file.read_backup(file)
+    except BadRequest as error:
+        fail([str(error)], FAILED)
+    if config_to is not None and config_to.exists():
+        fail([f"{config_to} exists already; name another file."], FAILED)
+    with DirectoryLock(cache.path, forced=cache.force_network_filesystem):
+        try:
+            aside = replace_by(FsOps(), cache.path, found[backup_file.LEDGER])
+        except ERRORS as error:
+            raise StoreUnusable(str(cache.path), str(error), "Make it writable for this user.") from error
+    if aside is not None:
+        typer.echo(f"The ledger of before is {aside}.")
+    typer.echo(f"The ledger in {cache.path} is that of the backup.")
+    if config_to is not None:
+        for name, path in ((backup_file.CONFIGURATION, config_to), (backup_file.TOKENS, Path(f"{config_to}.tokens"))):
+            if name in found:
+                path.touch(mode=0o600)
+                path.write_bytes(found[name])
+                typer.echo(f"{path} is the {name} of the backup.")
