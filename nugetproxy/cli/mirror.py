@@ -28,7 +28,7 @@ def mirror(
     since: Annotated[str, typer.Option(metavar="DATE", help="Published from this day on (2025-01-31).")] = "",
     prerelease: Annotated[bool, typer.Option("--prerelease", help="Prereleases, too.")] = False,
     unlisted: Annotated[bool, typer.Option("--unlisted", help="Unlisted versions, too.")] = False,
-    dependencies: Annotated[bool, typer.Option(help="With all that they need.")] = True,
+    no_dependencies: Annotated[bool, typer.Option("--no-dependencies", help="Without what they need.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Fetch nothing; say what would be fetched.")] = False,
     follow: Annotated[
         bool, typer.Option("--follow", help="Then go on: fetch what the feed's catalog says is new, until Ctrl-C.")
@@ -59,7 +59,7 @@ def mirror(
         since=_seconds(since),
         prerelease=prerelease,
         unlisted=unlisted,
-        dependencies=dependencies,
+        dependencies=not no_dependencies,
     )
     verb = "to fetch" if dry_run else "fetched"
     done = finished(_mirror(settings, wish, feed, dry=dry_run, follow=follow, verb=verb, as_json=as_json))

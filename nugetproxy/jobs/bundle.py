@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -209,7 +210,7 @@ def read_manifest(path: Path) -> tuple[bytes, bytes | None]:
 
 
 def unpack(path: Path, manifest: Manifest, into: Path, moved: Callable[[int], None]) -> None:
-    """Write every file into ``into`` (packages by their file names), once each is what the manifest says.
+    """Write packages, by their file names, and documents into ``into``; every file must be what the manifest says.
 
     Raises BadBundle, OSError; what was written until then is the caller's to remove.
     """
@@ -221,7 +222,8 @@ def unpack(path: Path, manifest: Manifest, into: Path, moved: Callable[[int], No
             stated = lacking.pop(entry.name, None)
             if stated is None or not entry.isreg():
                 raise BadBundle(path, f"{entry.name} is not in its manifest")
-            found = _copy(tar, entry, into / entry.name.rpartition("/")[2], moved)
+            wanted = entry.name.endswith(".nupkg") or entry.name == DOCUMENTS
+            found = _copy(tar, entry, into / entry.name.rpartition("/")[2] if wanted else Path(os.devnull), moved)
             if (found, entry.size) != stated:
                 raise BadBundle(path, f"{entry.name} was altered")
     if lacking:
@@ -231,7 +233,7 @@ def unpack(path: Path, manifest: Manifest, into: Path, moved: Callable[[int], No
 def _copy(tar: tarfile.TarFile, entry: tarfile.TarInfo, place: Path, moved: Callable[[int], None]) -> str:
     """Write one file; its SHA-512 (hex)."""
     found = hashlib.sha512()
-    with place.open("xb") as file:
+    with place.open("wb") as file:
         for piece in _pieces(tar, entry):
             found.update(piece)
             file.write(piece)
@@ -260,11 +262,17 @@ class _Plain:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._left = b""
+        self._plain = memoryview(b"")
+        """What was decompressed, as far as it was not read."""
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes, nothing at the end; raises EOFError where that is too early, ZstdError."""
-        while len(self._left) < size:
+        found: list[memoryview] = []
+        while size:
+            found.append(self._plain[:size])
+            size, self._plain = size - len(found[-1]), self._plain[size:]
+            if not size:
+                break
             packed = self._file.read(PACKED)
             if not packed:
                 if not self._frame.eof:
@@ -272,11 +280,10 @@ class _Plain:
                 break
             if self._frame.eof:
                 raise EOFError("something follows its end")
-            self._left += self._frame.decompress(packed)
+            self._plain = memoryview(self._frame.decompress(packed))
             if self._frame.unused_data:
                 raise EOFError("something follows its end")
-        found, self._left = self._left[:size], self._left[size:]
-        return found
+        return b"".join(found)
 
 
 def _content(tar: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:

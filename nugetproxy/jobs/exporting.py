@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
 from tarfile import TarFile
+from typing import Final
 
 from nugetproxy.errors import BadRequest
 from nugetproxy.jobs import bundle
@@ -18,6 +20,9 @@ from nugetproxy.jobs.bundle import DOCUMENTS, MANIFEST, SIGNATURE, Manifest, Pac
 from nugetproxy.jobs.progress import Progress
 from nugetproxy.jobs.way import Way
 from nugetproxy.nuget.identity import PackageIdentity
+
+LEFT_SECONDS: Final = 24 * 3600.0
+"""What a killed import or export has left is removed by the next one after so long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +58,13 @@ async def export(way: Way, file: Path, wish: ExportWish, progress: Progress) -> 
         ids = sorted({one.id for one in wish.only}) if wish.only is not None else []
         arguments = {"place": place.name, "ids": ids, "every": wish.only is None}
         given = await way.tell("transfer/give-documents", arguments)
-        found = await asyncio.to_thread(_write, file, wish, place / "documents", progress)
+        try:
+            found = await asyncio.to_thread(_write, file, wish, place / "documents", progress)
+        except OSError as error:
+            what = f"{error.filename or file}: {error.strerror or error}"
+            raise BadRequest(
+                f"No bundle was made ({what}). What is evicted meanwhile is missing; try again."
+            ) from error
         return replace(found, documents=int(given["documents"]))
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
@@ -64,6 +75,9 @@ def new_place(cache: Path) -> Path:
     place = cache / "run" / f"transfer-{secrets.token_hex(8)}"
     try:
         place.parent.mkdir(mode=0o700, exist_ok=True)
+        for other in place.parent.glob("transfer-*"):
+            if time.time() - other.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
         place.mkdir()
         place.chmod(0o777)  # nobody but its owner gets through the folder that it is in
     except OSError as error:

@@ -166,7 +166,7 @@ class Importing:
             async with room:
                 place = self._place / one.identity.nupkg_name
                 if copy:
-                    await asyncio.to_thread(shutil.copyfile, one.file, place)
+                    await asyncio.to_thread(_copy, one.file, place)
                 told = await self._way.tell(
                     "transfer/take",
                     {
@@ -184,6 +184,13 @@ class Importing:
             for one in given:
                 group.create_task(take(one))
         return sum(counts)
+
+
+def _copy(file: Path, place: Path) -> None:
+    try:
+        shutil.copyfile(file, place)
+    except OSError as error:
+        raise BadRequest(f"{file} cannot be copied to {place.parent}: {error.strerror or error}.") from error
 
 
 def _inspect(file: Path, identity: PackageIdentity, refusal: Callable[[str], BadBundle]) -> None:

@@ -123,12 +123,19 @@ class _Walking:
         direct = {key.id for key in waiting if key.id not in self._graph.projects}
         seen = set(waiting)
         while waiting:
-            for key in _keys(self._needs(waiting.pop())):
+            for key in self._below(waiting.pop()):
                 pinned = self._pinned(key)
                 if pinned not in seen and pinned.id not in direct:
                     seen.add(pinned)
                     waiting.append(pinned)
         return self._walk
+
+    def _below(self, key: Key) -> Iterator[Key]:
+        """What a reference leads to, without what comes with .NET."""
+        for one in _keys(self._needs(key)):
+            upto = None if key.id in self._graph.projects else self._graph.pruned.get(one.id)
+            if upto is None or (one.range.lower is not None and one.range.lower > upto):
+                yield one
 
     def _pinned(self, key: Key) -> Key:
         """A reference as its central pin changes it."""
@@ -140,7 +147,7 @@ class _Walking:
         self._walk.begun.update(item.key for item in self._queue if item.key.id not in self._graph.projects)
         while self._queue:
             item = self._queue.popleft()
-            needs = self._needs(item.key)
+            needs = tuple(self._below(item.key))
             if item.key in self._evicted:
                 continue
             other = self._chosen.get(item.key.id)
@@ -153,8 +160,8 @@ class _Walking:
             self._go_on(item, needs)
         return True
 
-    def _go_on(self, item: _Item, needs: tuple[Dependency, ...]) -> None:
-        for key in _keys(needs):
+    def _go_on(self, item: _Item, needs: tuple[Key, ...]) -> None:
+        for key in needs:
             next_key = self._pinned(key)
             if next_key.id not in self._graph.projects:
                 self._walk.begun.add(next_key)

@@ -11,12 +11,13 @@ import pytest
 
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.e2e.proxy import Proxy
-from tests.e2e.test_sdk10 import dotnet10, new_box
+from tests.e2e.test_sdk10 import Box10, dotnet10, new_box, real_packages, restore
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
+from tests.jobs.test_bundles import unpacked
 from tests.test_door import cli
 
-__all__ = ["dotnet10"]
+__all__ = ["dotnet10", "real_packages"]
 
 PROJECT = """<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><TargetFramework>{framework}</TargetFramework>{more}
 </PropertyGroup><ItemGroup>{items}</ItemGroup></Project>
@@ -161,3 +162,37 @@ def write_solution(root: Path) -> None:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+
+
+async def test_real_packages_are_warmed_by_their_project_then_restored_without_upstream(
+    dotnet10: str, proxy: Proxy, feed: FakeFeed, real_packages: Path, tmp_path: Path
+) -> None:
+    published = {path.name: path.read_bytes() for path in real_packages.glob("*.nupkg")}
+    for content in published.values():
+        feed.add(content)
+    project = real_packages / "app.csproj"
+    assert (await check(proxy.cache, project))[0] is False
+    code, out, err = await cli("warm", project, "--cache-dir", proxy.cache)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"Fetched {len(published)} packages"), "those that a restore takes, not one more"
+    await feed.set_mode("refused")
+    assert (await check(proxy.cache, project))[0] is True
+    box = new_box(tmp_path, proxy)
+    assert (await restore(dotnet10, box, real_packages)).code == 0
+    assert box.restored() == published
+
+
+async def test_an_unpacked_bundle_is_a_source_of_dotnet(dotnet10: str, feed: FakeFeed, tmp_path: Path) -> None:
+    feed.add(make_nupkg("Acme.Base", "1.0.0"))
+    feed.add(make_nupkg("Acme.Log", "3.1.1", dependencies=[("Acme.Base", "1.0.0")]))
+    (tmp_path / "wanted.txt").write_text("Acme.Log@3.1.1")
+    (tmp_path / "proxy.toml").write_text(f'[upstreams.up]\nurl = "{feed.index_url}"\n')
+    options = ("--cache-dir", tmp_path / "cache", "--config", tmp_path / "proxy.toml")
+    assert (await cli("warm", tmp_path / "wanted.txt", *options))[0] == 0
+    code, out, err = await cli("export", tmp_path / "bundle", *options)
+    assert code == 0, out + err
+    unpacked(tmp_path / "bundle", tmp_path / "folder")
+    box = Box10(tmp_path / "box", str(tmp_path / "folder"))
+    box.app("Acme.Log/3.1.1")
+    (await box.run(dotnet10, "restore", "-p:NuGetAudit=false")).ok()
+    assert set(box.restored()) == {"acme.base.1.0.0.nupkg", "acme.log.3.1.1.nupkg"}

@@ -70,22 +70,22 @@ def held(root: Path, name: str) -> set[str]:
 async def test_a_bundle_makes_an_empty_proxy_serve_without_its_upstream(
     shelf: FakeFeed, second: Options, tmp_path: Path
 ) -> None:
-    first = await warmed(tmp_path, shelf, "Acme.A@1.0.0", "Acme.B@2.0.0")
+    first = await warmed(tmp_path, shelf, "Acme.A@1.0.0", "Acme.A@1.1.0", "Acme.B@2.0.0")
     bundle = tmp_path / "all.tar.zst"
     code, out, err = await cli("export", bundle, *first)
     assert (code, err) == (0, "")
-    assert out.startswith("Wrote 2 packages (")
+    assert out.startswith("Wrote 3 packages (")
     await shelf.set_mode("refused")
 
     code, out, err = await cli("import", bundle, *second)
     assert code == 0, out + err
-    assert out.startswith("Took 2 packages, ")
-    write(tmp_path, {"wanted.txt": "Acme.A@1.0.0\nAcme.B@2.0.0"})
+    assert out.startswith("Took 3 packages, ")
+    write(tmp_path, {"wanted.txt": "Acme.A@1.0.0\nAcme.A@1.1.0\nAcme.B@2.0.0"})
     assert (await cli("warm", "--check", tmp_path / "wanted.txt", *second))[0] == 0
     code, out, _ = await cli("import", bundle, "--json", *second)
     assert code == 0
     assert json.loads(out)["taken"] == 0
-    assert json.loads(out)["held"] == 2
+    assert json.loads(out)["held"] == 3
     assert not list((tmp_path / "second" / "run").glob("transfer-*"))
 
 

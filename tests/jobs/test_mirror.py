@@ -97,17 +97,7 @@ async def test_it_goes_on_after_a_kill_at_any_point(shelf: FakeFeed, tmp_path: P
     (tmp_path / "proxy.toml").write_text(f'[upstreams.up]\nurl = "{shelf.index_url}"\n')
     options = ("--cache-dir", str(tmp_path / "cache"), "--config", str(tmp_path / "proxy.toml"))
     for wanted in (1, 4, 8):
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "nugetproxy",
-            "mirror",
-            "Many.*",
-            *options,
-            cwd=ROOT,
-            env=clean_environ(),
-            stdout=asyncio.subprocess.DEVNULL,
-        )
+        process = await started("mirror", "Many.*", *options)
         async with asyncio.timeout(60):
             while len(downloads(shelf)) < wanted and process.returncode is None:
                 await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=0.02)
@@ -135,6 +125,65 @@ async def test_it_follows_the_catalog_and_remembers_how_far_it_was(
     assert "stranger.1.0.0.nupkg" not in downloads(shelf)
     clock.advance(300)
     assert await rounds(proxy, tmp_path, 1) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+async def test_following_is_killed_at_every_stage_and_misses_nothing(shelf: FakeFeed, tmp_path: Path) -> None:
+    at_once = "".join(f'[policy.{kind}]\nfresh = "0s"\n' for kind in ("catalog", "catalog_page", "versions"))
+    at_once += "".join(f'[policy.{kind}]\nfresh = "0s"\nrefresh = "0s"\n' for kind in ("registration",))
+    (tmp_path / "proxy.toml").write_text(f'[upstreams.up]\nurl = "{shelf.index_url}"\n{at_once}')
+    options = ("--cache-dir", str(tmp_path / "cache"), "--config", str(tmp_path / "proxy.toml"))
+    shelf.catalog_page_size = 2
+    for number in range(5):
+        for step in range(3):
+            shelf.add(make_nupkg(f"Acme.New{number}", f"1.{step}.0", size=5000))
+        before = len(shelf.requests)
+        await killed_after(shelf, before + (3, 9, 17, 26, 40)[number], "mirror", "Acme.*", "--follow", *options)
+    async with asyncio.timeout(120):
+        await until_held(tmp_path / "cache", "mirror", "Acme.*", "--follow", *options)
+
+
+async def started(*words: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "nugetproxy",
+        *words,
+        cwd=ROOT,
+        env=clean_environ(),
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+
+
+async def killed_after(feed: FakeFeed, requests: int, *words: str) -> None:
+    """A command that is killed once the feed has seen so many requests, or, after some, none for two seconds."""
+    process, began = await started(*words), len(feed.requests)
+    ended = asyncio.ensure_future(process.wait())
+    seen, quiet_since = began, asyncio.get_running_loop().time()
+    async with asyncio.timeout(90):
+        while len(feed.requests) < requests and not ended.done():
+            await asyncio.wait({ended}, timeout=0.02)
+            if len(feed.requests) > seen:
+                seen, quiet_since = len(feed.requests), asyncio.get_running_loop().time()
+            elif seen > began and asyncio.get_running_loop().time() > quiet_since + 2:
+                break
+    assert process.returncode is None, "it follows until it is killed"
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+
+
+async def until_held(cache: Path, *words: str) -> None:
+    """Run a command until all that was published of ours is held."""
+    process = await started(*words)
+    wanted = {f"acme.new{number}.1.{step}.0.nupkg.sha512" for number in range(5) for step in range(3)}
+    try:
+        while not wanted <= {path.name for path in (cache / "up" / "packages").glob("*/*/*.sha512")}:
+            assert process.returncode is None
+            await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=0.05)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
 
 
 class _Enough(Exception):

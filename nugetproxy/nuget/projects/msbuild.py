@@ -18,6 +18,7 @@ ITEMS: Final = frozenset(
         "GlobalPackageReference",
         "PackageDownload",
         "ProjectReference",
+        "FrameworkReference",
         "DotNetCliToolReference",
     }
 )

@@ -17,6 +17,7 @@ from nugetproxy.errors import BadRequest
 from nugetproxy.nuget.frameworks import Framework
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency
+from nugetproxy.nuget.version import Version
 
 _BOM: Final = b"\xef\xbb\xbf"
 _COMMENT = re.compile(rb'("(?:[^"\\]|\\.)*")|//[^\r\n]*|/\*.*?\*/', re.DOTALL)
@@ -41,6 +42,8 @@ class Graph:
     """None where no project is known: then whatever any framework needs."""
     pins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Id (lower case) -> range, of packages that come in through others (CentralPackageTransitivePinning)."""
+    pruned: Mapping[str, Version] = field(default_factory=lambda: MappingProxyType({}))
+    """Id (lower case) -> up to which version nobody asks for it: it comes with .NET."""
     projects: Mapping[str, tuple[Dependency, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """What other projects of the repository refer to, by the id that stands for each in ``references``."""
 

@@ -12,6 +12,8 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency
 from nugetproxy.nuget.projects.msbuild import Evaluation, Item, ProjectFile, evaluate
 from nugetproxy.nuget.projects.needs import Graph, Needs, local
+from nugetproxy.nuget.projects.pruned import pruned
+from nugetproxy.nuget.version import Version
 from nugetproxy.nuget.version_range import VersionRange
 
 _IMPLICIT: Final = (
@@ -61,6 +63,7 @@ def read_project(files: Sequence[ProjectFile], path: str, load: Load) -> Needs:
                 references=tuple(references),
                 framework=target.framework,
                 pins=_pins(evaluation),
+                pruned=_pruned(target, files),
                 projects=projects,
             )
         )
@@ -117,6 +120,16 @@ def _implicit(target: _Target) -> Iterator[Dependency]:
     for name, lowest, above, id_, version in _IMPLICIT:
         if framework.name == name and lowest <= framework.version < above:
             yield Dependency(id_, version)
+
+
+def _pruned(target: _Target, files: Sequence[ProjectFile]) -> Mapping[str, Version]:
+    """What comes with .NET; nothing where the project says that nothing is to be pruned."""
+    if target.evaluation.value("RestoreEnablePackagePruning").lower() == "false":
+        return {}
+    sdks = {file.root.get("Sdk", "").partition("/")[0].lower() for file in files}
+    frameworks = {item.include.lower() for item in target.evaluation.items.get("FrameworkReference", [])}
+    web = "microsoft.net.sdk.web" in sdks or "microsoft.aspnetcore.app" in frameworks
+    return pruned(target.framework, web=web)
 
 
 def _downloads(evaluation: Evaluation) -> Iterator[PackageIdentity]:

@@ -117,6 +117,23 @@ def test_some_frameworks_are_packages_themselves(framework: str, implicit: list[
     assert pairs(read(file(text)).graphs[0]) == implicit
 
 
+@pytest.mark.parametrize(
+    ("sdk", "framework", "more", "pruned"),
+    [
+        ("Microsoft.NET.Sdk", "net10.0", "", {"system.memory"}),
+        ("Microsoft.NET.Sdk", "net10.0-windows", "", {"system.memory"}),
+        ("Microsoft.NET.Sdk.Web", "net10.0", "", {"system.memory", "microsoft.extensions.options"}),
+        ("Microsoft.NET.Sdk", "net8.0", "", set()),
+        ("Microsoft.NET.Sdk", "netstandard2.0", "", set()),
+        ("Microsoft.NET.Sdk", "net10.0", "<RestoreEnablePackagePruning>false</RestoreEnablePackagePruning>", set()),
+    ],
+)
+def test_what_comes_with_net_is_not_asked_for(sdk: str, framework: str, more: str, pruned: set[str]) -> None:
+    text = f'<Project Sdk="{sdk}"><PropertyGroup><TargetFramework>{framework}</TargetFramework>{more}'
+    (graph,) = read(file(f"{text}</PropertyGroup></Project>")).graphs
+    assert {"system.memory", "microsoft.extensions.options"} & graph.pruned.keys() == pruned
+
+
 def test_sdks_and_downloads_are_wanted_by_version() -> None:
     needs = read(
         file(
