@@ -35,12 +35,12 @@ from nugetproxy.nuget.documents.bounds import Bounds
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.folder import FolderSource
 from nugetproxy.sources.following import Following
+from nugetproxy.sources.published_metadata import PublishedMetadata
 from nugetproxy.sources.push import Push, PushSettings, SymbolServer
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Source
 from nugetproxy.sources.stated_hashes import StatedHashes
-from nugetproxy.sources.testimony import Testimony
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.history.history import History
@@ -144,15 +144,15 @@ def _remote(name: str, shared: Shared, symbols: SymbolServer | None, held: Packa
     services = Services(name, upstream.url, json.dumps((name, *upstream.identity)), cache, clock)
     groups = DocumentGroups(cache, services)
     stated = StatedHashes(cache, services, groups)
-    testimony = Testimony(cache, services, groups, stated, shared.ledger)
+    published_metadata = PublishedMetadata(cache, services, groups, stated, shared.ledger)
     source = RemoteSource(
         client,
         secrets=upstream.secret_values(),
         cache=cache,
         services=services,
         groups=groups,
-        packages=held or _packages(client, root, stated, testimony, shared),
-        testimony=testimony,
+        packages=held or _packages(client, root, stated, published_metadata, shared),
+        published_metadata=published_metadata,
         ledger=shared.ledger,
         writes=Push(
             client,
@@ -171,7 +171,7 @@ def _remote(name: str, shared: Shared, symbols: SymbolServer | None, held: Packa
         else None,
     )
     if held is not None:
-        source.take_over = partial(held.use, client, stated, testimony, **_habits(config))
+        source.take_over = partial(held.use, client, stated, published_metadata, **_habits(config))
     return source
 
 
@@ -180,7 +180,7 @@ def _habits(config: Config) -> _Habits:
 
 
 def _packages(
-    client: UpstreamClient, root: Path, stated: StatedHashes, testimony: Testimony, shared: Shared
+    client: UpstreamClient, root: Path, stated: StatedHashes, published_metadata: PublishedMetadata, shared: Shared
 ) -> Packages:
     return Packages(
         client,
@@ -196,7 +196,7 @@ def _packages(
         Pins(shared.ledger, client.name),
         Holdings(fs=shared.fs, clock=shared.clock),
         stated,
-        metadata=testimony,
+        metadata=published_metadata,
         clock=shared.clock,
         metrics=shared.metrics,
         tasks=shared.tasks,

@@ -15,7 +15,7 @@ from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.reply import HeldBody, Reply, View
 from nugetproxy.feeds.rulebook import Parties, Rulebook, ruled
-from nugetproxy.feeds.said import leave, outcome_of
+from nugetproxy.feeds.said import cancel_all, outcome_of
 from nugetproxy.feeds.together import Together
 from nugetproxy.feeds.writing import Writing
 from nugetproxy.nuget.routes import Route
@@ -134,7 +134,7 @@ class Feed:
                     return
             raise failure or NotFound("There is no source.")
         finally:
-            await leave(tasks)
+            await cancel_all(tasks)
 
     def breakers(self) -> Mapping[str, BreakerState]:
         """The circuit breakers of its origins; none where nobody is asked."""

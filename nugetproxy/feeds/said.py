@@ -69,7 +69,7 @@ async def ask_all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T | ProxyErro
     try:
         return [await outcome_of(task) for task in tasks]
     finally:
-        await leave(tasks)
+        await cancel_all(tasks)
 
 
 async def outcome_of(task: Awaitable[T]) -> T | ProxyError:
@@ -80,7 +80,7 @@ async def outcome_of(task: Awaitable[T]) -> T | ProxyError:
         return failure
 
 
-async def leave(tasks: Sequence[asyncio.Future[Any]]) -> None:
+async def cancel_all(tasks: Sequence[asyncio.Future[Any]]) -> None:
     """Wait no longer for what is still under way."""
     for task in tasks:
         task.cancel()

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 from nugetproxy.errors import NotFound, ProxyError, SourceFailed, SourceUncertain, UpstreamFailure
 from nugetproxy.feeds.guard import Candidates, Guard
 from nugetproxy.feeds.owners import Owners
-from nugetproxy.feeds.said import Said, absent_said, leave, outcome_of
+from nugetproxy.feeds.said import Said, absent_said, cancel_all, outcome_of
 from nugetproxy.nuget.merging.versions import MergedVersions, SourceDocument, merge_versions
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.sources.source import Source
@@ -89,7 +89,7 @@ class Versions:
         try:
             return await self._heard(id_, candidates, tasks)
         finally:
-            await leave(tasks)
+            await cancel_all(tasks)
 
     async def _said(self, source: Source, route: Route, base: str) -> Said:
         """What a source lists; an empty list, which some have of every id, says that it does not know it."""

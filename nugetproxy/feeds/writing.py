@@ -10,8 +10,8 @@ from nugetproxy.feeds.owners import Owners
 from nugetproxy.nuget.mapping import SourceMapping
 from nugetproxy.nuget.operations import Permission, operation
 from nugetproxy.nuget.routes import Route
-from nugetproxy.sources.passing import Passing
 from nugetproxy.sources.source import Named, Source
+from nugetproxy.sources.write_body import WriteBody
 from nugetproxy.upstream.answers import Sent
 
 
@@ -61,24 +61,24 @@ class Writing:
             return await source.writes.send(method, route, url, headers, body, named=named)
         if body is None:
             raise BadRequest("A push must have a package as its body.")
-        passing = await Passing.of(body, limit=self._max_bytes, spool=self._spool)
+        write_body = await WriteBody.of(body, limit=self._max_bytes, spool=self._spool)
         try:
-            async for _ in passing:
+            async for _ in write_body:
                 pass
-            source = await self._named_target(method, passing)
+            source = await self._named_target(method, write_body)
             url = await source.writes.check(method, route, None)
-            return await source.writes.send(method, route, url, headers, passing, named=named)
+            return await source.writes.send(method, route, url, headers, write_body, named=named)
         finally:
-            passing.close()
+            write_body.close()
 
-    async def _named_target(self, method: str, passing: Passing) -> Source:
+    async def _named_target(self, method: str, write_body: WriteBody) -> Source:
         """Where the package in a body belongs, which then is given from its beginning."""
-        if not passing.copied:
+        if not write_body.copied:
             raise upstream_failure(self._feed, Reason.DISK, "there is no room for the package to be looked into")
-        identity = await passing.identity()
+        identity = await write_body.identity()
         if identity is None:
             raise BadRequest("The body is no package, so it cannot be told which source it is for.")
-        await passing.rewind()
+        await write_body.rewind()
         return self._mapped(method, identity.id)
 
     async def _target(self, method: str, route: Route) -> Source | None:

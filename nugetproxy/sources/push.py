@@ -15,9 +15,9 @@ from nugetproxy.errors import MethodNotAllowed, NotFound, Reason, TooLarge, Writ
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.operations import Operation, Permission, allowed_methods, named_in_answer, operation
 from nugetproxy.nuget.routes import Route
-from nugetproxy.sources.passing import Passing
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Named
+from nugetproxy.sources.write_body import WriteBody
 from nugetproxy.upstream.answers import Sent
 from nugetproxy.upstream.client import UpstreamClient
 
@@ -128,51 +128,51 @@ class Push:
         answer; its detail says so when the outcome is unknown.
         """
         wanted = _known(method, route)
-        passing = None
+        write_body = None
         if body is not None:
-            passing = await Passing.of(body, limit=self._settings.max_bytes, spool=self._spool)
+            write_body = await WriteBody.of(body, limit=self._settings.max_bytes, spool=self._spool)
         sent: Sent | None = None
         try:
-            sent = await self._pass_on(method, url, headers, passing)
+            sent = await self._pass_on(method, url, headers, write_body)
             return sent
         finally:
-            identity = await passing.identity() if passing is not None and not route.id else None
-            told = identity if sent is None or passing is None or route.id else identity or _named_by(sent)
+            identity = await write_body.identity() if write_body is not None and not route.id else None
+            told = identity if sent is None or write_body is None or route.id else identity or _named_by(sent)
             if told is not None:
                 named(told.id, told.version)
             noted = self._note(
                 wanted,
                 route.id or (identity.id if identity is not None else ""),
-                passing,
+                write_body,
                 sent.status if sent is not None else 0,
             )
-            if passing is not None:
-                passing.close()
+            if write_body is not None:
+                write_body.close()
             if noted:  # who is told of a write must never see what was before it, whatever becomes of this process
                 await self._cache.settle_writes()
 
-    async def _pass_on(self, method: str, url: str, headers: Mapping[str, str], passing: Passing | None) -> Sent:
+    async def _pass_on(self, method: str, url: str, headers: Mapping[str, str], write_body: WriteBody | None) -> Sent:
         async with self._upstream.send(
             method,
             url,
             headers=CIMultiDict({name: headers[name] for name in self._forwarded if name in headers}),
-            body=passing,
+            body=write_body,
             timeout=self._settings.timeout,
-            rewind=passing.rewind if passing is not None else None,
+            rewind=write_body.rewind if write_body is not None else None,
             credentials=self._settings.lends_credentials,
         ) as sent:
             if sent.moved:
                 self._moved[url] = sent.moved
             return sent
 
-    def _note(self, wanted: Operation, id: str, passing: Passing | None, status: int) -> bool:
+    def _note(self, wanted: Operation, id: str, write_body: WriteBody | None, status: int) -> bool:
         """What may have changed at the upstream is asked for again; whether something may have."""
         brought = self._symbols is not None and wanted.brings_symbols and _is_success(status)
         if self._symbols is not None and brought:
             self._symbols.expect_new()
         # Also where the outcome is unknown: half a body is never carried out, a whole one may have been.
-        whole = passing is None or passing.whole
-        unreadable = passing is not None and not passing.copied
+        whole = write_body is None or write_body.whole
+        unreadable = write_body is not None and not write_body.copied
         changed = _is_success(status) or (whole and status in _PERHAPS and (bool(id) or unreadable))
         if wanted.changes and changed:
             self._cache.invalidate(id)

@@ -31,12 +31,12 @@ from nugetproxy.sources.catalog_pages import CatalogPages
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.following import Following
 from nugetproxy.sources.keeper import Keeper
+from nugetproxy.sources.published_metadata import PublishedMetadata
 from nugetproxy.sources.recorder import Recorder
 from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Document, MadeDocument, WriteSide
 from nugetproxy.sources.synthesis import Synthesis
-from nugetproxy.sources.testimony import Testimony
 from nugetproxy.store.holdings.holdings import HoldingsUnavailable
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.packages.held import HeldPackage
@@ -71,7 +71,7 @@ class RemoteSource:
         services: Services,
         groups: DocumentGroups,
         packages: Packages,
-        testimony: Testimony,
+        published_metadata: PublishedMetadata,
         ledger: Ledger,
         writes: WriteSide,
         clock: Clock,
@@ -99,13 +99,13 @@ class RemoteSource:
         self._catalog = CatalogPages(cache)
         self._registrations = Registrations(self.name, cache, groups)
         self._relay = Relay(upstream)
-        self._testimony = testimony
-        self._recorder = cache.witness = Recorder(packages, ledger, clock, testimony.wanted)
+        self._published_metadata = published_metadata
+        self._recorder = cache.witness = Recorder(packages, ledger, clock, published_metadata.wanted)
         self.keeper = Keeper(
             upstream, cache, groups, services=services, packages=packages, recorder=self._recorder, clock=clock
         )
         self._keeps_registrations = keep_registrations and not offline
-        self._synthesis = Synthesis(self.name, packages.holdings, testimony)
+        self._synthesis = Synthesis(self.name, packages.holdings, published_metadata)
         self._prefetched_until = 0.0
         self.following = following
         """Looks at its catalog; None where nobody does."""
@@ -294,7 +294,7 @@ class RemoteSource:
             return await self._find(identity, target, route, head)
         except UpstreamFailure as failure:
             known = await self._cache.known_absent(target, failure)
-            if known is None or await self._testimony.lists(identity):  # a list that was stored since
+            if known is None or await self._published_metadata.lists(identity):  # a list that was stored since
                 raise
             return known
 

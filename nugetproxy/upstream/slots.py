@@ -113,7 +113,7 @@ class Outgoing:
         """Wait for the first piece: until then no connection is needed. Raises what the source does."""
         self._first = await anext(self._source, b"")
 
-    def fly(self, slot: Slot) -> None:
+    def hold_while_flowing(self, slot: Slot) -> None:
         """From now on ``slot`` is held only while the body flows: clients that stall must not stop all others."""
         self._slot = slot
 

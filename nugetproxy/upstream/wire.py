@@ -117,7 +117,7 @@ class Wire:
         self._check_online()
         async with self._slot(request.lane, seconds) as slot:
             if body is not None:
-                body.fly(slot)
+                body.hold_while_flowing(slot)
             deadline = asyncio.get_running_loop().time() + seconds
             question = Question(request, url, Response.drain)
             with await self._admit(question, url, impatience(), redirected=False) as ticket:

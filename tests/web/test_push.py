@@ -16,7 +16,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from nugetproxy import log
-from nugetproxy.sources import passing
+from nugetproxy.sources import write_body
 from tests.conftest import StartProxy
 from tests.fakes import canary
 from tests.fakes import logs as fake_logs
@@ -435,7 +435,7 @@ class TestMoved:
     async def test_where_the_disk_is_full_the_client_sends_it_again_through_us(
         self, proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(passing, "_open_copy", lambda _spool: None)
+        monkeypatch.setattr(write_body, "_open_copy", lambda _spool: None)
         feed.origin.routes |= {
             UP: Script(status=308, headers=[("Location", "/push2/")]),
             "/push2/": Script(status=201),
@@ -486,7 +486,7 @@ async def test_the_line_names_the_package_of_a_push_that_failed(proxy: Proxy, fe
 async def test_where_the_disk_takes_no_copy_the_answer_names_the_package(
     proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch, script: Script
 ) -> None:
-    monkeypatch.setattr(passing, "_open_copy", lambda _spool: None)
+    monkeypatch.setattr(write_body, "_open_copy", lambda _spool: None)
     feed.origin.routes[UP] = script
     with capture_logs() as logs:
         await push(proxy)
@@ -497,7 +497,7 @@ async def test_where_the_disk_takes_no_copy_the_answer_names_the_package(
 async def test_what_an_answer_does_not_say_is_not_made_up(
     proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(passing, "_open_copy", lambda _spool: None)
+    monkeypatch.setattr(write_body, "_open_copy", lambda _spool: None)
     for script in (Script(status=201), Script(status=201, headers=[("Location", "/api/v2/package/")])):
         feed.origin.routes[UP] = script
         with capture_logs() as logs:

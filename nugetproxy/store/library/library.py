@@ -69,7 +69,7 @@ class Library:
         # One look at a time; two would read the same files twice.
         self._looking = asyncio.Lock()
         self._unread: dict[str, Stamp] = {}
-        self._bereft: set[PackageIdentity] = set()
+        self._lost_a_file: set[PackageIdentity] = set()
         self._suspects: set[str] = set()
         self._looked: float | None = None
         self._next_full = 0.0
@@ -160,7 +160,7 @@ class Library:
             identity = self._index.drop(path)
             if identity is not None:
                 self._kept.forget(identity)
-                self._bereft.add(identity)
+                self._lost_a_file.add(identity)
 
     async def _read_all(self) -> None:
         """Read what is unread, tell the holdings."""
@@ -183,10 +183,10 @@ class Library:
                 elif found is not None:
                     self._index.refuse(path, at, found)
             await self._change(facts.values(), ())
-            self._bereft -= facts.keys()
-        for identity in tuple(self._bereft):
+            self._lost_a_file -= facts.keys()
+        for identity in tuple(self._lost_a_file):
             await self._settle(identity)
-            self._bereft.discard(identity)
+            self._lost_a_file.discard(identity)
 
     async def _settle(self, identity: PackageIdentity) -> None:
         """Have the holdings say what is left of a package that has lost a file."""
@@ -274,7 +274,7 @@ class Library:
                 self._forget([path])
                 self._index.refuse(path, at, why, told=True)
                 await self._settle(identity)
-                self._bereft.discard(identity)
+                self._lost_a_file.discard(identity)
 
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec of a package; None if it is not there."""

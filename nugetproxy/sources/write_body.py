@@ -1,4 +1,4 @@
-"""Passing is the body of a write on its way through, with a copy of what has passed."""
+"""WriteBody is the body of a write on its way through, with a copy of what has passed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PART_HEADERS = 64 * 1024
 _ZIP = b"PK\x03\x04"
 
 
-class Passing:
+class WriteBody:
     """Counts a body, copies it to a file without a name as far as the disk takes it.
 
     The copy is for a feed that says afterwards where the body should have gone, and says which package it was.

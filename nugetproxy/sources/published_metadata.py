@@ -1,4 +1,4 @@
-"""Testimony is what upstream has said, as far as it is stored; nobody is asked."""
+"""PublishedMetadata is what upstream has said, as far as it is stored; nobody is asked."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PAGES = 8
 """Pages of advisories that are kept parsed; nuget.org has two."""
 
 
-class Testimony:
+class PublishedMetadata:
     """Reads stored documents, however old, with the facts that the ledger keeps of held versions."""
 
     def __init__(
