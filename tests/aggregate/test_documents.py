@@ -239,3 +239,28 @@ async def test_a_feed_of_one_source_is_that_source(start_proxy: StartProxy, publ
         assert json.loads(ours.body.replace(plain.url.encode(), b"")) == json.loads(
             theirs.body.replace(wrapped.url.encode(), b"")
         )
+
+
+async def test_what_is_said_of_a_version_is_its_owners(
+    start_farm: StartFarm, company: FakeFeed, public: FakeFeed
+) -> None:
+    """Deprecations and advisories in a registration, and whether it is listed."""
+    said = {
+        feed: {
+            "deprecation": {"reasons": ["Legacy"], "message": name},
+            "vulnerabilities": [{"advisoryUrl": f"https://advisories.example/{name}", "severity": "2"}],
+        }
+        for feed, name in ((company, "ours"), (public, "theirs"))
+    }
+    for feed, extra in said.items():
+        feed.add(make_nupkg("Shared.A", "1.0.0", description="both"), listed=feed is public)
+        feed.registration_extra["shared.a"] = {"1.0.0": extra, "2.0.0": extra}
+    public.add(make_nupkg("Shared.A", "2.0.0"))
+    farm = await start_farm(mapping={"*": {"sources": ["up", "public"], "union": True}})
+    index = await farm.read(f"/v3/{GZ_SEMVER2}/shared.a/index.json")
+    entries = [leaf["catalogEntry"] for page in index["items"] for leaf in page["items"]]
+    assert [(one["version"], one["listed"], one["deprecation"]["message"]) for one in entries] == [
+        ("1.0.0", False, "ours"),
+        ("2.0.0", True, "theirs"),
+    ]
+    assert [one["vulnerabilities"] for one in entries] == [extra["vulnerabilities"] for extra in said.values()]
