@@ -101,18 +101,16 @@ class RuledStanding:
     """An answer of a feed with rules stands while they say the same of what it names."""
 
     inner: Standing
+    """Which knows of writes."""
     passes: float
     """Wall time at which time alone makes them say something else."""
     until: float
     """Monotonic time from which what they look at is looked up anew."""
-    stamp: Hashable
-    stamp_now: Callable[[], Hashable]
-    """Another one when something was written."""
     clock: Clock
 
     def ttl(self, now: float) -> float | None:
         """Seconds of freshness left; None when they must be asked."""
-        if now >= self.passes or self.clock.monotonic() >= self.until or self.stamp != self.stamp_now():
+        if now >= self.passes or self.clock.monotonic() >= self.until:
             return None
         left = self.inner.ttl(now)
         return None if left is None else min(left, self.passes - now)

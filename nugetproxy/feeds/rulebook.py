@@ -134,4 +134,4 @@ def ruled(book: Rulebook, parties: Parties, inner: Inner) -> Ruled:
         watches=any(rule.withdrawn for rule in book.rules),
     )
     judge = Judge(parties.feed, book.rules, dossiers, clock, book.horizon)
-    return Ruled(judge, inner, rendering=parties.reading.rendering, clock=clock, metrics=book.metrics, stamp=stamp)
+    return Ruled(judge, inner, rendering=parties.reading.rendering, clock=clock, metrics=book.metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Final
@@ -59,15 +59,12 @@ class Ruled:
         rendering: Rendering,
         clock: Clock,
         metrics: Metrics,
-        stamp: Callable[[], Hashable],
     ) -> None:
-        """``stamp`` changes with every write."""
         self.judge = judge
         self._inner = inner
         self._rendering = rendering
         self._clock = clock
         self._metrics = metrics
-        self._stamp = stamp
         self._cuts = Cuts(judge, inner, rendering)
 
     def at(self, horizon: float) -> Ruled:
@@ -78,7 +75,6 @@ class Ruled:
             rendering=self._rendering,
             clock=self._clock,
             metrics=self._metrics,
-            stamp=self._stamp,
         )
 
     async def read(self, route: Route, query: str, view: View) -> Reply:
@@ -187,14 +183,7 @@ class Ruled:
         inner = make()
         if inner is None:
             return None
-        return RuledStanding(
-            inner=inner,
-            passes=passes,
-            until=again,
-            stamp=self._stamp(),
-            stamp_now=self._stamp,
-            clock=self._clock,
-        )
+        return RuledStanding(inner=inner, passes=passes, until=again, clock=self._clock)
 
 
 @lru_cache(maxsize=1024)
