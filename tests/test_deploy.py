@@ -135,7 +135,7 @@ def test_the_nuget_config_names_the_default_address(text: str, key: str) -> None
 
 
 def test_the_farm_is_complete_in_a_few_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    section = README.partition("**One source for a build farm.**")[2]
+    section = README.partition("**One source for a build farm.**")[2].partition("**Tokens let clients in.**")[0]
     settings, sources = one(r"(?s)```toml\n(.*?)```", section), one(r"(?s)```xml\n(.*?)```", section)
     assert (len(settings.splitlines()) <= 20, len(sources.splitlines())) == (True, 8)
     monkeypatch.setenv("COMPANY_FEED_TOKEN", "x")
@@ -192,7 +192,7 @@ def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = (
         *project["dependencies"],
-        *(need for extra in ("uvloop", "cluster") for need in project["optional-dependencies"][extra]),
+        *(need for extra in ("uvloop", "cluster", "otel") for need in project["optional-dependencies"][extra]),
     )
     declared = {re.split(r"[>=\[]", need)[0] for need in wanted}
     rows = rows_below("Dependencies", TEXTS["config/README.md"])
