@@ -130,8 +130,8 @@ async def test_it_follows_the_catalog_and_remembers_how_far_it_was(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_following_is_killed_at_every_stage_and_misses_nothing(shelf: FakeFeed, tmp_path: Path) -> None:
-    at_once = "".join(f'[policy.{kind}]\nfresh = "0s"\n' for kind in ("catalog", "catalog_page", "versions"))
-    at_once += "".join(f'[policy.{kind}]\nfresh = "0s"\nrefresh = "0s"\n' for kind in ("registration",))
+    kinds = ("catalog", "catalog_page", "versions", "registration")
+    at_once = "".join(f'[policy.{kind}]\nfresh = "0s"\nrefresh = "0s"\nabsent = "0s"\n' for kind in kinds)
     (tmp_path / "proxy.toml").write_text(f'[upstreams.up]\nurl = "{shelf.index_url}"\n{at_once}')
     options = ("--cache-dir", str(tmp_path / "cache"), "--config", str(tmp_path / "proxy.toml"))
     shelf.catalog_page_size = 2
