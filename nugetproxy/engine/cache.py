@@ -120,8 +120,9 @@ class Cache:
                 if refreshable:
                     return Found(entry=entry, body=_body(stored), status=status)
                 self._metrics.collapsed.inc(collapsed)
-                # That the feed is slow is no reason to say that it has no such thing.
-                if usable and not entry.absent and not await self._within_soft_deadline(task):
+                # That the feed is slow is no reason to say that it has no such thing, or not yet.
+                waits = entry.absent or self._invalidation.is_outdated(target, entry.stored_at)
+                if usable and not waits and not await self._within_soft_deadline(task):
                     return Found(entry=entry, body=_body(stored), status=replace(status, detail="slow_upstream"))
             case Miss():
                 if self._offline and self._shared is None:

@@ -52,11 +52,18 @@ class Invalidation:
         """
         if not self.writes.by_id:
             return policy
-        at = self.writes.last if target.kind.row.query else max(self._of(target.id).at, self._of("").at)
-        now = self._clock.now()
+        at, now = self._last(target), self._clock.now()
         # After a write in the future (the clock was set back) nothing can be told by time.
         outdated = at <= now and (now - at < REVALIDATE_SECONDS or (stored_at is not None and stored_at <= at))
         return replace(policy, fresh=0.0, refresh=0.0, absent=0.0, absent_on_error=0.0) if outdated else policy
+
+    def is_outdated(self, target: Target, stored_at: float) -> bool:
+        """Whether ``target`` was stored (``stored_at``, wall time) before the last write that may have changed it."""
+        return bool(self.writes.by_id) and stored_at <= self._last(target) <= self._clock.now()
+
+    def _last(self, target: Target) -> float:
+        """When there was a write that may have changed ``target``, in wall time."""
+        return self.writes.last if target.kind.row.query else max(self._of(target.id).at, self._of("").at)
 
     def _of(self, id: str) -> Epoch:
         return self.writes.by_id.get(id, _NEVER)

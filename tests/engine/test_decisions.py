@@ -6,9 +6,11 @@ import asyncio
 import json
 
 import pytest
+from aiohttp import FormData
 from structlog.testing import capture_logs
 
 from tests.conftest import StartProxy
+from tests.fakes import canary
 from tests.fakes.asking import (
     PACKAGE,
     REGISTRATION,
@@ -322,6 +324,25 @@ class TestSlowUpstream:
         gate.set()
         await until(lambda: len(proxy.app.tasks) == 0)
         assert (await ask(proxy, VERSIONS)).body == TWO, "the answer that came late was not in vain"
+
+    async def test_what_was_stored_before_a_write_is_not_served_meanwhile(
+        self, start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
+    ) -> None:
+        proxy = await start_proxy(feed.index_url, upstream={"read_timeout": "20s"})
+        feed.origin.routes[UP_VERSIONS] = listed(ONE)
+        await ask(proxy, VERSIONS)
+        clock.advance(1)
+        form = FormData()
+        form.add_field("package", SMALL, filename="package.nupkg", content_type="application/octet-stream")
+        got = await ask(proxy, "/v3/package", "PUT", data=form, headers={"X-NuGet-ApiKey": canary.API_KEY})
+        assert got.status == 201
+        gate = asyncio.Event()
+        feed.origin.routes[UP_VERSIONS] = listed(TWO, '"v2"', gate=gate)
+        asked = asyncio.create_task(ask(proxy, VERSIONS))
+        done, _ = await asyncio.wait({asked}, timeout=0.8)  # longer than the soft deadline
+        assert not done
+        gate.set()
+        assert (await asked).body == TWO
 
     async def test_with_nothing_stored_it_is_an_error_in_the_end(self, start_proxy: StartProxy, feed: FakeFeed) -> None:
         proxy = await start_proxy(feed.index_url, upstream={"read_timeout": "150ms"})

@@ -70,6 +70,9 @@ async def test_what_was_stored_before_a_write_is_never_fresh_again(
     assert invalidation.policy(LIST, POLICY, before) == REVALIDATED
     assert invalidation.policy(LIST, POLICY, clock.now()) == POLICY
     assert invalidation.policy(OTHER, POLICY, before) == POLICY
+    assert invalidation.is_outdated(LIST, before)
+    assert not invalidation.is_outdated(LIST, clock.now())
+    assert not invalidation.is_outdated(OTHER, before)
 
 
 async def test_a_write_through_one_source_is_none_through_another(
