@@ -148,13 +148,13 @@ async def test_wrong_credentials_are_the_proxys_own_matter(
         assert not [seen for seen in vendor.origin.requests if "Authorization" in seen.headers]
         return
     await proxy.stop()
-    monkeypatch.setenv("VENDOR_SECRET", "Bearer expired")
+    monkeypatch.setenv("VENDOR_SECRET", "Bearer of-last-year")
     await proxy.start()
     got = await ask(proxy, "/v3/index.json")
     assert got.status == (502 if vendor.vendor.refusal.status == 302 else 403), got.body
     assert "WWW-Authenticate" not in got.headers
     assert b"'up'" in got.body
-    assert b"expired" not in got.body
+    assert b"of-last-year" not in got.body
 
 
 async def test_an_unknown_id_is_not_there(proxy: Proxy, vendor: VendorFeed) -> None:
