@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -13,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from nugetproxy.clock import Clock
-from nugetproxy.cluster.engines import NEVER_WRITTEN, Thing
+from nugetproxy.cluster.engines import NEVER_WRITTEN, EngineUnavailable, Thing
 from nugetproxy.cluster.gate import Gate, brief
 from nugetproxy.metrics import Metrics
 
@@ -64,16 +66,25 @@ class RedisCoordinator:
         self._namespace = namespace
         self._renew, self._release, self._put = (self._redis.register_script(text) for text in (RENEW, RELEASE, PUT))
         self.gate = Gate("coordination", clock, metrics, (RedisError,))
+        self._calls: set[asyncio.Future[Any]] = set()
+        self._closed = False
 
     @property
     def problem(self) -> str:
         return self.gate.problem
 
     async def close(self) -> None:
-        """End its connections."""
-        await self._redis.aclose()
-        await self._pool.disconnect()
-        await self._listening.aclose()
+        """End its connections, once the calls that are under way have ended; never raises."""
+        self._closed = True
+        calls = tuple(self._calls)
+        if calls:
+            await asyncio.wait(calls, timeout=2 * BUDGET)
+            for call in calls:
+                call.cancel()
+            await asyncio.wait(calls, timeout=BUDGET)
+        for end in (self._redis.aclose, self._pool.disconnect, self._listening.aclose):
+            with suppress(RedisError, OSError, TimeoutError):  # it is gone already
+                await end()
 
     async def ping(self) -> None:
         await self._ask(self._redis.ping)
@@ -147,7 +158,17 @@ class RedisCoordinator:
             raise self.gate.failed(brief(error)) from error
 
     async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
-        return await self.gate.call(ask, 2 * BUDGET)
+        return await self.gate.call(partial(self._whole, ask), 2 * BUDGET)
+
+    async def _whole(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """A call ends by its own time-outs, however early who made it leaves: one that is cut off may lose its
+        connection, which then nobody closes."""
+        if self._closed:
+            raise EngineUnavailable(self.gate.engine, "this replica stops")
+        call = asyncio.ensure_future(ask())
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return await asyncio.shield(call)
 
     @property
     def _channel(self) -> str:

@@ -45,6 +45,15 @@ def made_of(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here it matters what is promised, not how soon: a busy machine may take longer than clients are kept waiting."""
+    for name in ("bucket.LOOK", "bucket.STORE", "coordinator.BUDGET"):
+        monkeypatch.setattr(f"nugetproxy.cluster.{name}", 20.0)
+    for name in ("bucket_leases", "coordinator"):
+        monkeypatch.setattr(f"nugetproxy.cluster.{name}.LEASE_SECONDS", 60.0)
+
+
 @pytest.fixture
 async def replica(request: pytest.FixtureRequest, made_of: str) -> AsyncIterator[MakeReplica]:
     """Makes replicas that share the same engines."""

@@ -1,0 +1,79 @@
+"""Nothing that a replica has asked of its Redis outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import redis.asyncio as client
+
+from nugetproxy.clock import Clock
+from nugetproxy.cluster.coordinator import RedisCoordinator
+from nugetproxy.cluster.engines import EngineUnavailable
+from nugetproxy.metrics import Metrics
+from tests.cluster.engines import Redis
+
+
+async def others(redis: Redis) -> list[Any]:
+    """The connections that a Redis has, but for the one that asks."""
+    async with client.Redis(port=redis.port) as connection:
+        mine = await connection.client_id()
+        return [one for one in await connection.client_list() if int(one["id"]) != mine]
+
+
+async def gone(redis: Redis) -> bool:
+    """Whether all connections have ended; Redis sees that a moment later."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(2):
+            while await others(redis):
+                await asyncio.sleep(0.02)
+    return await others(redis) == []
+
+
+def asked(redis: Redis, times: int) -> tuple[RedisCoordinator, list[asyncio.Task[str]]]:
+    coordinator = RedisCoordinator(redis.url, "", "suite", Clock(), Metrics())
+    return coordinator, [asyncio.create_task(coordinator.mark(f"up/acme.{n}")) for n in range(times)]
+
+
+async def test_one_that_is_closed_while_it_connects_has_no_connection_left(redis: Redis) -> None:
+    for turns in range(8):
+        coordinator, calls = asked(redis, 3)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await coordinator.close()
+        await asyncio.wait(calls)
+        assert await gone(redis)
+
+
+async def test_who_leaves_early_leaves_no_connection_behind(redis: Redis) -> None:
+    """Also while more ask than there are connections."""
+    coordinator, calls = asked(redis, 80)
+    await asyncio.sleep(0.01)
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+    assert await coordinator.mark("up/acme.a") == ""
+    await coordinator.close()
+    assert await gone(redis)
+
+
+async def test_one_that_hangs_is_left_with_all_connections_closed(redis: Redis) -> None:
+    coordinator, calls = asked(redis, 80)
+    await asyncio.sleep(random.random() * 0.02)
+    redis.hang()
+    try:
+        await asyncio.wait(calls)
+        await coordinator.close()
+    finally:
+        redis.go_on()
+    assert await gone(redis)
+
+
+async def test_one_that_is_closed_says_so(redis: Redis) -> None:
+    coordinator, _ = asked(redis, 0)
+    await coordinator.close()
+    with pytest.raises(EngineUnavailable, match="this replica stops"):
+        await coordinator.mark("up/acme.a")
