@@ -96,6 +96,7 @@ async def _serve(config: Config, again: Callable[[], Config], passed: Mapping[st
         doors = [
             _Door(server, listeners, drain=drain, tls=certificate.context if certificate is not None else None),
             *(_Door(_server(app, app.operate), one, drain=drain) for one in _operators(config, passed)),
+            *(_Door(_server(app, app.command), one, drain=drain) for one in _commands(config)),
         ]
         reload = _reload(app, again, doors, certificate)
         reload.before, reload.done = supervisor.reloading, partial(supervisor.ready, READY)
@@ -142,6 +143,10 @@ def _operators(config: Config, passed: Mapping[str, list[socket.socket]]) -> Ite
             pass
         case other:
             assert_never(other)
+
+
+def _commands(config: Config) -> Iterator[list[socket.socket]]:
+    """The socket by which commands of this machine come in."""
     try:
         yield [control_socket(config.cache.path)]
     except OSError as error:  # a disk that takes no writes: what it holds is still served

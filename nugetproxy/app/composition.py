@@ -164,6 +164,10 @@ class App:
         """Answer one that came in by a socket that only operators can reach."""
         return await self.edge.operate(request)
 
+    async def command(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one that came in by the socket in the cache directory."""
+        return await self.edge.command(request)
+
     async def __aexit__(self, *_: object) -> None:
         if self.replicas is not None:
             await self.replicas.finish()

@@ -102,6 +102,10 @@ class Edge:
         """Answer one request that came in by a socket that only operators can reach."""
         return await self._answered(request, self._operate)
 
+    async def command(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request that came in by the socket in the cache directory: a job of its user reads feeds, too."""
+        return await self._answered(request, self._command)
+
     async def idle(self) -> None:
         """Return when nothing is being answered."""
         await self._idle.wait()
@@ -201,9 +205,14 @@ class Edge:
             return await self._admin.respond(request, path, query, event, trusted=True)
         if self._page.takes(request, path):
             return await self._page.respond(request, path, query, event, trusted=True)
-        if (found := self._find(path)) is not None:
-            return await self._read_for_job(request, found, query, event)
         return await self._ops.respond(request, path, event, trusted=True)
+
+    async def _command(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
+        path, query = _target(request)
+        found = None if path.startswith(ROOT) else self._find(path)
+        if found is None:
+            return await self._operate(request, event)
+        return await self._read_for_job(request, found, query, event)
 
     async def _read_for_job(
         self, request: web.BaseRequest, found: tuple[Feed, str, str], query: str, event: AccessEvent
