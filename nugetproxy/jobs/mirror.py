@@ -215,9 +215,14 @@ class Mirroring:
         ``place``: the file that the cursor is kept in; it moves on when all up to it is here. Raises NotFound where
         the feed has no catalog.
         """
-        reader = _Reader(self._way, self._base, _load(place, self._wish))
-        if not reader.stamp:
-            await reader.read()  # what changes while all is fetched is seen afterwards
+        stamp, page, complete = _load(place, self._wish)
+        reader = _Reader(self._way, self._base, (stamp, page))
+        if not complete:
+            if not stamp:
+                await reader.read()
+                # A search may be of a minute ago: whatever changes from here on is seen by the catalog, also where
+                # this is killed before all is fetched.
+                _save(place, self._wish, reader, complete=False)
             await self.run(done)
             _save(place, self._wish, reader)
         while True:
@@ -228,7 +233,7 @@ class Mirroring:
                     _save(place, self._wish, reader)
             except ProxyError as failure:
                 log.warning("mirror.failed", detail=str(failure)[:300])
-                reader = _Reader(self._way, self._base, _load(place, self._wish))
+                reader = _Reader(self._way, self._base, _load(place, self._wish)[:2])
             await sleep(ROUND_SECONDS)
 
 
@@ -278,18 +283,24 @@ def _name(wish: Selection) -> str:
     return sha256(orjson.dumps(asdict(wish), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _load(place: Path, wish: Selection) -> tuple[str, str]:
-    """Stamp and page of the last round for the same wish; empty where there was none."""
+def _load(place: Path, wish: Selection) -> tuple[str, str, bool]:
+    """Stamp and page of the last round for the same wish, empty where there was none; whether all was fetched once."""
     with suppress(OSError, orjson.JSONDecodeError, TypeError, KeyError):
         known = orjson.loads(place.read_bytes())
         if known["wish"] == _name(wish):
-            return sortable(str(known["stamp"])), str(known["page"])
-    return "", ""
+            return sortable(str(known["stamp"])), str(known["page"]), bool(known["complete"])
+    return "", "", False
 
 
-def _save(place: Path, wish: Selection, reader: _Reader) -> None:
-    content: dict[str, Any] = {"wish": _name(wish), "stamp": reader.stamp, "page": reader.page}
+def _save(place: Path, wish: Selection, reader: _Reader, *, complete: bool = True) -> None:
+    content: dict[str, Any] = {
+        "wish": _name(wish),
+        "stamp": reader.stamp,
+        "page": reader.page,
+        "complete": complete,
+    }
     part = place.with_suffix(".part")
     with suppress(OSError):  # then all is looked through once more, which costs lists only
+        place.parent.mkdir(mode=0o700, exist_ok=True)
         part.write_bytes(orjson.dumps(content))
         part.replace(place)
