@@ -338,7 +338,7 @@ def test_the_pod_runs_the_proxy_where_it_may_write(tmp_path: Path) -> None:
 
 def test_the_cluster_takes_its_manifests() -> None:
     validate = pytest.importorskip("kubernetes_validate", reason="no kubernetes-validate here")
-    import yaml
+    yaml = pytest.importorskip("yaml")
 
     found = list(yaml.safe_load_all(KUBERNETES))
     kinds = [one["kind"] for one in found]
