@@ -48,20 +48,19 @@ class Traces:
         self._parent = TraceContextTextMapPropagator()
         self._trace = trace
 
-    def note(self, event: AccessEvent, seconds: float, size: int, asked: Asking) -> None:
+    def note(self, event: AccessEvent, size: int, asked: Asking) -> None:
         """A request was answered just now; its parent is what it named itself (``traceparent``)."""
-        end = time.time_ns()
+        end, now = time.time_ns(), time.perf_counter()  # one moment, so that what lies in it stays in it
         trace = self._trace
         span = self._tracer.start_span(
             f"{event.method} {event.kind}",
             context=self._parent.extract({"traceparent": event.traceparent}) if event.traceparent else None,
             kind=trace.SpanKind.SERVER,
-            start_time=end - int(seconds * SECOND),
+            start_time=end - int((now - asked.began) * SECOND),
             attributes=_attributes(event, size),
         )
         if event.status >= 500:
             span.set_status(trace.Status(trace.StatusCode.ERROR, event.detail))
-        now = time.perf_counter()
         for began, ended in asked.waits:
             inner = self._tracer.start_span(
                 "upstream",

@@ -20,6 +20,7 @@ class Asking:
     """Its address; empty for what is done unasked."""
     seconds: float = 0.0
     """Spent waiting for upstreams to answer."""
+    began: float = field(default_factory=perf_counter)
     waits: list[tuple[float, float]] = field(default_factory=list)
     """Beginning and end of each such wait, by ``perf_counter``."""
 

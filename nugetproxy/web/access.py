@@ -97,7 +97,7 @@ class AccessEvent:
 class Tracer(Protocol):
     """What a trace is made by."""
 
-    def note(self, event: AccessEvent, seconds: float, size: int, asked: Asking) -> None:
+    def note(self, event: AccessEvent, size: int, asked: Asking) -> None:
         """A request was answered just now."""
 
     def close(self) -> None:
@@ -138,7 +138,7 @@ class Access:
             who = Who(event.client, event.session[:MAX_SESSION], event.token)
             self._history.note(what_of(event, size), who, seconds=seconds, upstream=upstream, client=taking)
         if self._tracer is not None and event.kind not in OPERATORS:
-            self._tracer.note(event, seconds, size, asked)
+            self._tracer.note(event, size, asked)
         stands_for = logs.takes_hit() if event.outcome == Outcome.HIT.value and event.status < 400 else 1
         if not stands_for:
             return

@@ -165,5 +165,6 @@ async def test_it_is_made_behind_an_answer_too(start_proxy: StartProxy, feed: Fa
     proxy = await start_proxy(feed.index_url, cache={"max_size": f"{limit} B"})
     proxy.app.tasks.keep(proxy.app.room.run, name="room")
     await asyncio.gather(*(get(proxy, feed, number) for number in range(8)))
+    await until(lambda: proxy.metric("evicted_bytes_total") > 0)
     await until(lambda: proxy.metric("store_bytes", part="packages") <= limit)
     assert 0 < proxy.metric("evicted_bytes_total") <= 4 * SIZE + 30_000
