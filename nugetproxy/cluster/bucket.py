@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 LOOK: Final = 2.0
 """Seconds that whoever waits for a package or a document waits for the bucket."""
+RACE: Final = 5.0
+"""Seconds for a write under a condition: a store may let those that lose a race wait, one second after the other."""
 PIECE: Final = 10.0
 """Seconds for the next piece of a body."""
 STORE: Final = 10.0
@@ -160,7 +162,7 @@ class Bucket:
                 return False
             return True
 
-        return await self.writes.call(ask, LOOK)
+        return await self.writes.call(ask, RACE)
 
     async def replace(self, key: str, body: bytes, tag: str) -> bool:
         async def ask() -> bool:
@@ -170,7 +172,7 @@ class Bucket:
                 return False
             return True
 
-        return await self.writes.call(ask, LOOK)
+        return await self.writes.call(ask, RACE)
 
     async def remove(self, key: str) -> None:
         async def ask() -> None:

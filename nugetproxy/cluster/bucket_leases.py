@@ -30,10 +30,10 @@ class BucketLeases:
 
     async def acquire(self, key: str) -> str | None:
         name, proof = keys.lease(key), secrets.token_hex(16)
-        if await self._store.create(name, proof.encode()):
-            return proof
-        found = await self._store.read(name)
-        if found is None or not self._is_over(found):
+        found = await self._store.read(name)  # who loses a race may wait for seconds
+        if found is None:
+            return proof if await self._store.create(name, proof.encode()) else None
+        if not self._is_over(found):
             return None
         return proof if await self._store.replace(name, proof.encode(), found.tag) else None
 

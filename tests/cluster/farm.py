@@ -138,9 +138,9 @@ class Farm:
     async def settled(self) -> None:
         """Wait until each replica knows its engines."""
         if self.cluster.get("store"):
-            await self.every(lambda metrics: "nugetproxy_leases_kept 1" in metrics)
+            await self.every(lambda metrics: "\nnugetproxy_leases_kept 1.0\n" in metrics)
         if self.cluster.get("coordination"):
-            await self.every(lambda metrics: "nugetproxy_announcements_live 1" in metrics)
+            await self.every(lambda metrics: "\nnugetproxy_announcements_live 1.0\n" in metrics)
 
     async def every(self, true: Callable[[str], bool]) -> None:
         """Wait until something is true of the metrics of each running replica."""
@@ -160,7 +160,7 @@ class Farm:
 
     async def uploaded(self) -> None:
         """Wait until all that was fetched is in the bucket."""
-        await self.every(lambda metrics: "nugetproxy_uploads_waiting 0" in metrics)
+        await self.every(lambda metrics: "\nnugetproxy_uploads_waiting 0.0\n" in metrics)
 
     async def push(self, number: int, body: bytes) -> None:
         """Push a package through one replica."""

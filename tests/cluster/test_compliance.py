@@ -40,7 +40,7 @@ class Replica:
 MakeReplica = Callable[..., Awaitable[Replica]]
 
 
-@pytest.fixture(params=["none", "bucket", "redis", "both", "seaweed"])
+@pytest.fixture(params=["none", "bucket", "redis", "both", pytest.param("seaweed", marks=pytest.mark.slow)])
 def made_of(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -48,7 +48,7 @@ def made_of(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Here it matters what is promised, not how soon: a busy machine may take longer than clients are kept waiting."""
-    for name in ("bucket.LOOK", "bucket.STORE", "coordinator.BUDGET"):
+    for name in ("bucket.LOOK", "bucket.RACE", "bucket.STORE", "coordinator.BUDGET"):
         monkeypatch.setattr(f"nugetproxy.cluster.{name}", 20.0)
     for name in ("bucket_leases", "coordinator"):
         monkeypatch.setattr(f"nugetproxy.cluster.{name}.LEASE_SECONDS", 60.0)

@@ -65,6 +65,7 @@ async def test_a_push_through_one_is_seen_by_all_within_a_fifth_of_a_second(
     assert [await versions(one) for one in replicas] == [["1.0.0", "2.0.0"]] * 3
 
 
+@pytest.mark.slow
 async def test_without_a_redis_it_is_seen_within_the_time_that_memory_holds(
     start_replica: StartReplica, feed: FakeFeed, moto: Moto
 ) -> None:
@@ -78,6 +79,7 @@ async def test_without_a_redis_it_is_seen_within_the_time_that_memory_holds(
     assert [await versions(one) for one in replicas] == [["1.0.0", "2.0.0"]] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_bucket", [False, True], ids=["redis", "bucket"])
 async def test_a_slow_refresh_begun_before_a_push_never_comes_back(
     start_replica: StartReplica, feed: FakeFeed, moto: Moto, redis: Redis, with_bucket: bool

@@ -124,8 +124,14 @@ async def test_a_purge_is_one_in_the_bucket_too(start_replica: StartReplica, fee
     assert (await ask(second, PACKAGE)).status == 503
 
 
-@pytest.mark.parametrize("how", ["dead", "hangs", "forgets"])
-@pytest.mark.parametrize("which", ["bucket", "redis"])
+@pytest.mark.parametrize(
+    ("which", "how"),
+    [
+        ("redis", "dead"),
+        *(pytest.param("redis", how, marks=pytest.mark.slow) for how in ("hangs", "forgets")),
+        *(pytest.param("bucket", how, marks=pytest.mark.slow) for how in ("dead", "hangs", "forgets")),
+    ],
+)
 async def test_an_engine_that_fails_costs_time_but_no_answer(
     start_replica: StartReplica, feed: FakeFeed, which: str, how: str
 ) -> None:
