@@ -14,6 +14,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, Not
 from obstore.store import from_url
 
 from nugetproxy.clock import Clock
+from nugetproxy.cluster import keys
 from nugetproxy.cluster.engines import Blob, Listed, Thing
 from nugetproxy.cluster.gate import Gate
 from nugetproxy.metrics import Metrics
@@ -162,7 +163,8 @@ class Bucket:
                 return False
             return True
 
-        return await self.writes.call(ask, RACE)
+        races = key.startswith((keys.LEASES, keys.PROBES))  # whoever asks for the truth is not kept waiting as long
+        return await self.writes.call(ask, RACE if races else LOOK)
 
     async def replace(self, key: str, body: bytes, tag: str) -> bool:
         async def ask() -> bool:

@@ -57,7 +57,8 @@ def make_nupkg(
         **(files or {}),
     }
     if size:
-        entries["padding.bin"] = random.Random(f"{id} {version}").randbytes(size)
+        padding, most = random.Random(f"{id} {version}"), 2**27  # it gives no more at once
+        entries["padding.bin"] = b"".join(padding.randbytes(min(most, size - at)) for at in range(0, size, most))
     entries["[Content_Types].xml"] = _content_types(entries)
     if signature:
         entries[".signature.p7s"] = b"not a signature"
