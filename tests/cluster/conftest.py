@@ -25,12 +25,21 @@ StartReplica = Callable[..., Awaitable[Proxy]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """None of this without the clients of the engines."""
+    """None of this without the clients of the engines; what needs an engine takes long."""
+    for item in items:
+        if "/cluster/" in str(item.path) and _wants_an_engine(item):
+            item.add_marker(pytest.mark.slow)
     missing = [name for name in ("obstore", "redis") if importlib.util.find_spec(name) is None]
     if missing:
         for item in items:
             if "/cluster/" in str(item.path):
                 item.add_marker(pytest.mark.skip(reason=f"{missing[0]} is missing: pip install 'nugetproxy[cluster]'"))
+
+
+def _wants_an_engine(item: pytest.Item) -> bool:
+    params = getattr(getattr(item, "callspec", None), "params", {}).values()
+    wanted = {*getattr(item, "fixturenames", ()), *(value for value in params if isinstance(value, str))}
+    return bool(wanted & {"moto", "seaweed", "one_redis", "redis", "bucket", "both"})
 
 
 def started(kind: type[Engine]) -> Iterator[Any]:
