@@ -17,6 +17,7 @@ from nugetproxy.nuget.projects.sboms import read_json_bill
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
+from tests.nuget.test_inventory import wrong_with
 from tests.test_door import cli
 from tests.web.test_tokens import basic
 
@@ -128,6 +129,7 @@ async def test_the_bill_of_materials_is_cyclonedx(config: Path) -> None:
     assert base64.b16decode(second["hashes"][0]["content"].upper()) == hashlib.sha512(TOOL).digest()
     needs = read_json_bill(json.dumps(bill).encode(), "bom.json")
     assert [str(one.id) for one in needs.exact] == ["acme.a", "acme.tool"], "warm reads it"
+    assert wrong_with(bill) == "", "by the official schema"
 
 
 async def test_what_cannot_be_told_says_why(config: Path, tmp_path: Path) -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import kubernetes_validate
 import pytest
 import trustme
+import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -318,7 +320,6 @@ KUBERNETES = (DEPLOY / "kubernetes" / "single.yaml").read_text(encoding="utf-8")
 
 
 def test_the_pod_runs_the_proxy_where_it_may_write(tmp_path: Path) -> None:
-    """What of it can be told without a reader of YAML, which nothing else here needs."""
     configuration = textwrap.dedent(one(r"nugetproxy\.toml: \|\n((?:    .*\n|\n)+)", KUBERNETES))
     (tmp_path / "nugetproxy.toml").write_text(configuration)
     config = load(tmp_path / "nugetproxy.toml", environ={})
@@ -336,15 +337,25 @@ def test_the_pod_runs_the_proxy_where_it_may_write(tmp_path: Path) -> None:
     assert one(r"replicas: (\d+)", KUBERNETES) == "1", "one process per cache directory"
 
 
-def test_the_cluster_takes_its_manifests() -> None:
-    validate = pytest.importorskip("kubernetes_validate", reason="no kubernetes-validate here")
-    yaml = pytest.importorskip("yaml")
+MANIFESTS = {
+    "single.yaml": ["Namespace", "ConfigMap", "Service", "StatefulSet", "PodDisruptionBudget"],
+    "nugetproxy.yaml": ["ConfigMap", "Deployment", "Service", "PodDisruptionBudget"],
+}
 
-    found = list(yaml.safe_load_all(KUBERNETES))
-    kinds = [one["kind"] for one in found]
-    assert kinds == ["Namespace", "ConfigMap", "Service", "StatefulSet", "PodDisruptionBudget"]
-    for one_of_them in found:
-        validate.validate(one_of_them, validate.latest_version(), strict=True)
+
+@pytest.mark.parametrize(("name", "kinds"), MANIFESTS.items())
+def test_kubernetes_takes_its_manifests(name: str, kinds: list[str]) -> None:
+    found = list(yaml.safe_load_all((DEPLOY / "kubernetes" / name).read_text(encoding="utf-8")))
+    assert [one["kind"] for one in found] == kinds
+    for manifest in found:
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_kubernetes_minds_a_manifest_that_is_wrong() -> None:
+    manifest = next(one for one in yaml.safe_load_all(KUBERNETES) if one["kind"] == "StatefulSet")
+    manifest["spec"]["template"]["spec"]["containers"][0]["readinesProbe"] = {}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
 
 
 def test_several_services_differ_from_the_one_by_their_port_only() -> None:
