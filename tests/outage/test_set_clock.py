@@ -43,6 +43,8 @@ NEAR = 30
 NUSPEC = "/v3/content/acme.a/1.0.0/acme.a.nuspec"
 PATHS = (UP_INDEX, VERSIONS, REGISTRATION, SEARCH, NUSPEC, PACKAGE)
 """The nuspec comes before the package, so that it is stored as a document."""
+FILES = 3
+"""Of a held package: itself, its nuspec, its hash."""
 UP_SEARCH = "/azuresearch-usnc/query"
 ONCE_EACH = Counter((UP_INDEX, UP_VERSIONS, UP_REGISTRATION, UP_SEARCH))
 """What a jump of an hour or more makes upstream be asked for: everything but the immutable."""
@@ -166,6 +168,7 @@ async def bench(feed: FakeFeed, tmp_path: Path, libfaketime: Path) -> AsyncItera
     bench = Bench(feed, tmp_path / "cache", SetClock(libfaketime, tmp_path))
     async with bench.proxy:
         await bench.ask_all()
+        await until(lambda: len(bench.held()) == FILES)  # it is committed behind its answer
         yield bench
 
 

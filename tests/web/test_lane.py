@@ -383,6 +383,16 @@ def test_the_fields_of_real_clients_are_understood() -> None:
     assert parse_fields(block + b"X-NuGet-Session-Id: 1-2\r\n\r\n") is not None
 
 
+async def test_nothing_is_answered_behind_a_request_that_the_parser_paused_on(proxy: Proxy) -> None:
+    """aiohttp's parser says what is wrong with an HTTP/2 preface behind a good request when more comes in."""
+    good = get(INDEX)
+    for laned in (True, False):
+        async with wires(proxy, laned=laned) as [wire]:
+            assert (await said(wire, good + b"PRI * HTTP/2.0\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+            assert not (await said(wire, good)).startswith(b"HTTP/1.1 200 ")
+            assert wire.closed
+
+
 # --- both ways, thousands of times ---
 
 ODD_PATHS = [
