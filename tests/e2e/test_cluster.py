@@ -9,6 +9,7 @@ import itertools
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.cluster.engines import HOST, SeaweedFs, running
@@ -67,7 +68,7 @@ def configured(store: SeaweedFs, feed: FakeFeed, *, endpoint: str = "", prefix: 
     return CONFIG.format(index=feed.index_url, more=more, **values)
 
 
-async def restored(dotnet: str, box: Box, built: Built) -> None:
+async def assert_restored(dotnet: str, box: Box, built: Built) -> None:
     """A restore brings what upstream has published."""
     (await box.run(dotnet, "restore", box.project("Acme.Web/3.0.0"), "--configfile", box.config)).ok()
     found, published = box.restored(), built.published()
@@ -81,12 +82,12 @@ async def test_a_restore_needs_neither_upstream_nor_the_disk_nor_in_the_end_a_re
     prefix = f"e2e{next(NUMBERS)}"
     config = configured(store, feed, prefix=prefix)
     async with Proxy(tmp_path / "first", config=config) as first:
-        await restored(dotnet, new_box(first.index_url), built)
+        await assert_restored(dotnet, new_box(first.index_url), built)
     await feed.set_mode("refused")
     async with Proxy(tmp_path / "second", config=config) as second:
-        await restored(dotnet, new_box(second.index_url), built)
+        await assert_restored(dotnet, new_box(second.index_url), built)
     mirror = f"{store.endpoint}/{store.bucket}/{prefix}/up/index.json"
-    await restored(dotnet, new_box(mirror), built)
+    await assert_restored(dotnet, new_box(mirror), built)
 
 
 class Relay:
@@ -136,21 +137,33 @@ async def test_redirected_clients_restore_and_keep_their_credentials_to_themselv
     async with Relay(store.port).running() as relay:
         config = configured(store, feed, endpoint=relay.url, more=PROTECTED)
         async with Proxy(tmp_path / "cache", config=config) as proxy:
-            for _ in range(2):  # the first one fetches, the second one is sent away
+            for turn in ("fetches", "is sent away"):
                 box = new_box(proxy.index_url)
                 box.config.write_text(box.config.read_text().replace("</configuration>", CREDENTIALS))
                 if client == "dotnet":
-                    await restored(program, box, built)
+                    await assert_restored(program, box, built)
                 else:
-                    await installed(program, box, proxy, built)
-                await asyncio.sleep(2)  # until what was fetched is in the bucket
-            assert proxy.output.count("status=302") + proxy.output.count('"status":302') >= 4
+                    await assert_installed(program, box, proxy, built)
+                if turn == "fetches":
+                    await in_the_bucket(proxy, packages=4)
+    assert proxy.output.count("status=302") + proxy.output.count('"status":302') >= 4
     signed = [head for head in relay.heads if "X-Amz-Signature=" in head.partition("\r\n")[0]]
     assert len(signed) >= 4
     assert not [head for head in signed if "\r\nauthorization:" in head.lower() or SECRET in head]
 
 
-async def installed(nuget6: str, box: Box, proxy: Proxy, built: Built) -> None:
+async def in_the_bucket(proxy: Proxy, packages: int) -> None:
+    """Wait until so many of the packages that were fetched are there."""
+    stored = f'nugetproxy_shared_total{{outcome="stored",what="package"}} {packages}.0'
+    async with asyncio.timeout(60), aiohttp.ClientSession() as session:
+        while True:
+            async with session.get(f"{proxy.url}/metrics") as answer:
+                if stored in await answer.text():
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def assert_installed(nuget6: str, box: Box, proxy: Proxy, built: Built) -> None:
     key = ("--user", "farm", "--password", SECRET)
     (await box.run(nuget6, "install", proxy.index_url, "Acme.Web", "3.0.0", "out", *key)).ok()
     found = {path.name: path.read_bytes() for path in (box.work / "out").iterdir()}

@@ -150,12 +150,12 @@ async def test_what_no_client_asked_for_is_known_in_an_outage_and_offline(
             while not wanted <= {seen.path for seen in feed.requests}:
                 await asyncio.sleep(0.2)
         await feed.set_mode("refused")
-        await know_it_all(dotnet10, new_box(tmp_path, proxy))
+        await assert_all_is_known(dotnet10, new_box(tmp_path, proxy))
     async with Proxy(tmp_path / "cache", config=f"{upstream}offline = true\n") as proxy:
-        await know_it_all(dotnet10, new_box(tmp_path, proxy))
+        await assert_all_is_known(dotnet10, new_box(tmp_path, proxy))
 
 
-async def know_it_all(dotnet10: str, box: Box10) -> None:
+async def assert_all_is_known(dotnet10: str, box: Box10) -> None:
     """Restore, then ask what is vulnerable, what deprecated, what the newest listed version is."""
     box.app("Newtonsoft.Json/12.0.3", "Acme.Hidden/1.0.0")
     (await box.run(dotnet10, "restore")).ok()
@@ -175,12 +175,11 @@ async def test_a_floating_version_is_restored_while_one_feed_of_two_is_dead(
     async with FakeFeed() as company:
         company.add(make_nupkg("Acme.Own", "1.0.0"))
         two = "".join(f'[upstreams.{name}]\nurl = "{one.index_url}"\n' for name, one in (("a", feed), ("b", company)))
-        short = '[policy.versions]\nfresh = "1s"\nrefresh = "0"\nabsent = "1s"\n'
+        short = '[policy.versions]\nfresh = "0s"\nrefresh = "0s"\nabsent = "0s"\n'
         async with Proxy(tmp_path / "cache", config=two + short) as proxy:
             for state in ("up", "dead"):
                 if state == "dead":
                     await company.set_mode("refused")
-                    await asyncio.sleep(1.5)
                 box = new_box(tmp_path, proxy)
                 second = f'<add key="second" value="{proxy.url}/b/v3/index.json" allowInsecureConnections="true" />'
                 box.config.write_text(box.config.read_text().replace("</packageSources>", f"{second}</packageSources>"))

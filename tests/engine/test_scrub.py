@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from nugetproxy.engine.scrub import AFTER_START, PERIOD, Position
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.conftest import StartProxy
-from tests.fakes.asking import LARGE, PACKAGE, UP_PACKAGE, ask, held
+from tests.fakes.asking import LARGE, PACKAGE, UP_PACKAGE, ask, held, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -233,7 +233,5 @@ async def test_off_is_off(start_proxy: StartProxy, feed: FakeFeed, clock: FakeCl
 async def test_the_running_proxy_does_it_unasked(proxy: Proxy, clock: FakeClock) -> None:
     flip(path_of(proxy, "acme.a"))
     proxy.app.start_background()
-    async with asyncio.timeout(10):
-        while proxy.metric("scrub_damaged_total") == 0:
-            await asyncio.sleep(0.001)
+    await until(lambda: proxy.metric("scrub_damaged_total") > 0)
     assert AFTER_START in clock.slept

@@ -10,7 +10,7 @@ import pytest
 from nugetproxy.feeds import files as files_module
 from nugetproxy.nuget.symbols import SymbolFile, parse_checksums
 from tests.conftest import StartProxy
-from tests.fakes.asking import Got, ask
+from tests.fakes.asking import Got, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Origin, Script, Seen
@@ -263,8 +263,7 @@ async def test_a_crowd_fetches_a_file_once(proxy: Proxy, origin: Origin) -> None
     gate = asyncio.Event()
     origin.routes[UP] = Script(body=PDB, gate=gate)
     crowd = [asyncio.create_task(symbol(proxy)) for _ in range(20)]
-    while not origin.requests:
-        await asyncio.sleep(0.001)
+    await until(lambda: bool(origin.requests))
     gate.set()
     assert {got.body for got in await asyncio.gather(*crowd)} == {PDB}
     assert origin.count(UP) == 1

@@ -140,8 +140,10 @@ async def test_following_is_killed_at_every_stage_and_misses_nothing(shelf: Fake
             shelf.add(make_nupkg(f"Acme.New{number}", f"1.{step}.0", size=5000))
         before = len(shelf.requests)
         await killed_after(shelf, before + (3, 9, 17, 26, 40)[number], "mirror", "Acme.*", "--follow", *options)
+    wanted = {f"acme.new{number}.1.{step}.0.nupkg.sha512" for number in range(5) for step in range(3)}
     async with asyncio.timeout(120):
-        await until_held(tmp_path / "cache", "mirror", "Acme.*", "--follow", *options)
+        await run_until_held(wanted, tmp_path / "cache", "mirror", "Acme.*", "--follow", *options)
+    assert published_and_held(tmp_path / "cache") == wanted
 
 
 async def started(*words: str) -> asyncio.subprocess.Process:
@@ -173,12 +175,16 @@ async def killed_after(feed: FakeFeed, requests: int, *words: str) -> None:
     await process.wait()
 
 
-async def until_held(cache: Path, *words: str) -> None:
-    """Run a command until all that was published of ours is held."""
+def published_and_held(cache: Path) -> set[str]:
+    """The packages of ours that are there, by the names of their hash files."""
+    return {path.name for path in (cache / "up" / "packages").glob("acme.new*/*/*.sha512")}
+
+
+async def run_until_held(wanted: set[str], cache: Path, *words: str) -> None:
+    """Run a command until all that is ``wanted`` is held."""
     process = await started(*words)
-    wanted = {f"acme.new{number}.1.{step}.0.nupkg.sha512" for number in range(5) for step in range(3)}
     try:
-        while not wanted <= {path.name for path in (cache / "up" / "packages").glob("*/*/*.sha512")}:
+        while not wanted <= published_and_held(cache):
             assert process.returncode is None
             await asyncio.wait({asyncio.ensure_future(process.wait())}, timeout=0.05)
     finally:

@@ -123,7 +123,7 @@ class Walk:
         self.clock.advance(self.dice.choice((301, DAY / 2, DAY, 3 * DAY, 8 * DAY)))
 
 
-async def compare(shop: Shop, walk: Walk) -> None:
+async def assert_as_modelled(shop: Shop, walk: Walk) -> None:
     """Every surface with the model."""
     now = walk.clock.now()
     for id in IDS:
@@ -147,10 +147,10 @@ async def test_every_surface_agrees_with_the_model_while_time_passes(
 ) -> None:
     walk = Walk(seed, feed, clock)
     shop = await start_shop(*walk.tables(), policy=LISTS | QUICK)
-    await compare(shop, walk)
+    await assert_as_modelled(shop, walk)
     for _ in range(STEPS):
         await walk.step(shop)
-        await compare(shop, walk)
+        await assert_as_modelled(shop, walk)
 
 
 @pytest.mark.parametrize("seed", range(6, 9))

@@ -20,7 +20,7 @@ from nugetproxy.web import lane as lanes
 from nugetproxy.web.lane import Lane, parse_fields
 from nugetproxy.web.server import LimitedServer
 from tests.conftest import StartProxy
-from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, UP_VERSIONS, VERSIONS, ask
+from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, UP_VERSIONS, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -246,9 +246,7 @@ async def test_a_client_that_takes_nothing_is_cut_off(start_proxy: StartProxy, p
     await wire.feed(get(MIDDLE))
     assert proxy.app.lane.answered == before + 1
     aborted = proxy.metric("responses_aborted_total", reason="client_stall")
-    async with asyncio.timeout(10):
-        while not wire.closed:
-            await asyncio.sleep(0.01)
+    await until(lambda: wire.closed)
     assert proxy.metric("responses_aborted_total", reason="client_stall") == aborted + 1
     await wire.end()
 

@@ -105,7 +105,7 @@ def garbled(chance: random.Random, shown: list[str]) -> bytes:
     return bytes(request)
 
 
-async def sent_raw(proxy: Proxy, feed: FakeFeed, events: list[Any], count: int) -> None:
+async def assert_raw_requests_get_nothing(proxy: Proxy, feed: FakeFeed, events: list[Any], count: int) -> None:
     callers = await tokens(proxy)
     assert CANARY.encode() in (await ask(proxy, REGISTRATION, headers=callers["member"])).body
     asked = len(feed.requests)
@@ -129,18 +129,18 @@ def statuses(answer: bytes) -> list[bytes]:
     return [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:] if not part.startswith(b"505")]
 
 
-async def sent_generated(proxy: Proxy, feed: FakeFeed, events: list[Any], count: int) -> None:
+async def assert_generated_requests_get_theirs(proxy: Proxy, feed: FakeFeed, events: list[Any], count: int) -> None:
     callers = await tokens(proxy)
     chance = random.Random(12)
     hosts = {f"127.0.0.1:{feed.origin.port}"}
     paths = ("/v3/index.json", VERSIONS, REGISTRATION, SEARCH, PACKAGE, "/v3/content/acme.b/index.json")
     for _ in range(count // 10):
-        await asyncio.gather(*(_generated(proxy, feed, chance, callers, paths) for _ in range(10)))
+        await asyncio.gather(*(assert_one_gets_its_own(proxy, feed, chance, callers, paths) for _ in range(10)))
     assert {seen.headers["Host"] for seen in feed.requests} <= hosts
     assert crashed(events) == []
 
 
-async def _generated(
+async def assert_one_gets_its_own(
     proxy: Proxy, feed: FakeFeed, chance: random.Random, callers: dict[str, dict[str, str]], paths: tuple[str, ...]
 ) -> None:
     who, front = chance.choice(sorted(callers)), chance.choice(("", "/up", "/second"))
@@ -156,20 +156,20 @@ async def _generated(
 
 
 async def test_raw_requests_get_nothing_of_it(protected: Proxy, feed: FakeFeed, events: list[Any]) -> None:
-    await sent_raw(protected, feed, events, SHORT)
+    await assert_raw_requests_get_nothing(protected, feed, events, SHORT)
 
 
 async def test_generated_requests_get_what_is_theirs(protected: Proxy, feed: FakeFeed, events: list[Any]) -> None:
-    await sent_generated(protected, feed, events, SHORT)
+    await assert_generated_requests_get_theirs(protected, feed, events, SHORT)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_ten_thousand_raw_requests(protected: Proxy, feed: FakeFeed, events: list[Any]) -> None:
-    await sent_raw(protected, feed, events, LONG)
+    await assert_raw_requests_get_nothing(protected, feed, events, LONG)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_ten_thousand_generated_requests(protected: Proxy, feed: FakeFeed, events: list[Any]) -> None:
-    await sent_generated(protected, feed, events, LONG)
+    await assert_generated_requests_get_theirs(protected, feed, events, LONG)
