@@ -48,6 +48,7 @@ def run(config: Config, again: Callable[[], Config] | None = None) -> int:
     ``again`` reads the configuration anew when it is to be reloaded; it may raise ConfigError.
     Raises StoreUnusable when the cache directory cannot be used, AddressUnusable when nobody can listen there.
     """
+    gc.freeze()  # what was imported stays: no collection looks at it again
     os.umask(0o077)
     _spare_signals()
     passed = passed_sockets(os.environ)

@@ -202,6 +202,19 @@ def test_checking_does_not_load_the_server(tmp_path: Path) -> None:
     assert finished.returncode == 0, finished.stderr
 
 
+def test_the_server_is_loaded_without_what_it_never_uses() -> None:
+    finished = in_a_process(
+        "import gc, ssl, sys\nfrom nugetproxy.cli.lean import lean_imports\n"
+        "with lean_imports():\n    import nugetproxy.serve\n"
+        "assert 'rich' not in sys.modules\nassert gc.isenabled()\n"
+        "assert ssl.create_default_context.__module__ == 'ssl'\n"
+        "from aiohttp.connector import _SSL_CONTEXT_VERIFIED as shared\n"
+        "print(shared.cert_store_stats()['x509'], shared.verify_mode.name, shared.check_hostname)\n"
+        "import rich\n"
+    )
+    assert (finished.returncode, finished.stdout) == (0, "0 CERT_REQUIRED True\n"), finished.stderr
+
+
 def test_an_internal_error_shows_no_values(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import sys, types\nfake = types.ModuleType('nugetproxy.serve')\n"

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from nugetproxy.cli.lean import lean_imports
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
 
 app = typer.Typer(add_completion=False)
@@ -40,10 +41,12 @@ def serve(
 ) -> None:
     """Run the proxy until it is told to stop; without options, one of nuget.org on 127.0.0.1:5555."""
     signal.signal(signal.SIGTERM, _end)
-    from nugetproxy.config import load
+    with lean_imports():
+        from nugetproxy.config import load
 
     read = partial(load, config, listen=listen, upstreams=upstream or [], cache_dir=cache_dir, offline=offline)
     settings = read()
-    from nugetproxy.serve import run  # the whole server: not needed to say what is wrong in a file
+    with lean_imports():
+        from nugetproxy.serve import run  # the whole server: not needed to say what is wrong in a file
 
     raise typer.Exit(run(settings, read))
