@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
-from socket import gaierror
-from types import MappingProxyType
 
 
 class Reason(StrEnum):
@@ -207,20 +203,6 @@ class OutOfResources(UpstreamUnavailable):
         )
 
 
-class WorkLost(UpstreamUnavailable):
-    """A large document could not be worked on: the process for that came to no end."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__("", Reason.EXHAUSTED, f"its process for large documents was lost: {why}")
-        self.why = why
-
-    def __str__(self) -> str:
-        return (
-            f"This proxy could not work on a large document: {self.detail}. Ask again; if it stays so, give it more "
-            "memory, or lower limits.document."
-        )
-
-
 class UpstreamRefused(UpstreamFailure):
     """Upstream answered, but with something that must not be passed on."""
 
@@ -279,41 +261,6 @@ class UpstreamDenied(UpstreamRefused):
         )
 
 
-class SourceFailed(UpstreamUnavailable):
-    """A source of a feed gave no usable answer, and without it there is no safe one; a final no is none either."""
-
-    def __init__(self, feed: str, cause: UpstreamFailure, why: str) -> None:
-        super().__init__(cause.upstream, cause.reason, cause.detail, retry_after=cause.retry_after)
-        self.feed = feed
-        self.cause = cause
-        self.why = why
-        """What makes this source necessary, as a sentence."""
-        self.forwarded = cause.forwarded
-
-    def __str__(self) -> str:
-        return f"{self.cause} {self.why} (Feed {self.feed!r}; 'nugetproxy explain' says more.)"
-
-
-class SourceUncertain(UpstreamUnavailable):
-    """A private source last said, some time ago, that it has no such package; that may not be so any more."""
-
-    def __init__(self, upstream: str) -> None:
-        super().__init__(upstream, Reason.STATUS, "its last word, that it has no such package, is too old")
-
-
-class Abandoned(ProxyError):
-    """A download that nobody waited for was given up."""
-
-    def __init__(self, what: str, size: int, total: int) -> None:
-        super().__init__(what, size, total)
-        self.what = what
-        self.size = size
-        self.total = total
-
-    def __str__(self) -> str:
-        return f"The download of {self.what} was given up at {self.size} of {self.total} bytes: nobody waited for it."
-
-
 class StoreUnusable(ProxyError):
     """The cache directory cannot be used."""
 
@@ -325,51 +272,6 @@ class StoreUnusable(ProxyError):
 
     def __str__(self) -> str:
         return f"Cannot use the cache directory {self.directory}: {self.why}. {self.remedy}"
-
-
-_LISTENING: Mapping[int, tuple[str, str]] = MappingProxyType(
-    {
-        errno.EADDRINUSE: ("it is in use", "Stop what uses it, or set another server.listen."),
-        errno.EADDRNOTAVAIL: (
-            "this machine has no such address",
-            "Set server.listen to an address of this machine; 0.0.0.0 is every one of them.",
-        ),
-    }
-)
-"""Of an error of bind(2): what it says, what to do about it."""
-
-
-class AddressUnusable(ProxyError):
-    """Nobody can listen at the configured address now."""
-
-    def __init__(self, address: str, why: str, remedy: str = "Set another server.listen.") -> None:
-        super().__init__(address, why)
-        self.address = address
-        self.why = why
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return f"Cannot listen on {self.address}: {self.why}. {self.remedy}"
-
-    @classmethod
-    def of(cls, address: str, error: OSError) -> AddressUnusable:
-        """What an error of the name service or of bind(2) means for an operator."""
-        if isinstance(error, gaierror):
-            return AddressWrong(
-                address, "its host name does not resolve", "Correct the name in server.listen, or write an address."
-            )
-        if error.errno in {errno.EACCES, errno.EPERM}:
-            return AddressWrong(
-                address,
-                "permission denied: ports below 1024 want a privilege that this user does not have",
-                "Set server.listen to a higher port, or grant the process CAP_NET_BIND_SERVICE.",
-            )
-        known = _LISTENING.get(error.errno or 0)
-        return cls(address, *known) if known else cls(address, error.strerror or str(error))
-
-
-class AddressWrong(AddressUnusable):
-    """The configured address is one where this process can never listen; trying again does not help."""
 
 
 class ConfigError(ProxyError):

@@ -18,7 +18,8 @@ from nugetproxy import __version__
 from nugetproxy.banner import banner
 from nugetproxy.cli import COMMANDS, app
 from nugetproxy.config import Address, Config, load
-from nugetproxy.errors import AddressUnusable, StoreUnusable
+from nugetproxy.errors import StoreUnusable
+from nugetproxy.web.listening import AddressUnusable
 
 ROOT = Path(__file__).parent.parent
 FEED = "https://feed.example.com/v3/index.json"

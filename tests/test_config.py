@@ -17,10 +17,10 @@ from nugetproxy.app.descriptors import share_out
 from nugetproxy.caching.policy import FOREVER
 from nugetproxy.cli import app
 from nugetproxy.config import Address, Config, Secret, conditions, derive_name, load, safe_url, warnings
-from nugetproxy.config.model import Upstream
 from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin, parse_public_url
 from nugetproxy.config.problems import TABLES
 from nugetproxy.config.units import GIB, parse_size, parse_span, size_text
+from nugetproxy.config.upstream import Upstream
 from nugetproxy.errors import ConfigError
 from nugetproxy.nuget.kinds import Kind
 from tests.fakes.spans import span_text

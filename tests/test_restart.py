@@ -18,8 +18,7 @@ from random import Random
 import aiohttp
 import pytest
 
-from nugetproxy.errors import AddressUnusable
-from nugetproxy.web.listening import passed_sockets
+from nugetproxy.web.listening import AddressUnusable, passed_sockets
 from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, UP_VERSIONS, VERSIONS, until
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script

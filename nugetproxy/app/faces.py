@@ -9,7 +9,7 @@ from nugetproxy.admin.tokens import Tokens
 from nugetproxy.app.access import rules
 from nugetproxy.app.parts import Shared
 from nugetproxy.config import Config
-from nugetproxy.config.model import Upstream
+from nugetproxy.config.upstream import Upstream
 from nugetproxy.feeds.files import Site
 from nugetproxy.upstream.addresses import is_private
 from nugetproxy.upstream.urls import host_of, parse_url

@@ -7,7 +7,8 @@ from typing import Final, NoReturn
 
 import typer
 
-from nugetproxy.errors import AddressUnusable, AddressWrong, ConfigError, ProxyError, StoreUnusable
+from nugetproxy.errors import ConfigError, ProxyError, StoreUnusable
+from nugetproxy.web.listening import AddressUnusable, AddressWrong
 
 FAILED: Final = 1
 """The command did its work, and the outcome is not what was wanted."""

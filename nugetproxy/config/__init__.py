@@ -12,10 +12,11 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from nugetproxy.config.checks import conditions, contradictions, warnings
 from nugetproxy.config.feeds import FeedTable
 from nugetproxy.config.layers import Layer, environment_layer, file_layer, flags_layer
-from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Symbols, Tools, Upstream
+from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Symbols, Tools
 from nugetproxy.config.places import Address, derive_name, feed_of, safe_url
 from nugetproxy.config.problems import problem_lines
 from nugetproxy.config.secrets import Secret
+from nugetproxy.config.upstream import Upstream
 from nugetproxy.errors import ConfigError
 
 __all__ = [

@@ -11,10 +11,11 @@ from pathlib import Path
 from nugetproxy.admin.tokens import SHORTEST, Scope
 from nugetproxy.config.cluster_checks import cluster_contradictions, cluster_warnings
 from nugetproxy.config.feed_checks import feed_contradictions, feed_warnings
-from nugetproxy.config.model import Config, Server, Upstream
+from nugetproxy.config.model import Config, Server
 from nugetproxy.config.places import Address, parse_egress, safe_url
 from nugetproxy.config.problems import dotted
 from nugetproxy.config.secrets import Secret
+from nugetproxy.config.upstream import Upstream
 from nugetproxy.web.tls import server_context, trouble
 
 

@@ -9,8 +9,9 @@ from pydantic import BaseModel
 
 from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.mirror import Mirror
-from nugetproxy.config.model import Config, Upstream
+from nugetproxy.config.model import Config
 from nugetproxy.config.problems import dotted
+from nugetproxy.config.upstream import Upstream
 
 Key = tuple[str, ...]
 

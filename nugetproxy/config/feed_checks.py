@@ -6,8 +6,9 @@ import difflib
 from collections.abc import Iterator
 
 from nugetproxy.config.feeds import FeedTable
-from nugetproxy.config.model import Config, Upstream
+from nugetproxy.config.model import Config
 from nugetproxy.config.problems import dotted
+from nugetproxy.config.upstream import Upstream
 
 WHOSE = (
     "true if only your own people publish there: its ids are then never asked of a public source; false if anybody may"

@@ -26,9 +26,9 @@ from nugetproxy.config.model import (
     Server,
     Symbols,
     Tools,
-    Upstream,
 )
 from nugetproxy.config.rules import RuleTable
+from nugetproxy.config.upstream import Upstream
 from nugetproxy.nuget.kinds import Kind
 
 ANY = "*"

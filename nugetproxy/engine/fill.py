@@ -13,7 +13,7 @@ import structlog
 from nugetproxy.caching.entry import NO_VALIDATORS
 from nugetproxy.clock import Clock
 from nugetproxy.engine.flight import HOLD, Flight
-from nugetproxy.errors import Abandoned, NotFound, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
+from nugetproxy.errors import NotFound, ProxyError, Reason, UpstreamFailure, UpstreamUnavailable, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.zip_archive import ZIP_MAGIC
@@ -37,6 +37,19 @@ class Stage(Protocol):
     """Makes an empty file for a package; up to ``in_memory`` bytes need none."""
 
     def __call__(self, identity: PackageIdentity, /, *, in_memory: int = 0) -> Awaitable[Staged]: ...
+
+
+class Abandoned(ProxyError):
+    """A download that nobody waited for was given up."""
+
+    def __init__(self, what: str, size: int, total: int) -> None:
+        super().__init__(what, size, total)
+        self.what = what
+        self.size = size
+        self.total = total
+
+    def __str__(self) -> str:
+        return f"The download of {self.what} was given up at {self.size} of {self.total} bytes: nobody waited for it."
 
 
 class Fill:

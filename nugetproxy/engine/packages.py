@@ -15,7 +15,7 @@ import structlog
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.content_check import AT_ONCE, ContentCheck
-from nugetproxy.engine.fill import Fill
+from nugetproxy.engine.fill import Abandoned, Fill
 from nugetproxy.engine.flight import Flight, Flights
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.pass_through import Bypass, Hashes, refused
@@ -23,7 +23,7 @@ from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.room import Room
 from nugetproxy.engine.shared_packages import SharedPackages
 from nugetproxy.engine.tasks import Tasks
-from nugetproxy.errors import Abandoned, NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
+from nugetproxy.errors import NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nugetproxy.errors import NotFound, SourceFailed, UpstreamFailure
+from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registrations import Made
 from nugetproxy.feeds.rendering import page_of
-from nugetproxy.feeds.said import ABSENT, Said, absent_said, ask_all, first_failure
+from nugetproxy.feeds.said import ABSENT, Said, SourceFailed, absent_said, ask_all, first_failure
 from nugetproxy.nuget.documents.rewrite import SEPARATE
 from nugetproxy.nuget.merging.versions import SourceDocument
 from nugetproxy.nuget.merging.vulnerabilities import (

@@ -13,7 +13,8 @@ from cachetools import LRUCache
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.dossiers import Dossier, Dossiers
 from nugetproxy.feeds.kept_pages import digest_of
-from nugetproxy.nuget.rules import Instant, Rule, Traits, Verdict, changes_at, judge, judge_all, rules_about
+from nugetproxy.nuget.judging import changes_at, judge, judge_all, rules_about
+from nugetproxy.nuget.rules import Instant, Rule, Traits, Verdict
 from nugetproxy.nuget.version import Version
 
 REMEMBERED: Final = 8192

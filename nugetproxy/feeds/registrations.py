@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nugetproxy.errors import SourceFailed, UpstreamFailure
+from nugetproxy.errors import UpstreamFailure
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registration_parts import Part, Parts, hive_in
 from nugetproxy.feeds.rendering import Page, page_of
-from nugetproxy.feeds.said import Said, ask_all, first_failure
+from nugetproxy.feeds.said import Said, SourceFailed, ask_all, first_failure
 from nugetproxy.feeds.versions import Listed, Versions
 from nugetproxy.nuget.documents.render import Rendered
 from nugetproxy.nuget.kinds import Kind

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from nugetproxy.engine.outcome import CacheStatus, Outcome
-from nugetproxy.errors import ProxyError, Reason, UpstreamFailure
+from nugetproxy.errors import ProxyError, Reason, UpstreamFailure, UpstreamUnavailable
 from nugetproxy.sources.source import Source
 
 T = TypeVar("T")
@@ -56,6 +56,28 @@ class Said:
         status = self.status
         fresh = status.ttl is None or status.ttl > 0 or status.detail == Reason.OFFLINE
         return status.forward_status is not None or (status.hit and fresh)
+
+
+class SourceFailed(UpstreamUnavailable):
+    """A source of a feed gave no usable answer, and without it there is no safe one; a final no is none either."""
+
+    def __init__(self, feed: str, cause: UpstreamFailure, why: str) -> None:
+        super().__init__(cause.upstream, cause.reason, cause.detail, retry_after=cause.retry_after)
+        self.feed = feed
+        self.cause = cause
+        self.why = why
+        """What makes this source necessary, as a sentence."""
+        self.forwarded = cause.forwarded
+
+    def __str__(self) -> str:
+        return f"{self.cause} {self.why} (Feed {self.feed!r}; 'nugetproxy explain' says more.)"
+
+
+class SourceUncertain(UpstreamUnavailable):
+    """A private source last said, some time ago, that it has no such package; that may not be so any more."""
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(upstream, Reason.STATUS, "its last word, that it has no such package, is too old")
 
 
 def absent_said(source: Source, status: CacheStatus, stored_at: float | None = None) -> Said:

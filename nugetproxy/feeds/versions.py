@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from cachetools import LRUCache
 
-from nugetproxy.errors import NotFound, ProxyError, SourceFailed, SourceUncertain, UpstreamFailure
+from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure
 from nugetproxy.feeds.guard import Candidates, Guard
 from nugetproxy.feeds.owners import Owners
-from nugetproxy.feeds.said import Said, absent_said, cancel_all, outcome_of
+from nugetproxy.feeds.said import Said, SourceFailed, SourceUncertain, absent_said, cancel_all, outcome_of
 from nugetproxy.nuget.merging.versions import MergedVersions, SourceDocument, merge_versions
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.sources.source import Source

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from cachetools import LRUCache
 
-from nugetproxy.errors import WorkLost
+from nugetproxy.errors import Reason, UpstreamUnavailable
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.off_loop.frames import BrokenFrame, read_frame, write_frame
 from nugetproxy.off_loop.inside import DONE, INVALID
@@ -37,6 +37,20 @@ _BOOT: Final = (
 )
 _ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH")
 """What the child is told of ours; secrets are in the rest."""
+
+
+class WorkLost(UpstreamUnavailable):
+    """A large document could not be worked on: the process for that came to no end."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("", Reason.EXHAUSTED, f"its process for large documents was lost: {why}")
+        self.why = why
+
+    def __str__(self) -> str:
+        return (
+            f"This proxy could not work on a large document: {self.detail}. Ask again; if it stays so, give it more "
+            "memory, or lower limits.document."
+        )
 
 
 class Child:

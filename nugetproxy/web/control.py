@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from nugetproxy.errors import AddressUnusable
-from nugetproxy.web.listening import BACKLOG
+from nugetproxy.web.listening import BACKLOG, AddressUnusable
 
 LONGEST: Final = 107
 """Bytes of a path that a socket address holds (unix(7)), without the NUL at its end."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Mapping, MutableMapping
 from types import MappingProxyType
 
-from nugetproxy.errors import AddressUnusable
+from nugetproxy.errors import ProxyError
 
 BACKLOG = 2048
 SEND_BUFFER = 256 * 1024
@@ -19,6 +20,49 @@ REMEDY = "Correct the socket unit; deploy/nugetproxy.socket is one that works."
 HTTP, ADMIN = "http", "admin"
 NAMES: Mapping[str, str] = MappingProxyType({HTTP: HTTP, ADMIN: ADMIN, "": HTTP, "unknown": HTTP})
 """What a passed socket is for, by its name; systemd names one after its unit where nothing else is said."""
+_LISTENING: Mapping[int, tuple[str, str]] = MappingProxyType(
+    {
+        errno.EADDRINUSE: ("it is in use", "Stop what uses it, or set another server.listen."),
+        errno.EADDRNOTAVAIL: (
+            "this machine has no such address",
+            "Set server.listen to an address of this machine; 0.0.0.0 is every one of them.",
+        ),
+    }
+)
+"""Of an error of bind(2): what it says, what to do about it."""
+
+
+class AddressUnusable(ProxyError):
+    """Nobody can listen at the configured address now."""
+
+    def __init__(self, address: str, why: str, remedy: str = "Set another server.listen.") -> None:
+        super().__init__(address, why)
+        self.address = address
+        self.why = why
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"Cannot listen on {self.address}: {self.why}. {self.remedy}"
+
+    @classmethod
+    def of(cls, address: str, error: OSError) -> AddressUnusable:
+        """What an error of the name service or of bind(2) means for an operator."""
+        if isinstance(error, socket.gaierror):
+            return AddressWrong(
+                address, "its host name does not resolve", "Correct the name in server.listen, or write an address."
+            )
+        if error.errno in {errno.EACCES, errno.EPERM}:
+            return AddressWrong(
+                address,
+                "permission denied: ports below 1024 want a privilege that this user does not have",
+                "Set server.listen to a higher port, or grant the process CAP_NET_BIND_SERVICE.",
+            )
+        known = _LISTENING.get(error.errno or 0)
+        return cls(address, *known) if known else cls(address, error.strerror or str(error))
+
+
+class AddressWrong(AddressUnusable):
+    """The configured address is one where this process can never listen; trying again does not help."""
 
 
 def passed_sockets(environ: MutableMapping[str, str]) -> Mapping[str, list[socket.socket]]:

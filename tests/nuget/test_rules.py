@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nugetproxy.nuget.judging import changes_at, judge, judge_all, rules_about
 from nugetproxy.nuget.licenses import Licenses, is_license
 from nugetproxy.nuget.moments import instant, moment, span_text
-from nugetproxy.nuget.rules import Action, Instant, Rule, Traits, changes_at, judge, judge_all, rules_about
+from nugetproxy.nuget.rules import Action, Instant, Rule, Traits
 from nugetproxy.nuget.synthesis.ranges import is_range
 from nugetproxy.nuget.version import Version
 

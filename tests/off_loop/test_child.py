@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from nugetproxy.errors import WorkLost
 from nugetproxy.nuget.documents.check import check
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.registration import registration_versions
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.version import Version
 from nugetproxy.off_loop import CHILD, HEAVY, off_loop
-from nugetproxy.off_loop.child import Child
+from nugetproxy.off_loop.child import Child, WorkLost
 from nugetproxy.off_loop.values import Packed, pack_call
 
 ROOT = Path(__file__).parent.parent.parent
