@@ -16,8 +16,7 @@ from nugetproxy.errors import StoreUnusable
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.fs import FsOps
-from nugetproxy.store.ledger import form, links, rows
-from nugetproxy.store.ledger import ledger as ledger_module
+from nugetproxy.store.ledger import form, links, rows, write_behind
 from nugetproxy.store.ledger.copies import KEPT, copies
 from nugetproxy.store.ledger.ledger import Epoch, Ledger, LedgerUnavailable, Owner, Token, VersionFacts
 from nugetproxy.store.ledger.opening import begin_afresh
@@ -373,8 +372,8 @@ async def test_the_links_of_one_document_are_written_in_one_transaction(
     ledger: Ledger, make: Callable[[], Ledger], path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
-    real = ledger_module._write_all
-    monkeypatch.setattr(ledger_module, "_write_all", lambda file, rows: (written.append(len(rows)), real(file, rows)))
+    real = write_behind._write_all
+    monkeypatch.setattr(write_behind, "_write_all", lambda file, rows: (written.append(len(rows)), real(file, rows)))
     count = 5 * links.AT_ONCE + 1
     await ledger.links("up").hand_out_all(
         (f"t{number}", Kind.CATALOG, f"https://h/{number}") for number in range(count)
@@ -393,6 +392,6 @@ async def test_whoever_cannot_wait_does_not_wait_for_links(ledger: Ledger) -> No
     handing_out = asyncio.create_task(ledger.links("up").hand_out_all(endless()))
     await asyncio.sleep(0)
     ledger.pin("up", ONE, "hash")
-    assert await ledger.settle() or ledger._waiting, "written, or more has come meanwhile"
+    assert await ledger.settle() or ledger._behind._waiting, "written, or more has come meanwhile"
     assert await ledger._file.read(rows.pin_of, "up", ONE) == "hash"
     handing_out.cancel()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
-import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +20,7 @@ from nugetproxy.store.ledger.form import LEDGER, LedgerUnavailable
 from nugetproxy.store.ledger.links import Links
 from nugetproxy.store.ledger.opening import BEGIN_AFRESH, NAME, RESTORED, make_ready
 from nugetproxy.store.ledger.rows import Epoch, Owner, Sighting, Token, VersionFacts, Wanted, Writes
+from nugetproxy.store.ledger.write_behind import WriteBehind
 from nugetproxy.store.sqlite_file import SqliteFile
 from nugetproxy.store.sqlite_form import ERRORS, file_key
 from nugetproxy.store.threads import hop
@@ -33,19 +31,6 @@ log = structlog.get_logger(__name__)
 
 SNAPSHOT: Final = "ledger.db.snapshot"
 """A copy that somebody is about to carry away."""
-MOST_WAITING: Final = 100_000
-"""Rows that wait for a ledger that cannot be written; beyond, the oldest are given up."""
-SETTLE_SECONDS: Final = 5.0
-"""How long anybody waits for what was noted to be written."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Noted:
-    """One row on its way: what writes it, and what it says."""
-
-    statement: str
-    values: tuple[Any, ...]
-    says: Any
 
 
 class Ledger:
@@ -63,12 +48,8 @@ class Ledger:
         self._file = SqliteFile(LEDGER, fs=self._fs, clock=self._clock, lost=self._lose)
         self._path = Path()
         self._copier = ThreadPoolExecutor(1, thread_name_prefix="ledger-copy")
-        self._waiting: dict[tuple[str, ...], _Noted] = {}
-        self._writing: dict[tuple[str, ...], _Noted] = {}
-        self._flusher: asyncio.Task[None] | None = None
+        self._behind = WriteBehind(self._file)
         self._writes: dict[str, Writes] = {}
-        self._held_back = 0
-        """How many are about to note more."""
         self._numbers = itertools.count()
         self._loaded = False
         self._links: dict[str, Links] = {}
@@ -123,23 +104,20 @@ class Ledger:
 
     async def settle(self) -> bool:
         """Wait until what was noted is written; False if that could not be done (yet)."""
-        self._flush_soon(at_once=True)
-        if self._flusher is not None:
-            await asyncio.wait({self._flusher}, timeout=SETTLE_SECONDS)
-        return not (self._waiting or self._writing)
+        return await self._behind.settle()
 
     # --- pins ---
 
     async def pinned(self, source: str, identity: PackageIdentity) -> str | None:
         """The SHA-512 (base64) that a package of this source had when it was first verified."""
-        known = self._noted(("pins", source, identity.id, identity.version))
+        known = self._behind.noted(("pins", source, identity.id, identity.version))
         return known if known is not None else await self._file.read(rows.pin_of, source, identity)
 
     def pin(self, source: str, identity: PackageIdentity, sha512: str) -> None:
         """Note the SHA-512 (base64) of a package; the first one stays until it is forgotten."""
         key = ("pins", source, identity.id, identity.version)
-        if self._noted(key) is None:
-            self._note(key, rows.PIN, (*key[1:], sha512), sha512)
+        if self._behind.noted(key) is None:
+            self._behind.note(key, rows.PIN, (*key[1:], sha512), sha512)
 
     async def pinned_versions(self, source: str, id: str) -> frozenset[PackageIdentity]:
         """The versions of an id (lower case) that are pinned, held or not."""
@@ -161,9 +139,7 @@ class Ledger:
     def links(self, source: str) -> Links:
         """The opaque links that were handed out for one source."""
         if source not in self._links:
-            self._links[source] = Links(
-                source, self._file, self._clock, note=self._note, noted=self._noted, together=self._together
-            )
+            self._links[source] = Links(source, self._file, self._clock, self._behind)
         return self._links[source]
 
     # --- epochs ---
@@ -179,19 +155,19 @@ class Ledger:
         now = self._clock.now()
         epoch = Epoch(before.number + 1, now if at is None else min(at, now))
         self.writes(source).put(id, epoch)
-        self._note(("epochs", source, id), rows.EPOCH, (source, id, epoch.number, epoch.at), epoch)
+        self._behind.note(("epochs", source, id), rows.EPOCH, (source, id, epoch.number, epoch.at), epoch)
         return epoch
 
     # --- scrub positions ---
 
     async def scrub(self, source: str) -> bytes | None:
         """How far the scrub of one source's packages is, as it was noted."""
-        known = self._noted(("scrubs", source))
+        known = self._behind.noted(("scrubs", source))
         return known if known is not None else await self._file.read(rows.scrub_of, source)
 
     def note_scrub(self, source: str, position: bytes) -> None:
         """Note how far the scrub is."""
-        self._note(("scrubs", source), rows.SCRUB, (source, position), position)
+        self._behind.note(("scrubs", source), rows.SCRUB, (source, position), position)
 
     # --- facts of held versions ---
 
@@ -201,7 +177,7 @@ class Ledger:
             identity = one.identity
             # A key for each: what waits must not take the place of what an earlier document said.
             key = ("facts", source, identity.id, identity.version, str(next(self._numbers)))
-            self._note(key, rows.FACTS, rows.facts_values(source, one), one)
+            self._behind.note(key, rows.FACTS, rows.facts_values(source, one), one)
 
     async def facts(self, source: str, id: str) -> tuple[VersionFacts, ...]:
         """What is known of the versions of an id (lower case)."""
@@ -223,7 +199,7 @@ class Ledger:
     def note_sighting(self, source: str, identity: PackageIdentity, sighting: Sighting) -> None:
         """Note what was noticed of a version; the earliest sight of it stays its first."""
         key = ("sightings", source, identity.id, identity.version)
-        self._note(key, rows.SIGHTING, (*key[1:], sighting.first, sighting.missing), sighting)
+        self._behind.note(key, rows.SIGHTING, (*key[1:], sighting.first, sighting.missing), sighting)
 
     # --- owners, claims, tokens ---
 
@@ -235,13 +211,13 @@ class Ledger:
     def own(self, feed: str, identity: PackageIdentity, owner: Owner) -> None:
         """Note that a version belongs to a source; the first one stays."""
         key = ("owners", feed, identity.id, identity.version)
-        if self._noted(key) is None:
-            self._note(key, rows.OWN, (*key[1:], owner.source, owner.sha512), owner)
+        if self._behind.noted(key) is None:
+            self._behind.note(key, rows.OWN, (*key[1:], owner.source, owner.sha512), owner)
 
     def reown(self, feed: str, identity: PackageIdentity, owner: Owner) -> None:
         """Note who a version belongs to, in place of what was noted before."""
         key = ("owners", feed, identity.id, identity.version)
-        self._note(key, rows.REOWN, (*key[1:], owner.source, owner.sha512), owner)
+        self._behind.note(key, rows.REOWN, (*key[1:], owner.source, owner.sha512), owner)
 
     async def claims(self) -> frozenset[tuple[str, str]]:
         """(source, id) of every id that a private source has a right to."""
@@ -250,7 +226,7 @@ class Ledger:
 
     def claim(self, source: str, id: str) -> None:
         """Note the right of a private source to an id."""
-        self._note(("claims", source, id), rows.CLAIM, (source, id), True)
+        self._behind.note(("claims", source, id), rows.CLAIM, (source, id), True)
 
     async def disclaim(self, source: str, id: str) -> None:
         """Take that right away."""
@@ -290,48 +266,6 @@ class Ledger:
         """Write statements of ``rows`` with their values, all of them or none; raises LedgerUnavailable."""
         await self._file.write(rows.run_all, found)
 
-    # --- writing behind ---
-
-    def _note(self, key: tuple[str, ...], statement: str, values: tuple[Any, ...], says: Any) -> None:
-        self._waiting.pop(key, None)  # what is noted again goes to the end
-        self._waiting[key] = _Noted(statement, values, says)
-        self._flush_soon()
-
-    def _noted(self, key: tuple[str, ...]) -> Any:
-        """What was noted under this key, while it is on its way."""
-        noted = self._waiting.get(key) or self._writing.get(key)
-        return noted.says if noted is not None else None
-
-    @contextlib.contextmanager
-    def _together(self) -> Iterator[None]:
-        """What is noted meanwhile is written in one transaction, unless somebody cannot wait for it."""
-        self._held_back += 1
-        try:
-            yield
-        finally:
-            self._held_back -= 1
-            self._flush_soon()
-
-    def _flush_soon(self, *, at_once: bool = False) -> None:
-        if self._waiting and self._flusher is None and (at_once or not self._held_back):
-            self._flusher = asyncio.create_task(self._flush(), name="ledger writes")
-            self._flusher.add_done_callback(self._flushed)
-
-    async def _flush(self) -> None:
-        while self._waiting:
-            self._writing, self._waiting = self._waiting, {}
-            try:
-                await self._file.write(_write_all, tuple(self._writing.values()))
-            except LedgerUnavailable:  # logged; they go on waiting
-                waiting = list({**self._writing, **self._waiting}.items())
-                self._waiting = dict(waiting[-MOST_WAITING:])
-                return
-            finally:
-                self._writing = {}
-
-    def _flushed(self, _: asyncio.Task[None]) -> None:
-        self._flusher = None
-
     def _lose(self) -> None:
         """The keeper has met damage while we run."""
         if file_key(self._path) == (0, 0):
@@ -339,7 +273,3 @@ class Ledger:
         else:
             self.problem = RESTORED
         log.error("ledger.damaged", detail=self.problem)
-
-
-def _write_all(connection: sqlite3.Connection, noted: Collection[_Noted]) -> None:
-    rows.run_all(connection, ((one.statement, one.values) for one in noted))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable
+from typing import Final, TypeAlias
 
 from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.ledger import rows
+from nugetproxy.store.ledger.write_behind import WriteBehind
 from nugetproxy.store.sqlite_file import SqliteFile
 
 MOST: Final = 200_000
@@ -28,7 +28,6 @@ REMEMBERED: Final = 50_000
 
 KINDS: Final = {kind.value: kind for kind in Kind}
 
-Note: TypeAlias = Callable[[tuple[str, ...], str, tuple[Any, ...], Any], None]
 Known: TypeAlias = tuple[Kind, str, float]
 """Kind, URL, and when it was last noted as handed out."""
 
@@ -36,22 +35,11 @@ Known: TypeAlias = tuple[Kind, str, float]
 class Links:
     """Made by ``Ledger.links``; a link is known as soon as it is handed out."""
 
-    def __init__(
-        self,
-        source: str,
-        file: SqliteFile,
-        clock: Clock,
-        *,
-        note: Note,
-        noted: Callable[[tuple[str, ...]], Any],
-        together: Callable[[], AbstractContextManager[None]],
-    ) -> None:
+    def __init__(self, source: str, file: SqliteFile, clock: Clock, behind: WriteBehind) -> None:
         self._source = source
         self._file = file
         self._clock = clock
-        self._note = note
-        self._noted = noted
-        self._together = together
+        self._behind = behind
         self._known: LRUCache[str, Known] = LRUCache(REMEMBERED)
         self._trimmed = float("-inf")
 
@@ -62,11 +50,11 @@ class Links:
         if known is None or not 0 <= now - known[2] < AGAIN_SECONDS:
             self._known[token] = (kind, url, now)
             key = ("links", self._source, token)
-            self._note(key, rows.LINK, (self._source, token, kind.value, url, now), (kind, url, now))
+            self._behind.note(key, rows.LINK, (self._source, token, kind.value, url, now), (kind, url, now))
 
     async def hand_out_all(self, links: Iterable[tuple[str, Kind, str]]) -> None:
         """A document that names these links (token, kind, URL) goes to a client; one transaction for all of them."""
-        with self._together():
+        with self._behind.together():
             for count, link in enumerate(links, 1):
                 self.hand_out(*link)
                 if count % AT_ONCE == 0:
@@ -74,7 +62,7 @@ class Links:
 
     async def find(self, token: str) -> tuple[Kind, str] | None:
         """What a link stands for; None if it was never handed out, or long ago. Raises LedgerUnavailable."""
-        known: Known | None = self._known.get(token) or self._noted(("links", self._source, token))
+        known: Known | None = self._known.get(token) or self._behind.noted(("links", self._source, token))
         if known is None:
             row = await self._file.read(rows.link_of, self._source, token)
             if row is None or row[0] not in KINDS:

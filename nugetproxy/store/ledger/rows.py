@@ -238,9 +238,8 @@ def owners_of(connection: sqlite3.Connection, feed: str, id: str) -> dict[str, O
 
 def sightings_of(connection: sqlite3.Connection, source: str, id: str) -> dict[str, Sighting]:
     """By version."""
-    columns = "version, first, missing"
-    found = connection.execute(f"SELECT {columns} FROM sightings WHERE source = ? AND id = ?", (source, id))  # noqa: S608
-    return {version: Sighting(first, missing) for version, first, missing in found}
+    of_id = "SELECT version, first, missing FROM sightings WHERE source = ? AND id = ?"
+    return {version: Sighting(*seen) for version, *seen in connection.execute(of_id, (source, id))}
 
 
 def claims(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
