@@ -21,6 +21,7 @@ from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.history.history import History
 from nugetproxy.store.ledger.ledger import Ledger
+from nugetproxy.store.provenance.provenance import Provenance
 
 
 class Watched(Protocol):
@@ -47,6 +48,7 @@ class Desk:
     sources: Mapping[str, Source]
     documents: Documents
     ledger: Ledger
+    provenance: Provenance
     history: History
     tokens: Tokens
     room: Room

@@ -27,6 +27,7 @@ from nugetproxy.app.traces import tracer_of
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.engine.expiry import Expiry
+from nugetproxy.engine.held_entries import enter_held, keep_entering
 from nugetproxy.engine.housekeeping import Housekeeping
 from nugetproxy.engine.kept import Kept
 from nugetproxy.engine.lock_watch import LockWatch
@@ -52,6 +53,7 @@ from nugetproxy.store.fs import FsOps
 from nugetproxy.store.history.history import History
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.lock import FORMAT, DirectoryLock
+from nugetproxy.store.provenance.provenance import Provenance
 from nugetproxy.store.takeover import is_old, take_over
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.web.admission import Admission
@@ -114,6 +116,7 @@ class App:
             await take_over(self.fs, path, self.ledger, urls, self.clock.now())
         await settle_ledger(self.config, self.ledger)
         await self.lock.write_format()
+        self.shared.provenance.begin(path)
         await self.history.open(path)
         await self.tokens.load()
         self.tokens.watchers.append(self._leave)  # who looks at the page may not any more
@@ -141,6 +144,7 @@ class App:
         self.tasks.keep(self.tokens.learn, name="tokens")
         self.tasks.keep(self.watch.run, name="files")
         self.tasks.keep(self.history.run, name="history")
+        self.tasks.keep(partial(keep_entering, self.shared.provenance, self.clock), name="provenance")
         if self.replicas is not None:
             self.replicas.start(self.claims, self.tokens)
         if self.config.mirror.ids:
@@ -152,6 +156,9 @@ class App:
         """Begin what a source does unasked."""
         branch = self.branches[source.name] = self.tasks.branch()
         source.start(branch, secure=self.config.server.is_secure)
+        if isinstance(source, RemoteSource):
+            entering = enter_held(source.packages, self.shared.provenance, self.clock)
+            branch.start(entering, name=f"provenance {source.name}")
 
     def _leave(self) -> None:
         self.edge.leave()
@@ -183,6 +190,7 @@ class App:
         await self.history.close()
         if self.shared.tracer is not None:
             await asyncio.to_thread(self.shared.tracer.close)
+        await asyncio.to_thread(self.shared.provenance.close)
         await self.ledger.close()
         await self.lock.release()
 
@@ -266,6 +274,7 @@ def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver 
         replicas=Replicas(config, ledger, clock, metrics, tasks) if config.cluster.is_used else None,
         documents=documents,
         ledger=ledger,
+        provenance=Provenance(fs=fs, clock=clock),
         history=_history(config, clock, fs, metrics),
         tracer=tracer_of(config.log.traces),
         pages=HotPages(cache.hot_memory // 2, large, most_links=config.limits.document_links),
@@ -283,7 +292,7 @@ def _history(config: Config, clock: Clock, fs: FsOps, metrics: Metrics) -> Histo
 def watched(shared: Shared) -> tuple[Watched, ...]:
     """What may have problems that operators must know of."""
     second = (shared.replicas.second,) if shared.replicas is not None else ()
-    return (shared.ledger, shared.room, shared.expiry, *second)
+    return (shared.ledger, shared.provenance, shared.room, shared.expiry, *second)
 
 
 def _tokens(feeds: Mapping[str, Feed], shared: Shared) -> Tokens:
@@ -310,6 +319,7 @@ def desk_of(
         sources=sources,
         documents=shared.documents,
         ledger=shared.ledger,
+        provenance=shared.provenance,
         history=shared.history,
         tokens=tokens,
         room=shared.room,

@@ -49,6 +49,7 @@ from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.library.library import Library
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.retention import Retention
+from nugetproxy.store.provenance.provenance import Provenance
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.web.access import Tracer
@@ -75,6 +76,7 @@ class Shared:
     tasks: Tasks
     documents: Documents
     ledger: Ledger
+    provenance: Provenance
     history: History
     tracer: Tracer | None
     pages: HotPages
@@ -182,17 +184,19 @@ def _habits(config: Config) -> _Habits:
 def _packages(
     client: UpstreamClient, root: Path, stated: StatedHashes, published_metadata: PublishedMetadata, shared: Shared
 ) -> Packages:
+    folder = PackageFolder(
+        root,
+        fs=shared.fs,
+        metrics=shared.metrics,
+        upstream=client.name,
+        clock=shared.clock,
+        kept_open=shared.descriptors.held,
+        room=shared.room,
+    )
+    folder.pending.arrivals = shared.provenance.arrivals(client.name)
     return Packages(
         client,
-        PackageFolder(
-            root,
-            fs=shared.fs,
-            metrics=shared.metrics,
-            upstream=client.name,
-            clock=shared.clock,
-            kept_open=shared.descriptors.held,
-            room=shared.room,
-        ),
+        folder,
         Pins(shared.ledger, client.name),
         Holdings(fs=shared.fs, clock=shared.clock),
         stated,

@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "who": "who",
     "sbom": "sbom",
     "restores": "restores",
+    "provenance": "provenance",
     "claims": "claims",
     "backup": "backup",
     "restore": "restore",

@@ -20,7 +20,9 @@ def backup(
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:
-    """Write the ledger (pins, tokens, claims, what is kept) and the configuration to a file, while the proxy runs."""
+    """Write the ledger (pins, tokens, claims, what is kept), the first-seen log, the configuration to a file, while the
+    proxy runs.
+    """
     from nugetproxy import __version__
     from nugetproxy.config import load
     from nugetproxy.store import backup_file
@@ -29,9 +31,12 @@ def backup(
     if file.exists():
         fail([f"{file} exists already; name another file."], FAILED)
     copy = settings.cache.path / tell(settings, "backup", {})["file"]
+    log = settings.cache.path / backup_file.PROVENANCE
     others = {backup_file.CONFIGURATION: config, backup_file.TOKENS: settings.access.file}
     try:
         files = {backup_file.LEDGER: copy.read_bytes()}
+        if log.exists():  # as far as it is written: a line may be on its way
+            files[backup_file.PROVENANCE] = b"".join(log.read_bytes().rpartition(b"\n")[:2])
         files |= {name: path.read_bytes() for name, path in others.items() if path is not None and path.exists()}
         backup_file.write_backup(file, files, __version__)
         copy.unlink()

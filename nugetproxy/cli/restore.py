@@ -23,13 +23,14 @@ def restore(
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:
-    """Put the ledger of a backup in the place of the one in the cache directory, which is set aside."""
+    """Put the ledger, the first-seen log of a backup in place of those in the cache directory, which are set aside."""
     from nugetproxy.config import load
     from nugetproxy.errors import BadRequest, StoreUnusable
     from nugetproxy.store import backup_file
     from nugetproxy.store.fs import FsOps
     from nugetproxy.store.ledger.opening import replace_by
     from nugetproxy.store.lock import DirectoryLock
+    from nugetproxy.store.provenance.provenance import replace_log
     from nugetproxy.store.sqlite_form import ERRORS
 
     cache = load(config, cache_dir=cache_dir).cache
@@ -42,6 +43,8 @@ def restore(
     with DirectoryLock(cache.path, forced=cache.force_network_filesystem):
         try:
             aside = replace_by(FsOps(), cache.path, found[backup_file.LEDGER])
+            if backup_file.PROVENANCE in found:
+                replace_log(FsOps(), cache.path, found[backup_file.PROVENANCE])
         except ERRORS as error:
             raise StoreUnusable(str(cache.path), str(error), "Make it writable for this user.") from error
     if aside is not None:

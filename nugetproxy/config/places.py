@@ -29,6 +29,7 @@ RESERVED_NAMES = frozenset(
         "holdings.db",
         "ledger.db",
         "history.db",
+        "provenance.log",
     }
 )
 """First path segments of ours, then what else lies (or is to lie) in the cache directory."""

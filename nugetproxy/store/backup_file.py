@@ -1,4 +1,4 @@
-"""Backup files hold the ledger with the configuration, and the hashes of both; all of it blocks."""
+"""Backup files hold what must not be lost, with the hashes of it; all of it blocks."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nugetproxy.errors import BadRequest
 FORM: Final = 1
 MANIFEST: Final = "manifest.json"
 LEDGER: Final = "ledger.db"
+PROVENANCE: Final = "provenance.log"
 CONFIGURATION: Final = "configuration.toml"
 TOKENS: Final = "tokens_file"
 LARGEST: Final = 4 * 2**30

@@ -93,6 +93,11 @@ class FsOps:
         """A descriptor, open for reading, of an existing file that is not a symbolic link."""
         return self.call("open", str(path), os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
+    def edit(self, path: StrPath) -> int:
+        """A descriptor, open for read and write, of a file that is made (mode 0600) where there is none."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return self.call("edit", str(path), os.open, path, flags, 0o600)
+
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes from ``offset``; fewer only at the end of the file."""
         return self.call("read", "", pread_all, fd, size, offset)
@@ -112,6 +117,10 @@ class FsOps:
             done = self.call("write", "", os.pwrite, fd, view, offset)
             view = view[done:]
             offset += done
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Let a file end after ``size`` bytes."""
+        self.call("truncate", "", os.ftruncate, fd, size)
 
     def fsync(self, fd: int) -> None:
         """Make a file's content durable; never to be repeated on the same descriptor after it failed."""

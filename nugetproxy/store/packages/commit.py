@@ -26,6 +26,8 @@ class Verified:
     sha512: str
     """In base64."""
     warnings: tuple[str, ...] = ()
+    signer: str | None = None
+    """Who has signed it, as far as that was looked at."""
     is_sealed: bool = False
     """Whether a start would find it where it lies."""
 

@@ -207,6 +207,7 @@ class PackageFolder:
             nuspec=nuspec.xml,
             sha512=staged.sha512,
             warnings=staged.warnings,
+            signer=staged.signer,
         )
         sealed = None if staged.warnings else self.layout.sealed(staged.identity, package.sha512)
         state = seal(self._fs, package, sealed, staged.published)

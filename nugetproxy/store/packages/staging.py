@@ -75,6 +75,7 @@ class Staged:
         self.size = 0
         """Bytes that may be read; stays right when a write fails."""
         self.warnings: tuple[str, ...] = ()
+        self.signer: str | None = None
         """What upstream had to say about it, to be kept with it."""
         self.published: float | None = None
         """When it was published, in seconds since the epoch: the time that the package's file gets."""

@@ -1,0 +1,109 @@
+"""Reading goes through a first-seen log line by line; all of it blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from nugetproxy.nuget.first_seen import BEGINNING, BadLine, Chain, FirstSeen, read_line
+from nugetproxy.store.fs import FsOps, MissingFile
+from nugetproxy.store.provenance.entered import Entered
+
+PIECE: Final = 2**20
+MOST_BROKEN: Final = 100
+"""Lines of which it is told what is wrong with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One whole line, without its end."""
+
+    offset: int
+    text: bytes
+
+    @property
+    def end(self) -> int:
+        """Where the next line begins."""
+        return self.offset + len(self.text) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A line with which something is wrong."""
+
+    number: int
+    """From 1."""
+    why: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Examined:
+    """What was found in a whole log."""
+
+    chain: Chain = field(default_factory=Chain)
+    broken: list[Broken] = field(default_factory=list)
+    """The first ones."""
+    breaks: int = 0
+    entered: Entered = field(default_factory=Entered)
+    cut: int = 0
+    """Bytes behind the last whole line."""
+    has_head: bool = False
+    """Whether the hash that was asked for is that of one of the lines."""
+
+
+def lines(fs: FsOps, path: Path, offset: int = 0) -> Iterator[Found]:
+    """Every whole line from ``offset``, which is where one begins; none where there is no log. Raises DiskFailure."""
+    try:
+        fd = fs.open(path)
+    except MissingFile:
+        return
+    with closing(_Opened(fs, fd)):
+        yield from lines_of(fs, fd, offset)
+
+
+def lines_of(fs: FsOps, fd: int, offset: int = 0) -> Iterator[Found]:
+    """The same of an open file."""
+    rest = b""
+    while piece := fs.read(fd, PIECE, offset + len(rest)):
+        *whole, rest = (rest + piece).split(b"\n")
+        for text in whole:
+            yield Found(offset, text)
+            offset += len(text) + 1
+
+
+def examine(fs: FsOps, path: Path, head: str = "") -> Examined:
+    """The chain from its beginning; ``head`` is the hash of a line that should be in it. Raises DiskFailure."""
+    found, end = Examined(), 0
+    found.has_head = head == BEGINNING
+    for line in lines(fs, path):
+        seen, wrong = found.chain.follow(line.text)
+        end = line.end
+        found.has_head |= found.chain.head == head
+        if seen is not None:
+            found.entered.add(seen)
+        if wrong:
+            found.breaks += 1
+            if len(found.broken) < MOST_BROKEN:
+                found.broken.append(Broken(found.chain.lines, wrong))
+    found.entered.settle()
+    found.cut = max(0, fs.stat(path).st_size - end) if fs.exists(path) else 0
+    return found
+
+
+def seen_in(line: bytes) -> FirstSeen | None:
+    """What a line says; None where that cannot be told."""
+    try:
+        return read_line(line).seen
+    except BadLine:
+        return None
+
+
+class _Opened:
+    def __init__(self, fs: FsOps, fd: int) -> None:
+        self._fs, self._fd = fs, fd
+
+    def close(self) -> None:
+        self._fs.close(self._fd)
