@@ -50,7 +50,7 @@ async def test_pins_and_tokens_come_back(file: Path, tmp_path: Path, feed: FakeF
         assert (await cli("keep", "acme.a", "--config", file))[0] == 0
         code, out, told = await cli("backup", backup, "--config", file)
         assert (code, told) == (0, "")
-        assert "holds ledger.db, configuration.toml." in out
+        assert "holds ledger.db, provenance.log, configuration.toml." in out
         assert (await cli("backup", backup, "--config", file))[0] == 1, "nothing is written over"
         code, _, told = await cli("restore", backup, "--config", file)
         assert (code, "another" in told or "process" in told) == (75, True), told
