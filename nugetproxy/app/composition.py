@@ -119,7 +119,7 @@ class App:
         self.shared.provenance.begin(path)
         await self.history.open(path)
         await self.tokens.load()
-        self.tokens.watchers.append(self._leave)  # who looks at the page may not any more
+        self.tokens.watchers.append(self._end_streams)  # who looks at the page may not any more
         await self.room.kept.ready()
         await self.documents.open(path / "documents")
         for source in self.sources.values():
@@ -160,8 +160,8 @@ class App:
             entering = enter_held(source.packages, self.shared.provenance, self.clock)
             branch.start(entering, name=f"provenance {source.name}")
 
-    def _leave(self) -> None:
-        self.edge.leave()
+    def _end_streams(self) -> None:
+        self.edge.end_streams()
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request by the configuration of now."""

@@ -170,7 +170,7 @@ class Reload:
         desk = desk_of(feeds, sources, app.tokens, app.desk.switch, shared)
         app.ops.use(feeds, admission, metrics_from=config.server.metrics_from)
         app.lane.use(admission)
-        app.edge.leave()
+        app.edge.end_streams()
         app.edge = edge_of(new_sites, desk, shared, ops=app.ops, admission=admission, lane=app.lane)
         app.config, app.shared, app.sources, app.feeds, app.sites = config, shared, sources, feeds, new_sites
         app.admission, app.desk, app.descriptors = admission, desk, shared.descriptors

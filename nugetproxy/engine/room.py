@@ -122,10 +122,6 @@ class Room:
         """What counts now."""
         return tuple(self._tenants)
 
-    def leave(self, packages: Packages) -> None:
-        """These count no longer."""
-        self._tenants.remove(packages)
-
     async def run(self) -> None:
         """Evict whenever something has landed, until cancelled."""
         while True:

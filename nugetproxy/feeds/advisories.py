@@ -8,7 +8,7 @@ from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registrations import Made
 from nugetproxy.feeds.rendering import page_of
-from nugetproxy.feeds.said import ABSENT, Said, SourceFailed, absent_said, ask_all, first_failure
+from nugetproxy.feeds.source_answer import ABSENT, SourceAnswer, SourceFailed, absent_answer, ask_all, first_failure
 from nugetproxy.nuget.documents.rewrite import SEPARATE
 from nugetproxy.nuget.merging.versions import SourceDocument
 from nugetproxy.nuget.merging.vulnerabilities import (
@@ -59,23 +59,23 @@ class Advisories:
         )
         if (failure := first_failure(found)) is not None:
             raise self._failed(failure) if isinstance(failure, UpstreamFailure) else failure
-        pages = tuple(one for one in found if isinstance(one, Said))
+        pages = tuple(one for one in found if isinstance(one, SourceAnswer))
         bodies = [one.body for one in pages if not one.absent]
         return Made(page_of(await off_loop(sum(map(len, bodies)), merge_advisory_pages, bodies)), (*said, *pages))
 
     @staticmethod
-    def _groups(said: Sequence[Said]) -> tuple[AdvisoryGroup, ...]:
+    def _groups(said: Sequence[SourceAnswer]) -> tuple[AdvisoryGroup, ...]:
         return advisory_groups([SourceDocument(one.source.name, one.body) for one in said])
 
-    async def _indexes(self, route: Route, base: str) -> tuple[Said, ...]:
+    async def _indexes(self, route: Route, base: str) -> tuple[SourceAnswer, ...]:
         found = await ask_all(self._said(source, route, base) for source in self.sources)
         if (failure := first_failure(found)) is not None:
             raise self._failed(failure) if isinstance(failure, UpstreamFailure) else failure
-        return tuple(one for one in found if isinstance(one, Said) and not one.absent)
+        return tuple(one for one in found if isinstance(one, SourceAnswer) and not one.absent)
 
-    async def _said(self, source: Source, route: Route, base: str) -> Said:
+    async def _said(self, source: Source, route: Route, base: str) -> SourceAnswer:
         if not await source.offers(RESOURCE):
-            return absent_said(source, ABSENT)
+            return absent_answer(source, ABSENT)
         return await self._reading.said(source, route, "", base)
 
     def _failed(self, failure: UpstreamFailure) -> SourceFailed:

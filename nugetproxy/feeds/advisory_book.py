@@ -11,7 +11,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.advisories import RESOURCE, own_route
 from nugetproxy.feeds.reading import Reading
-from nugetproxy.feeds.said import Said
+from nugetproxy.feeds.source_answer import SourceAnswer
 from nugetproxy.nuget.documents.advisories import Advisory, Page, read_page
 from nugetproxy.nuget.documents.render import vulnerability_pages
 from nugetproxy.nuget.routes import parse_route
@@ -68,7 +68,7 @@ class AdvisoryBook:
                 found.append(await self._page(await self._reading.said(source, at, "", base)))
         return tuple(found)
 
-    async def _page(self, said: Said) -> Page:
+    async def _page(self, said: SourceAnswer) -> Page:
         page: Page | None = self._parsed.get(said.etag)
         if page is None:
             page = self._parsed[said.etag] = await off_loop(len(said.body), read_page, said.body or b"{}")

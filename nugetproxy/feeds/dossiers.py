@@ -15,7 +15,7 @@ from cachetools import LRUCache
 from nugetproxy.clock import Clock
 from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.advisory_book import AdvisoryBook
-from nugetproxy.feeds.said import Said, ask_all
+from nugetproxy.feeds.source_answer import SourceAnswer, ask_all
 from nugetproxy.feeds.told import Dates, SourceTold
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.advisories import Advisory
@@ -49,7 +49,7 @@ class Listing:
     """Version in URL form -> the name of its source."""
     sources: tuple[Source, ...]
     """Those that know the id, in the feed's order; of an id that nobody knows, those that may be asked for it."""
-    asked: tuple[Said, ...] = ()
+    asked: tuple[SourceAnswer, ...] = ()
     """What they said of the versions that they have."""
 
 

@@ -15,7 +15,7 @@ from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.reply import HeldBody, Reply, View
 from nugetproxy.feeds.rulebook import Parties, Rulebook, ruled
-from nugetproxy.feeds.said import cancel_all, outcome_of
+from nugetproxy.feeds.source_answer import cancel_all, outcome_of
 from nugetproxy.feeds.together import Together
 from nugetproxy.feeds.writing import Writing
 from nugetproxy.nuget.routes import Route

@@ -10,7 +10,7 @@ from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registrations import Made
 from nugetproxy.feeds.rendering import page_of
 from nugetproxy.feeds.reply import View
-from nugetproxy.feeds.said import MADE, Said, ask_all, first_failure
+from nugetproxy.feeds.source_answer import MADE, SourceAnswer, ask_all, first_failure
 from nugetproxy.feeds.together import Together
 from nugetproxy.nuget.documents.render import parse_service_index, render_index
 from nugetproxy.nuget.merging.service_index import render_merged_index, with_advisories
@@ -24,7 +24,7 @@ class _Known:
     """What one source offers."""
 
     services: ServiceMap
-    said: Said
+    said: SourceAnswer
 
 
 class Indexes:
@@ -77,7 +77,7 @@ class Indexes:
         else:
             if document is not None:
                 found = document.found
-                said = Said(
+                said = SourceAnswer(
                     source=source,
                     etag=found.entry.digest,
                     status=found.status,
@@ -87,7 +87,7 @@ class Indexes:
                 return _Known(document.services, said)
             body = (await source.made(INDEX, "", base)).body
         services = parse_service_index(body, f"{base}index.json")
-        return _Known(services, Said(source=source, etag=services.digest, status=status))
+        return _Known(services, SourceAnswer(source=source, etag=services.digest, status=status))
 
 
 def _index() -> Route:

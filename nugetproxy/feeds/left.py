@@ -6,7 +6,7 @@ from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.rendering import page_of
-from nugetproxy.feeds.said import MADE, Said, absent_said
+from nugetproxy.feeds.source_answer import MADE, SourceAnswer, absent_answer
 from nugetproxy.nuget.documents.exact_json import dumps
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
@@ -82,12 +82,12 @@ class Left:
 class _Stored:
     """Sources that say what is stored or held of them."""
 
-    async def said(self, source: Source, route: Route, query: str, base: str) -> Said:
+    async def said(self, source: Source, route: Route, query: str, base: str) -> SourceAnswer:
         """A version list; raises UpstreamFailure where nothing is known."""
         versions = await source.versions_left(route.id)
         if versions is None:
             raise upstream_failure(source.name, Reason.OFFLINE, "nothing of it is stored")
         if not versions:
-            return absent_said(source, _LONG_AGO)
+            return absent_answer(source, _LONG_AGO)
         body = dumps({"versions": [version.url for version in versions]})
-        return Said(source=source, body=body, etag=page_of(body).etag, status=MADE)
+        return SourceAnswer(source=source, body=body, etag=page_of(body).etag, status=MADE)

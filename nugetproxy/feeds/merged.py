@@ -22,8 +22,8 @@ from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registrations import Made, Registrations
 from nugetproxy.feeds.rendering import Page, page_of
 from nugetproxy.feeds.reply import HeldBody, Reply, View
-from nugetproxy.feeds.said import ABSENT, Said, merged_status
 from nugetproxy.feeds.searching import Searching
+from nugetproxy.feeds.source_answer import ABSENT, SourceAnswer, merged_status
 from nugetproxy.feeds.together import Together
 from nugetproxy.feeds.versions import Tells, Versions, nobody
 from nugetproxy.nuget.documents.exact_json import dumps
@@ -296,5 +296,5 @@ def _path(route: Route) -> str:
     return f"{BY_NAME[route.resource].root}{route.rest}" if route.resource in BY_NAME else ""
 
 
-def _warnings(parts: Sequence[Said]) -> tuple[str, ...]:
+def _warnings(parts: Sequence[SourceAnswer]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(warning for one in parts for warning in one.warnings))

@@ -13,7 +13,7 @@ from nugetproxy.engine.standing import HeldStanding
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
 from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, Reply, View, absent_reply
-from nugetproxy.feeds.said import ABSENT, MADE, Said, absent_said
+from nugetproxy.feeds.source_answer import ABSENT, MADE, SourceAnswer, absent_answer
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import BINARY_TYPE, Kind
 from nugetproxy.nuget.routes import Route
@@ -45,23 +45,23 @@ class Reading:
         except UpstreamFailure as failure:
             return await synthesized(await source.made(route, query, view.base, failure), view)
 
-    async def said(self, source: Source, route: Route, query: str, base: str) -> Said:
+    async def said(self, source: Source, route: Route, query: str, base: str) -> SourceAnswer:
         """What a source says to ``route``, to be merged with what others say; raises ProxyError where it cannot."""
         try:
             document = await source.document(route, query)
         except NotFound:
-            return absent_said(source, ABSENT)
+            return absent_answer(source, ABSENT)
         except UpstreamFailure as failure:
             return await self._made(source, route, query, base, failure)
         if document is None:
             return await self._made(source, route, query, base)
         found = document.found
         if found.entry.absent:
-            return absent_said(source, found.status, found.entry.stored_at)
+            return absent_answer(source, found.status, found.entry.stored_at)
         page = await self.rendering.document(source, document, base, route.resource)
         if page.empty:
-            return absent_said(source, found.status, found.entry.stored_at)
-        return Said(
+            return absent_answer(source, found.status, found.entry.stored_at)
+        return SourceAnswer(
             source=source,
             body=page.body,
             etag=page.etag,
@@ -72,12 +72,12 @@ class Reading:
 
     async def _made(
         self, source: Source, route: Route, query: str, base: str, failure: UpstreamFailure | None = None
-    ) -> Said:
+    ) -> SourceAnswer:
         try:
             made = await source.made(route, query, base, failure)
         except NotFound:
-            return absent_said(source, ABSENT)
-        return Said(
+            return absent_answer(source, ABSENT)
+        return SourceAnswer(
             source=source,
             body=made.body,
             etag=page_of(made.body).etag,

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.feeds.reading import Reading
-from nugetproxy.feeds.said import Said, ask_all, first_failure
+from nugetproxy.feeds.source_answer import SourceAnswer, ask_all, first_failure
 from nugetproxy.nuget.documents.render import registration_pages
 from nugetproxy.nuget.merging.registration import hive_of
 from nugetproxy.nuget.resources import HIVES
@@ -21,9 +21,9 @@ from nugetproxy.sources.source import Source
 class Part:
     """The documents of one source."""
 
-    said: tuple[Said, ...]
+    said: tuple[SourceAnswer, ...]
     filtered: bool
-    absent: Said | None = None
+    absent: SourceAnswer | None = None
     """Its word that it has none."""
 
     @property
@@ -51,9 +51,9 @@ class Parts:
         found = await ask_all(self._page(source, ref.url.removeprefix(base), base) for ref in named)
         if (failure := first_failure(found)) is not None:
             raise failure
-        return Part((index, *(one for one in found if isinstance(one, Said))), hive[1])
+        return Part((index, *(one for one in found if isinstance(one, SourceAnswer))), hive[1])
 
-    async def _page(self, source: Source, below: str, base: str) -> Said:
+    async def _page(self, source: Source, below: str, base: str) -> SourceAnswer:
         route = parse_route(below)
         page = await self._reading.said(source, route, "", base) if route is not None else None
         if page is None or page.absent:

@@ -8,7 +8,7 @@ from nugetproxy.errors import UpstreamFailure
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registration_parts import Part, Parts, hive_in
 from nugetproxy.feeds.rendering import Page, page_of
-from nugetproxy.feeds.said import Said, SourceFailed, ask_all, first_failure
+from nugetproxy.feeds.source_answer import SourceAnswer, SourceFailed, ask_all, first_failure
 from nugetproxy.feeds.versions import Listed, Versions
 from nugetproxy.nuget.documents.render import Rendered
 from nugetproxy.nuget.kinds import Kind
@@ -28,7 +28,7 @@ class Made:
     """A finished document with what it was made of; without a page where there is none."""
 
     page: Page | None
-    parts: tuple[Said, ...]
+    parts: tuple[SourceAnswer, ...]
 
 
 class Registrations:

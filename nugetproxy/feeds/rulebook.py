@@ -14,7 +14,7 @@ from nugetproxy.feeds.judge import Judge
 from nugetproxy.feeds.merged import Merged
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.ruled import Ruled
-from nugetproxy.feeds.said import Said, ask_all, first_failure
+from nugetproxy.feeds.source_answer import SourceAnswer, ask_all, first_failure
 from nugetproxy.feeds.told import Dates
 from nugetproxy.feeds.versions import list_route
 from nugetproxy.metrics import Metrics
@@ -93,7 +93,7 @@ class Parties:
         found = await ask_all(self.reading.said(source, list_route(id_), "", base) for source in sources)
         if (failure := first_failure(found)) is not None:
             raise failure
-        said = tuple(one for one in found if isinstance(one, Said))
+        said = tuple(one for one in found if isinstance(one, SourceAnswer))
         owners: dict[str, str] = {}
         for one in (one for one in said if not one.absent):
             for _, version in listed_versions(one.body):

@@ -9,7 +9,7 @@ from nugetproxy.feeds.guard import Guard
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registrations import Made
 from nugetproxy.feeds.rendering import Page, page_of
-from nugetproxy.feeds.said import Said, ask_all, first_failure
+from nugetproxy.feeds.source_answer import SourceAnswer, ask_all, first_failure
 from nugetproxy.feeds.versions import Versions
 from nugetproxy.nuget.documents.exact_json import dumps, loads
 from nugetproxy.nuget.documents.version_list import listed_versions
@@ -67,7 +67,7 @@ class Searching:
             )
         return Made(page, said), lacking
 
-    def _merged(self, route: Route, said: Sequence[Said], window: Window, base: str, hive: str) -> Page:
+    def _merged(self, route: Route, said: Sequence[SourceAnswer], window: Window, base: str, hive: str) -> Page:
         answers = [SourceDocument(one.source.name, one.body) for one in said]
 
         def suppressed(source: str, id_: str) -> bool:
@@ -79,10 +79,10 @@ class Searching:
 
     async def _ask(
         self, sources: Sequence[Source], route: Route, query: str, base: str
-    ) -> tuple[tuple[Said, ...], str]:
+    ) -> tuple[tuple[SourceAnswer, ...], str]:
         """Those that answer, with who does not; a search is advisory, so it goes on without them."""
         found = await ask_all(self._reading.said(source, route, query, base) for source in sources)
-        said = tuple(one for one in found if isinstance(one, Said) and not one.absent)
+        said = tuple(one for one in found if isinstance(one, SourceAnswer) and not one.absent)
         failure = first_failure(found)
         if failure is not None and not said:
             raise failure

@@ -14,7 +14,7 @@ from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.advisories import own_route
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registration_parts import Part, Parts
-from nugetproxy.feeds.said import MADE, Said
+from nugetproxy.feeds.source_answer import MADE, SourceAnswer
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.statements import Statement, seconds, statements
 from nugetproxy.nuget.kinds import Kind
@@ -93,7 +93,7 @@ class Dates:
                     found[version] = one
         return found
 
-    async def _of_document(self, said: Said, id_: str) -> tuple[Statement, ...]:
+    async def _of_document(self, said: SourceAnswer, id_: str) -> tuple[Statement, ...]:
         known: tuple[Statement, ...] | None = self._read.get((said.etag, id_))
         if known is None:
             try:

@@ -13,7 +13,14 @@ from cachetools import LRUCache
 from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure
 from nugetproxy.feeds.guard import Candidates, Guard
 from nugetproxy.feeds.owners import Owners
-from nugetproxy.feeds.said import Said, SourceFailed, SourceUncertain, absent_said, cancel_all, outcome_of
+from nugetproxy.feeds.source_answer import (
+    SourceAnswer,
+    SourceFailed,
+    SourceUncertain,
+    absent_answer,
+    cancel_all,
+    outcome_of,
+)
 from nugetproxy.nuget.merging.versions import MergedVersions, SourceDocument, merge_versions
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.sources.source import Source
@@ -31,16 +38,16 @@ class Listed:
     body: bytes
     owners: Mapping[str, str]
     """Version in URL form -> the name of its source."""
-    said: tuple[Said, ...]
+    said: tuple[SourceAnswer, ...]
     """By the sources that know the id and serve it, in the feed's order; at least one."""
-    asked: tuple[Said, ...]
+    asked: tuple[SourceAnswer, ...]
     """By all that had to be asked."""
 
 
 class Tells(Protocol):
     """How the sources are asked."""
 
-    async def said(self, source: Source, route: Route, query: str, base: str) -> Said:
+    async def said(self, source: Source, route: Route, query: str, base: str) -> SourceAnswer:
         """What a source says to ``route``; raises ProxyError where it cannot."""
 
 
@@ -79,7 +86,7 @@ class Versions:
             await self._owners.record(id_, merged.owners, valid=valid)
         return Listed(body=merged.body, owners=merged.owners, said=known, asked=said)
 
-    async def _ask(self, id_: str, candidates: Candidates, base: str) -> tuple[Said, ...]:
+    async def _ask(self, id_: str, candidates: Candidates, base: str) -> tuple[SourceAnswer, ...]:
         """What those say who count; raises SourceFailed where one of them fails."""
         route = list_route(id_)
         tasks = [
@@ -91,17 +98,19 @@ class Versions:
         finally:
             await cancel_all(tasks)
 
-    async def _said(self, source: Source, route: Route, base: str) -> Said:
+    async def _said(self, source: Source, route: Route, base: str) -> SourceAnswer:
         """What a source lists; an empty list, which some have of every id, says that it does not know it."""
         said = await self._reading.said(source, route, "", base)
         if EMPTY in said.body:
-            return absent_said(source, said.status, said.stored_at)
+            return absent_answer(source, said.status, said.stored_at)
         return said
 
-    async def _heard(self, id_: str, candidates: Candidates, tasks: Sequence[asyncio.Future[Said]]) -> tuple[Said, ...]:
+    async def _heard(
+        self, id_: str, candidates: Candidates, tasks: Sequence[asyncio.Future[SourceAnswer]]
+    ) -> tuple[SourceAnswer, ...]:
         decisive = len(candidates.private)
         private = [_doubted(await outcome_of(task)) for task in tasks[:decisive]]
-        knowing = [one for one in private if isinstance(one, Said) and not one.absent]
+        knowing = [one for one in private if isinstance(one, SourceAnswer) and not one.absent]
         for one in knowing:
             self._guard.learn(one.source, id_)
         if knowing:  # from now on it is theirs, so nobody else is waited for
@@ -111,15 +120,17 @@ class Versions:
         public = [await outcome_of(task) for task in tasks[decisive:]]
         others = tuple(one for one in candidates.asked if one not in candidates.private)
         why = "A list without its versions would change which version is restored."
-        return (*(one for one in private if isinstance(one, Said)), *self._all(public, others, why))
+        return (*(one for one in private if isinstance(one, SourceAnswer)), *self._all(public, others, why))
 
-    def _all(self, found: Sequence[Said | ProxyError], sources: Sequence[Source], why: str) -> tuple[Said, ...]:
+    def _all(
+        self, found: Sequence[SourceAnswer | ProxyError], sources: Sequence[Source], why: str
+    ) -> tuple[SourceAnswer, ...]:
         for one in found:
             if isinstance(one, UpstreamFailure):
                 raise SourceFailed(self._feed, one, why) from one
             if isinstance(one, ProxyError):
                 raise one
-        return tuple(one for one in found if isinstance(one, Said))
+        return tuple(one for one in found if isinstance(one, SourceAnswer))
 
     async def _is_public(self, id_: str, candidates: Candidates) -> bool:
         """Whether a public source is known to own the id."""
@@ -127,9 +138,9 @@ class Versions:
         return any(owner.source in names for owner in (await self._owners.of(id_)).values())
 
 
-def _doubted(found: Said | ProxyError) -> Said | ProxyError:
+def _doubted(found: SourceAnswer | ProxyError) -> SourceAnswer | ProxyError:
     """A private source's word that it has no such package counts while it is fresh."""
-    if isinstance(found, Said) and found.absent and not found.certain:
+    if isinstance(found, SourceAnswer) and found.absent and not found.certain:
         return SourceUncertain(found.source.name)
     return found
 

@@ -18,7 +18,7 @@ from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, parse_nuspec
-from nugetproxy.nuget.resolution import Known, Walk, reach, walk
+from nugetproxy.nuget.resolution import Known, Walk, walk, walk_all
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ class Warming:
         await asyncio.gather(self._advisories(), self._learn({one.id for one in wants.exact}, wants.exact))
         await self._learn((), wants.direct)
         walks = await self._resolve(wants, walk)
-        await self._resolve(wants, reach)
+        await self._resolve(wants, walk_all)
         return Warmed(
             fetched=len(self._fetched),
             size=sum(self._fetched.values()),

@@ -67,7 +67,7 @@ def walk(graph: Graph, known: Known) -> Walk:
     return _Walking(graph, known).run()
 
 
-def reach(graph: Graph, known: Known) -> Walk:
+def walk_all(graph: Graph, known: Known) -> Walk:
     """All that older clients may ask for (before SDK 9): they read what loses, too, with all below it."""
     return _Walking(graph, known).everything()
 

@@ -28,7 +28,7 @@ EMPTY: Mapping[Kind, bytes] = {
 }
 
 
-class Said(Protocol):
+class PublishedFacts(Protocol):
     """What upstream has said of held versions."""
 
     async def sayings(self, route: Route, versions: Collection[str], base: str) -> Sayings:
@@ -41,7 +41,7 @@ class Said(Protocol):
 class Synthesis:
     """The documents of one source as far as its held packages tell them."""
 
-    def __init__(self, source: str, holdings: Holdings, said: Said | None = None) -> None:
+    def __init__(self, source: str, holdings: Holdings, said: PublishedFacts | None = None) -> None:
         """``said`` by upstream, where there is one."""
         self._source = source
         self._holdings = holdings

@@ -110,8 +110,8 @@ class Edge:
         """Return when nothing is being answered."""
         await self._idle.wait()
 
-    def leave(self) -> None:
-        """Another one takes its place: what would go on for ever ends, the rest is answered."""
+    def end_streams(self) -> None:
+        """Answers that would go on for ever end now; all others are finished."""
         self._page.streams.end()
 
     async def _answered(

@@ -102,7 +102,7 @@ class Streamed(web.StreamResponse):
             await self._put(b"0\r\n\r\n")
         self._eof_sent = True
 
-    def leave(self) -> None:
+    def client_left(self) -> None:
         """The client has left, as it may: nothing is missing."""
         self._eof_sent = True
 

@@ -10,7 +10,7 @@ from nugetproxy.nuget.frameworks import Framework
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency, DependencyGroup
 from nugetproxy.nuget.projects.needs import Graph
-from nugetproxy.nuget.resolution import Known, Walk, dependencies, reach, walk
+from nugetproxy.nuget.resolution import Known, Walk, dependencies, walk, walk_all
 from nugetproxy.nuget.version import Version
 
 
@@ -112,14 +112,14 @@ def test_what_comes_with_the_framework_is_asked_for_by_projects_only() -> None:
     pruned = {"sys": Version(4, 3), "newer": Version(5), "own": Version(9)}
     graph = Graph(references=needs("A 1.0;Own 1.0"), framework=Framework.parse("net10.0"), pruned=pruned)
     assert chosen(resolve(graph, feed(packages))) == ["a 1.0.0", "newer 6.0.0", "own 1.0.0"]
-    assert "sys" not in {key.id for key in reach(graph, feed(packages)).awaited}
+    assert "sys" not in {key.id for key in walk_all(graph, feed(packages)).awaited}
 
 
 def test_older_clients_read_what_loses_with_all_below_it() -> None:
     packages = {"A 1.0.0": "C 1.0", "B 1.0.0": "C 2.0", "C 1.0.0": "Old 1.0", "C 2.0.0": "", "Old 1.0.0": ""}
     graph = graph_of("A 1.0;B 1.0")
     assert "old" not in {key.id for key in resolve(graph, feed(packages)).chosen.values()}
-    assert "old" in {key.id for key in reach(graph, feed(packages)).awaited}
+    assert "old" in {key.id for key in walk_all(graph, feed(packages)).awaited}
 
 
 def test_other_projects_are_walked_through_but_never_asked_for() -> None:

@@ -70,7 +70,7 @@ class Streams:
                 await self._send_changes(response, request, viewer, ending)
                 await response.end()
         except ConnectionError:  # a page was closed: that is how a stream ends
-            response.leave()
+            response.client_left()
         finally:
             connection.at_finish = None
         return response

@@ -1,4 +1,4 @@
-"""Said is what one source says to a question that several are asked."""
+"""SourceAnswer is what one source says to a question that several are asked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _TELLING: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class SourceAnswer:
     """One source's document, its links leading to the feed; or its word that there is none."""
 
     source: Source
@@ -80,9 +80,9 @@ class SourceUncertain(UpstreamUnavailable):
         super().__init__(upstream, Reason.STATUS, "its last word, that it has no such package, is too old")
 
 
-def absent_said(source: Source, status: CacheStatus, stored_at: float | None = None) -> Said:
+def absent_answer(source: Source, status: CacheStatus, stored_at: float | None = None) -> SourceAnswer:
     """The source has no such document."""
-    return Said(source=source, status=status, stored_at=stored_at)
+    return SourceAnswer(source=source, status=status, stored_at=stored_at)
 
 
 async def ask_all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T | ProxyError]:
