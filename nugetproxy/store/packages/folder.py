@@ -162,7 +162,7 @@ class PackageFolder:
                 raise
         return await self._calls.run(self._threads.write, act, *args, **kwargs)
 
-    def _create(self) -> tuple[Path, Descriptor]:
+    def _create(self) -> tuple[str, Descriptor]:
         path = self.layout.scratch()
         try:
             fd = self._fs.create(path)

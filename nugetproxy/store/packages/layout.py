@@ -95,9 +95,9 @@ class Layout:
             warnings=f"{nupkg}.warnings",
         )
 
-    def scratch(self) -> Path:
+    def scratch(self) -> str:
         """A new name in staging, different in every process."""
-        return self.staging / f"{secrets.token_hex(12)}{PART}"
+        return f"{self.root}/staging/{secrets.token_hex(12)}{PART}"
 
     def sealed(self, identity: PackageIdentity, sha512: str) -> Path | None:
         """Where a verified package (SHA-512 in base64) waits for its commit; None where that name were too long."""

@@ -27,6 +27,8 @@ LINGER: Final = 0.02
 """Seconds that the first of a batch waits for others."""
 BATCH_SECONDS: Final = 0.1
 """The syncs of a batch that would take longer are shared out to several threads."""
+FILES: Final = 3
+"""A package's, which are synced at the same time."""
 _SYNCING: Final = frozenset({"fsync", "fsync_dir"})
 
 Arrivals = Callable[[Sequence[Verified]], None]
@@ -154,7 +156,8 @@ class PendingCommits:
         packages = [one.package for one in batch]
         began = loop.time()
         failures = await self._calls.run(threads.commit, self._publish_all, packages, spread)
-        self._seconds_each = (loop.time() - began) * (min(SYNCS, len(batch)) if slow else 1) / len(batch)
+        at_once = min(SYNCS, FILES * len(batch)) if slow else 1
+        self._seconds_each = (loop.time() - began) * at_once / len(batch)
         for failure in set(failures.values()):
             self._calls.count(failure)
         return failures

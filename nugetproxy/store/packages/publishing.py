@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
@@ -28,7 +27,17 @@ class _Publication:
 
 
 _Step = Callable[[FsOps, Layout, _Publication], None]
-Spread = Callable[[Callable[[_Publication], None], Iterable[_Publication]], Iterable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sync:
+    """One file (its descriptor) or directory (its path) that the disk must have, with the packages that wait for it."""
+
+    what: int | str
+    waiting: Sequence[_Publication]
+
+
+Spread = Callable[[Callable[[_Sync], None], Iterable[_Sync]], Iterable[None]]
 """Calls a function with each of them: ``map``, or that of a pool of threads."""
 
 
@@ -40,43 +49,74 @@ def publish_all(fs: FsOps, layout: Layout, packages: Sequence[Verified], spread:
     vouches for content that is there. Done again after a failure, it goes on where it was.
     """
     batch = [_Publication(package=one, places=layout.places(one.identity)) for one in packages]
-    for step, syncs in _STEPS:
+    _each(_write, fs, layout, batch)
+    _sync(fs, _files(batch), spread)
+    _each(_rename, fs, layout, batch)
+    _sync(fs, _names(layout, batch), spread)
+    _each(_mark, fs, layout, batch)
+    _sync(fs, _marks(batch), spread)
+    for one in batch:
+        _tidy(fs, one)
+    return {one.package.identity: one.failure for one in batch if one.failure is not None}
 
-        def attempt(one: _Publication, step: _Step = step) -> None:
+
+def _each(step: _Step, fs: FsOps, layout: Layout, batch: Sequence[_Publication]) -> None:
+    for one in batch:
+        if one.failure is None:
             try:
                 step(fs, layout, one)
             except DiskFailure as failure:
                 one.failure = failure
 
-        for _ in (spread if syncs else map)(attempt, [one for one in batch if one.failure is None]):
-            pass
-    failed = {one.package.identity: one.failure for one in batch if one.failure is not None}
-    try:
-        fs.fsync_dir(layout.packages)
-    except DiskFailure as failure:
-        failed = {one.identity: failure for one in packages}
+
+def _sync(fs: FsOps, syncs: Sequence[_Sync], spread: Spread) -> None:
+    def attempt(sync: _Sync) -> None:
+        if all(one.failure is not None for one in sync.waiting):
+            return
+        try:
+            if isinstance(sync.what, int):
+                fs.fsync(sync.what)
+            else:
+                fs.fsync_dir(sync.what)
+        except DiskFailure as failure:
+            for one in sync.waiting:
+                one.failure = failure
+
+    for _ in spread(attempt, syncs):
+        pass
+
+
+def _files(batch: Sequence[_Publication]) -> Sequence[_Sync]:
+    going = [one for one in batch if one.failure is None]
+    return [_Sync(fd, [one]) for one in going for fd in (one.package.fd, *(fd for fd, _, _ in one.small))]
+
+
+def _names(layout: Layout, batch: Sequence[_Publication]) -> Sequence[_Sync]:
+    """Each directory once. Even one that was there: a run that was killed may have made it without a sync."""
+    found: dict[str, list[_Publication]] = {}
     for one in batch:
-        _tidy(fs, one)
-    return failed
+        if one.failure is None:
+            for directory in (one.places.directory, one.places.parent, str(layout.packages)):
+                found.setdefault(directory, []).append(one)
+    return [_Sync(directory, waiting) for directory, waiting in found.items()]
+
+
+def _marks(batch: Sequence[_Publication]) -> Sequence[_Sync]:
+    return [_Sync(one.places.directory, [one]) for one in batch if one.failure is None]
 
 
 def _write(fs: FsOps, layout: Layout, one: _Publication) -> None:
     package, places = one.package, one.places
-    _make_directories(fs, layout, places)
-    remove_file(fs, places.marker)  # a hash file without its package, left by a deletion
+    if not _make_directories(fs, layout, places):
+        remove_file(fs, places.marker)  # a hash file without its package, left by a deletion
     texts = [(package.nuspec, places.nuspec), (package.sha512.encode(), places.marker)]
     if package.warnings:
         texts.insert(0, ("\n".join(package.warnings).encode(), places.warnings))
     for text, target in texts:
-        scratch = str(layout.scratch())
+        scratch = layout.scratch()
         fd = fs.create(scratch)
         one.small.append((fd, scratch, target))
         fs.write(fd, text, 0)
-
-
-def _sync(fs: FsOps, _: Layout, one: _Publication) -> None:
-    for fd in (one.package.fd, *(fd for fd, _, _ in one.small)):
-        fs.fsync(fd)
 
 
 def _rename(fs: FsOps, _: Layout, one: _Publication) -> None:
@@ -90,12 +130,6 @@ def _rename(fs: FsOps, _: Layout, one: _Publication) -> None:
     one.package.path = one.places.nupkg
 
 
-def _sync_names(fs: FsOps, _: Layout, one: _Publication) -> None:
-    fs.fsync_dir(one.places.directory)
-    # Even where it was there: a run that was killed may have made it without having synced it.
-    fs.fsync_dir(one.places.parent)
-
-
 def _mark(fs: FsOps, _: Layout, one: _Publication) -> None:
     fd, scratch, target = one.small[0]
     fs.rename(scratch, target)
@@ -103,33 +137,15 @@ def _mark(fs: FsOps, _: Layout, one: _Publication) -> None:
     fs.close(fd)
 
 
-def _sync_mark(fs: FsOps, _: Layout, one: _Publication) -> None:
-    fs.fsync_dir(one.places.directory)
-
-
-_STEPS: Final[Sequence[tuple[_Step, bool]]] = (
-    (_write, False),
-    (_sync, True),
-    (_rename, False),
-    (_sync_names, True),
-    (_mark, False),
-    (_sync_mark, True),
-)
-"""In their order; True for those that wait for the disk."""
-
-
-def _make_directories(fs: FsOps, layout: Layout, places: Places) -> None:
-    """Make the package's folder. Again when a deletion of another version removes the id's folder in between."""
-    for last in (False, False, True):
-        try:
+def _make_directories(fs: FsOps, layout: Layout, places: Places) -> bool:
+    """Make the package's folder; False if it was there. Again when a deletion removes the id's folder in between."""
+    for _ in range(2):
+        with contextlib.suppress(MissingFile):
             fs.mkdir(places.parent)
-            fs.mkdir(places.directory)
-        except MissingFile:
-            if last:
-                raise
-            layout.prepare(fs)
-        else:
-            return
+            return fs.mkdir(places.directory)
+        layout.prepare(fs)
+    fs.mkdir(places.parent)
+    return fs.mkdir(places.directory)
 
 
 def _tidy(fs: FsOps, one: _Publication) -> None:

@@ -7,7 +7,6 @@ import errno
 import io
 from collections.abc import Awaitable, Callable
 from functools import partial
-from pathlib import Path
 from typing import BinaryIO, Final, Protocol, Self, TypeVar
 
 from nugetproxy.errors import ProxyError
@@ -62,7 +61,7 @@ class Staged:
     def __init__(
         self,
         identity: PackageIdentity,
-        create: Callable[[], tuple[Path, Descriptor]],
+        create: Callable[[], tuple[str, Descriptor]],
         calls: DiskCalls,
         commit: Callable[[Staged, Nuspec], Awaitable[HeldPackage]],
         *,
