@@ -59,7 +59,8 @@ HOMES = {
     "obstore": {"cluster"},
     "redis": {"cluster"},
     "zstandard": {"jobs"},
-    "cryptography": {"jobs"},
+    "cryptography": {"jobs", "nuget"},
+    "asn1crypto": {"nuget"},
 }
 """Where a library may be imported."""
 

@@ -141,8 +141,8 @@ def open_zip(file: BinaryIO, origin: int = 0) -> Archive:
 
     Raises BrokenArchive; OSError if the disk fails.
     """
-    source = Source(file, origin, max(0, file.seek(0, io.SEEK_END) - origin))
-    end = _find_end(source)
+    source = source_of(file, origin)
+    end = find_end(source)
     disk, first_disk, here, count, start = struct.unpack("<4H4xL", source.read(end + 4, 16))
     if disk != first_disk or here != count:
         raise BrokenArchive("it is one part of several")
@@ -158,8 +158,13 @@ def open_zip(file: BinaryIO, origin: int = 0) -> Archive:
     return Archive(source, entries)
 
 
-def _find_end(source: Source) -> int:
-    """Position of the last end record that is whole; what lies behind it is nobody's."""
+def source_of(file: BinaryIO, origin: int = 0) -> Source:
+    """All of ``file`` (seekable) from ``origin`` on; raises OSError if the disk fails."""
+    return Source(file, origin, max(0, file.seek(0, io.SEEK_END) - origin))
+
+
+def find_end(source: Source) -> int:
+    """Position of the last end record that is whole; what lies behind it is nobody's. Raises BrokenArchive."""
     tail_at = max(0, source.length - _END_WITHIN)
     tail = source.read(tail_at, source.length - tail_at)
     at = tail.rfind(_END, 0, max(0, len(tail) - _END_SIZE + len(_END)))

@@ -1,0 +1,1 @@
+"""Signatures of packages: who signed what, whether it is so."""
