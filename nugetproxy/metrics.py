@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
@@ -19,6 +19,7 @@ LABELS = ("upstream", "kind", "outcome", "status")
 
 
 BUCKETS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, math.inf)
+ENGINE_BUCKETS = (0.002, 0.01, 0.05, 0.2, 0.5, 1.0, 2.0, 10.0, math.inf)
 UPSTREAM_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, math.inf)
 
 
@@ -100,6 +101,70 @@ class _Kind:
     within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
 
 
+class EngineCounts:
+    """What became of the calls to one engine that replicas share."""
+
+    def __init__(self) -> None:
+        self.ok = self.failed = self.refused = 0
+        """Answered; failed or too late; not made, since it is left alone."""
+        self.is_open = False
+        """Whether it is left alone."""
+        self.seconds = 0.0
+        """Of all calls together."""
+        self.looked: dict[tuple[str, str], int] = {}
+        """By what ("package", "document") with what came of it ("hit", "miss", "stored", "dropped", "refused")."""
+        self.within = [0] * len(ENGINE_BUCKETS)
+
+    def took(self, seconds: float) -> None:
+        """A call has ended."""
+        self.seconds += seconds
+        self.within[bisect_left(ENGINE_BUCKETS, seconds)] += 1
+
+    def note(self, what: str, outcome: str) -> None:
+        """Something was looked for in it, or brought there."""
+        self.looked[what, outcome] = self.looked.get((what, outcome), 0) + 1
+
+    def total(self, outcome: str) -> int:
+        """Of packages and documents."""
+        return sum(count for (_, one), count in self.looked.items() if one == outcome)
+
+    @property
+    def mean(self) -> float | None:
+        """Seconds of a call; None before the first one."""
+        calls = sum(self.within)
+        return self.seconds / calls if calls else None
+
+
+class Engines(Collector):
+    """The engines that replicas share, by name; none where nothing is shared."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, EngineCounts] = {}
+
+    def of(self, engine: str) -> EngineCounts:
+        """Those of one engine."""
+        return self.counts.setdefault(engine, EngineCounts())
+
+    def collect(self) -> Iterator[Metric]:
+        """The library's hook: everything as samples."""
+        calls = CounterMetricFamily(f"{PREFIX}_engine_calls", "Calls to shared engines.", labels=("engine", "outcome"))
+        looked = ("engine", "what", "outcome")
+        shared = CounterMetricFamily(f"{PREFIX}_shared", "What was looked for on the second level.", labels=looked)
+        what = "1 while a shared engine is left alone as it fails."
+        is_open = GaugeMetricFamily(f"{PREFIX}_engine_open", what, labels=("engine",))
+        what = "Time of a call to a shared engine."
+        latency = HistogramMetricFamily(f"{PREFIX}_engine_seconds", what, labels=("engine",))
+        for engine, one in tuple(self.counts.items()):
+            for outcome, count in (("ok", one.ok), ("failed", one.failed), ("refused", one.refused)):
+                calls.add_metric((engine, outcome), count)
+            for (kind, outcome), count in tuple(one.looked.items()):
+                shared.add_metric((engine, kind, outcome), count)
+            is_open.add_metric((engine,), one.is_open)
+            upper = zip(map(floatToGoString, ENGINE_BUCKETS), accumulate(one.within), strict=True)
+            latency.add_metric((engine,), list(upper), one.seconds)
+        return iter((calls, shared, is_open, latency))
+
+
 class Rules:
     """What the rules of feeds did."""
 
@@ -168,9 +233,7 @@ class Metrics:
         self.expires = self._gauge("expires_timestamp_seconds", "When it ends, as Unix time.", "what", "name")
         self.logs_dropped = self._registered(Total("logs_dropped", "Log lines dropped because nobody took them."))
         self.history_dropped = self._counter("history_dropped", "Requests that the history does not know of.")
-        self.engine_open = self._gauge("engine_open", "1 while a shared engine is left alone as it fails.", "engine")
-        self.engine_calls = self._counter("engine_calls", "Calls to shared engines.", "engine", "outcome")
-        self.shared = self._counter("shared", "What was looked for on the second level.", "what", "outcome")
+        self.engines = self._registered(Engines())
         self.announcements_live = self._gauge("announcements_live", "1 while other replicas can announce writes to us.")
         self.leases_kept = self._gauge("leases_kept", "1 while one replica at a time fetches a package.")
         self.uploads_waiting = self._gauge("uploads_waiting", "Packages that wait to be put into the bucket.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from nugetproxy import __version__
 from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.levels import levels
 from nugetproxy.admin.times import date
 from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import BadRequest
@@ -29,7 +30,7 @@ async def backup(desk: Desk) -> Mapping[str, Any]:
 
 
 async def stats(desk: Desk) -> Mapping[str, Any]:
-    """What is held, how requests were answered since the start, which upstreams are in trouble."""
+    """What is held, how requests were answered since the start, which upstreams or engines are in trouble."""
     await desk.expiry.round()
     outcomes = desk.metrics.requests.outcomes()
     asked = sum(outcomes.values())
@@ -43,6 +44,7 @@ async def stats(desk: Desk) -> Mapping[str, Any]:
         "received_bytes": _total(desk, "received_bytes"),
         "limit": desk.room.limit,
         "kept": len(desk.room.kept.wanted),
+        "levels": levels(desk),
         "upstreams": [await _upstream(desk, name) for name in desk.sources],
         "problems": [one.problem for one in desk.watched if one.problem],
         "ends": [{"what": one.what, "name": one.name, "at": date(one.at)} for one in desk.expiry.endings],

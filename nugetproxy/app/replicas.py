@@ -10,6 +10,7 @@ import structlog
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.clock import Clock
 from nugetproxy.cluster.engines import Coordinator, EngineUnavailable, ObjectStore
+from nugetproxy.cluster.gate import Background
 from nugetproxy.cluster.second_level import SecondLevel
 from nugetproxy.config import Config
 from nugetproxy.config.cluster import Cluster
@@ -35,7 +36,7 @@ class Replicas:
 
     def __init__(self, config: Config, ledger: Ledger, clock: Clock, metrics: Metrics, tasks: Tasks) -> None:
         """Raises ConfigError where a package is missing that the engines need, or a secret."""
-        self.store, self.coordinator = engines(config.cluster, clock, metrics)
+        self.store, self.coordinator = engines(config.cluster, clock, metrics, partial(tasks.start, name="engine"))
         self._caches: dict[str, Cache] = {}
         """By the names of their sources; told of others' writes."""
         self._origins: dict[str, str] = {}
@@ -116,11 +117,13 @@ class Replicas:
             await self.coordinator.close()
 
 
-def engines(cluster: Cluster, clock: Clock, metrics: Metrics) -> tuple[ObjectStore | None, Coordinator | None]:
-    """What is configured; nothing is asked. Raises ConfigError."""
+def engines(
+    cluster: Cluster, clock: Clock, metrics: Metrics, background: Background | None = None
+) -> tuple[ObjectStore | None, Coordinator | None]:
+    """What is configured; nothing is asked, one that was lost is tried in the ``background``. Raises ConfigError."""
     try:
-        store = _bucket(cluster, clock, metrics) if cluster.store else None
-        coordinator = _coordinator(cluster, clock, metrics) if cluster.coordination else None
+        store = _bucket(cluster, clock, metrics, background) if cluster.store else None
+        coordinator = _coordinator(cluster, clock, metrics, background) if cluster.coordination else None
     except ImportError as error:
         raise ConfigError(
             (f"cluster: needs the package {error.name}; install it with: pip install 'nugetproxy[cluster]'",)
@@ -130,7 +133,7 @@ def engines(cluster: Cluster, clock: Clock, metrics: Metrics) -> tuple[ObjectSto
     return store, coordinator
 
 
-def _bucket(cluster: Cluster, clock: Clock, metrics: Metrics) -> ObjectStore:
+def _bucket(cluster: Cluster, clock: Clock, metrics: Metrics, background: Background | None) -> ObjectStore:
     # Imported here: whoever shares nothing needs none of it.
     from nugetproxy.cluster.bucket import Bucket, Place
 
@@ -138,13 +141,13 @@ def _bucket(cluster: Cluster, clock: Clock, metrics: Metrics) -> ObjectStore:
     if secret:
         register_secret(secret)
     place = Place(url=cluster.store, endpoint=cluster.endpoint, region=cluster.region, key_id=key, secret=secret)
-    return Bucket(place, clock, metrics)
+    return Bucket(place, clock, metrics, background)
 
 
-def _coordinator(cluster: Cluster, clock: Clock, metrics: Metrics) -> Coordinator:
+def _coordinator(cluster: Cluster, clock: Clock, metrics: Metrics, background: Background | None) -> Coordinator:
     from nugetproxy.cluster.coordinator import RedisCoordinator
 
     password = cluster.coordination_password.reveal() if cluster.coordination_password is not None else ""
     if password:
         register_secret(password)
-    return RedisCoordinator(cluster.coordination, password, "nugetproxy", clock, metrics)
+    return RedisCoordinator(cluster.coordination, password, "nugetproxy", clock, metrics, background=background)

@@ -31,6 +31,9 @@ def stats(*, json: Json = False, config: ConfigFile = None, cache_dir: CacheDire
         for one in said["upstreams"]
     )
     table(("Upstream", ">Packages", ">Held", "State"), rows)
+    if said["levels"]:
+        columns = ("Second level", ">Hits", ">Misses", ">Errors", ">Takes", "State")
+        table(columns, ((one["engine"], *_level(one)) for one in said["levels"]))
 
 
 def _lines(said: Mapping[str, Any]) -> Iterator[str]:
@@ -46,6 +49,12 @@ def _lines(said: Mapping[str, Any]) -> Iterator[str]:
             f"{about_size(int(said['received_bytes']))} received."
         )
     yield from (f"Problem: {one}" for one in said["problems"])
+
+
+def _level(one: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    takes = "-" if one["seconds"] is None else f"{1000 * one['seconds']:.1f} ms"
+    state = "good" if one["breaker"] == "closed" else "lost; this replica goes on without it"
+    return str(one["hits"]), str(one["misses"]), str(one["errors"]), takes, state
 
 
 def _count(packages: int | None) -> str:

@@ -15,23 +15,24 @@ from obstore.store import from_url
 
 from nugetproxy.clock import Clock
 from nugetproxy.cluster import keys
-from nugetproxy.cluster.engines import Blob, Listed, Thing
-from nugetproxy.cluster.gate import Gate
+from nugetproxy.cluster.allowance import current, unlimited
+from nugetproxy.cluster.engines import Blob, Listed, Stated, Thing
+from nugetproxy.cluster.gate import Background, Gate
 from nugetproxy.metrics import Metrics
 
 T = TypeVar("T")
 
-LOOK: Final = 2.0
+LOOK: Final = 1.5
 """Seconds that whoever waits for a package or a document waits for the bucket."""
 RACE: Final = 5.0
 """Seconds for a write under a condition: a store may let those that lose a race wait, one second after the other."""
-PIECE: Final = 10.0
-"""Seconds for the next piece of a body."""
+PIECE: Final = 1.5
+"""Seconds for the next piece of a body; a bucket that is slower than that is worth less than upstream."""
 STORE: Final = 10.0
 """Seconds for a small object; nobody waits for it."""
 UPLOAD: Final = 900.0
 PART: Final = 8 * 2**20
-READ_PIECE: Final = 1 * 2**20
+READ_PIECE: Final = 512 * 1024
 LARGEST_THING: Final = 64 * 2**20
 AT_ONCE: Final = 64
 """Reads at the same time."""
@@ -78,8 +79,11 @@ class Place:
 class Bucket:
     """One bucket, or what lies below one prefix of it; reads and writes break separately."""
 
-    def __init__(self, place: Place, clock: Clock, metrics: Metrics) -> None:
-        """Nothing is asked yet. Raises ValueError for a place that cannot be."""
+    def __init__(self, place: Place, clock: Clock, metrics: Metrics, background: Background | None = None) -> None:
+        """Nothing is asked yet; one that was lost is tried in the ``background``.
+
+        Raises ValueError for a place that cannot be.
+        """
         try:
             self._store = from_url(
                 place.url,
@@ -95,8 +99,10 @@ class Bucket:
         except BaseError as error:
             raise ValueError(str(error).partition("\n")[0]) from error
         self.base = place.base
-        self.reads = Gate("bucket", clock, metrics, (BaseError,))
-        self.writes = Gate("bucket_writes", clock, metrics, (BaseError,))
+        self.reads, self.writes = (
+            Gate(name, clock, metrics, (BaseError,), probe=probe, background=background)
+            for name, probe in (("bucket", self._head), ("bucket_writes", self._touch))
+        )
         self._slots = asyncio.Semaphore(AT_ONCE)  # bounds what reads of many packages hold in memory
 
     @property
@@ -125,18 +131,16 @@ class Bucket:
     async def _chunks(self, got: Any) -> AsyncIterator[bytes]:
         pieces = got.stream(min_chunk_size=READ_PIECE)
         while True:
-            piece = await self.reads.call(lambda: anext(pieces, None), PIECE)
+            with unlimited():  # as long as pieces come, there is no better place
+                piece = await self.reads.call(lambda: anext(pieces, None), PIECE)
             if piece is None:
                 return
             yield bytes(piece)
 
-    async def has(self, key: str) -> bool:
-        async def ask() -> bool:
-            try:
-                await obstore.head_async(self._store, key)
-            except (NotFoundError, FileNotFoundError):
-                return False
-            return True
+    async def head(self, key: str) -> Stated | None:
+        async def ask() -> Stated | None:
+            got = await self._get(key, head=True)
+            return Stated(size=got.meta["size"], meta=_meta(got)) if got is not None else None
 
         return await self._look(ask)
 
@@ -195,7 +199,8 @@ class Bucket:
                 ]
             return tuple(found)
 
-        return await self.reads.call(ask, UPLOAD if not prefix else STORE)
+        patience = STORE if current() is None else LOOK
+        return await self.reads.call(ask, patience if prefix else UPLOAD)
 
     async def sign(self, key: str, seconds: float) -> str:
         store: Any = self._store
@@ -208,11 +213,17 @@ class Bucket:
 
         return await self.reads.call(in_turn, LOOK)
 
-    async def _get(self, key: str) -> Any:
+    async def _get(self, key: str, *, head: bool = False) -> Any:
         try:
-            return await obstore.get_async(self._store, key)
+            return await obstore.get_async(self._store, key, options={"head": head})
         except (NotFoundError, FileNotFoundError):
             return None
+
+    async def _head(self) -> None:
+        await self._get(keys.ALIVE, head=True)
+
+    async def _touch(self) -> None:
+        await self._put(keys.ALIVE, b"", {})
 
     async def _put(self, key: str, body: bytes, meta: Mapping[str, str]) -> None:
         await obstore.put_async(self._store, key, body, attributes=_attributes(meta), use_multipart=False)

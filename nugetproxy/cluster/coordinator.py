@@ -13,10 +13,11 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from nugetproxy.clock import Clock
 from nugetproxy.cluster.engines import NEVER_WRITTEN, EngineUnavailable, Thing
-from nugetproxy.cluster.gate import Gate, brief
+from nugetproxy.cluster.gate import Background, Gate, brief
 from nugetproxy.metrics import Metrics
 
 T = TypeVar("T")
@@ -52,8 +53,20 @@ class RedisCoordinator:
 
     seconds = LEASE_SECONDS
 
-    def __init__(self, url: str, password: str, namespace: str, clock: Clock, metrics: Metrics) -> None:
-        """Nothing is asked yet; raises ValueError for a URL that cannot be."""
+    def __init__(
+        self,
+        url: str,
+        password: str,
+        namespace: str,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        background: Background | None = None,
+    ) -> None:
+        """Nothing is asked yet; one that was lost is tried in the ``background``.
+
+        Raises ValueError for a URL that cannot be.
+        """
         options: dict[str, Any] = {
             "socket_timeout": BUDGET,
             "socket_connect_timeout": BUDGET,
@@ -65,7 +78,15 @@ class RedisCoordinator:
         self._listening: Any = Redis.from_url(url, **(options | {"socket_timeout": None}))
         self._namespace = namespace
         self._renew, self._release, self._put = (self._redis.register_script(text) for text in (RENEW, RELEASE, PUT))
-        self.gate = Gate("coordination", clock, metrics, (RedisError,))
+        self.gate = Gate(
+            "coordination",
+            clock,
+            metrics,
+            (RedisError,),
+            timeouts=(RedisTimeout,),
+            probe=partial(self._whole, self._touch),
+            background=background,
+        )
         self._calls: set[asyncio.Future[Any]] = set()
         self._closed = False
 
@@ -88,6 +109,10 @@ class RedisCoordinator:
 
     async def ping(self) -> None:
         await self._ask(self._redis.ping)
+
+    async def _touch(self) -> None:
+        """A write: one that takes none is as good as lost."""
+        await self._redis.set(f"{self._namespace}:alive", b"", px=int(LEASE_SECONDS * 1000))
 
     async def acquire(self, key: str) -> str | None:
         proof = secrets.token_hex(16)

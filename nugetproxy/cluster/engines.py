@@ -37,11 +37,17 @@ class Thing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    """A large object that is read piece by piece."""
+class Stated:
+    """What is said of a large object."""
 
     size: int
     meta: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob(Stated):
+    """A large object that is read piece by piece."""
+
     chunks: AsyncIterator[bytes]
     """Raises EngineUnavailable."""
 
@@ -71,8 +77,8 @@ class ObjectStore(Protocol):
     async def stream(self, key: str) -> Blob | None:
         """A large object; None where there is none."""
 
-    async def has(self, key: str) -> bool:
-        """Whether there is such an object."""
+    async def head(self, key: str) -> Stated | None:
+        """What is said of a large object; None where there is none."""
 
     async def write(self, key: str, body: bytes, meta: Mapping[str, str]) -> None:
         """Put a small object in place of whatever is there."""

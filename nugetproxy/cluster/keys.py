@@ -9,6 +9,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 
 LEASES: Final = "_lease/"
 PROBES: Final = "_probe/"
+ALIVE: Final = f"{PROBES}alive"
 MARKS: Final = "_mark/"
 TRUTH: Final = "_truth/"
 """What begins with an underscore is nobody's package: no source may be called so."""

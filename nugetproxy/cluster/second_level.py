@@ -8,16 +8,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
-import orjson
 import structlog
 from cachetools import LRUCache
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.clock import Clock
 from nugetproxy.cluster import keys, records
+from nugetproxy.cluster.allowance import unlimited
 from nugetproxy.cluster.bucket_leases import BucketLeases
-from nugetproxy.cluster.engines import Blob, Coordinator, EngineUnavailable, Leases, ObjectStore
+from nugetproxy.cluster.engines import Blob, Coordinator, EngineUnavailable, Leases, ObjectStore, Stated, Thing
 from nugetproxy.cluster.marks import Marks, Told, time_of
+from nugetproxy.cluster.origins import Origins
 from nugetproxy.cluster.probe import Honesty, probe
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
@@ -89,13 +90,14 @@ class SecondLevel:
         self.coordinator = coordinator
         self.honesty: Honesty | None = None
         """None until the bucket has been probed."""
-        self._origins = origins
-        self._settled: dict[str, bool] = {}
+        self._origins = Origins(store, origins)
         self._clock = clock
         self._metrics = metrics
         self.marks = Marks(store, coordinator, clock, told)
         self._digests: LRUCache[str, str] = LRUCache(REMEMBERED)
         self._bucket_leases = BucketLeases(store, clock) if store is not None else None
+        looks = (("coordination", coordinator, self._in_coordinator), ("bucket", store, self._in_bucket))
+        self._looks = tuple((name, look) for name, engine, look in looks if engine is not None)
 
     @property
     def problem(self) -> str:
@@ -118,6 +120,8 @@ class SecondLevel:
             self._metrics.leases_kept.set(self.leases is not None)
             if self.honesty.problem:
                 log.warning("bucket.dishonest", detail=self.honesty.problem)
+            with suppress(EngineUnavailable):  # then the first who wants something of a source finds out
+                await self._origins.settle()
 
     async def announcements(self) -> AsyncIterator[str]:
         """What other replicas announce, but for marks; ends when the connection is lost."""
@@ -147,11 +151,17 @@ class SecondLevel:
 
     async def package(self, source: str, identity: PackageIdentity) -> Blob | None:
         """The bytes of a package; ``sha512`` (base64) is in its ``meta``."""
-        if self.store is None or not await self._is_ours(source):
+        if self.store is None or not await self._origins.is_ours(source):
             return None
         found = await self.store.stream(keys.package(source, identity))
-        self._metrics.shared.labels("package", "hit" if found is not None else "miss").inc()
+        self._note("bucket", "package", found is not None)
         return found
+
+    async def package_head(self, source: str, identity: PackageIdentity) -> Stated | None:
+        """What is said of a package, as ``package`` would; None where it is not there."""
+        if self.store is None or not await self._origins.is_ours(source):
+            return None
+        return await self.store.head(keys.package(source, identity))
 
     async def put_package(
         self,
@@ -164,52 +174,27 @@ class SecondLevel:
         nuspec: bytes | None,
     ) -> None:
         """Keep a package that was verified; its nuspec goes first, so that a listing shows whole packages only."""
-        if self.store is None or not await self._is_ours(source):
-            return
-        if nuspec is not None:
-            await self.store.write(keys.nuspec(source, identity), nuspec, {})
-        await self.store.upload(keys.package(source, identity), chunks, size, {"sha512": sha512})
-        self._metrics.shared.labels("package", "stored").inc()
+        with unlimited():
+            if self.store is None or not await self._origins.is_ours(source):
+                return
+            if nuspec is not None:
+                await self.store.write(keys.nuspec(source, identity), nuspec, {})
+            await self.store.upload(keys.package(source, identity), chunks, size, {"sha512": sha512})
+        self._metrics.engines.of("bucket").note("package", "stored")
 
     async def remove_package(self, source: str, identity: PackageIdentity) -> None:
         """Forget a package: an operator wants it, or its bytes are not what they must be."""
-        if self.store is not None and await self._is_ours(source):
-            await self.store.remove(keys.package(source, identity))
-            await self.store.remove(keys.nuspec(source, identity))
+        with unlimited():
+            if self.store is not None and await self._origins.is_ours(source):
+                await self.store.remove(keys.package(source, identity))
+                await self.store.remove(keys.nuspec(source, identity))
 
     async def package_url(self, source: str, identity: PackageIdentity, seconds: float) -> str | None:
         """Where anybody can read the package for so long; None where it is not in the bucket."""
-        if self.store is None or not await self._is_ours(source):
+        if self.store is None or not await self._origins.is_ours(source):
             return None
         key = keys.package(source, identity)
-        return await self.store.sign(key, seconds) if await self.store.has(key) else None
-
-    async def _is_ours(self, source: str) -> bool:
-        """Whether what the bucket has of a source is of the feed that it is here; raises EngineUnavailable."""
-        known = self._settled.get(source)
-        if known is None and self.store is not None:
-            known = await self._settle(self.store, source, self._origins.get(source, ""))
-            self._settled[source] = known
-        return bool(known)
-
-    async def _settle(self, store: ObjectStore, source: str, feed: str) -> bool:
-        name = f"{keys.ORIGINS}{source}"
-        found = await store.read(name)
-        if found is None:
-            with suppress(EngineUnavailable):  # a bucket that takes nothing can still be read
-                await store.create(name, feed.encode())
-                if store.base:
-                    await store.write(keys.service_index(source), _index(f"{store.base}{source}/flat/"), {})
-            return True
-        if found.body.decode("utf-8", "replace") == feed:
-            return True
-        log.error(
-            "bucket.foreign",
-            upstream=source,
-            detail=f"what the bucket has under this name is of another feed ({found.body.decode('utf-8', 'replace')}); "
-            "it is not used. Give the upstream another name, or the cluster another prefix",
-        )
-        return False
+        return await self.store.sign(key, seconds) if await self.store.head(key) is not None else None
 
     # --- documents ---
 
@@ -221,35 +206,54 @@ class SecondLevel:
 
     async def wrote(self, source: str, id_: str) -> None:
         """An id was written to through this replica; never raises."""
-        await self.marks.write(keys.tag(source, id_))
+        with unlimited():
+            await self.marks.write(keys.tag(source, id_))
 
     async def document(self, place: Place) -> SharedDocument | None:
-        """What is kept of a document, however old; raises EngineUnavailable where nothing answers."""
-        thing, failure = None, None
-        if self.coordinator is not None:
+        """What is kept of a document, however old; raises EngineUnavailable where nothing answers.
+
+        Where one of two engines answers, that is enough: its leases are worth having.
+        """
+        failures: list[EngineUnavailable] = []
+        for engine, look in self._looks:
             try:
-                thing, mark = await self.coordinator.document(place.tag, place.key)
-                if mark:
-                    self.marks.learn(place.tag, mark, announced=False)
-            except EngineUnavailable as error:
-                failure = error
-        if thing is None and self.store is not None and await self._is_ours(place.source):
-            thing, _ = await asyncio.gather(self.store.read(place.path), self.follow(place.source, place.id))
-            failure = None
-        if failure is not None:
-            raise failure
-        unpacked = records.unpack(thing, place.key) if thing is not None else None
-        self._metrics.shared.labels("document", "hit" if unpacked is not None else "miss").inc()
-        if thing is None or unpacked is None:
+                thing = await look(place)
+            except EngineUnavailable as failure:
+                failures.append(failure)
+                continue
+            unpacked = records.unpack(thing, place.key) if thing is not None else None
+            self._note(engine, "document", unpacked is not None)
+            if thing is not None and unpacked is not None:
+                return self._as_known(place, *unpacked, thing.body)
+        if failures and len(failures) == len(self._looks):
+            raise failures[0]
+        return None
+
+    async def _in_coordinator(self, place: Place) -> Thing | None:
+        if self.coordinator is None:
             return None
-        entry, mark = unpacked
+        thing, mark = await self.coordinator.document(place.tag, place.key)
+        if mark:
+            self.marks.learn(place.tag, mark, announced=False)
+        return thing
+
+    async def _in_bucket(self, place: Place) -> Thing | None:
+        if self.store is None or not await self._origins.is_ours(place.source):
+            return None
+        thing, _ = await asyncio.gather(self.store.read(place.path), self.follow(place.source, place.id))
+        return thing
+
+    def _as_known(self, place: Place, entry: Entry, mark: str, body: bytes) -> SharedDocument:
         self._digests[place.path] = entry.digest
         if mark > self.marks.known(place.tag):
             self.marks.learn(place.tag, mark, announced=False)  # who kept it knows of a write that we do not
         known = self.marks.known(place.tag)
         if mark != known:
             entry = replace(entry, stored_at=min(entry.stored_at, time_of(known)))
-        return SharedDocument(entry, thing.body)
+        return SharedDocument(entry, body)
+
+    def _note(self, engine: str, what: str, found: bool) -> None:
+        self._metrics.engines.of(engine).note(what, "hit" if found else "miss")
 
     async def put_document(self, place: Place, entry: Entry, body: bytes, *, mark: str, seconds: float) -> bool:
         """Keep a document that was asked for under ``mark``; False where there was a write since. Never raises.
@@ -260,7 +264,7 @@ class SecondLevel:
         if thing is None:
             return False
         changed = self._digests.get(place.path) != entry.digest
-        with suppress(EngineUnavailable):
+        with unlimited(), suppress(EngineUnavailable):
             if self.coordinator is not None:
                 try:
                     kept = await self.coordinator.put_document(place.tag, place.key, thing, mark=mark, seconds=seconds)
@@ -270,7 +274,7 @@ class SecondLevel:
                     await self.marks.follow(place.tag)
                 if not kept or not changed:
                     return kept
-            if self.store is None or entry.absent or not await self._is_ours(place.source):
+            if self.store is None or entry.absent or not await self._origins.is_ours(place.source):
                 return True
             now = await self.marks.current(place.tag)
             if now > mark:
@@ -294,8 +298,3 @@ class SecondLevel:
     def package_leases(self) -> Leases | None:
         """Who keeps those of packages: without a bucket, waiting for another replica is of no use."""
         return self.leases if self.store is not None else None
-
-
-def _index(flat: str) -> bytes:
-    row = {"@id": flat, "@type": "PackageBaseAddress/3.0.0"}
-    return orjson.dumps({"version": "3.0.0", "resources": [row]})

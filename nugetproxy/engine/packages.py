@@ -198,6 +198,10 @@ class Packages:
             raise
         return body
 
+    async def shared_size(self, identity: PackageIdentity) -> int | None:
+        """The bytes of a package that is not held, where other replicas have brought it into the bucket."""
+        return await self.shared.head(identity, self._known) if self.shared is not None else None
+
     async def amend(self, facts: PackageFacts, published: float | None, listed: bool | None) -> None:
         """Upstream says when a held package was published (seconds since the epoch), whether it is listed."""
         if published is not None and abs(facts.published - published) >= SAME_TIME:

@@ -56,7 +56,7 @@ class Uploads:
     def admit(self, size: int) -> bool:
         """Whether there is room for one more; ``done`` gives it back."""
         if self._count >= self.most or (self._count and self._bytes + size > self.most_bytes):
-            self._metrics.shared.labels("package", "dropped").inc()
+            self._metrics.engines.of("bucket").note("package", "dropped")
             return False
         self._count += 1
         self._bytes += size
@@ -153,7 +153,7 @@ class SharedPackages:
 
     async def _refuse(self, identity: PackageIdentity, why: str) -> None:
         self._metrics.integrity_failures.labels(Reason.HASH).inc()
-        self._metrics.shared.labels("package", "refused").inc()
+        self._metrics.engines.of("bucket").note("package", "refused")
         log.error("bucket.refused", upstream=self._source, package=identity.nupkg_name, detail=why)
         with suppress(EngineUnavailable):
             await self._second.remove_package(self._source, identity)
@@ -192,6 +192,16 @@ class SharedPackages:
         self._signed.pop(identity, None)
         with suppress(EngineUnavailable):
             await self._second.remove_package(self._source, identity)
+
+    async def head(self, identity: PackageIdentity, known: Known) -> int | None:
+        """The bytes of a package that the bucket has; None where it has not, or other ones than are known of it."""
+        try:
+            said = await self._second.package_head(self._source, identity)
+        except EngineUnavailable:
+            return None
+        if said is None or not {said.meta.get("sha512", "")} >= set(await known(identity)):
+            return None
+        return said.size
 
     async def url(self, identity: PackageIdentity) -> str | None:
         """Where a client can read the package out of the bucket itself; None where it is not there, or nobody knows."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 from nugetproxy.clock import Clock
+from nugetproxy.cluster.allowance import unlimited
 from nugetproxy.cluster.engines import EngineUnavailable, Leases
 from nugetproxy.engine.tasks import Tasks
 
@@ -56,26 +57,43 @@ class Turns:
 
         ``look`` raises EngineUnavailable where it cannot tell: then it is fetched at once, by every replica.
         """
-        waited, pause, until = False, FIRST_LOOK, self._clock.monotonic() + most
         try:
-            while True:
-                found = await look()
-                if found is not None or leases is None:
-                    return Turn(found, None, waited)
-                held = await self._acquire(leases, key)
-                if held is not None:
-                    return Turn(await self._once_more(look, held), held, waited)
-                left = until - self._clock.monotonic()
-                if left <= 0:
-                    return Turn(None, None, waited)
-                waited = True
+            turn = await self._once(leases, key, look, waited=False)
+            if turn is not None:
+                return turn
+        except EngineUnavailable:
+            return Turn(None, None, False)
+        with unlimited():  # how long another replica may take is limited by itself
+            return await self._wait(leases, key, look, most)
+
+    async def _wait(
+        self, leases: Leases | None, key: str, look: Callable[[], Awaitable[T | None]], most: float
+    ) -> Turn[T]:
+        pause, until = FIRST_LOOK, self._clock.monotonic() + most
+        try:
+            while (left := until - self._clock.monotonic()) > 0:
                 await self._clock.sleep(min(left, pause * random.uniform(1 - SPREAD, 1 + SPREAD)))  # noqa: S311 - no secret
+                turn = await self._once(leases, key, look, waited=True)
+                if turn is not None:
+                    return turn
                 pause = min(2 * pause, LONGEST_LOOK)
         except EngineUnavailable:
-            return Turn(None, None, waited)
+            pass
+        return Turn(None, None, True)
+
+    async def _once(
+        self, leases: Leases | None, key: str, look: Callable[[], Awaitable[T | None]], *, waited: bool
+    ) -> Turn[T] | None:
+        """What there is, or the turn to fetch it; None while it is another replica's."""
+        found = await look()
+        if found is not None or leases is None:
+            return Turn(found, None, waited)
+        held = await self._acquire(leases, key)
+        return Turn(await self._once_more(look, held), held, waited) if held is not None else None
 
     async def _acquire(self, leases: Leases, key: str) -> Held | None:
-        proof = await leases.acquire(key)
+        with unlimited():  # a store may let those that lose a race wait
+            proof = await leases.acquire(key)
         if proof is None:
             return None
         held = Held(leases, key, proof)
@@ -95,7 +113,7 @@ class Turns:
     async def _renew(self, held: Held) -> None:
         while True:
             await self._clock.sleep(held.leases.seconds / 3)
-            with suppress(EngineUnavailable):
+            with unlimited(), suppress(EngineUnavailable):
                 proof = await held.leases.renew(held.key, held.proof)
                 if proof is None:
                     return
@@ -112,5 +130,5 @@ class Turns:
         if held.renewing is not None:
             held.renewing.cancel()
             await asyncio.wait({held.renewing})
-        with suppress(EngineUnavailable):
+        with unlimited(), suppress(EngineUnavailable):
             await held.leases.release(held.key, held.proof)

@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 from cachetools import LRUCache
 
+from nugetproxy.cluster.allowance import limited
 from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.errors import Reason, upstream_failure
@@ -65,7 +66,8 @@ class Owners:
         if self._truth is None or all(one in known and known[one].source in valid for one in owners):
             return owners
         try:
-            decided = await self._truth.decide(self._feed, id_, owners)
+            with limited():
+                decided = await self._truth.decide(self._feed, id_, owners)
         except EngineUnavailable:
             return owners
         return {version: decided[version] if decided[version] in valid else owners[version] for version in owners}

@@ -24,6 +24,8 @@ from nugetproxy.upstream.answers import Head
 
 ICON_SIGNATURES: Mapping[bytes, str] = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 GZIP_FROM_BYTES = 400
+RELAYED = CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200)
+SHARED = CacheStatus(outcome=Outcome.HIT, hit=True, detail="second_level")
 
 Reader = Callable[[Source, Route, str, View], Awaitable[Reply]]
 
@@ -123,7 +125,7 @@ class Reading:
         if isinstance(found, FlightBody):
             return self._flying(source, found)
         if isinstance(found, Head):
-            status = CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200)
+            status = SHARED if found.shared else RELAYED
             return Reply(
                 kind=Kind.PACKAGE,
                 cache=status,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from urllib.parse import quote
 
 import structlog
 
 from nugetproxy.clock import Clock
+from nugetproxy.cluster.allowance import limited
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
@@ -91,6 +93,8 @@ class RemoteSource:
         self._cache = cache
         self._services = services
         self._groups = groups
+        self._patience = limited if packages.shared is not None else nullcontext
+        """With what a client waits for what is shared."""
         self._links = ledger.links(self.name)
         self._clock = clock
         self.offline = offline
@@ -183,7 +187,7 @@ class RemoteSource:
 
     async def document(self, route: Route, query: str) -> Document | None:
         """What is stored or said of ``route``; None where, offline, only what is held may be named."""
-        with spared(lambda: self._synthesis.can(route, query)):
+        with self._patience(), spared(lambda: self._synthesis.can(route, query)):
             return await self._document(route, query)
 
     async def stored(self, route: Route) -> Found | None:
@@ -291,7 +295,8 @@ class RemoteSource:
         if known is not None:
             return known
         try:
-            return await self._find(identity, target, route, head)
+            with self._patience():
+                return await self._find(identity, target, route, head)
         except UpstreamFailure as failure:
             known = await self._cache.known_absent(target, failure)
             if known is None or await self._published_metadata.lists(identity):  # a list that was stored since
@@ -315,6 +320,9 @@ class RemoteSource:
 
     async def _fetch(self, identity: PackageIdentity, target: Target, head: bool) -> FlightBody | Head:
         if head:
+            shared = await self.packages.shared_size(identity)
+            if shared is not None:
+                return Head(status=200, length=shared, shared=True)
             return await self._relay.head(target)
         body = await self.packages.fly(identity, target.urls)
         if body.flight.landed is not None:
@@ -359,7 +367,8 @@ class RemoteSource:
 
     async def elsewhere(self, identity: PackageIdentity) -> str | None:
         """In the bucket that replicas share, where it is there."""
-        return await self.packages.shared.url(identity) if self.packages.shared is not None else None
+        with self._patience():
+            return await self.packages.shared.url(identity) if self.packages.shared is not None else None
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         """The nuspec, readme, icon or licence out of the held package; None where there is none.

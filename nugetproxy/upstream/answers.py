@@ -26,6 +26,8 @@ class Head:
     """The reason phrase of the status."""
     warnings: tuple[str, ...] = ()
     """The values of ``X-NuGet-Warning``."""
+    shared: bool = False
+    """Not upstream's, but said by the bucket that replicas share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

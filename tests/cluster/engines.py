@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from tests.fakes.process import until_this_one_ends
+
 HOST = "127.0.0.1"
 READY_SECONDS = 60.0
-UNTIL_PARENT = Path(__file__).parent / "until_parent.py"
-"""No engine outlives tests that were killed."""
 GRPC = 10_000
 """SeaweedFS listens on each of its ports, and on the one so much above."""
 
@@ -74,7 +74,7 @@ class Engine:
         assert program is not None
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-S", UNTIL_PARENT, str(os.getpid()), program, *self.command()],
+                until_this_one_ends(program, *self.command()),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,

@@ -119,7 +119,7 @@ class Farm:
         config = self.folder / f"replica{number}-{directory}.toml"
         config.write_text(toml(self.tables(self.folder / f"{directory}{number}")))
         listen = f"{HOST}:{self._ports[number]}" if self._ports else FREE_PORT
-        return ProxyProcess("--config", config, environ=ENVIRON, listen=listen)
+        return ProxyProcess("--config", config, environ=ENVIRON, listen=listen, survives=False)
 
     def tables(self, directory: Path) -> dict[str, Any]:
         tables = {

@@ -1,4 +1,4 @@
-"""The engines of these tests end with them."""
+"""The engines and replicas of these tests end with them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,23 @@ import pytest
 from tests.cluster.engines import Redis
 
 ROOT = Path(__file__).parent.parent.parent
-START = """
+ENGINE = """
 import time
 from tests.cluster.engines import Redis
 
 print(Redis().start()._process.pid, flush=True)
 time.sleep(60)
+"""
+REPLICA = """
+import asyncio, sys
+from pathlib import Path
+from tests.cluster.farm import Farm
+
+async def main():
+    async with Farm(Path(sys.argv[1]), {}, replicas=1) as farm:
+        print(farm.replicas[0].pid, flush=True)
+        await asyncio.sleep(60)
+asyncio.run(main())
 """
 
 
@@ -31,10 +42,11 @@ def is_there(pid: int) -> bool:
         return False
 
 
-def test_an_engine_does_not_outlive_tests_that_were_killed() -> None:
-    if not Redis.is_there():
+@pytest.mark.parametrize("start", [ENGINE, REPLICA], ids=["engine", "replica"])
+def test_none_outlives_tests_that_were_killed(tmp_path: Path, start: str) -> None:
+    if start is ENGINE and not Redis.is_there():
         pytest.skip("redis-server is missing: install the Debian package redis-server")
-    with subprocess.Popen([sys.executable, "-c", START], cwd=ROOT, stdout=subprocess.PIPE) as tests:
+    with subprocess.Popen([sys.executable, "-c", start, tmp_path], cwd=ROOT, stdout=subprocess.PIPE) as tests:
         assert tests.stdout is not None
         engine = int(tests.stdout.readline())
         assert is_there(engine)

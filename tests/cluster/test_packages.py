@@ -32,7 +32,7 @@ async def soon(true: Any) -> None:
 
 
 async def uploaded(proxy: Proxy, packages: int = 1) -> None:
-    await soon(lambda: proxy.metric("shared_total", what="package", outcome="stored") == packages)
+    await soon(lambda: proxy.metric("shared_total", engine="bucket", what="package", outcome="stored") == packages)
     await soon(lambda: proxy.metric("uploads_waiting") == 0)
 
 
@@ -71,6 +71,39 @@ async def test_with_upstream_dead_a_new_replica_serves_what_the_bucket_has(
     assert package.cache == "fwd=uri-miss; stored; detail=second_level"
     assert (await ask(second, VERSIONS)).body == versions.body
     assert "acme.a.1.0.0.nupkg" in held(second)
+
+
+async def test_a_head_is_answered_out_of_the_bucket_before_upstream_is_asked(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    feed.add(SMALL)
+    cluster = shared(moto, None)
+    first = await start_replica(cluster)
+    await ask(first, PACKAGE)
+    await uploaded(first)
+    second = await start_replica(cluster)
+    asked = feed.count(UP_PACKAGE)
+    got = await ask(second, PACKAGE, "HEAD")
+    assert (got.status, got.headers["Content-Length"]) == (200, str(len(SMALL)))
+    assert got.cache == "hit; detail=second_level"
+    assert (feed.count(UP_PACKAGE), held(second)) == (asked, set())
+
+
+async def test_a_head_of_what_the_bucket_has_other_bytes_of_is_upstreams(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    feed.add(SMALL)
+    cluster = shared(moto, None)
+    replica = await start_replica(cluster)
+    await ask(replica, PACKAGE)
+    await uploaded(replica)
+    await forge(bucket_of(cluster, moto), "forged")
+    await replica.stop()
+    shutil.rmtree(replica.packages / "acme.a")
+    await replica.start()
+    got = await ask(replica, PACKAGE, "HEAD")
+    assert (got.status, got.headers["Content-Length"]) == (200, str(len(SMALL)))
+    assert got.cache == "fwd=bypass; fwd-status=200"
 
 
 async def forge(bucket: Any, how: str) -> None:

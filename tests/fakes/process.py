@@ -18,6 +18,7 @@ from typing import Any, Self
 import aiohttp
 
 ROOT = Path(__file__).parent.parent.parent
+UNTIL_PARENT = Path(__file__).parent / "until_parent.py"
 LIMIT = 30.0
 """Seconds within which whatever a process is asked for must have happened."""
 LINE_LIMIT = 2**20
@@ -41,13 +42,19 @@ def clean_environ() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("NUGETPROXY_")}
 
 
+def until_this_one_ends(*command: str) -> list[str]:
+    """The command line that runs ``command`` in a process that is killed when this one, its parent, ends."""
+    return [sys.executable, "-S", str(UNTIL_PARENT), str(os.getpid()), *command]
+
+
 class ProxyProcess:
     """``python -m nugetproxy serve`` on a free port; ``async with`` starts it, waits for its address, ends it.
 
     ``options`` are further ones of the command line, ``listen`` None leaves that one out. ``environ`` is its whole
     configuration from the environment: the tests' own ``NUGETPROXY_`` variables do not reach it. It may be started
     again once it has ended. ``stdout`` is a descriptor for its output instead of ``output``.
-    ``sockets`` are passed to it as a service manager does, by name; ``stdin`` is its standard input.
+    ``sockets`` are passed to it as a service manager does, by name; ``stdin`` is its standard input. One that does not
+    ``survive`` ends with this process, however that ends.
     """
 
     def __init__(
@@ -58,11 +65,13 @@ class ProxyProcess:
         stdout: int = asyncio.subprocess.PIPE,
         sockets: Mapping[str, socket.socket] | None = None,
         stdin: int = asyncio.subprocess.DEVNULL,
+        survives: bool = True,
     ) -> None:
         self._options = [*map(str, options), *(("--listen", listen) if listen is not None else ())]
         self._environ = clean_environ() | dict(environ or {})
         self._stdout = stdout
         self._stdin = stdin
+        self._survives = survives
         self._sockets = dict(sockets or {})
         self._process: asyncio.subprocess.Process | None = None
         self._readers: list[asyncio.Task[None]] = []
@@ -124,6 +133,8 @@ class ProxyProcess:
 
     def _command(self) -> list[str]:
         serve = [sys.executable, "-m", "nugetproxy", "serve", *self._options]
+        if not self._survives:
+            serve = until_this_one_ends(*serve)
         if not self._sockets:
             return serve
         return [sys.executable, "-c", PASS, ",".join(str(one.fileno()) for one in self._sockets.values()), *serve]

@@ -8,6 +8,7 @@ from typing import Any
 
 from nugetproxy import __version__
 from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.levels import levels
 from nugetproxy.admin.page.charts import chart
 from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.admin.tokens import Scope
@@ -44,6 +45,7 @@ async def live(desk: Desk, viewer: Viewer) -> Mapping[str, Any]:
         "at": desk.clock.now(),
         "health": [asdict(health_of(source)) for source in sources],
         "downloads": [asdict(one) for source in sources for one in downloads_of(source)],
+        "levels": levels(desk),
         "hour": await _sums(desk, viewer),
     }
 

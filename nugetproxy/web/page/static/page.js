@@ -154,6 +154,16 @@ function downloadList(downloads) {
   }));
 }
 
+const ENGINES = { bucket: "Bucket, reading", bucket_writes: "Bucket, writing", coordination: "Redis" };
+
+function levelTable(levels) {
+  return h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Table of the second level" }, h("table", {},
+    h("thead", {}, h("tr", {}, ["Engine", "Hits", "Misses", "Errors", "Takes", "State"].map((name, index) => h(index && index < 5 ? "th.right" : "th", { scope: "col" }, name)))),
+    h("tbody", {}, levels.map((one) => h("tr", {}, h("td", {}, ENGINES[one.engine] || one.engine),
+      [number(one.hits), number(one.misses), number(one.errors), one.seconds === null ? "–" : `${number(Math.round(one.seconds * 1000))} ms`].map((text) => h("td.right", {}, text)),
+      h("td", {}, one.breaker === "open" ? h("span.mark.bad", {}, "lost, this replica goes on without it") : h("span.mark.good", {}, "good")))))));
+}
+
 const packageLink = (id, version) => h("a", { href: `#/package/${encodeURIComponent(id)}${version ? `/${encodeURIComponent(version)}` : ""}` }, id);
 
 function pulledList(pulls, end) {
@@ -262,11 +272,13 @@ const SLOW = { nobody: ["good", "nobody"], upstream: ["warn", "the upstream"], p
 
 const views = {
   overview(view) {
-    const places = Object.fromEntries(["tiles", "chart", "health", "downloads", "newest", "used", "trouble", "restores"].map((name) => [name, h(name === "tiles" ? "dl.tiles" : "div", {})]));
+    const places = Object.fromEntries(["tiles", "chart", "health", "downloads", "levels", "newest", "used", "trouble", "restores"].map((name) => [name, h(name === "tiles" ? "dl.tiles" : "div", {})]));
     const buttons = Object.keys(SPAN_WORDS).map((name) => h("button", { type: "button", "aria-pressed": String(name === span), onclick: () => choose(name) }, SPAN_WORDS[name]));
+    const second = card("Second level", places.levels); // what replicas share, where they do
+    second.hidden = true;
     replace(main, h("div.stack", {}, h("h1.hidden", {}, "Overview"), places.tiles,
       h("section.card", {}, h("div.head", {}, h("h2", {}, "From here, or fetched"), h("div.choice", { role: "group", "aria-label": "Span of the charts" }, buttons)), places.chart),
-      h("div.two", {}, card("Upstreams", places.health), card("Downloading now", places.downloads)),
+      h("div.two", {}, card("Upstreams", places.health), card("Downloading now", places.downloads)), second,
       h("section.card", {}, h("div.head", {}, h("h2", {}, "Last restores"), h("a.small", { href: "#/restores" }, "All restores")), places.restores),
       h("div.two", {}, card("Newest packages", places.newest), card("Most used packages", places.used)),
       h("section.card", {}, h("div.head", {}, h("h2", {}, "Recent trouble"), h("a.small", { href: "#/trouble" }, "All of it")), places.trouble)));
@@ -281,7 +293,7 @@ const views = {
     every(20000, () => load("restores", {}, (said) => replace(places.restores, restoreTable(said.restores.slice(0, 5)))));
     every(60000, () => load("packages", {}, (said) => { replace(places.newest, pulledList(said.newest, (one) => when(one.arrived))); replace(places.used, pulledList(said.used, (one) => many(one.times, "time"))); }));
     every(30000, () => load("trouble", {}, (said) => { replace(places.trouble, troubleList(said.troubles.slice(0, 3))); countTroubles(said.troubles); }));
-    return (state) => { replace(places.tiles, tiles(state)); replace(places.health, healthList(state.health)); replace(places.downloads, downloadList(state.downloads)); };
+    return (state) => { replace(places.tiles, tiles(state)); replace(places.health, healthList(state.health)); replace(places.downloads, downloadList(state.downloads)); second.hidden = !state.levels.length; replace(places.levels, state.levels.length ? levelTable(state.levels) : ""); };
   },
 
   async packages(view, words) {

@@ -1,0 +1,61 @@
+"""Origins keep what the bucket has of one feed from being taken for that of another one of the same name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import orjson
+import structlog
+
+from nugetproxy.cluster import keys
+from nugetproxy.cluster.engines import EngineUnavailable, ObjectStore
+
+log = structlog.get_logger(__name__)
+
+
+class Origins:
+    """Which feed each source is; the first replica says it in the bucket, all others compare."""
+
+    def __init__(self, store: ObjectStore | None, feeds: Mapping[str, str]) -> None:
+        """``feeds`` by the names of the sources of this replica; more may come."""
+        self._store = store
+        self._feeds = feeds
+        self._settled: dict[str, bool] = {}
+
+    async def settle(self) -> None:
+        """Find out about all sources that there are; raises EngineUnavailable."""
+        for source in tuple(self._feeds):
+            await self.is_ours(source)
+
+    async def is_ours(self, source: str) -> bool:
+        """Whether what the bucket has of a source is of the feed that it is here; raises EngineUnavailable."""
+        known = self._settled.get(source)
+        if known is None and self._store is not None:
+            known = self._settled[source] = await self._compare(self._store, source, self._feeds.get(source, ""))
+        return bool(known)
+
+    async def _compare(self, store: ObjectStore, source: str, feed: str) -> bool:
+        name = f"{keys.ORIGINS}{source}"
+        found = await store.read(name)
+        if found is None:
+            with suppress(EngineUnavailable):  # a bucket that takes nothing can still be read
+                if store.base:
+                    await store.write(keys.service_index(source), _index(f"{store.base}{source}/flat/"), {})
+                await store.create(name, feed.encode())  # last: it says that the index is there
+            return True
+        theirs = found.body.decode("utf-8", "replace")
+        if theirs == feed:
+            return True
+        log.error(
+            "bucket.foreign",
+            upstream=source,
+            detail=f"what the bucket has under this name is of another feed ({theirs}); it is not used. "
+            "Give the upstream another name, or the cluster another prefix",
+        )
+        return False
+
+
+def _index(flat: str) -> bytes:
+    row = {"@id": flat, "@type": "PackageBaseAddress/3.0.0"}
+    return orjson.dumps({"version": "3.0.0", "resources": [row]})
