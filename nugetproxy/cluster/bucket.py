@@ -22,11 +22,13 @@ from nugetproxy.metrics import Metrics
 
 T = TypeVar("T")
 
-LOOK: Final = 1.5
+LOOK: Final = 2.0
 """Seconds that whoever waits for a package or a document waits for the bucket."""
+SILENCE: Final = 1.0
+"""Seconds after which a bucket that answers nobody hangs: a cloud's takes a tenth of that for its slowest answers."""
 RACE: Final = 5.0
 """Seconds for a write under a condition: a store may let those that lose a race wait, one second after the other."""
-PIECE: Final = 1.5
+PIECE: Final = 2.0
 """Seconds for the next piece of a body; a bucket that is slower than that is worth less than upstream."""
 STORE: Final = 10.0
 """Seconds for a small object; nobody waits for it."""
@@ -132,7 +134,7 @@ class Bucket:
         pieces = got.stream(min_chunk_size=READ_PIECE)
         while True:
             with unlimited():  # as long as pieces come, there is no better place
-                piece = await self.reads.call(lambda: anext(pieces, None), PIECE)
+                piece = await self.reads.call(lambda: anext(pieces, None), PIECE, silence=SILENCE)
             if piece is None:
                 return
             yield bytes(piece)
@@ -211,7 +213,7 @@ class Bucket:
             async with self._slots:
                 return await ask()
 
-        return await self.reads.call(in_turn, LOOK)
+        return await self.reads.call(in_turn, LOOK, silence=SILENCE)
 
     async def _get(self, key: str, *, head: bool = False) -> Any:
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -27,6 +29,16 @@ PROBE: Final = 2.0
 
 Background = Callable[[Coroutine[Any, Any, None]], object]
 """Starts work that nobody waits for."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Patience:
+    """Seconds that one call is waited for."""
+
+    budget: float
+    silence: float
+    is_of_request: bool
+    """Whether its request has less time left than an engine may take."""
 
 
 class Gate:
@@ -57,8 +69,10 @@ class Gate:
         self._background = background
         self._failed = 0
         self._trying = False
-        self._answered = 0.0
-        """When, by the monotonic clock."""
+        self._answered = -math.inf
+        """When it did last, by the loop's time."""
+        self._waiting: dict[asyncio.Timeout, tuple[float, float]] = {}
+        """The limits of calls under way: how long each bears silence, when it ends in any case."""
         self.why = ""
         """What failed last; empty after a success."""
 
@@ -72,24 +86,23 @@ class Gate:
         """What an operator must know; empty while the engine answers."""
         return f"degraded: the shared {self.engine} gives no answer ({self.why})" if self.is_open else ""
 
-    async def call(self, ask: Callable[[], Awaitable[T]], budget: float) -> T:
+    async def call(self, ask: Callable[[], Awaitable[T]], budget: float, *, silence: float = math.inf) -> T:
         """What ``ask`` returns within ``budget`` seconds, or in what is left to its request; raises EngineUnavailable.
 
-        It is given as a function, since some clients begin when they are called, not when they are awaited.
+        It is given as a function, since some clients begin when they are called, not when they are awaited. Who gets no
+        answer for ``silence`` seconds, while nobody else gets one either, waits in vain: the engine hangs.
         """
         if self.is_open:
             self._counts.refused += 1
             raise EngineUnavailable(self.engine, self.why)
-        allowance, began = current(), self._clock.monotonic()
+        allowance = current()
         left = allowance.left + USUAL if allowance is not None else budget
         if left <= USUAL and allowance is not None:
             self._counts.refused += 1
             raise EngineUnavailable(self.engine, "this request has waited long enough for what is shared")
+        began, patience = self._clock.monotonic(), _Patience(min(budget, left), silence, left < min(budget, silence))
         try:
-            async with asyncio.timeout(min(budget, left)):
-                answer = await ask()
-        except self._foreign as error:
-            raise self._note(error, began, min(budget, left), own=left >= budget) from error
+            answer = await self._within(ask, patience)
         finally:
             took = self._clock.monotonic() - began
             self._counts.took(took)
@@ -98,17 +111,37 @@ class Gate:
         self.succeeded()
         return answer
 
+    async def _within(self, ask: Callable[[], Awaitable[T]], patience: _Patience) -> T:
+        began, shortest = _now(), min(patience.budget, patience.silence)
+        try:
+            async with asyncio.timeout(shortest) as limit:
+                self._waiting[limit] = (patience.silence, began + patience.budget)
+                try:
+                    return await ask()
+                finally:
+                    del self._waiting[limit]
+        except self._timeouts as error:
+            why = f"no answer within {shortest:g} s"
+            if patience.is_of_request:
+                self._counts.failed += 1
+                raise EngineUnavailable(self.engine, why) from error  # it had less time than an engine may take
+            hangs = self._answered <= began or _now() - self._answered > 0.9 * patience.silence
+            raise self.failed(why, hangs=hangs) from error
+        except self._foreign as error:
+            raise self.failed(brief(error)) from error
+
     def succeeded(self) -> None:
         """The engine has answered."""
         self._counts.ok += 1
-        self._answered = self._clock.monotonic()
+        self._answered = now = _now()
+        self._prolong(lambda silence, end: min(now + silence, end))
         if self.is_open:
             log.info("engine.back", engine=self.engine)
             self._counts.is_open = False
         self._failed, self.why = 0, ""
 
     def failed(self, why: str, *, hangs: bool = False) -> EngineUnavailable:
-        """The engine has failed; what to raise. ``hangs``: it has answered nobody for as long as one may wait."""
+        """The engine has failed; what to raise. ``hangs``: it answers nobody."""
         self._counts.failed += 1
         was_open = self.is_open
         self._failed = max(self._failed + 1, FAILURES if hangs else 0)
@@ -116,20 +149,18 @@ class Gate:
         if self.is_open and not was_open:
             log.warning("engine.lost", engine=self.engine, detail=why)
             self._counts.is_open = True
+            if hangs:  # who still waits does so in vain
+                self._prolong(lambda _, __: _now())
             if self._background is not None and not self._trying:
                 self._trying = True
                 with unlimited():
                     self._background(self._until_back())
         return EngineUnavailable(self.engine, why)
 
-    def _note(self, error: Exception, began: float, waited: float, *, own: bool) -> EngineUnavailable:
-        if not isinstance(error, self._timeouts):
-            return self.failed(brief(error))
-        why = f"no answer within {waited:g} s"
-        if not own:
-            self._counts.failed += 1
-            return EngineUnavailable(self.engine, why)  # it had less time than an engine may take
-        return self.failed(why, hangs=self._answered <= began)
+    def _prolong(self, until: Callable[[float, float], float]) -> None:
+        for limit, (silence, end) in self._waiting.items():
+            if not limit.expired():
+                limit.reschedule(until(silence, end))
 
     async def _until_back(self) -> None:
         pause = FIRST_PAUSE
@@ -150,6 +181,10 @@ class Gate:
             self.why = f"no answer within {PROBE:g} s" if isinstance(error, self._timeouts) else brief(error)
         else:
             self.succeeded()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def brief(error: Exception) -> str:

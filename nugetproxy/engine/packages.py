@@ -198,10 +198,6 @@ class Packages:
             raise
         return body
 
-    async def shared_size(self, identity: PackageIdentity) -> int | None:
-        """The bytes of a package that is not held, where other replicas have brought it into the bucket."""
-        return await self.shared.head(identity, self._known) if self.shared is not None else None
-
     async def amend(self, facts: PackageFacts, published: float | None, listed: bool | None) -> None:
         """Upstream says when a held package was published (seconds since the epoch), whether it is listed."""
         if published is not None and abs(facts.published - published) >= SAME_TIME:
@@ -251,7 +247,7 @@ class Packages:
         try:
             held = await self._landed_meanwhile(flight.identity)
             if held is None and self.shared is not None:
-                held = await self.shared.land(flight, self.folder.stage, self._known, partial(self._commit, flight))
+                held = await self.shared.land(flight, self.folder.stage, self.known, partial(self._commit, flight))
             if held is None:
                 staged = await fill.run(flight.urls)
                 held = await self._commit(flight, staged)
@@ -281,7 +277,7 @@ class Packages:
                 with suppress(DiskFailure):
                     await fill.staged.abandon()
 
-    async def _known(self, identity: PackageIdentity) -> frozenset[str]:
+    async def known(self, identity: PackageIdentity) -> frozenset[str]:
         """The SHA-512 values (base64) that a package must have, from whomever it comes."""
         known = (await self._pins.get(identity), await self._hashes.sha512(identity))
         return frozenset(one for one in known if one is not None)

@@ -320,9 +320,10 @@ class RemoteSource:
 
     async def _fetch(self, identity: PackageIdentity, target: Target, head: bool) -> FlightBody | Head:
         if head:
-            shared = await self.packages.shared_size(identity)
-            if shared is not None:
-                return Head(status=200, length=shared, shared=True)
+            shared = self.packages.shared
+            size = await shared.head(identity, self.packages.known) if shared is not None else None
+            if size is not None:
+                return Head(status=200, length=size, shared=True)
             return await self._relay.head(target)
         body = await self.packages.fly(identity, target.urls)
         if body.flight.landed is not None:

@@ -16,6 +16,8 @@ from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.metrics import Metrics
 from tests.cluster.engines import Redis
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 
 async def others(redis: Redis) -> list[Any]:
     """The connections that a Redis has, but for the one that asks."""

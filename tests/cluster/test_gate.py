@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -52,9 +53,11 @@ class Engine:
 
         return ask
 
-    async def refused(self, ask: Callable[[], Awaitable[object]], budget: float = 5.0) -> str:
+    async def refused(
+        self, ask: Callable[[], Awaitable[object]], budget: float = 5.0, silence: float = math.inf
+    ) -> str:
         with pytest.raises(EngineUnavailable) as caught:
-            await self.gate.call(ask, budget)
+            await self.gate.call(ask, budget, silence=silence)
         return caught.value.why
 
     @property
@@ -86,6 +89,23 @@ async def test_one_that_answers_others_meanwhile_does_not_hang(engine: Engine) -
     assert await engine.gate.call(engine.answers(), 5) == "here"
     await slow
     assert not engine.gate.is_open
+
+
+async def test_answers_to_others_are_a_reason_to_wait_on(engine: Engine) -> None:
+    here = asyncio.Event()
+    slow = asyncio.create_task(engine.gate.call(here.wait, 60, silence=0.2))
+    for _ in range(10):
+        await asyncio.sleep(0.05)
+        assert await engine.gate.call(engine.answers(), 5) == "here"
+    here.set()
+    assert await slow
+
+
+async def test_one_that_answers_nobody_sets_all_free_who_wait(engine: Engine) -> None:
+    others = [asyncio.create_task(engine.refused(engine.hangs, 60)) for _ in range(5)]
+    await asyncio.sleep(0)
+    await engine.refused(engine.hangs, 60, silence=SHORT)
+    await asyncio.wait_for(asyncio.gather(*others), 5)
 
 
 @pytest.mark.parametrize("failures", [2, 3])
