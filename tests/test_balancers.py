@@ -119,6 +119,7 @@ async def test_a_storm_of_cold_clients_costs_one_download_of_each_package(
         ]
         url = await stack.enter_async_context(balancer(name, tmp_path, [one.port for one in processes]))
         got = await asyncio.gather(*(restore(url, package) for package in PACKAGES for _ in range(CLIENTS)))
+        assert [await one.stop() for one in processes] == [0] * 4  # all is committed then
     assert got == [contents[package] for package in PACKAGES for _ in range(CLIENTS)]
     asked = Counter(seen.path for seen in feed.requests if seen.path.endswith(".nupkg"))
     assert len(asked) == len(PACKAGES)

@@ -28,6 +28,9 @@ OPTIONAL = {
     for need in map(Requirement, PROJECT["optional-dependencies"][extra])
 }
 
+IMPORTED_AS = {"cyclonedx-python-lib": "cyclonedx", "pyyaml": "yaml"}
+"""Where the name is another one."""
+
 FLOORS = {
     "aiohttp": ("3.14.5", "request smuggling, DNS cache growth, credentials on redirects; fixed one by one up to here"),
     "cachetools": ("6.0", "LRUCache and TTLCache with getsizeof as we use them"),
@@ -100,7 +103,7 @@ def imported_by(folder: Path) -> set[str]:
 
 def module_of(name: str) -> str:
     """What a requirement is imported as; all of OpenTelemetry is one name."""
-    return "opentelemetry" if name.startswith("opentelemetry-") else name.replace("-", "_")
+    return "opentelemetry" if name.startswith("opentelemetry-") else IMPORTED_AS.get(name, name.replace("-", "_"))
 
 
 def test_declared_is_what_is_imported() -> None:

@@ -89,6 +89,7 @@ async def carry_out(desk: Desk, name: str, arguments: Mapping[str, Any], *, by: 
         raise NotFound(f"There is no such command; there are {', '.join(COMMANDS)}.")
     result = "failed unexpectedly"
     try:
+        await desk.flush()
         done = await command.run(desk, **_read(command.run, arguments))
     except ProxyError as error:
         result = str(error)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.clock import Clock
@@ -22,6 +23,9 @@ from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.history.history import History
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.provenance.provenance import Provenance
+
+COMMIT_SECONDS: Final = 5.0
+"""For how long a command waits for a slow disk."""
 
 
 class Watched(Protocol):
@@ -60,6 +64,12 @@ class Desk:
     truth: SharedTruth | None = None
     """What is shared with other replicas, where anything is."""
     watched: tuple[Watched, ...] = ()
+
+    async def flush(self) -> None:
+        """Have in the folders and the ledger what clients were given already."""
+        async with asyncio.TaskGroup() as group:
+            for one in self.remote().values():
+                group.create_task(one.packages.folder.pending.flush(COMMIT_SECONDS))
 
     def packages(self, upstream: str = "") -> Mapping[str, Packages]:
         """What is held of remote sources, or of one; raises BadRequest for one that there is not."""

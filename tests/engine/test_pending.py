@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from nugetproxy.admin.commands import carry_out
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.packages import pending
 from nugetproxy.store.packages.folder import PackageFolder
 from tests.conftest import StartProxy
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, ask, ask_only, held, staged, until
@@ -87,6 +89,16 @@ async def test_an_answer_does_not_wait_for_the_disk_to_sync(
     assert held(proxy) == WHOLE
     assert staged(proxy) == []
     assert (await ask_only(proxy, PACKAGE)).cache == "hit"
+
+
+async def test_a_command_knows_what_was_answered_before_it(
+    proxy: Proxy, disk: SlowDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pending, "LINGER", 3600)
+    disk.synced.set()
+    assert (await ask_only(proxy, PACKAGE)).status == 200
+    told = await carry_out(proxy.app.desk, "ls", {}, by="test")
+    assert [one["id"] for one in told["packages"]] == ["acme.a"]
 
 
 async def test_what_was_answered_outlives_a_kill(

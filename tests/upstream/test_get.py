@@ -285,7 +285,7 @@ class TestRetries:
                 yield b" "
 
         origin.routes["/x"] = Script(stream=trickle, chunked=True)  # type: ignore[arg-type]
-        error = await failure(make_client(document_deadline=0.1, tries=1), f"{origin.url}/x")
+        error = await failure(make_client(document_deadline=1.0, tries=1), f"{origin.url}/x")
         assert error.reason is Reason.READ_TIMEOUT
 
 

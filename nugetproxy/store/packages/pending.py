@@ -111,11 +111,16 @@ class PendingCommits:
         await asyncio.wait({pending.done})
         return pending.done.result()
 
+    async def flush(self, seconds: float | None = None) -> None:
+        """Commit now what is pending now; returns after so many ``seconds`` even if some still is."""
+        if self._pending:
+            self._wanted.set()
+            await asyncio.wait({pending.done for pending in self._pending.values()}, timeout=seconds)
+
     async def empty(self) -> None:
         """Commit everything that is pending."""
         while self._pending:
-            self._wanted.set()
-            await asyncio.wait({pending.done for pending in self._pending.values()})
+            await self.flush()
 
     async def _write(self) -> None:
         while self._pending:
