@@ -16,7 +16,7 @@ from nugetproxy.engine.tasks import FIRST_PAUSE, LONGEST_PAUSE, Tasks
 from nugetproxy.metrics import Metrics
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask, until
-from tests.fakes.clock import FakeClock
+from tests.fakes.clock import BriskClock, FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
@@ -24,14 +24,6 @@ from tests.store.kit import FailingFs
 
 COUNT = 12
 SIZE = 20_000
-
-
-class BriskClock(FakeClock):
-    """As the fake one, but what sleeps in a circle leaves room for others."""
-
-    async def sleep(self, seconds: float) -> None:
-        self.advance(seconds)
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture
