@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nugetproxy.cli.options import CacheDirectory, ConfigFile, PackageName
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName, PackageName
 
 app = typer.Typer(add_completion=False)
 
@@ -16,7 +16,7 @@ def explain(
     package: PackageName,
     version: Annotated[str, typer.Argument(metavar="VERSION", help="One version; else the id in general.")] = "",
     *,
-    feed: Annotated[str, typer.Option(metavar="FEED", help="The published feed; else the first one.")] = "",
+    feed: FeedName = "",
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:

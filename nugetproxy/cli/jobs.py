@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def settings_with(feed: str, config: Path | None, cache_dir: str | None) -> Config:
+    """The configuration; ends the command where it publishes no such ``feed`` (empty: the first one)."""
+    from nugetproxy.config import load
+
+    settings = load(config, cache_dir=cache_dir)
+    if feed and feed not in settings.published:
+        fail([f"There is no feed {feed!r}; there are {', '.join(settings.published)}."], USAGE)
+    return settings
+
+
 def finished(work: Coroutine[Any, Any, T]) -> T:
     """What a job brings; ends the command where the job fails, or where somebody ends it."""
     try:

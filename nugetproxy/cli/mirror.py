@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nugetproxy.cli.exits import FAILED, USAGE, fail
-from nugetproxy.cli.jobs import count, finished
-from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.jobs import count, finished, settings_with
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -33,19 +33,16 @@ def mirror(
     follow: Annotated[
         bool, typer.Option("--follow", help="Then go on: fetch what the feed's catalog says is new, until Ctrl-C.")
     ] = False,
-    feed: Annotated[str, typer.Option(metavar="FEED", help="The published feed; else the first one.")] = "",
+    feed: FeedName = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object per id, then one of all.")] = False,
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:
     """Fetch all versions, or some, of packages by pattern, with what they need; run again, it goes on."""
-    from nugetproxy.config import load
     from nugetproxy.jobs.mirror import Selection
     from nugetproxy.nuget.mapping import BadPattern, check_pattern
 
-    settings = load(config, cache_dir=cache_dir)
-    if feed and feed not in settings.published:
-        fail([f"There is no feed {feed!r}; there are {', '.join(settings.published)}."], USAGE)
+    settings = settings_with(feed, config, cache_dir)
     if follow and dry_run:
         fail(["--follow fetches; leave out --dry-run."], USAGE)
     try:

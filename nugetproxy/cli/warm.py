@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nugetproxy.cli.exits import FAILED, USAGE, fail
-from nugetproxy.cli.jobs import count, finished
-from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.jobs import count, finished, settings_with
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -35,20 +35,17 @@ def warm(
     check: Annotated[
         bool, typer.Option("--check", help="Fetch nothing; say what is missing to restore them without any upstream.")
     ] = False,
-    feed: Annotated[str, typer.Option(metavar="FEED", help="The published feed; else the first one.")] = "",
+    feed: FeedName = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:
     """Fetch the packages that repositories need, with all that those need, before anybody restores."""
-    from nugetproxy.config import load
     from nugetproxy.errors import BadRequest
     from nugetproxy.jobs.repository import read_all
     from nugetproxy.jobs.wants import Wants
 
-    settings = load(config, cache_dir=cache_dir)
-    if feed and feed not in settings.published:
-        fail([f"There is no feed {feed!r}; there are {', '.join(settings.published)}."], USAGE)
+    settings = settings_with(feed, config, cache_dir)
     try:
         read = read_all(files)
     except BadRequest as error:

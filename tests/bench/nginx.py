@@ -13,7 +13,7 @@ from tests.bench.servers import Server
 
 # As in Debian's nginx.conf: sendfile, tcp_nopush, an access log that is written line by line, no open_file_cache.
 # Ours: one worker, connections kept for as long as the load lasts, a lock so that a crowd is one download.
-_CONFIG = """
+_MAIN = """
 {user}
 worker_processes 1;
 pid {folder}/nginx.pid;
@@ -23,10 +23,11 @@ events {{ worker_connections 1024; }}
 http {{
   sendfile on;
   tcp_nopush on;
-  types_hash_max_size 2048;
   default_type application/octet-stream;
-  access_log {folder}/access.log;
   keepalive_requests 1000000000;
+"""
+_CACHE = """  types_hash_max_size 2048;
+  access_log {folder}/access.log;
   client_body_temp_path {folder}/body;
   proxy_temp_path {folder}/temp;
   fastcgi_temp_path {folder}/fastcgi;
@@ -59,20 +60,8 @@ def version() -> str | None:
     return said.stderr.strip().partition("version: ")[2]
 
 
-_STATIC = """
-{user}
-worker_processes 1;
-pid {folder}/nginx.pid;
-error_log {folder}/error.log;
-daemon off;
-events {{ worker_connections 1024; }}
-http {{
-  sendfile on;
-  tcp_nopush on;
-  types {{ application/json json; }}
-  default_type application/octet-stream;
+_STATIC = """  types {{ application/json json; }}
   access_log off;
-  keepalive_requests 1000000000;
   gzip on;
   gzip_types application/json;
   server {{
@@ -95,7 +84,7 @@ class _Nginx(Server):
         self.port = free_port()
         # Started by root it would become www-data, which may not enter our folder.
         user = "user root;" if os.geteuid() == 0 else ""
-        config.write_text(template.format(folder=folder, port=self.port, user=user, **values))
+        config.write_text((_MAIN + template).format(folder=folder, port=self.port, user=user, **values))
 
     def ready(self) -> bool:
         """Whether it listens."""
@@ -111,7 +100,7 @@ class Nginx(_Nginx):
     def __init__(self, origin: Server, folder: Path, *, certificate: tuple[Path, Path] | None = None) -> None:
         lines = "ssl_certificate {}; ssl_certificate_key {};".format(*certificate) if certificate else ""
         tls = " ssl" if certificate else ""
-        super().__init__(folder, _CONFIG, origin=origin.port, tls=tls, certificate=lines, rewriting="")
+        super().__init__(folder, _CACHE, origin=origin.port, tls=tls, certificate=lines, rewriting="")
         self.scheme = "https" if certificate else "http"
 
 
@@ -128,7 +117,7 @@ class Recipe(_Nginx):
 
     def __init__(self, origin: Server, folder: Path) -> None:
         rewriting = _REWRITING.format(origin=origin.root)
-        super().__init__(folder, _CONFIG, origin=origin.port, tls="", certificate="", rewriting=rewriting)
+        super().__init__(folder, _CACHE, origin=origin.port, tls="", certificate="", rewriting=rewriting)
 
 
 class Static(_Nginx):

@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from argparse import ArgumentParser
 from pathlib import Path
 
-from tests.fakes.feed import FakeFeed
+from tests.fakes.feed import FakeFeed, serve
 from tests.fakes.origin import Script, Seen
 
 
@@ -24,28 +23,16 @@ class SlowFeed(FakeFeed):
         return await super()._answer(seen)
 
 
-async def serve(folder: Path, seconds: float) -> None:
-    """Until a signal ends it."""
-    # A client that talks to the feed itself refuses signatures at a plain http address.
-    feed = SlowFeed(omit=["RepositorySignatures"])
-    feed.seconds = seconds
-    for path in sorted(folder.glob("*.nupkg")):
-        feed.add(path.read_bytes())
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with feed:
-        print(f"Listening on {feed.index_url}", flush=True)
-        await stop.wait()
-
-
 def main() -> None:
     """Serve."""
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=0.0, help="before each answer")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.folder, arguments.seconds))
+    # A client that talks to the feed itself refuses signatures at a plain http address.
+    feed = SlowFeed(omit=["RepositorySignatures"])
+    feed.seconds = arguments.seconds
+    asyncio.run(serve(feed, arguments.folder))
 
 
 if __name__ == "__main__":

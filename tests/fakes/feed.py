@@ -197,9 +197,8 @@ class FakeFeed:
         return Script(status=405, headers=[("Allow", ", ".join(sorted(other)))]) if other else reads.MISSING
 
 
-async def _serve(port: int, folder: Path | None, omit: Iterable[str]) -> None:
-    feed = FakeFeed(api_key="the-api-key", omit=omit)
-    feed.origin.port = port
+async def serve(feed: FakeFeed, folder: Path | None) -> None:
+    """Serve a folder's packages until a signal ends it."""
     for path in sorted(folder.rglob("*.nupkg")) if folder else ():
         feed.add(path.read_bytes())
     stop = asyncio.Event()
@@ -217,7 +216,9 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, help="a folder with .nupkg files, at any depth")
     parser.add_argument("--omit", action="append", default=[], help="a resource that the service index leaves out")
     arguments = parser.parse_args()
-    asyncio.run(_serve(arguments.port, arguments.packages, arguments.omit))
+    feed = FakeFeed(api_key="the-api-key", omit=arguments.omit)
+    feed.origin.port = arguments.port
+    asyncio.run(serve(feed, arguments.packages))
 
 
 if __name__ == "__main__":
