@@ -42,7 +42,9 @@ from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.files import Site
 from nugetproxy.feeds.kept_pages import KeptPages
 from nugetproxy.feeds.rendering import HotPages
+from nugetproxy.feeds.rulebook import watching
 from nugetproxy.feeds.symbols import Symbols
+from nugetproxy.feeds.withdrawals import Withdrawals
 from nugetproxy.metrics import Metrics
 from nugetproxy.off_loop import CHILD
 from nugetproxy.sources.remote import RemoteSource
@@ -159,6 +161,12 @@ class App:
         if isinstance(source, RemoteSource):
             entering = enter_held(source.packages, self.shared.provenance, self.clock)
             branch.start(entering, name=f"provenance {source.name}")
+            if not source.offline:
+                branch.keep(self.withdrawals_of(source).run, name=f"withdrawn {source.name}")
+
+    def withdrawals_of(self, source: RemoteSource) -> Withdrawals:
+        dossiers = watching(source, self.shared.pages, self.ledger, self.clock, self.metrics)
+        return Withdrawals(source, dossiers, self.ledger, self.clock)
 
     def _end_streams(self) -> None:
         self.edge.end_streams()

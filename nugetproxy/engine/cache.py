@@ -350,7 +350,8 @@ class Cache:
 
     def _tell(self, target: Target, epoch: int, entry: Entry, body: bytes) -> None:
         """Also of what the disk did not take: the ledger may."""
-        if self.witness is not None and not entry.absent and epoch == self._invalidation.epoch(target):
+        said = not entry.absent or target.kind is Kind.VERSIONS  # that there is none says what was withdrawn
+        if self.witness is not None and said and epoch == self._invalidation.epoch(target):
             self._tasks.start(self.witness.note(target, body), name=f"witness {target.path}")
 
     async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:

@@ -67,7 +67,7 @@ class Witness(Protocol):
     """Is told of documents that upstream has changed, once they are stored."""
 
     async def note(self, target: Target, body: bytes) -> None:
-        """``body`` is what ``target`` is now; it passed its check."""
+        """``body`` is what ``target`` is now; it passed its check. Empty for a version list that is not there."""
 
 
 class Group(Protocol):

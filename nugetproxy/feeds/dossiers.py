@@ -97,8 +97,6 @@ class Dossiers:
         self._stamp = stamp
         self._watches = watches
         self._metrics = metrics
-        self._gone_now: set[tuple[str, PackageIdentity]] = set()
-        """What is withdrawn, as was told."""
         self._known: LRUCache[tuple[str, bool], Dossier] = LRUCache(REMEMBERED, lambda one: 1 + len(one.traits))
         self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
 
@@ -208,21 +206,21 @@ class Dossiers:
                 known = replace(known, missing=min(times))
                 self._ledger.note_sighting(told.source, PackageIdentity(id_, version.url), known)
             apart = certain and known.missing is not None and min(times) - known.missing >= APART_SECONDS
-            if apart:
+            if apart and known.withdrawn is None:
+                known = replace(known, withdrawn=min(times))
+                self._ledger.note_sighting(told.source, PackageIdentity(id_, version.url), known)
                 self._tell(told.source, PackageIdentity(id_, version.url))
-            found[version] = Traits(source=told.source, spared=True, withdrawn=apart)
+            found[version] = Traits(source=told.source, spared=True, withdrawn=known.withdrawn is not None)
         for url, known in sightings.items():
             if known.missing is not None and _parsed(url) not in missing and certain:
-                self._ledger.note_sighting(told.source, PackageIdentity(id_, url), replace(known, missing=None))
-                self._gone_now.discard((told.source, PackageIdentity(id_, url)))
+                back = replace(known, missing=None, withdrawn=None)
+                self._ledger.note_sighting(told.source, PackageIdentity(id_, url), back)
         return found
 
     def _tell(self, source: str, identity: PackageIdentity) -> None:
-        """Something was withdrawn; once."""
-        if (source, identity) not in self._gone_now:
-            self._gone_now.add((source, identity))
-            self._metrics.rules.withdrawn.labels(source).inc()
-            log.warning("version.withdrawn", upstream=source, id=identity.id, version=identity.version)
+        """Something was withdrawn; once, as the ledger remembers it."""
+        self._metrics.rules.withdrawn.labels(source).inc()
+        log.warning("version.withdrawn", upstream=source, id=identity.id, version=identity.version)
 
 
 def _traits(

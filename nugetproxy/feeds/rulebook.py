@@ -13,6 +13,7 @@ from nugetproxy.feeds.dossiers import Dossiers, Listing
 from nugetproxy.feeds.judge import Judge
 from nugetproxy.feeds.merged import Merged
 from nugetproxy.feeds.reading import Reading
+from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.ruled import Ruled
 from nugetproxy.feeds.source_answer import SourceAnswer, ask_all, first_failure
 from nugetproxy.feeds.told import Dates
@@ -104,6 +105,24 @@ class Parties:
         """Changes with every write to one of the sources, with every claim."""
         claims = self._merged.guard.claims.number if self._merged is not None else 0
         return (claims, *(ledger.writes(source.name).number for source in self.sources))
+
+
+def watching(source: Source, pages: HotPages, ledger: Ledger, clock: Clock, metrics: Metrics) -> Dossiers:
+    """What is known of the ids of one source by itself, with what it has withdrawn."""
+    reading = Reading(source.name, pages=pages, clock=clock, several=False)
+    parties = Parties(source.name, (source,), (), merged=None, reading=reading, clock=clock)
+    dates = Dates(reading, dated_by={}, may_ask=parties.may_date, ledger=ledger, clock=clock, oldest=0.0)
+    return Dossiers(
+        lists=parties.lists,
+        asked=parties.asked,
+        dates=dates,
+        book=None,
+        ledger=ledger,
+        clock=clock,
+        stamp=lambda: parties.stamp(ledger),
+        metrics=metrics,
+        watches=True,
+    )
 
 
 def ruled(book: Rulebook, parties: Parties, inner: Inner) -> Ruled:

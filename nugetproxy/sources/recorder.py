@@ -12,6 +12,7 @@ from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.target import Target
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.statements import Statement, seconds, statements, statements_about
+from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
 from nugetproxy.store.holdings.holdings import HoldingsUnavailable
@@ -30,15 +31,38 @@ class Recorder:
         self._clock = clock
         self.wanted = wanted
         """Ids whose registration should be looked at, oldest wish first; True where the version list has changed."""
+        self.suspects: dict[str, bool] = {}
+        """Ids of which versions that were served are not listed any more, or are again."""
+        self._gone: dict[str, frozenset[str]] = {}
 
     async def note(self, target: Target, body: bytes) -> None:
         """A document has passed: as ``Witness.note``."""
         if target.kind is Kind.VERSIONS and target.id:
-            self.wanted[target.id] = True
+            await self._compare(target.id, body)
+            if body:
+                self.wanted[target.id] = True
         if not target.kind.row.tells:
             return
         with suppress(InvalidDocument, HoldingsUnavailable):
             await self._record(target.kind, await self._said(target, body))
+
+    def lacks(self, id: str) -> frozenset[str]:
+        """The versions of an id (lower case) that were served, and that its last list did not name."""
+        return self._gone.get(id, frozenset())
+
+    async def _compare(self, id: str, body: bytes) -> None:
+        """Suspect an id whose list lacks what was served, or other versions than the list before did."""
+        with suppress(InvalidDocument, LedgerUnavailable):
+            pinned = await self._ledger.pinned_versions(self._packages.name, id)
+            if not pinned and id not in self._gone:
+                return
+            listed = frozenset(version.url for _, version in listed_versions(body)) if body else frozenset()
+            gone = frozenset(one.version for one in pinned) - listed
+            if gone != self._gone.get(id, frozenset()):
+                self.suspects[id] = True
+                self._gone[id] = gone
+            if not gone:
+                self._gone.pop(id, None)
 
     async def _said(self, target: Target, body: bytes) -> tuple[Statement, ...]:
         """What may be written down: of an id, only of versions that are held."""

@@ -116,6 +116,15 @@ class RemoteSource:
         self.take_over: Callable[[], None] = _nothing
         """Has its packages come from it, where they came from another one of its name before."""
 
+    @property
+    def suspects(self) -> dict[str, bool]:
+        """As ``Recorder.suspects``, for whoever takes them."""
+        return self._recorder.suspects
+
+    def lacks(self, id_: str) -> frozenset[str]:
+        """As ``Recorder.lacks``."""
+        return self._recorder.lacks(id_)
+
     def __repr__(self) -> str:
         state = "offline" if self.offline else str({at: str(one.phase) for at, one in self.breakers().items()})
         return f"<RemoteSource {self.name!r} at {self._services.index_url}: {state}, {self.packages!r}>"

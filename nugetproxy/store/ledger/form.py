@@ -50,6 +50,7 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
             id TEXT NOT NULL, version TEXT NOT NULL, wanted_by TEXT NOT NULL, at REAL NOT NULL,
             PRIMARY KEY (id, version, wanted_by)) WITHOUT ROWID""",
     ),
+    ("ALTER TABLE sightings ADD COLUMN withdrawn REAL",),
 )
 """Each is one transaction, which also raises the number in the file (PRAGMA user_version). Never change one that was
 released: add another."""

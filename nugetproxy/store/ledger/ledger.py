@@ -189,6 +189,11 @@ class Ledger:
         await self.settle()
         return await self._file.read(rows.unlisted, source)
 
+    async def remarkable(self, source: str) -> Mapping[PackageIdentity, tuple[bool, str | None]]:
+        """The versions that are unlisted or may be deprecated: whether listed, the deprecation as upstream says it."""
+        await self.settle()
+        return await self._file.read(rows.remarkable, source)
+
     # --- sightings ---
 
     async def sightings(self, source: str, id: str) -> Mapping[str, Sighting]:
@@ -196,10 +201,16 @@ class Ledger:
         await self.settle()
         return await self._file.read(rows.sightings_of, source, id)
 
+    async def missing(self, source: str) -> Mapping[PackageIdentity, Sighting]:
+        """The versions that upstream is known not to have any more."""
+        await self.settle()
+        return await self._file.read(rows.missing, source)
+
     def note_sighting(self, source: str, identity: PackageIdentity, sighting: Sighting) -> None:
         """Note what was noticed of a version; the earliest sight of it stays its first."""
         key = ("sightings", source, identity.id, identity.version)
-        self._behind.note(key, rows.SIGHTING, (*key[1:], sighting.first, sighting.missing), sighting)
+        values = (*key[1:], sighting.first, sighting.missing, sighting.withdrawn)
+        self._behind.note(key, rows.SIGHTING, values, sighting)
 
     # --- owners, claims, tokens ---
 

@@ -23,8 +23,8 @@ CLAIM: Final = "INSERT INTO claims VALUES (?, ?) ON CONFLICT DO NOTHING"
 PUT_TOKEN: Final = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105 - a statement
 LINK: Final = """INSERT INTO links VALUES (?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET handed_out = max(handed_out, excluded.handed_out)"""
-SIGHTING: Final = """INSERT INTO sightings VALUES (?, ?, ?, ?, ?)
-    ON CONFLICT DO UPDATE SET first = min(first, excluded.first), missing = excluded.missing"""
+SIGHTING: Final = """INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+    first = min(first, excluded.first), missing = excluded.missing, withdrawn = excluded.withdrawn"""
 _OF_A_FEED: Final = ("pins", "facts", "links", "scrubs", "sightings")
 """The tables whose rows say something of the feed that a source was when they were written."""
 
@@ -78,6 +78,8 @@ class Sighting:
     """When it was first seen."""
     missing: float | None = None
     """Since when upstream is known not to have it; None while it has."""
+    withdrawn: float | None = None
+    """When that was seen for the second time, an hour later; None until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,14 @@ def facts_of(connection: sqlite3.Connection, source: str, id: str) -> tuple[Vers
     )
 
 
+def remarkable(connection: sqlite3.Connection, source: str) -> dict[PackageIdentity, tuple[bool, str | None]]:
+    """What is unlisted, or may be deprecated: whether it is listed, the deprecation as upstream says it."""
+    remarks = "listed = 0 OR deprecation != 'null'"
+    columns = "id, version, listed, deprecation"
+    found = connection.execute(f"SELECT {columns} FROM facts WHERE source = ? AND ({remarks})", (source,))  # noqa: S608
+    return {PackageIdentity(id, version): (listed != 0, said) for id, version, listed, said in found}
+
+
 def unlisted(connection: sqlite3.Connection, source: str) -> tuple[PackageIdentity, ...]:
     """What is known not to be listed."""
     found = connection.execute("SELECT id, version FROM facts WHERE source = ? AND listed = 0", (source,))
@@ -238,8 +248,15 @@ def owners_of(connection: sqlite3.Connection, feed: str, id: str) -> dict[str, O
 
 def sightings_of(connection: sqlite3.Connection, source: str, id: str) -> dict[str, Sighting]:
     """By version."""
-    of_id = "SELECT version, first, missing FROM sightings WHERE source = ? AND id = ?"
+    of_id = "SELECT version, first, missing, withdrawn FROM sightings WHERE source = ? AND id = ?"
     return {version: Sighting(*seen) for version, *seen in connection.execute(of_id, (source, id))}
+
+
+def missing(connection: sqlite3.Connection, source: str) -> dict[PackageIdentity, Sighting]:
+    """What upstream is known not to have any more."""
+    gone = "SELECT id, version, first, missing, withdrawn FROM sightings WHERE source = ? AND missing IS NOT NULL"
+    found = connection.execute(gone, (source,))
+    return {PackageIdentity(id, version): Sighting(*seen) for id, version, *seen in found}
 
 
 def claims(connection: sqlite3.Connection) -> frozenset[tuple[str, str]]:
