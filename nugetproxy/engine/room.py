@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -17,11 +17,9 @@ from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.retention import Counted, Retention, Why, overdue
 from nugetproxy.store.packages.usage import LOW_WATER
-
-if TYPE_CHECKING:
-    from nugetproxy.engine.packages import Packages
 
 log = structlog.get_logger(__name__)
 
@@ -36,11 +34,27 @@ OVERDUE_SECONDS: Final = 3600.0
 ENDLESS: Final = Retention()
 
 
+class Tenant(Protocol):
+    """The packages of one upstream, as far as room is made among them."""
+
+    folder: PackageFolder
+
+    @property
+    def name(self) -> str:
+        """The upstream's."""
+
+    def in_flight(self, identity: PackageIdentity) -> bool:
+        """Whether this one is being downloaded."""
+
+    async def drop(self, identity: PackageIdentity) -> int:
+        """Let go of one; its size in bytes. Raises DiskFailure."""
+
+
 @dataclass(frozen=True, slots=True)
 class Going:
     """A package that goes."""
 
-    packages: Packages
+    packages: Tenant
     used: float
     """Wall time of its last use."""
     identity: PackageIdentity
@@ -86,19 +100,19 @@ class Room:
         self._max_size = max_size
         self._min_free = min_free
         self._metrics = metrics
-        self._tenants: list[Packages] = []
+        self._tenants: list[Tenant] = []
         self._limit = max_size
         self._turn = asyncio.Lock()
         """Protects the folders from being evicted twice for the same bytes."""
         self._wanted = asyncio.Event()
 
-    def add(self, packages: Packages) -> None:
+    def add(self, packages: Tenant) -> None:
         """These count, and may have to give something up."""
         self._tenants.append(packages)
 
     def use(
         self,
-        tenants: Iterable[Packages],
+        tenants: Iterable[Tenant],
         *,
         max_size: int,
         min_free: Callable[[int], int],
@@ -118,7 +132,7 @@ class Room:
         return self._limit
 
     @property
-    def tenants(self) -> tuple[Packages, ...]:
+    def tenants(self) -> tuple[Tenant, ...]:
         """What counts now."""
         return tuple(self._tenants)
 
@@ -167,7 +181,7 @@ class Room:
             async with self._turn:
                 await attempt(packages.name, "retention", partial(self._end_overdue_of, packages))
 
-    async def _end_overdue_of(self, packages: Packages) -> None:
+    async def _end_overdue_of(self, packages: Tenant) -> None:
         found = await packages.folder.usage.count()
         removed = 0
         for (_, identity, _), _why in overdue(found, self._retention, self._clock.now()):
@@ -177,7 +191,7 @@ class Room:
             self._metrics.evicted_bytes.inc(removed)
             log.info("packages.retired", upstream=packages.name, bytes=removed)
 
-    def _is_spared(self, packages: Packages, identity: PackageIdentity) -> bool:
+    def _is_spared(self, packages: Tenant, identity: PackageIdentity) -> bool:
         return packages.in_flight(identity) or identity in packages.folder.pending or self.kept.has(identity)
 
     async def plan(self, max_size: int | None = None, retention: Retention | None = None) -> Plan:
@@ -187,7 +201,7 @@ class Room:
         limit = self._limit if max_size is None else min(max_size, self._limit)
         found = [(packages, await packages.folder.usage.count()) for packages in tuple(self._tenants)]
         going: list[Going] = []
-        left: list[tuple[Packages, list[Counted]]] = []
+        left: list[tuple[Tenant, list[Counted]]] = []
         for packages, held in found:
             spared = partial(self._is_spared, packages)
             late = {one: why for one, why in overdue(held, rules, self._clock.now()) if not spared(one[1])}
@@ -248,7 +262,7 @@ class Room:
                     await self._evict(packages, max(0, packages.folder.usage.bytes - excess), young=True)
         return max(0, before - self._held())
 
-    async def _evict(self, packages: Packages, size: int, *, young: bool = False) -> None:
+    async def _evict(self, packages: Tenant, size: int, *, young: bool = False) -> None:
         spared = partial(self._is_spared, packages)
         act = partial(packages.folder.evict, size, spared, young=young, delete=packages.drop)
         await attempt(packages.name, "eviction", act)
