@@ -127,7 +127,7 @@ async def test_what_is_kept_stays_whatever_goes(proxy: Proxy, feed: FakeFeed, ad
     names = [f"Acme.P{number}@1.0.0" for number in range(4)]
     await hold(proxy, feed, *names, "Acme.P0@2.0.0")
     done = await post(proxy, admin, "keep", packages=["Acme.P0", "acme.p1@1.0", "acme.p9"])
-    assert done == {"kept": 3, "missing": ["acme.p9"]}
+    assert done == {"kept": 3, "missing": ["acme.p9"], "in_folders": {}}
     await post(proxy, admin, "keep", packages=["acme.p2@1.0.0"], by="/src/packages.lock.json")
     await proxy.reload(cache={"max_size": "1 B"})
     await proxy.app.room.keep()

@@ -17,6 +17,7 @@ from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.errors import BadRequest
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.metrics import Metrics
+from nugetproxy.sources.folder import FolderSource
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
 from nugetproxy.store.documents.documents import Documents
@@ -73,15 +74,17 @@ class Desk:
 
     def packages(self, upstream: str = "") -> Mapping[str, Packages]:
         """What is held of remote sources, or of one; raises BadRequest for one that there is not."""
-        found = {name: one.packages for name, one in self.remote(upstream).items()}
-        if upstream and not found:
-            raise BadRequest(f"The upstream {upstream!r} is a folder of somebody else's; nothing is held of it.")
-        return found
+        return {name: one.packages for name, one in self.remote(upstream).items()}
 
     def remote(self, upstream: str = "") -> Mapping[str, RemoteSource]:
-        """The remote sources, or one; raises BadRequest."""
+        """The remote sources, or one; none where that is a folder. Raises BadRequest."""
+        return {name: one for name, one in self._chosen(upstream) if isinstance(one, RemoteSource)}
+
+    def folders(self, upstream: str = "") -> Mapping[str, FolderSource]:
+        """The folders of packages, or one; none where that is remote. Raises BadRequest."""
+        return {name: one for name, one in self._chosen(upstream) if isinstance(one, FolderSource)}
+
+    def _chosen(self, upstream: str) -> list[tuple[str, Source]]:
         if upstream and upstream not in self.sources:
             raise BadRequest(f"There is no upstream {upstream!r}; there are {', '.join(self.sources)}.")
-        return {
-            name: one for name, one in self.sources.items() if isinstance(one, RemoteSource) and upstream in {"", name}
-        }
+        return [(name, one) for name, one in self.sources.items() if upstream in {"", name}]

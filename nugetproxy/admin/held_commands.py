@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+from nugetproxy.admin import folders
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.purge import purge, similar
 from nugetproxy.admin.times import date
 from nugetproxy.engine.packages import Packages
-from nugetproxy.errors import BadRequest, NotFound, ProxyError
+from nugetproxy.errors import BadRequest, NotFound, ProxyError, UpstreamFailure
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.store.fs import DiskFailure
@@ -27,23 +28,29 @@ BATCH: Final = 50
 async def listed(
     desk: Desk, *, pattern: str = "*", upstream: str = "", order: str = "id", most: float = 100_000
 ) -> Mapping[str, Any]:
-    """The packages that are held: size, last use, where they came from; those whose id matches a pattern, in an
-    order (id, size, used: the least recently used first), at most so many.
+    """The packages that are held, or lie in a folder: size, last use, where they came from; those whose id matches a
+    pattern, in an order (id, size, used: the least recently used first), at most so many. ``unread``: folders.
     """
     if order not in ORDERS:
         raise BadRequest(f"The order is one of {', '.join(ORDERS)}.")
-    rows = [
-        row for packages in desk.packages(upstream).values() for row in await _rows(desk, packages, pattern.lower())
-    ]
+    rows = [row for packages in desk.packages(upstream).values() for row in await _rows(desk, packages)]
+    unread = {}
+    for name, folder in desk.folders(upstream).items():
+        try:
+            rows += await folders.rows(folder)
+        except UpstreamFailure as failure:
+            unread[name] = str(failure)
+    rows = [row for row in rows if fnmatchcase(row["id"], pattern.lower())]
     rows.sort(key=ORDERS[order])
     return {
         "packages": [{name: value for name, value in row.items() if name != "used_at"} for row in rows[: int(most)]],
         "count": len(rows),
         "size": sum(row["size"] for row in rows),
+        "unread": unread,
     }
 
 
-async def _rows(desk: Desk, packages: Packages, pattern: str) -> list[dict[str, Any]]:
+async def _rows(desk: Desk, packages: Packages) -> list[dict[str, Any]]:
     return [
         {
             "id": identity.id,
@@ -55,22 +62,25 @@ async def _rows(desk: Desk, packages: Packages, pattern: str) -> list[dict[str, 
             "kept": desk.room.kept.has(identity),
         }
         for used, identity, size in await packages.folder.usage.count()
-        if fnmatchcase(identity.id, pattern)
     ]
 
 
 async def purged(desk: Desk, *, id: str, version: str = "", upstream: str = "") -> Mapping[str, Any]:
-    """Remove a package, one version of it or all, with its documents and its pinned hash."""
+    """Remove a package, one version of it or all, with its documents and its pinned hash; files in folders stay."""
     identity = named(id, version)
     feeds = desk.packages(upstream)
     done = await purge(feeds, desk.documents, identity.id, identity.version if version else None)
+    left = [
+        await folders.purge(desk, one, identity.id, identity.version if version else None)
+        for one in desk.folders(upstream).values()
+    ]
     for source in desk.remote(upstream).values():
         source.forget_documents()
     for feed in desk.feeds.values():
         if feed.merged is not None:
             feed.merged.owners.forget()
     desk.switch.forget()
-    known = any(one.packages or one.pins or one.others for one in done.feeds)
+    known = any(one.packages or one.pins or one.others for one in done.feeds) or any(one["lying"] for one in left)
     return {
         "upstreams": [
             {
@@ -81,7 +91,8 @@ async def purged(desk: Desk, *, id: str, version: str = "", upstream: str = "") 
                 "held": [str(other.version) for other in one.others],
             }
             for one in done.feeds
-        ],
+        ]
+        + left,
         "documents": done.documents,
         "similar": "" if known else await similar(feeds, identity.id),
     }
@@ -96,10 +107,12 @@ def named(id: str, version: str = "") -> PackageIdentity:
 
 
 async def refresh(desk: Desk, *, id: str, upstream: str = "") -> Mapping[str, Any]:
-    """Ask upstream about an id now; what came of it, by upstream."""
+    """Ask upstream about an id now, look into folders; what came of it, by upstream."""
     identity = named(id)
-    sources = desk.remote(upstream)
-    told = await asyncio.gather(*(_refresh(source, identity.id) for source in sources.values()))
+    told = await asyncio.gather(
+        *(_refresh(source, identity.id) for source in desk.remote(upstream).values()),
+        *(folders.refresh(source, identity.id) for source in desk.folders(upstream).values()),
+    )
     desk.switch.forget()
     if not any(one["found"] for one in told):
         raise NotFound(
@@ -131,9 +144,12 @@ async def verify(desk: Desk, *, upstream: str = "", after: str = "", seconds: fl
     """Read every held package again; what is damaged is set aside, then fetched again.
 
     Goes on behind ``after`` ("upstream/id/version") for about so many seconds; ``next`` is where to go on, empty at the
-    end.
+    end. Of a folder nothing is held: its packages are checked when they are opened.
     """
     sources, began = desk.remote(upstream), desk.clock.monotonic()
+    if upstream and not sources:
+        root = desk.folders(upstream)[upstream].library.root
+        raise BadRequest(f"Nothing is held of {upstream!r}: what lies in {root} is checked when it is opened.")
     name, _, rest = after.partition("/")
     last = PackageIdentity.parse(*rest.split("/", 1)) if "/" in rest else None
     checked, size, damaged = 0, 0, list[dict[str, Any]]()

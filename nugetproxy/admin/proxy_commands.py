@@ -11,6 +11,7 @@ from nugetproxy.admin.levels import levels
 from nugetproxy.admin.times import date
 from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import BadRequest
+from nugetproxy.sources.folder import FolderSource
 from nugetproxy.sources.remote import RemoteSource
 
 SERVED_HERE = (Outcome.HIT, Outcome.STALE, Outcome.REVALIDATED, Outcome.COLLAPSED, Outcome.ABSENT)
@@ -63,7 +64,9 @@ def _total(desk: Desk, name: str) -> float:
 
 async def _upstream(desk: Desk, name: str) -> dict[str, Any]:
     source = desk.sources[name]
-    packages, size = None, None
+    packages, size, folder = None, None, None
+    if isinstance(source, FolderSource):
+        folder = str(source.library.root)
     if isinstance(source, RemoteSource):
         found = await source.packages.folder.usage.count()
         packages, size = len(found), sum(one[2] for one in found)
@@ -71,4 +74,4 @@ async def _upstream(desk: Desk, name: str) -> dict[str, Any]:
         origin: state.cause.detail if state.cause is not None else str(state.phase)
         for origin, state in source.breakers().items()
     }
-    return {"name": name, "packages": packages, "size": size, "trouble": trouble}
+    return {"name": name, "packages": packages, "size": size, "folder": folder, "trouble": trouble}

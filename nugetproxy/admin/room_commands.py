@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nugetproxy.admin import folders
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.held_commands import named
 from nugetproxy.admin.times import date
@@ -22,7 +23,9 @@ async def keep(desk: Desk, *, packages: tuple[str, ...], by: str = "") -> Mappin
     if not wanted:
         raise BadRequest("Name what is to be kept.")
     await desk.room.kept.keep(wanted, by)
-    return {"kept": len(wanted), "missing": await _missing(desk, wanted)}
+    missing = await _missing(desk, wanted)
+    lying = {name: source for name in missing if (source := await _folder(desk, name))}
+    return {"kept": len(wanted), "missing": [name for name in missing if name not in lying], "in_folders": lying}
 
 
 async def unkeep(desk: Desk, *, packages: tuple[str, ...] = (), by: str = "") -> Mapping[str, Any]:
@@ -104,6 +107,13 @@ def _pairs(packages: tuple[str, ...]) -> list[tuple[str, str]]:
         identity = named(id, version)
         found.append((identity.id, identity.version if version else ""))
     return found
+
+
+async def _folder(desk: Desk, name: str) -> str:
+    """The folder in which a package ("id" or "id@version") lies; empty for none."""
+    id, _, version = name.partition("@")
+    lying = await folders.holding(desk, id)
+    return next((source for one, source in lying.items() if version in {"", one.version}), "")
 
 
 async def _missing(desk: Desk, wanted: list[tuple[str, str]]) -> list[str]:

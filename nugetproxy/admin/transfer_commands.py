@@ -37,10 +37,12 @@ async def fits(desk: Desk, *, upstream: str, packages: tuple[str, ...], hashes: 
 
 
 async def take(desk: Desk, *, upstream: str, package: str, place: str, sha512: str) -> Mapping[str, Any]:
-    """Take a package (``id/version``) from its file in a folder of transfers."""
-    identity = _identity(package)
+    """Take a package (``id/version``) from its file in a folder of transfers; after that it is there, durably."""
+    identity, into = _identity(package), _packages(desk, upstream)
     try:
-        taken = await _packages(desk, upstream).take(identity, _place(desk, place) / identity.nupkg_name, sha512)
+        taken = await into.take(identity, _place(desk, place) / identity.nupkg_name, sha512)
+        if (failure := await into.folder.pending.settle(identity)) is not None:
+            raise failure
     except (OSError, DiskFailure) as error:
         raise BadRequest(f"{package} cannot be taken: {error}.") from error
     return {"taken": taken}
@@ -49,7 +51,13 @@ async def take(desk: Desk, *, upstream: str, package: str, place: str, sha512: s
 async def give_documents(
     desk: Desk, *, place: str, ids: tuple[str, ...] = (), every: bool = False
 ) -> Mapping[str, Any]:
-    """Write the stored documents of ids, or of ``every`` one, into a folder of transfers."""
+    """Write the stored documents of ids, or of ``every`` one, into a folder of transfers.
+
+    Packages that are held now are then in their folders, for whoever reads those next.
+    """
+    for source in desk.remote().values():
+        for identity in source.packages.folder.pending.sizes():
+            await source.packages.folder.pending.settle(identity)
     wanted = None if every else {id_.lower() for id_ in ids}
     try:
         return {"documents": await write_documents(desk.documents, _place(desk, place) / DOCUMENTS, wanted)}

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 600.0
 """Seconds for what a running proxy has to do."""
+JSON: Final = {"Content-Type": "application/json"}
 NOBODY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
 """What a connection ends with where no proxy runs."""
 
@@ -43,16 +44,10 @@ def tell(settings: Config, name: str, arguments: Mapping[str, Any]) -> Mapping[s
 
 def _running(cache: Path, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """What the proxy that runs with this cache directory says; None where none runs."""
-    from nugetproxy.admin.commands import COMMANDS
-
     connection = Connection(cache)
     try:
-        if COMMANDS[name].changes:
-            body = json.dumps(arguments).encode()
-            connection.request("POST", f"/-/{name}", body, {"Content-Type": "application/json"})
-        else:
-            query = urlencode({key: value for key, value in arguments.items() if value is not None}, doseq=True)
-            connection.request("GET", f"/-/{name}?{query}")
+        target, body = asking(name, arguments)
+        connection.request("GET" if body is None else "POST", target, body, {} if body is None else JSON)
         answer = connection.getresponse()
         said = json.loads(answer.read())
     except OSError as error:
@@ -67,6 +62,16 @@ def _running(cache: Path, name: str, arguments: Mapping[str, Any]) -> Mapping[st
         fail([str(said.get("error", answer.reason))], FAILED)
     result: Mapping[str, Any] = said
     return result
+
+
+def asking(name: str, arguments: Mapping[str, Any]) -> tuple[str, bytes | None]:
+    """The target of a command with the body of its POST; None for a GET."""
+    from nugetproxy.admin.commands import COMMANDS
+
+    if COMMANDS[name].changes:
+        return f"/-/{name}", json.dumps(arguments).encode()
+    query = urlencode({key: value for key, value in arguments.items() if value is not None}, doseq=True)
+    return f"/-/{name}?{query}", None
 
 
 class Connection(HTTPConnection):

@@ -39,11 +39,12 @@ def keep(
     wanted += [{"packages": named}] if named else []
     done = [tell(settings, "keep", one) for one in wanted]
     missing = sorted({one for each in done for one in each["missing"]})
+    lying = {name: source for each in done for name, source in each["in_folders"].items()}
     kept = sum(one["kept"] for one in done)
     if json:
-        as_json({"kept": kept, "missing": missing})
+        as_json({"kept": kept, "missing": missing, "in_folders": lying})
         return
-    for line in _told(kept, missing):
+    for line in (*_told(kept, missing), *_in_folders(lying)):
         typer.echo(line)
 
 
@@ -72,6 +73,13 @@ def _told(kept: int, missing: list[str]) -> Iterator[str]:
     if missing:
         few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         yield f"Not held yet, so kept from when they are: {len(missing)} ({few})."
+
+
+def _in_folders(lying: Mapping[str, str]) -> Iterator[str]:
+    for source in sorted(set(lying.values())):
+        names = [name for name, where in lying.items() if where == source]
+        few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        yield f"In the folder of {source}, from which nothing is evicted: {len(names)} ({few})."
 
 
 def _list(said: Mapping[str, Any], *, json: bool) -> None:

@@ -24,7 +24,10 @@ def ls(
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:
-    """List held packages: size, last use, where they came from, whether they are kept. Exit code 1 if there is none."""
+    """List held packages, and those in folders: size, last use, where they came from, whether they are kept.
+
+    Exit code 1 if there is none.
+    """
     from nugetproxy.cli.tables import as_json, day, table
     from nugetproxy.config import load
     from nugetproxy.config.units import about_size
@@ -40,6 +43,8 @@ def ls(
         )
         table(("Package", "Version", ">Size", "Used", "From", "Kept"), rows)
         typer.echo(f"{said['count']} package{'' if said['count'] == 1 else 's'}, {about_size(said['size'])}.")
+    for name, says in said["unread"].items():
+        typer.echo(f"{name} is not in it: {says}", err=True)
     if not said["packages"]:
         fail(["No such package is held."], FAILED)
 

@@ -58,7 +58,12 @@ def _told(id: str, done: Mapping[str, Any]) -> Iterator[str]:
             yield f"Removed {id} {', '.join(one['removed'])} from {one['upstream']} ({about_size(one['size'])})."
         if one["forgotten"]:
             versions = ", ".join(one["forgotten"])
-            yield f"Forgot the pinned hash of {id} {versions} from {one['upstream']}; no such package was held."
+            held = "the file stays" if one.get("folder") else "no such package was held"
+            yield f"Forgot the pinned hash of {id} {versions} from {one['upstream']}; {held}."
+        if one.get("lying"):
+            yield f"{id} {', '.join(one['lying'])} lies in {one['folder']}: whoever fills {one['upstream']} removes it."
+        if one.get("says"):
+            yield f"{one['upstream']}: {one['says']}"
     if done["documents"]:
         yield f"Removed {done['documents']} document{'s' if done['documents'] > 1 else ''}."
 

@@ -19,7 +19,7 @@ def refresh(
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:
-    """Ask upstream about a package now: which versions there are, what is said of them."""
+    """Ask upstream about a package now: which versions there are, what is said of them. Folders are looked into."""
     from nugetproxy.cli.tables import as_json
     from nugetproxy.config import load
 

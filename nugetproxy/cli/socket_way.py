@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 
-from nugetproxy.cli.door import Connection
+from nugetproxy.cli.door import JSON, Connection, asking
 from nugetproxy.errors import BadRequest
 from nugetproxy.jobs.leaks import Fetched
 from nugetproxy.jobs.way import AT_ONCE, Moved, nobody_counts
 
 PIECE: Final = 2**18
-JSON: Final = {"Content-Type": "application/json"}
 GONE: Final = (OSError, HTTPException)
 """What a connection ends with."""
 
@@ -39,9 +37,11 @@ class SocketWay:
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="way")
         self._busy: set[Connection] = set()
         self._idle: list[Connection] = []
+        self._closed = False
 
     def close(self) -> None:
-        """End what is under way."""
+        """End what is under way; nothing is begun any more."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         for connection in [*self._busy, *self._idle]:
             connection.give_up()
@@ -52,7 +52,8 @@ class SocketWay:
 
     async def tell(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """As for ``Way``."""
-        got = await self._asked(_Question(target=f"/-/{name}", body=json.dumps(arguments).encode()))
+        target, body = asking(name, arguments)
+        got = await self._asked(_Question(target=target, body=body))
         said = got.document
         if isinstance(said, dict):
             return said
@@ -81,6 +82,8 @@ class SocketWay:
         self._busy.add(connection)
         whole = False
         try:
+            if self._closed:  # looked at once it can be seen among the busy ones
+                raise HTTPException("the command ends")
             if question.body is None:
                 connection.request("GET", question.target)
             else:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from nugetproxy.cli.door import tell
 from nugetproxy.cli.exits import FAILED
+from nugetproxy.cli.jobs import count, finished
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
+
+if TYPE_CHECKING:
+    from nugetproxy.config import Config
 
 app = typer.Typer(add_completion=False)
 
-SECONDS: Final = 30.0
-"""Of work between two words about how far it is."""
+SECONDS: Final = {True: 2.0, False: 30.0}
+"""Of work between two words about how far it is: where somebody looks on, where nobody does."""
 
 
 @app.command()
@@ -29,21 +32,38 @@ def verify(
     from nugetproxy.config import load
     from nugetproxy.config.units import about_size
 
-    settings, place = load(config, cache_dir=cache_dir), ""
-    checked, size, damaged = 0, 0, list[dict[str, Any]]()
-    while True:
-        said = tell(settings, "verify", {"upstream": upstream, "after": place, "seconds": SECONDS})
-        checked, size, damaged = checked + said["checked"], size + said["size"], damaged + said["damaged"]
-        place = said["next"]
-        if not place:
-            break
-        if sys.stderr.isatty():
-            typer.echo(f"{checked} packages ({about_size(size)}), now at {place}", err=True)
+    done = finished(_verify(load(config, cache_dir=cache_dir), upstream))
+    damaged = done["damaged"]
     if json:
-        as_json({"checked": checked, "size": size, "damaged": damaged})
+        as_json(done)
     else:
         for one in damaged:
             typer.echo(f"{one['id']} {one['version']} from {one['upstream']} was damaged: {one['says']}.")
-        typer.echo(f"{checked} packages ({about_size(size)}) read, {len(damaged)} damaged.")
+        typer.echo(f"{count(done['checked'], 'package')} ({about_size(done['size'])}) read, {len(damaged)} damaged.")
+        for name, folder in done["folders"].items():
+            typer.echo(f"{name}: not read; what lies in {folder} is checked when it is opened.")
     if any(not one["repaired"] for one in damaged):
         raise typer.Exit(FAILED)
+
+
+async def _verify(settings: Config, upstream: str) -> dict[str, Any]:
+    from nugetproxy.cli.progress import bar
+    from nugetproxy.cli.reaching import reaching
+
+    async with reaching(settings) as way:
+        with bar("Verifying") as progress:
+            upstreams = (await way.tell("stats", {}))["upstreams"]
+            chosen = [one for one in upstreams if upstream in {"", one["name"]}]
+            progress.expect(sum(one["packages"] or 0 for one in chosen))
+            done: dict[str, Any] = {"checked": 0, "size": 0, "damaged": []}
+            arguments = {"upstream": upstream, "after": "", "seconds": SECONDS[sys.stderr.isatty()]}
+            while True:
+                said = await way.tell("verify", arguments)
+                done = {name: done[name] + said[name] for name in done}
+                progress.moved(said["size"])
+                for _ in range(said["checked"]):
+                    progress.done("")
+                if not said["next"]:
+                    folders = {one["name"]: one["folder"] for one in chosen if one["folder"]}
+                    return {**done, "folders": folders}
+                arguments["after"] = said["next"]

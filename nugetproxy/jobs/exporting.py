@@ -18,6 +18,7 @@ from nugetproxy.errors import BadRequest
 from nugetproxy.jobs import bundle
 from nugetproxy.jobs.bundle import DOCUMENTS, MANIFEST, SIGNATURE, Manifest, Packed
 from nugetproxy.jobs.progress import Progress
+from nugetproxy.jobs.stopping import in_thread
 from nugetproxy.jobs.way import Way
 from nugetproxy.nuget.identity import PackageIdentity
 
@@ -59,7 +60,7 @@ async def export(way: Way, file: Path, wish: ExportWish, progress: Progress) -> 
         arguments = {"place": place.name, "ids": ids, "every": wish.only is None}
         given = await way.tell("transfer/give-documents", arguments)
         try:
-            found = await asyncio.to_thread(_write, file, wish, place / "documents", progress)
+            found = await in_thread(lambda seen: _write(file, wish, place / "documents", seen), progress)
         except OSError as error:
             what = f"{error.filename or file}: {error.strerror or error}"
             raise BadRequest(
@@ -116,6 +117,7 @@ def _write(file: Path, wish: ExportWish, documents: Path, progress: Progress) ->
         if wish.only is None or one.identity in wish.only
     ]
     new = [(one, path) for one, path in chosen if (one.identity, one.sha512) not in known[1]]
+    progress.expect(len(new))
     files, contents = _files(new)
     with documents.open("rb") as stored:
         files[DOCUMENTS] = (file_digest(stored, "sha512").hexdigest(), documents.stat().st_size)
@@ -126,7 +128,6 @@ def _write(file: Path, wish: ExportWish, documents: Path, progress: Progress) ->
         packages=(*(one for one, _ in new), *old),
         files=files,
     ).encoded()
-    progress.expect(len(new))
     with bundle.writing(file) as tar:
         bundle.add_bytes(tar, MANIFEST, manifest)
         if wish.key is not None:

@@ -7,6 +7,7 @@ import base64
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import file_digest
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from nugetproxy.jobs.bundle import DOCUMENTS, BadBundle, Manifest
 from nugetproxy.jobs.check import batches
 from nugetproxy.jobs.exporting import new_place
 from nugetproxy.jobs.progress import Progress
+from nugetproxy.jobs.stopping import in_thread, to_its_end
 from nugetproxy.jobs.way import AT_ONCE, Way
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import inspect_package
@@ -60,23 +62,25 @@ class Importing:
         shutil.rmtree(self._place, ignore_errors=True)
 
     async def bundle(self, file: Path, key: Path | None) -> Imported:
-        """All of a bundle or, where anything in it is wrong, nothing. ``key``: who must have signed it.
-
-        Raises BadBundle, BadRequest.
+        """All of a bundle or, where anything in it is wrong or this is cancelled in time, nothing. ``key``: who must
+        have signed it. Raises BadBundle, BadRequest.
         """
-        given, has_documents = await asyncio.to_thread(self._unpack, file, key)
+        given, has_documents = await in_thread(lambda seen: self._unpack(file, key, seen), self._progress)
         held, refused = await self._fitting(given)
         if refused:
             raise BadBundle(file, "; ".join(refused[:3]))
-        taken = await self._take([one for one in given if one not in held])
+        return await to_its_end(self._merge([one for one in given if one not in held], len(held), has_documents))
+
+    async def _merge(self, given: Sequence[_Given], held: int, has_documents: bool) -> Imported:
+        taken = await self._take(given)
         documents = 0
         if has_documents:
             documents = int((await self._way.tell("transfer/take-documents", {"place": self._place.name}))["documents"])
-        return Imported(taken=taken, held=len(held), documents=documents, refused=())
+        return Imported(taken=taken, held=held, documents=documents, refused=())
 
     async def folder(self, root: Path) -> Imported:
         """All packages at any depth of a folder that are sound and fit; raises BadRequest where there is none."""
-        given, wrong = await asyncio.to_thread(self._look_through, root)
+        given, wrong = await in_thread(lambda seen: self._look_through(root, seen), self._progress)
         held, refused = await self._fitting(given)
         unfit = {line.partition(":")[0] for line in refused}
         new = [one for one in given if one not in held and str(one.identity) not in unfit]
@@ -85,7 +89,7 @@ class Importing:
 
     # --- verifying ---
 
-    def _unpack(self, file: Path, key: Path | None) -> tuple[list[_Given], bool]:
+    def _unpack(self, file: Path, key: Path | None, progress: Progress) -> tuple[list[_Given], bool]:
         if not file.is_file():
             raise BadRequest(f"There is no file {file}.")
         body, signature = bundle.read_manifest(file)
@@ -93,9 +97,9 @@ class Importing:
             bundle.check_signature(body, signature, key, file)
         manifest = Manifest.parse(body, file)
         targets = {one.upstream: self._target(one.upstream, file) for one in manifest.packages if one.path}
-        self._progress.expect(sum(bool(one.path) for one in manifest.packages))
+        progress.expect(sum(bool(one.path) for one in manifest.packages))
         try:
-            bundle.unpack(file, manifest, self._place, self._progress.moved)
+            bundle.unpack(file, manifest, self._place, progress.moved)
         except OSError as error:
             raise BadRequest(f"The bundle cannot be unpacked into {self._place}: {error.strerror or error}.") from error
         given = []
@@ -103,6 +107,7 @@ class Importing:
             if one.path:
                 if bundle.hex_of(one.sha512) != manifest.files[one.path][0]:
                     raise BadBundle(file, f"its manifest contradicts itself about {one.id} {one.version}")
+                progress.moved(0)
                 place = self._place / one.identity.nupkg_name
                 _inspect(place, one.identity, lambda why: BadBundle(file, why))
                 given.append(_Given(one.identity, one.sha512, place, targets[one.upstream]))
@@ -119,7 +124,7 @@ class Importing:
             )
         return name
 
-    def _look_through(self, root: Path) -> tuple[list[_Given], list[str]]:
+    def _look_through(self, root: Path, progress: Progress) -> tuple[list[_Given], list[str]]:
         target = self._into or (self._upstreams[0] if len(self._upstreams) == 1 else "")
         if not target:
             raise BadRequest(f"Say which upstream the packages are of: --upstream, of {', '.join(self._upstreams)}.")
@@ -134,13 +139,13 @@ class Importing:
             except (InvalidPackage, OSError) as error:
                 wrong.append(f"{file}: {error}")
                 continue
-            self._progress.moved(file.stat().st_size)
+            progress.moved(file.stat().st_size)
             first = given.setdefault(identity, _Given(identity, sha512, file, target))
             if first.sha512 != sha512:
                 wrong.append(f"{file}: {first.file} is the same version with other bytes")
         if not given and not wrong:
             raise BadRequest(f"There is no package (*.nupkg) in {root}.")
-        self._progress.expect(len(given))
+        progress.expect(len(given))
         return list(given.values()), wrong
 
     # --- merging ---
@@ -166,7 +171,7 @@ class Importing:
             async with room:
                 place = self._place / one.identity.nupkg_name
                 if copy:
-                    await asyncio.to_thread(_copy, one.file, place)
+                    await in_thread(partial(_copy, one.file, place), self._progress)
                 told = await self._way.tell(
                     "transfer/take",
                     {
@@ -186,7 +191,7 @@ class Importing:
         return sum(counts)
 
 
-def _copy(file: Path, place: Path) -> None:
+def _copy(file: Path, place: Path, _: Progress) -> None:
     try:
         shutil.copyfile(file, place)
     except OSError as error:

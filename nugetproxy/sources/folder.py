@@ -91,6 +91,15 @@ class FolderSource:
         if not self.library.complete:
             raise self._unread()
 
+    async def look(self) -> None:
+        """Return when whatever has changed in the folder is known; raises UpstreamFailure where it cannot be read."""
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self.library.look(full=True)
+        except TimeoutError as slow:
+            raise self._unread() from slow
+        self._raise_problem()
+
     def breakers(self) -> Mapping[str, BreakerState]:
         """None: nobody is asked."""
         return {}

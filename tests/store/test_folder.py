@@ -408,3 +408,12 @@ async def test_a_read_only_disk_still_serves_what_is_held(folder: PackageFolder,
     held = await again.open(IDENTITY)
     assert held is not None
     assert content(held) == NUPKG
+
+
+async def test_whoever_does_not_wait_for_a_file_leaves_none(folder: PackageFolder) -> None:
+    staging = asyncio.create_task(folder.stage(IDENTITY))
+    await asyncio.sleep(0)  # a thread makes the file now
+    staging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await staging
+    assert list(folder.layout.staging.iterdir()) == []

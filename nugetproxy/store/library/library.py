@@ -109,14 +109,16 @@ class Library:
             if not recent or not self.complete or self._suspects:
                 await self._look()
 
-    async def look(self) -> None:
-        """Bring index and holdings up to what lies in the folder. Never raises for what the disk or holdings does."""
+    async def look(self, *, full: bool = False) -> None:
+        """Bring index and holdings up to what lies in the folder: what directories tell or, with ``full``, every file
+        (which is done now and then without that, too). Never raises for what the disk or holdings does.
+        """
         async with self._looking:
-            await self._look()
+            await self._look(full=full)
 
-    async def _look(self) -> None:
+    async def _look(self, *, full: bool = False) -> None:
         began = self._clock.monotonic()
-        full = self._looked is None or began >= self._next_full
+        full = full or self._looked is None or began >= self._next_full
         unsettled = self._index.unsettled(time.time(), YOUNG_SECONDS)
         again = (*unsettled, *self._suspects)
         try:

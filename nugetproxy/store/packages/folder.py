@@ -150,7 +150,12 @@ class PackageFolder:
         """
         staged = Staged(identity, self._create, self._calls, self._commit, room=self._room, in_memory=in_memory)
         if in_memory == 0:
-            await self._with_room(staged.make_file)
+            try:
+                await self._with_room(staged.make_file)
+            except asyncio.CancelledError:  # the file was made all the same, and nobody gets it
+                await staged.abandon()
+                staged.close()
+                raise
         return staged
 
     async def _with_room(self, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
