@@ -10,6 +10,7 @@ import asyncio
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -41,6 +42,17 @@ PATHS = {
 
 async def count(proxy: Proxy, path: str, headers: dict[str, str]) -> Counter[str]:
     """Calls by function for ``TIMES`` warm hits; coroutines count once for each time they are entered."""
+
+    async def ask(times: int) -> None:
+        for _ in range(times):
+            assert await (await proxy.client.get(path, headers=headers)).read()
+
+    await ask(5)
+    return await counted(lambda: ask(TIMES))
+
+
+async def counted(ask: Callable[[], Awaitable[None]]) -> Counter[str]:
+    """Calls by function while ``ask`` runs."""
     calls: Counter[str] = Counter()
 
     def profile(frame: FrameType, event: str, _argument: object) -> None:
@@ -48,12 +60,9 @@ async def count(proxy: Proxy, path: str, headers: dict[str, str]) -> Counter[str
         if event == "call" and code.co_filename.startswith(OURS):
             calls[f"{code.co_filename.removeprefix(OURS)[1:]}:{code.co_qualname}"] += 1
 
-    for _ in range(5):
-        assert await (await proxy.client.get(path, headers=headers)).read()
     sys.setprofile(profile)
     try:
-        for _ in range(TIMES):
-            assert await (await proxy.client.get(path, headers=headers)).read()
+        await ask()
     finally:
         sys.setprofile(None)
     return calls

@@ -49,6 +49,7 @@ def by_hash(id_: str, _: int) -> int:
 class Storm:
     """What came of it."""
 
+    packages: int
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     fetches: Counter[str] = field(default_factory=Counter)
@@ -56,7 +57,7 @@ class Storm:
     @property
     def per_package(self) -> float:
         """Upstream fetches."""
-        return sum(self.fetches.values()) / PACKAGES
+        return sum(self.fetches.values()) / self.packages
 
     @property
     def p99(self) -> float:
@@ -75,6 +76,7 @@ class Farm:
         cluster: Mapping[str, str],
         *,
         replicas: int = REPLICAS,
+        packages: int = PACKAGES,
         ports: Sequence[int] = (),
         **tables: Any,
     ) -> None:
@@ -87,7 +89,7 @@ class Farm:
         self._count = replicas
         self._tables = tables
         self._ports = ports
-        self.packages = {f"acme.p{n}": make_nupkg(f"Acme.P{n}", "1.0.0", size=SIZE) for n in range(PACKAGES)}
+        self.packages = {f"acme.p{n}": make_nupkg(f"Acme.P{n}", "1.0.0", size=SIZE) for n in range(packages)}
         self._sums = {id_: hashlib.sha256(body).digest() for id_, body in self.packages.items()}
 
     async def __aenter__(self) -> Farm:
@@ -188,7 +190,7 @@ class Farm:
 
     async def storm(self, choose: Choose = any_replica, *, clients: int = CLIENTS) -> Storm:
         """Every client wants every package, each in an order of its own."""
-        storm = Storm()
+        storm = Storm(len(self.packages))
         before = self.fetches()
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=100)) as session:
@@ -198,7 +200,7 @@ class Farm:
 
     async def restore_until(self, done: asyncio.Event, url: str, *, clients: int = 8) -> Storm:
         """Clients ask for one package after the other at ``url``, again and again, until it is done."""
-        storm = Storm()
+        storm = Storm(len(self.packages))
 
         async def client(session: aiohttp.ClientSession, number: int) -> None:
             ids = list(self.packages)
