@@ -17,7 +17,7 @@ from tests.cluster.farm import PACKAGES, REPLICAS, Farm, Storm, after, any_repli
 from tests.fakes.packages import make_nupkg
 
 ROOT = Path(__file__).parent.parent.parent
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 def note(record_property: Any, name: str, storm: Storm) -> None:

@@ -104,6 +104,7 @@ async def test_the_check_agrees_with_a_restore(dotnet10: str, tmp_path: Path, se
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 async def test_the_check_agrees_with_a_restore_over_fifty_projects(dotnet10: str, tmp_path: Path) -> None:
     found = [await agree(dotnet10, tmp_path, seed) for seed in range(100, 150)]

@@ -393,6 +393,8 @@ async def test_nothing_is_answered_behind_a_request_that_the_parser_paused_on(pr
 
 # --- both ways, thousands of times ---
 
+LONG = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
+
 ODD_PATHS = [
     INDEX,
     VERSIONS,
@@ -513,7 +515,7 @@ async def heard(proxy: Proxy, pieces: list[bytes], *, laned: bool) -> tuple[byte
     return answers, closed, [{**event, "ms": 0} for event in events if event["event"] == "request"]
 
 
-@pytest.mark.parametrize("examples", [50, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+@pytest.mark.parametrize("examples", [50, pytest.param(2000, marks=LONG)])
 def test_both_ways_answer_alike(running: tuple[asyncio.Runner, Proxy], examples: int) -> None:
     runner, proxy = running
     before = proxy.app.lane.answered

@@ -164,7 +164,8 @@ async def test_generated_requests_get_what_is_theirs(protected: Proxy, feed: Fak
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.long
+@pytest.mark.timeout(900)
 async def test_ten_thousand_raw_requests(protected: Proxy, feed: FakeFeed, events: list[Any]) -> None:
     await assert_raw_requests_get_nothing(protected, feed, events, LONG)
 
