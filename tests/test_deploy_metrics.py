@@ -44,6 +44,9 @@ async def said(proxy: Proxy, feed: FakeFeed) -> dict[str, set[str]]:
     """Every name of a sample that a proxy with something to tell gives, with its labels."""
     feed.add(SMALL)
     await ask(proxy, PACKAGE)
+    engine = proxy.app.metrics.engines.of("bucket")  # as where one is shared
+    engine.note("package", "hit")
+    engine.took(0.1)
     families = list(text_string_to_metric_families((await ask(proxy, "/metrics")).body.decode()))
     found: dict[str, set[str]] = {}
     for family in families:
