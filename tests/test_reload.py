@@ -12,6 +12,9 @@ import aiohttp
 import pytest
 import trustme
 
+from nugetproxy.config import Config
+from nugetproxy.config.cluster import Cluster
+from nugetproxy.config.difference import ONLY_AT_START
 from nugetproxy.errors import ConfigError
 from tests.conftest import StartProxy
 from tests.fakes.asking import (
@@ -187,6 +190,53 @@ async def test_what_needs_a_restart_is_named_and_stays(proxy: Proxy, feed: FakeF
     )
     assert proxy.app.config.upstreams["up"].url == feed.index_url
     assert not (await proxy.reload(server={"body_timeout": "7s"})).restart
+
+
+SECTIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "server": (
+        {"listen": "127.0.0.1:1", "admin_listen": "127.0.0.1:2", "drain": "9s", "event_loop": "uvloop"},
+        {"body_timeout": "7s", "allowed_hosts": ["nuget.example.com"], "public_url": "http://nuget.example.com"},
+    ),
+    "network": ({}, {"no_proxy": ["example.com"]}),
+    "cache": (
+        {"directory": "/elsewhere", "hot_memory": "64 MiB", "scrub_rate": "1 MiB", "force_network_filesystem": True},
+        {"max_size": "1 GiB", "unused_for": "9d", "keep_last": 4},
+    ),
+    "limits": ({}, {"push": "7 MiB"}),
+    "policy": ({}, {"versions": {"fresh": "9s"}}),
+    "feeds": ({}, {"all": {"sources": ["up"]}}),
+    "symbols": ({}, {"urls": ["https://symbols.example.com"]}),
+    "tools": ({}, {"url": "https://tools.example.com/tools.json"}),
+    "access": ({"tokens_file": "/elsewhere/tokens"}, {}),
+    "log": ({"format": "json", "traces": "http://127.0.0.1:1"}, {"sample_hits": 7}),
+    "history": ({}, {"restores": 7, "usage": "7d"}),
+    "cluster": ({"coordination": "redis://127.0.0.1:1/0"}, {}),
+    "mirror": ({"ids": ["acme.*"], "latest": 3, "since": "2026-01-31", "prerelease": True, "unlisted": True}, {}),
+}
+"""By section: what wants a restart, what does not."""
+
+
+def test_every_section_is_looked_at() -> None:
+    assert set(SECTIONS) | {"upstreams"} == set(Config.model_fields)
+    named = {(section, key) for section, (fixed, _) in SECTIONS.items() for key in fixed}
+    alike = {("mirror", "feed"), ("mirror", "dependencies")} | {("cluster", name) for name in Cluster.model_fields}
+    assert ONLY_AT_START - named <= alike, "which go with those that are tried"
+    assert named <= ONLY_AT_START
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+async def test_what_a_section_has_that_wants_a_restart_is_named(proxy: Proxy, section: str) -> None:
+    fixed, followed = SECTIONS[section]
+    before = proxy.app.config
+    done = await proxy.reload(**{section: {**fixed, **followed}})
+    assert done.restart == tuple(f"{section}.{key}" for key in sorted(fixed))
+    assert bool(done.changed) == bool(followed)
+    assert all(key.startswith(f"{section}.") for key in done.changed)
+    now = proxy.app.config
+    for key in fixed:
+        assert getattr(getattr(now, section), key) == getattr(getattr(before, section), key)
+    if followed:
+        assert getattr(now, section) != getattr(before, section)
 
 
 async def test_an_upstream_that_went_may_not_come_back_as_another_feed(

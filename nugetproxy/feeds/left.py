@@ -54,12 +54,23 @@ class Left:
         return tuple(version for _, version in listed_versions(listed.body))
 
     async def needs(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
-        """What a package depends on; None for one that could not be delivered."""
+        """What a package depends on; None for one that could not be delivered, be it that a rule denies it."""
+        if not await self._is_visible(identity):
+            return None
         for source in await self._owners(identity):
             found = await source.needs_left(identity)
             if found is not None:
                 return found
         return None
+
+    async def _is_visible(self, identity: PackageIdentity) -> bool:
+        judge, version = self._feed.judge, Version.parse(identity.version)
+        if judge is None or version is None:
+            return True
+        try:
+            return (await judge.ruling(identity.id)).of(version).visible
+        except UpstreamFailure:
+            return False
 
     async def _owners(self, identity: PackageIdentity) -> tuple[Source, ...]:
         """Who may deliver a version."""

@@ -184,6 +184,7 @@ class Lane:
         """Requests that were answered here."""
         self._counts = metrics.requests
         self._sightings = history.pending
+        self._dropped = metrics.history_dropped
         self._max_bytes = max_bytes
         self.admission = admission
         self._bytes = 0
@@ -274,6 +275,8 @@ class Lane:
         self._counts.count(prepared.feed, prepared.kind, prepared.outcome, 200, seconds=seconds, size=size)
         if len(self._sightings) < MOST_PENDING:
             self._sightings.append((now, prepared.what, seen.asker, seconds, 0.0, 0.0))
+        else:
+            self._dropped.inc()
         if stands_for := logs.takes_hit():
             logs.emit_parts("request", prepared.said, seen.who, round(seconds * 1000, 2), stands_for)
 

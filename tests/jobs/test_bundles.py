@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
 from tests.jobs.test_repository import write
@@ -119,6 +120,48 @@ async def test_a_delta_has_only_what_is_new_and_lock_files_limit_a_bundle(shelf:
     assert held(tmp_path, "second") == {"acme.a.1.1.0.nupkg.sha512", "acme.b.2.0.0.nupkg.sha512"}
     await cli("import", tmp_path / "full", *second)
     assert "acme.a.1.0.0.nupkg.sha512" in held(tmp_path, "second")
+
+
+KEY = "1b2e6bd8c0e347a09c9a9a3d8f1e5d11FFFFFFFF"
+SYMBOL = f"symbols/acme.a.pdb/{KEY}/acme.a.pdb"
+PDB = b"BSJB" + bytes(range(256)) * 40
+
+
+async def test_symbols_that_debuggers_have_got_come_along(shelf: FakeFeed, tmp_path: Path) -> None:
+    shelf.origin.routes[f"/{SYMBOL}"] = Script(body=PDB)
+    options = []
+    for name in ("first", "second"):
+        options.append(box(tmp_path, name, shelf))
+        with (tmp_path / f"{name}.toml").open("a") as file:
+            file.write(f'[symbols]\nurls = ["{shelf.url}/symbols"]\n')
+    async with ProxyProcess(*options[0]) as proxy:
+        assert await body(f"{proxy.url}/{SYMBOL}") == PDB
+        assert (await cli("export", tmp_path / "b", *options[0]))[0] == 0
+    await shelf.set_mode("refused")
+    code, out, err = await cli("import", tmp_path / "b", *options[1])
+    assert code == 0, out + err
+    async with ProxyProcess(*options[1]) as proxy:
+        assert await body(f"{proxy.url}/{SYMBOL}") == PDB
+    assert shelf.count(f"/{SYMBOL}") == 1
+
+
+async def test_a_delta_is_signed_too(shelf: FakeFeed, tmp_path: Path) -> None:
+    first = await warmed(tmp_path, shelf, "Acme.A@1.0.0")
+    (private, public), theirs = keys(tmp_path, "ours"), keys(tmp_path, "theirs")[1]
+    await cli("export", tmp_path / "full", "--sign", private, *first)
+    await warmed(tmp_path, shelf, "Acme.B@2.0.0")
+    code, out, err = await cli("export", tmp_path / "delta", "--since", tmp_path / "full", "--sign", private, *first)
+    assert (code, "1 are in" in out) == (0, True), out + err
+    second = box(tmp_path, "second", shelf)
+    altered = repacked(lambda name, body: body.replace(b'"base"', b'"base" ') if "manifest.json" in name else body)
+    (tmp_path / "altered").write_bytes(altered((tmp_path / "delta").read_bytes()))
+    for bundle, key in (("altered", public), ("delta", theirs)):
+        assert (await cli("import", tmp_path / bundle, "--trust", key, *second))[0] == 1
+    assert held(tmp_path, "second") == set()
+    for bundle in ("full", "delta"):
+        code, _, err = await cli("import", tmp_path / bundle, "--trust", public, *second)
+        assert code == 0, err
+    assert held(tmp_path, "second") == {"acme.a.1.0.0.nupkg.sha512", "acme.b.2.0.0.nupkg.sha512"}
 
 
 def unpacked(bundle: Path, folder: Path) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+import threading
+from collections.abc import Sequence
 from typing import Any
 
+import aiohttp
 import orjson
 import pytest
 
 from nugetproxy.store.history import history as histories
 from nugetproxy.store.history.history import HistoryUnavailable
 from nugetproxy.store.history.reading import Use
+from nugetproxy.store.history.sighting import Sighting
+from nugetproxy.store.history.writing import write
 from nugetproxy.store.sqlite_file import SqliteFile
+from nugetproxy.web import lane as lanes
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask, until
 from tests.fakes.clock import FakeClock
@@ -244,3 +251,55 @@ async def test_a_client_that_leaves_is_no_failure_of_ours(start_proxy: StartProx
     (count,) = await proxy.app.history.counts(60, 0, ["up"])
     assert (count.requests, count.failed) == (2, 0)
     assert await proxy.app.history.troubles(0, ["up"]) == ()
+
+
+async def test_thousands_of_hits_wait_for_no_write(
+    proxy: Proxy, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hangs holds up nobody; when it is back, all of it is one batch in a small file."""
+    hung, batches = threading.Event(), list[int]()
+
+    def slow(connection: sqlite3.Connection, batch: Sequence[Sighting], **more: Any) -> None:
+        hung.wait(60)
+        batches.append(len(batch))
+        write(connection, batch, **more)
+
+    monkeypatch.setattr(histories, "write", slow)
+    assert (await ask(proxy, PACKAGE)).status == 200
+    first = asyncio.create_task(proxy.app.history.flush())
+    try:
+        await until(lambda: not proxy.app.history.pending)
+        before = proxy.app.lane.answered
+        await asyncio.gather(*(hits(proxy, 500, f"session-{at}") for at in range(10)))
+        assert proxy.app.lane.answered - before >= 4900, "on the fast lane"
+        assert not first.done()
+        assert len(proxy.app.history.pending) == 5000
+    finally:
+        hung.set()
+    await first
+    await proxy.app.history.flush()
+    assert batches == [1, 5000]
+    assert sum(path.stat().st_size for path in proxy.directory.glob("history.db*")) < 2_000_000
+    (minute,) = await proxy.app.history.counts(60, 0, ["up"])
+    assert (minute.requests, minute.hits) == (5001, 5000)
+
+
+async def hits(proxy: Proxy, times: int, name: str) -> None:
+    """So many hits of one session, over one connection."""
+    async with aiohttp.ClientSession(headers=session(name)) as client:
+        for _ in range(times):
+            async with client.get(proxy.url + PACKAGE) as answer:
+                assert answer.status == 200
+                await answer.read()
+
+
+async def test_what_a_hanging_disk_cannot_take_is_counted(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(histories, "MOST_PENDING", 100)
+    monkeypatch.setattr(lanes, "MOST_PENDING", 100)
+    for _ in range(150):
+        assert (await ask(proxy, LIST)).status == 200
+    assert len(proxy.app.history.pending) == 100
+    assert proxy.metric("history_dropped_total") == 50
+    await proxy.app.history.flush()
+    (minute,) = await proxy.app.history.counts(60, 0, ["up"])
+    assert minute.requests == 100
