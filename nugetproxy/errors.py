@@ -81,6 +81,24 @@ class BadRequest(ProxyError):
         return self.what
 
 
+class SignatureRefused(ProxyError):
+    """The package that was asked for has no signature that counts, and its source requires one."""
+
+    def __init__(self, source: str, package: str, flaw: str, detail: str) -> None:
+        super().__init__(source, package, flaw, detail)
+        self.source = source
+        self.package = package
+        self.flaw = flaw
+        """A word of ``nuget.signatures.flaw``."""
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return (
+            f"{self.package} is refused, its signature does not count ({self.flaw}): {self.detail}. "
+            f'Upstream {self.source!r} is configured with signatures = "require".'
+        )
+
+
 class Stopping(ProxyError):
     """The proxy is about to end, perhaps to be started again."""
 

@@ -166,12 +166,13 @@ class Engines(Collector):
 
 
 class Rules:
-    """What the rules of feeds did."""
+    """What the rules of feeds and the signatures of packages did."""
 
     def __init__(self, counter: Callable[..., Counter]) -> None:
         self.denied = counter("rule_denied", "Requests by name that a rule of a feed denied.", "rule")
         self.dry_run = counter("rule_dry_run", "Requests by name that a rule on trial would decide.", "rule")
         self.withdrawn = counter("withdrawn", "Served versions that their upstream has withdrawn.", "upstream")
+        self.signatures = counter("signatures", "Verdicts over signatures of packages.", "upstream", "verdict")
 
 
 class Metrics:

@@ -188,6 +188,6 @@ async def _verify(source: RemoteSource, identity: PackageIdentity) -> tuple[int,
         await source.fetch(identity)
     except ProxyError as error:
         return read, {**row, "says": f"set aside; it could not be fetched again: {error}"}
-    if await packages.open(identity) is None:
+    if await packages.held(identity) is None:
         return read, {**row, "says": "set aside; the upstream has it no more"}
     return read, {**row, "repaired": True, "says": "set aside, fetched again"}

@@ -18,12 +18,14 @@ from nugetproxy.app.egress import egress_of
 from nugetproxy.app.replicas import Replicas
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config, Upstream, feed_of
+from nugetproxy.config.roots import read_roots
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.expiry import Expiry
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.room import Room
+from nugetproxy.engine.signatures import Mode, NoList, SignaturePolicy, Signatures
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.files import Files, Site
 from nugetproxy.feeds.rendering import HotPages
@@ -38,6 +40,7 @@ from nugetproxy.sources.following import Following
 from nugetproxy.sources.published_metadata import PublishedMetadata
 from nugetproxy.sources.push import Push, PushSettings, SymbolServer
 from nugetproxy.sources.remote import RemoteSource
+from nugetproxy.sources.repository_certificates import RepositoryCertificates
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Source
 from nugetproxy.sources.stated_hashes import StatedHashes
@@ -112,15 +115,17 @@ def all_sources(
     """
     return {
         name: same.get(name)
-        or (_folder(name, one.folder, shared) if one.folder else _remote(name, shared, symbols, held.get(name)))
+        or (_folder(name, one, one.folder, shared) if one.folder else _remote(name, shared, symbols, held.get(name)))
         for name, one in shared.config.upstreams.items()
     }
 
 
-def _folder(name: str, root: Path, shared: Shared) -> FolderSource:
+def _folder(name: str, upstream: Upstream, root: Path, shared: Shared) -> FolderSource:
     holdings = Holdings(fs=shared.fs, clock=shared.clock)
     library = Library(name, root, holdings, fs=shared.fs, metrics=shared.metrics, clock=shared.clock)
-    return FolderSource(library, holdings, shared.config.cache.path / name, shared.clock)
+    signatures = Signatures(name, shared.ledger, shared.clock, shared.metrics)
+    signatures.use(signature_policy(upstream), NoList())
+    return FolderSource(library, holdings, shared.config.cache.path / name, shared.clock, signatures)
 
 
 def _remote(name: str, shared: Shared, symbols: SymbolServer | None, held: Packages | None) -> RemoteSource:
@@ -147,13 +152,17 @@ def _remote(name: str, shared: Shared, symbols: SymbolServer | None, held: Packa
     groups = DocumentGroups(cache, services)
     stated = StatedHashes(cache, services, groups)
     published_metadata = PublishedMetadata(cache, services, groups, stated, shared.ledger)
+    signatures = Signatures(name, shared.ledger, clock, metrics)
+    signed = (signature_policy(upstream), RepositoryCertificates(cache, services, groups))
+    if held is None:
+        signatures.use(*signed)
     source = RemoteSource(
         client,
         secrets=upstream.secret_values(),
         cache=cache,
         services=services,
         groups=groups,
-        packages=held or _packages(client, root, stated, published_metadata, shared),
+        packages=held or _packages(client, stated, published_metadata, signatures, shared),
         published_metadata=published_metadata,
         ledger=shared.ledger,
         writes=Push(
@@ -173,8 +182,14 @@ def _remote(name: str, shared: Shared, symbols: SymbolServer | None, held: Packa
         else None,
     )
     if held is not None:
-        source.take_over = partial(held.use, client, stated, published_metadata, **_habits(config))
+        source.take_over = partial(held.use, client, stated, published_metadata, signed, **_habits(config))
     return source
+
+
+def signature_policy(upstream: Upstream) -> SignaturePolicy:
+    """What is wanted of the signatures of an upstream; its files were read when it was checked."""
+    roots = read_roots(upstream.signature_roots)
+    return SignaturePolicy(mode=Mode(upstream.signatures), roots=roots, owners=frozenset(upstream.signature_owners))
 
 
 def _habits(config: Config) -> _Habits:
@@ -182,10 +197,14 @@ def _habits(config: Config) -> _Habits:
 
 
 def _packages(
-    client: UpstreamClient, root: Path, stated: StatedHashes, published_metadata: PublishedMetadata, shared: Shared
+    client: UpstreamClient,
+    stated: StatedHashes,
+    published_metadata: PublishedMetadata,
+    signatures: Signatures,
+    shared: Shared,
 ) -> Packages:
     folder = PackageFolder(
-        root,
+        shared.config.cache.path / client.name,
         fs=shared.fs,
         metrics=shared.metrics,
         upstream=client.name,
@@ -200,6 +219,7 @@ def _packages(
         Pins(shared.ledger, client.name),
         Holdings(fs=shared.fs, clock=shared.clock),
         stated,
+        signatures=signatures,
         metadata=published_metadata,
         clock=shared.clock,
         metrics=shared.metrics,

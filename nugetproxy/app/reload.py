@@ -265,7 +265,7 @@ def _asked(config: Config, name: str) -> object:
     """All that says how an upstream is asked; None for a name that was never one."""
     upstream: Upstream | None = config.upstreams.get(name)
     if upstream is None or upstream.folder is not None:
-        return upstream and upstream.url
+        return upstream and (upstream.url, upstream.signatures, upstream.signature_roots, upstream.signature_owners)
     cache = config.cache
     return (
         upstream.model_copy(update=dict.fromkeys(UNSEEN)),

@@ -14,6 +14,7 @@ from nugetproxy.config.feed_checks import feed_contradictions, feed_warnings
 from nugetproxy.config.model import Config, Server
 from nugetproxy.config.places import Address, parse_egress, safe_url
 from nugetproxy.config.problems import dotted
+from nugetproxy.config.roots import read_roots
 from nugetproxy.config.secrets import Secret
 from nugetproxy.config.upstream import Upstream
 from nugetproxy.web.tls import server_context, trouble
@@ -112,8 +113,26 @@ def _upstream(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Iter
         yield line("breaker_max", "must not be shorter than breaker_open")
     if why := _bad_proxy(upstream.proxy, environ):
         yield line("proxy", why)
+    for key, why in _signatures(upstream):
+        yield line(key, why)
     if upstream.ca_file and (why := _bad_certificates(upstream.ca_file)):
         yield line("ca_file", why)
+
+
+def _signatures(upstream: Upstream) -> Iterator[tuple[str, str]]:
+    """Keys about signatures with what is wrong with them."""
+    for file in upstream.signature_roots:
+        try:
+            read_roots((file,))
+        except OSError as error:
+            yield "signature_roots", f"{file} cannot be read ({error.strerror})"
+        except ValueError as error:
+            yield "signature_roots", f"{file}: {error}"
+    if upstream.signatures == "off" and (upstream.signature_roots or upstream.signature_owners):
+        key = "signature_roots" if upstream.signature_roots else "signature_owners"
+        yield key, 'has no effect with signatures = "off"; set it to "warn" or "require"'
+    if upstream.signatures != "off" and upstream.folder is not None and not upstream.signature_roots:
+        yield "signature_roots", "is missing; a folder has no list of certificates, so nobody would be trusted"
 
 
 def _bad_proxy(proxy: str | Secret, environ: Mapping[str, str]) -> str:

@@ -160,6 +160,7 @@ UpstreamUrl: TypeAlias = Annotated[str, _text(parse_url)]
 UpstreamName: TypeAlias = Annotated[str, _text(parse_name)]
 OptionalName: TypeAlias = Annotated[str, _text(_optional_name)]
 """The name of an upstream, or nothing."""
+Texts: TypeAlias = Annotated[tuple[str, ...], _texts(str)]
 Names: TypeAlias = Annotated[tuple[str, ...], _texts(parse_name)]
 SecretText: TypeAlias = Annotated[Secret | None, _text(_secret, Secret)]
 Hosts: TypeAlias = Annotated[tuple[str, ...], _texts(parse_host)]

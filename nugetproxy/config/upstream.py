@@ -17,6 +17,7 @@ from nugetproxy.config.fields import (
     OrAuto,
     Origins,
     SecretText,
+    Texts,
     UpstreamProxy,
     UpstreamUrl,
     Wait,
@@ -70,6 +71,10 @@ class Upstream(Section):
     proxy: UpstreamProxy = ""
 
     dates_from: OptionalName = ""
+
+    signatures: Literal["off", "warn", "require"] = "off"
+    signature_roots: Texts = ()
+    signature_owners: Texts = ()
 
     anonymous: OrAuto = None
     anonymous_from: Networks = ()

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import aiofiles
 import structlog
@@ -18,12 +17,14 @@ from nugetproxy.engine.content_check import AT_ONCE, ContentCheck
 from nugetproxy.engine.fill import Abandoned, Fill
 from nugetproxy.engine.flight import Flight, Flights
 from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.landing import Arrival, Landing, Metadata
 from nugetproxy.engine.pass_through import Bypass, Hashes, refused
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.room import Room
 from nugetproxy.engine.shared_packages import SharedPackages
+from nugetproxy.engine.signatures import RepositoryList, SignaturePolicy, Signatures
 from nugetproxy.engine.tasks import Tasks
-from nugetproxy.errors import NotFound, ProxyError, Reason, UpstreamFailure, upstream_failure
+from nugetproxy.errors import NotFound, ProxyError, Reason, SignatureRefused, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
@@ -31,7 +32,6 @@ from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
 from nugetproxy.nuget.package import DamagedEntry
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
-from nugetproxy.store.ledger.ledger import VersionFacts
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.staging import PinnedPackage, Staged
@@ -47,41 +47,6 @@ FIRST_SYNC = 2.0
 """Seconds that the start waits for the holdings to know all that is held; large ones are completed later."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Landing:
-    """What upstream's documents say of one package that is about to be held; None: nothing."""
-
-    sha512: str | None = None
-    """In base64."""
-    published: float | None = None
-    """Seconds since the epoch."""
-    listed: bool = True
-    facts: VersionFacts | None = None
-    """For the ledger."""
-
-
-class Metadata(Protocol):
-    """What upstream's documents say of a package beside what lies in it."""
-
-    async def landing(self, identity: PackageIdentity) -> Landing:
-        """Of a version that is about to be held."""
-
-    def landed(self, identity: PackageIdentity, said: Landing) -> None:
-        """The version is held now; ``said`` is what ``landing`` returned."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Arrival:
-    """What is noted of a package once it is in the folder."""
-
-    nuspec: Nuspec
-    said: Landing
-    pin: bool
-
-    def facts(self, held: HeldPackage) -> PackageFacts:
-        return PackageFacts.of(self.nuspec, published=held.modified, size=held.size, listed=self.said.listed)
-
-
 class Packages:
     """Open, fly and pass through the packages of one upstream; ``holdings`` knows what the folder holds."""
 
@@ -93,6 +58,7 @@ class Packages:
         holdings: Holdings,
         hashes: Hashes,
         *,
+        signatures: Signatures,
         metadata: Metadata,
         clock: Clock,
         metrics: Metrics,
@@ -106,6 +72,8 @@ class Packages:
         package up to this size is downloaded to its end, whoever leaves. ``shared``: what other replicas have."""
         self.shared = shared
         self._hashes = hashes
+        self.signatures = signatures
+        signatures.changed = folder.kept.clear
         self.folder = folder
         self.holdings = holdings
         self._pins = pins
@@ -119,20 +87,28 @@ class Packages:
         self.checks_contents = check_contents
         self._contents = ContentCheck(upstream.name, folder, clock, on=check_contents)
         self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
-        self._arrivals: dict[PackageIdentity, _Arrival] = {}
+        self._arrivals: dict[PackageIdentity, Arrival] = {}
         folder.pending.committed = self._committed
-        self._bypass = Bypass(upstream, hashes, pins, metrics)
+        self._bypass = Bypass(upstream, hashes, pins, signatures, metrics)
 
     def use(
-        self, upstream: UpstreamClient, hashes: Hashes, metadata: Metadata, *, abandon_above: int, check_contents: bool
+        self,
+        upstream: UpstreamClient,
+        hashes: Hashes,
+        metadata: Metadata,
+        signed: tuple[SignaturePolicy, RepositoryList],
+        *,
+        abandon_above: int,
+        check_contents: bool,
     ) -> None:
         """From the next download on ask these; what is in flight goes on as it began."""
         self._upstream = upstream
         self._metadata = metadata
         self._hashes = hashes
-        self._bypass = Bypass(upstream, hashes, self._pins, self._metrics)
+        self._bypass = Bypass(upstream, hashes, self._pins, self.signatures, self._metrics)
         self._flights.abandon_above = abandon_above
         self.checks_contents = self._contents.on = check_contents
+        self.signatures.use(*signed)
 
     def __repr__(self) -> str:
         held = self.folder.usage
@@ -157,18 +133,35 @@ class Packages:
         await self.holdings.close()
 
     async def open(self, identity: PackageIdentity) -> HeldPackage | None:
+        """As ``held``, for somebody who wants to have it; raises SignatureRefused, UpstreamFailure."""
+        held = await self.held(identity)
+        try:
+            if held is not None and self.signatures.on:
+                await self._judged(held)
+        except DiskFailure as failure:
+            self._warn_unopened(identity, failure)
+            return None
+        return held
+
+    async def _judged(self, held: HeldPackage) -> None:
+        """Raise SignatureRefused unless a package may be handed out; it stays borrowed."""
+        if self.signatures.unjudged(held):
+            with held:
+                await self.signatures.judge(held, self.folder.kept.judge)
+                self.folder.kept.keep_on(held)
+        self.signatures.check(held)
+
+    async def held(self, identity: PackageIdentity) -> HeldPackage | None:
         """The package from the folder; None when it is not held, was found damaged, or cannot be read now."""
         try:
             return self.folder.peek(identity) or await self.folder.open(identity)
         except DiskFailure as failure:
-            log.warning(
-                "package.unopened",
-                upstream=self.name,
-                package=identity.nupkg_name,
-                reason=Reason.DISK,
-                detail=str(failure),
-            )
+            self._warn_unopened(identity, failure)
             return None
+
+    def _warn_unopened(self, identity: PackageIdentity, failure: DiskFailure) -> None:
+        name, detail = identity.nupkg_name, str(failure)
+        log.warning("package.unopened", upstream=self.name, package=name, reason=Reason.DISK, detail=detail)
 
     def in_flight(self, identity: PackageIdentity) -> bool:
         """True while a download of this package is under way."""
@@ -181,8 +174,9 @@ class Packages:
     async def fly(self, identity: PackageIdentity, urls: tuple[str, ...]) -> FlightBody:
         """The one download of this package with its first bytes ready; the caller must close it.
 
-        Raises NotFound when none of ``urls`` has it, UpstreamFailure.
+        Raises NotFound when none of ``urls`` has it, SignatureRefused, UpstreamFailure.
         """
+        self.signatures.check_absent(identity)
         flight = self._flights.get(identity)
         collapsed = flight is not None
         if flight is None:
@@ -226,6 +220,7 @@ class Packages:
         if self.shared is not None:
             await self.shared.forget(identity)
         await self._pins.forget(identity)
+        self.signatures.forget(identity)
         return size
 
     async def pinned_versions(self, id: str) -> frozenset[PackageIdentity]:
@@ -265,7 +260,7 @@ class Packages:
             flight.fail(error)
             if fill.url and isinstance(error, UpstreamFailure):
                 self._upstream.blame(fill.url, error)
-            if not isinstance(error, NotFound):
+            if not isinstance(error, NotFound | SignatureRefused):  # those are told
                 self._warn(flight, error)
         except Exception:  # the top of a background task: readers must not wait for ever
             flight.fail(upstream_failure(self._upstream.name, Reason.DISK, "unexpected error, see the log"))
@@ -285,7 +280,10 @@ class Packages:
     async def _landed_meanwhile(self, identity: PackageIdentity) -> HeldPackage | None:
         """Another flight may have landed between the caller's lookup and this one's start, which is soon after it."""
         young = self.folder.usage.is_young(identity)
-        return await self.folder.open(identity) if young else self.folder.peek(identity)
+        held = await self.folder.open(identity) if young else self.folder.peek(identity)
+        if held is not None:
+            await self._judged(held)
+        return held
 
     def _warn(self, flight: Flight, error: ProxyError) -> None:
         reason = error.reason if isinstance(error, UpstreamFailure) else Reason.DISK
@@ -302,7 +300,7 @@ class Packages:
 
     async def refusal(self, identity: PackageIdentity, sha512: str) -> str:
         """Why a package with this hash (base64) cannot be taken; empty where it can, or is held."""
-        held = await self.open(identity)
+        held = await self.held(identity)
         pinned = held.sha512 if held is not None else await self._pins.get(identity)
         return "" if pinned in {None, sha512} else "this version has other bytes here; 'nugetproxy purge' forgets them"
 
@@ -313,7 +311,7 @@ class Packages:
         """
         if refusal := await self.refusal(identity, sha512):
             raise self._refused(Reason.PIN, refusal)
-        if await self.open(identity) is not None:
+        if await self.held(identity) is not None:
             return False
         staged = await self.folder.stage(identity)
         try:
@@ -341,8 +339,9 @@ class Packages:
         pinned = await self._pins.get(identity)
         if pinned is not None and pinned != staged.sha512:
             raise self._refused(Reason.PIN, "this version had other bytes before; 'nugetproxy purge' forgets them")
+        await self.signatures.take(staged)
         await self._room.admit(staged.size)
-        self._arrivals[identity] = _Arrival(nuspec=nuspec, said=said, pin=checked and pinned is None)
+        self._arrivals[identity] = Arrival(nuspec=nuspec, said=said, pin=checked and pinned is None)
         try:
             held = await staged.commit(nuspec)
         except PinnedPackage as conflict:
@@ -361,6 +360,7 @@ class Packages:
         if arrived:  # else those that a start has found, before the holdings look at all that there is
             await self.holdings.change([arrival.facts(held) for held, arrival in arrived], ())
         for held, arrival in arrived:
+            self.signatures.taken(held)
             if arrival.pin:
                 self._pins.put(held.identity, held.sha512)
             self._metadata.landed(held.identity, arrival.said)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from nugetproxy.engine.flight import HOLD, Flight
 from nugetproxy.engine.pins import Pins
+from nugetproxy.engine.signatures import Signatures
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
@@ -29,10 +30,13 @@ class Hashes(Protocol):
 class Bypass:
     """Gets packages that the disk cannot take straight from upstream."""
 
-    def __init__(self, upstream: UpstreamClient, hashes: Hashes, pins: Pins, metrics: Metrics) -> None:
+    def __init__(
+        self, upstream: UpstreamClient, hashes: Hashes, pins: Pins, signatures: Signatures, metrics: Metrics
+    ) -> None:
         self._upstream = upstream
         self._hashes = hashes
         self._pins = pins
+        self._signatures = signatures
         self._metrics = metrics
 
     async def read(self, flight: Flight, start: int) -> AsyncGenerator[bytes, None]:
@@ -41,6 +45,8 @@ class Bypass:
         Raises NotFound or UpstreamFailure, before the first byte where upstream answers with something else.
         """
         identity = flight.identity
+        if self._signatures.required:  # which takes all of it, in any order
+            raise upstream_failure(self._upstream.name, Reason.DISK, "the disk cannot take it to verify its signature")
         for url in flight.urls:
             async with self._upstream.download(url) as download:
                 if download.status != 200:

@@ -34,6 +34,6 @@ async def look_into_unpinned(packages: Packages, clock: Clock) -> None:
 
 async def _look_into(packages: Packages, identity: PackageIdentity) -> None:
     with suppress(DiskFailure):
-        held = await packages.open(identity)
+        held = await packages.held(identity)
         if held is not None:
             await packages.look_into(identity, held.sha512)

@@ -163,7 +163,7 @@ class Reading:
             modified=held.modified,
             age=self._clock.now() - held.arrived if status.hit and lasting else None,
             cache_control=_control(source, checked=held.checked),
-            warnings=held.warnings,
+            warnings=held.notices,
             standing=partial(HeldStanding, held, held.stamp) if status is HIT and lasting else None,
         )
 

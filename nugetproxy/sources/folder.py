@@ -11,6 +11,7 @@ from urllib.parse import quote
 import structlog
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.signatures import Signatures
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, WriteRefused, upstream_failure
 from nugetproxy.nuget.documents.render import Link
@@ -46,12 +47,13 @@ class FolderSource:
 
     immutable = False  # the owner of the folder can replace a package, as NuGet's rules forbid
 
-    def __init__(self, library: Library, holdings: Holdings, cache: Path, clock: Clock) -> None:
+    def __init__(self, library: Library, holdings: Holdings, cache: Path, clock: Clock, signatures: Signatures) -> None:
         """``cache``: the directory that ``holdings`` are kept in."""
         self.name = library.name
         self.library = library
         self.holdings = holdings
         self.writes = NoWrites()
+        self.signatures = signatures
         self._cache = cache
         self._synthesis = Synthesis(library.name, holdings)
         self._clock = clock
@@ -135,7 +137,18 @@ class FolderSource:
     async def package(self, route: Route, *, head: bool) -> HeldPackage:
         """The package, borrowed until the next await."""
         identity = PackageIdentity(route.id, route.version)
-        return await self._seek(Kind.PACKAGE, lambda: self.library.package(identity))
+        return await self._seek(Kind.PACKAGE, lambda: self._package(identity))
+
+    async def _package(self, identity: PackageIdentity) -> HeldPackage | None:
+        """Raises SignatureRefused for what must not be handed out."""
+        held = await self.library.package(identity)
+        if held is not None and self.signatures.unjudged(held):
+            with held:
+                await self.signatures.judge(held, self.library.kept.judge)
+                self.library.kept.keep_on(held)
+        if held is not None:
+            self.signatures.check(held)
+        return held
 
     async def elsewhere(self, identity: PackageIdentity) -> str | None:
         """Nowhere."""
@@ -143,6 +156,8 @@ class FolderSource:
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes:
         """The nuspec, readme, icon or licence out of a package."""
+        if self.signatures.on:
+            await self._seek(Kind.PACKAGE, lambda: self._package(identity))
         if kind is Kind.NUSPEC:
             return await self._seek(kind, lambda: self.library.nuspec(identity))
         return await self._seek(kind, lambda: self.library.member(identity, kind))

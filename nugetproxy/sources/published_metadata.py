@@ -11,7 +11,7 @@ from urllib.parse import quote
 from cachetools import LRUCache
 
 from nugetproxy.engine.cache import Cache
-from nugetproxy.engine.packages import Landing
+from nugetproxy.engine.landing import Landing
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.nuget.documents.advisories import Advisory, Page, read_page
 from nugetproxy.nuget.documents.exact_json import loads

@@ -25,7 +25,7 @@ from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import DependencyGroup, parse_nuspec
-from nugetproxy.nuget.resources import HIVES, RESOURCES
+from nugetproxy.nuget.resources import HIVES
 from nugetproxy.nuget.routes import LINK, Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.version import Version
@@ -36,6 +36,7 @@ from nugetproxy.sources.keeper import Keeper
 from nugetproxy.sources.published_metadata import PublishedMetadata
 from nugetproxy.sources.recorder import Recorder
 from nugetproxy.sources.registrations import Registrations
+from nugetproxy.sources.repository_certificates import SIGNATURES
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Document, MadeDocument, WriteSide
 from nugetproxy.sources.synthesis import Synthesis
@@ -51,7 +52,6 @@ log = structlog.get_logger(__name__)
 
 PREFETCH_SECONDS = 60.0
 """Between two looks whether the signatures are stored and fresh."""
-SIGNATURES = tuple(route for row in RESOURCES if row.secure_only and (route := parse_route(row.path)) is not None)
 CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
 
 
@@ -258,7 +258,7 @@ class RemoteSource:
 
     async def needs_left(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
         """By the nuspec of the held package."""
-        if await self.packages.open(identity) is None:
+        if await self.packages.held(identity) is None:
             return None
         xml = await self.packages.folder.nuspec(identity)
         return parse_nuspec(xml).dependency_groups if xml is not None else None

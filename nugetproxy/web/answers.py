@@ -17,6 +17,7 @@ from nugetproxy.errors import (
     NotFound,
     Overloaded,
     ProxyError,
+    SignatureRefused,
     Stopping,
     TooLarge,
     UnknownHost,
@@ -41,6 +42,7 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
         Unauthorized: 401,
         Forbidden: 403,
         Denied: 403,
+        SignatureRefused: 403,
         NotFound: 404,
         MethodNotAllowed: 405,
         TooLarge: 413,
@@ -113,7 +115,7 @@ def answer(error: ProxyError, *, head: bool = False, more: Mapping[str, str] = N
         headers[hdrs.RETRY_AFTER] = str(RETRY_AFTER)
     if isinstance(error, Unauthorized):
         headers[hdrs.WWW_AUTHENTICATE] = CHALLENGE
-    if isinstance(error, Denied):
+    if isinstance(error, Denied | SignatureRefused):
         headers[WARNING] = header_text(str(error))[:MAX_REASON]
     if isinstance(error, MethodNotAllowed):
         headers[hdrs.ALLOW] = ", ".join(error.allowed)

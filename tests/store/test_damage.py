@@ -104,7 +104,7 @@ async def test_a_sound_package_is_hashed_once_for_many_openings(
     opened = await asyncio.gather(*(again.open(IDENTITY) for _ in range(50)))
     assert len(hashed) == 1
     assert all(held is opened[0] for held in opened)
-    again._kept.clear()
+    again.kept.clear()
     held = await again.open(IDENTITY)
     assert held is not None
     assert content(held) == NUPKG
@@ -245,7 +245,7 @@ async def test_an_adopted_package_is_served_from_a_disk_that_takes_no_hash_file(
         held = await folder.open(IDENTITY)
         assert held is not None
         assert content(held) == NUPKG
-        folder._kept.clear()
+        folder.kept.clear()
     assert files(folder.layout.root) == {"packages/newtonsoft.json/13.0.3/newtonsoft.json.13.0.3.nupkg"}
 
 

@@ -236,7 +236,7 @@ async def test_a_forgotten_package_closes_its_descriptor(folder: PackageFolder) 
 
 
 async def test_only_so_many_descriptors_are_kept(folder: PackageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder._kept, "_limit", 2)
+    monkeypatch.setattr(folder.kept, "_limit", 2)
     identities = [PackageIdentity("a", f"1.0.{n}") for n in range(3)]
     helds = [await store(folder, make_nupkg("a", i.version), i) for i in identities[:2]]
     assert folder.peek(identities[0]) is not None  # now the most recent

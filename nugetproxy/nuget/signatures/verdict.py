@@ -63,9 +63,9 @@ class Trust:
 
     @property
     def key(self) -> str:
-        """Differs where verdicts may differ."""
-        said = (sorted(self.roots.fingerprints), sorted(self.listed), sorted(self.owners))
-        return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+        """Differs where verdicts may differ; behind its colon is what the upstream's list makes of it."""
+        wanted = (sorted(self.roots.fingerprints), sorted(self.owners))
+        return f"{_digest(wanted)}:{_digest(sorted(self.listed))}"
 
     def covers(self, part: Part, by: By, pool: tuple[Certificate, ...], at: float) -> bool:
         """Whether whoever made ``part`` is known, or somebody vouches for him."""
@@ -151,6 +151,10 @@ class _Signatures:
     @property
     def owners(self) -> tuple[str, ...]:
         return self.primary.owners if self.counter is None else self.counter.owners
+
+
+def _digest(said: object) -> str:
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
 def judge(file: BinaryIO, trust: Trust, now: float) -> Verdict:

@@ -51,12 +51,30 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
             PRIMARY KEY (id, version, wanted_by)) WITHOUT ROWID""",
     ),
     ("ALTER TABLE sightings ADD COLUMN withdrawn REAL",),
+    (
+        """CREATE TABLE verdicts (
+            source TEXT NOT NULL, id TEXT NOT NULL, version TEXT NOT NULL, sha512 TEXT NOT NULL, trust TEXT NOT NULL,
+            verdict TEXT NOT NULL, PRIMARY KEY (source, id, version)) WITHOUT ROWID""",
+    ),
 )
 """Each is one transaction, which also raises the number in the file (PRAGMA user_version). Never change one that was
 released: add another."""
 
 _TABLES: Final = frozenset(
-    {"pins", "links", "epochs", "scrubs", "facts", "owners", "claims", "tokens", "origins", "sightings", "kept"}
+    {
+        "pins",
+        "links",
+        "epochs",
+        "scrubs",
+        "facts",
+        "owners",
+        "claims",
+        "tokens",
+        "origins",
+        "sightings",
+        "kept",
+        "verdicts",
+    }
 )
 
 

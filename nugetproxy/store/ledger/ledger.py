@@ -19,13 +19,13 @@ from nugetproxy.store.ledger.copies import copy, copy_is_due, snapshot
 from nugetproxy.store.ledger.form import LEDGER, LedgerUnavailable
 from nugetproxy.store.ledger.links import Links
 from nugetproxy.store.ledger.opening import BEGIN_AFRESH, NAME, RESTORED, make_ready
-from nugetproxy.store.ledger.rows import Epoch, Owner, Sighting, Token, VersionFacts, Wanted, Writes
+from nugetproxy.store.ledger.rows import Epoch, Judged, Owner, Sighting, Token, VersionFacts, Wanted, Writes
 from nugetproxy.store.ledger.write_behind import WriteBehind
 from nugetproxy.store.sqlite_file import SqliteFile
 from nugetproxy.store.sqlite_form import ERRORS, file_key
 from nugetproxy.store.threads import hop
 
-__all__ = ["Epoch", "Ledger", "LedgerUnavailable", "Owner", "Sighting", "Token", "VersionFacts", "Writes"]
+__all__ = ["Epoch", "Judged", "Ledger", "LedgerUnavailable", "Owner", "Sighting", "Token", "VersionFacts", "Writes"]
 
 log = structlog.get_logger(__name__)
 
@@ -211,6 +211,18 @@ class Ledger:
         key = ("sightings", source, identity.id, identity.version)
         values = (*key[1:], sighting.first, sighting.missing, sighting.withdrawn)
         self._behind.note(key, rows.SIGHTING, values, sighting)
+
+    # --- verdicts over signatures ---
+
+    async def judged(self, source: str, identity: PackageIdentity) -> Judged | None:
+        """The verdict that was noted over the signature of a version."""
+        known: Judged | None = self._behind.noted(("verdicts", source, identity.id, identity.version))
+        return known if known is not None else await self._file.read(rows.judged, source, identity)
+
+    def note_judged(self, source: str, identity: PackageIdentity, judged: Judged) -> None:
+        """Note the verdict over the signature of a version, in place of the one of before."""
+        key = ("verdicts", source, identity.id, identity.version)
+        self._behind.note(key, rows.VERDICT, (*key[1:], judged.sha512, judged.trust, judged.verdict), judged)
 
     # --- owners, claims, tokens ---
 

@@ -19,13 +19,14 @@ FACTS: Final = """INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT 
     deprecation = coalesce(excluded.deprecation, deprecation), origin = excluded.origin, noted = excluded.noted"""
 OWN: Final = "INSERT INTO owners VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 REOWN: Final = "INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)"
+VERDICT: Final = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)"
 CLAIM: Final = "INSERT INTO claims VALUES (?, ?) ON CONFLICT DO NOTHING"
 PUT_TOKEN: Final = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S105 - a statement
 LINK: Final = """INSERT INTO links VALUES (?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET handed_out = max(handed_out, excluded.handed_out)"""
 SIGHTING: Final = """INSERT INTO sightings VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     first = min(first, excluded.first), missing = excluded.missing, withdrawn = excluded.withdrawn"""
-_OF_A_FEED: Final = ("pins", "facts", "links", "scrubs", "sightings")
+_OF_A_FEED: Final = ("pins", "facts", "links", "scrubs", "sightings", "verdicts")
 """The tables whose rows say something of the feed that a source was when they were written."""
 
 
@@ -80,6 +81,18 @@ class Sighting:
     """Since when upstream is known not to have it; None while it has."""
     withdrawn: float | None = None
     """When that was seen for the second time, an hour later; None until then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What was found out about the signature of a package."""
+
+    sha512: str
+    """Of the package, in base64."""
+    trust: str
+    """By which it was found: the key of whose signatures counted."""
+    verdict: str
+    """As ``Verdict.text`` writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +154,8 @@ def forget(connection: sqlite3.Connection, source: str, identity: PackageIdentit
     with transaction(connection):
         unseal = "UPDATE owners SET sha512 = '' WHERE source = ? AND id = ? AND version = ?"
         connection.execute(unseal, (source, identity.id, identity.version))
-        for table in ("pins", "facts"):
-            statement = f"DELETE FROM {table} WHERE source = ? AND id = ? AND version = ?"  # noqa: S608 - two names
+        for table in ("pins", "facts", "verdicts"):
+            statement = f"DELETE FROM {table} WHERE source = ? AND id = ? AND version = ?"  # noqa: S608 - three names
             connection.execute(statement, (source, identity.id, identity.version))
 
 
@@ -163,7 +176,7 @@ def settle_origin(connection: sqlite3.Connection, source: str, feed: str) -> Non
     with transaction(connection):
         before = origin_of(connection, source)
         for table in _OF_A_FEED:
-            move = f"UPDATE OR REPLACE {table} SET source = ? WHERE source = ?"  # noqa: S608 - one of five names
+            move = f"UPDATE OR REPLACE {table} SET source = ? WHERE source = ?"  # noqa: S608 - one of six names
             if before is not None:
                 connection.execute(move, (_aside(source, before), source))
             connection.execute(move, (source, _aside(source, feed)))
@@ -238,6 +251,13 @@ def unlisted(connection: sqlite3.Connection, source: str) -> tuple[PackageIdenti
     """What is known not to be listed."""
     found = connection.execute("SELECT id, version FROM facts WHERE source = ? AND listed = 0", (source,))
     return tuple(PackageIdentity(id, version) for id, version in found)
+
+
+def judged(connection: sqlite3.Connection, source: str, identity: PackageIdentity) -> Judged | None:
+    """The verdict over the signature of a version."""
+    where = "SELECT sha512, trust, verdict FROM verdicts WHERE source = ? AND id = ? AND version = ?"
+    row = connection.execute(where, (source, identity.id, identity.version)).fetchone()
+    return None if row is None else Judged(sha512=row[0], trust=row[1], verdict=row[2])
 
 
 def owners_of(connection: sqlite3.Connection, feed: str, id: str) -> dict[str, Owner]:

@@ -65,7 +65,8 @@ class Library:
         self._calls = DiskCalls(fs, self._threads, metrics)
         self._listing = Listing(root, fs)
         self._index = LibraryIndex(name)
-        self._kept = OpenPackages(self._calls, log.bind(feed=name))
+        self.kept = OpenPackages(self._calls, log.bind(feed=name))
+        """Those that are open."""
         # One look at a time; two would read the same files twice.
         self._looking = asyncio.Lock()
         self._unread: dict[str, Stamp] = {}
@@ -95,7 +96,7 @@ class Library:
 
     async def close(self) -> None:
         """Close what is open, end the threads; whoever looks must have been stopped."""
-        self._kept.clear()
+        self.kept.clear()
         await self._holdings.close()
         await self._threads.close()
 
@@ -161,7 +162,7 @@ class Library:
         for path in paths:
             identity = self._index.drop(path)
             if identity is not None:
-                self._kept.forget(identity)
+                self.kept.forget(identity)
                 self._lost_a_file.add(identity)
 
     async def _read_all(self) -> None:
@@ -247,11 +248,11 @@ class Library:
         if found is None:
             return None
         path, at = found
-        held = self._kept.get(identity)
+        held = self.kept.get(identity)
         if held is not None and held.stamp == at:
             return held
         try:
-            held = await self._kept.check(identity, self._open, identity, path, at)
+            held = await self.kept.check(identity, self._open, identity, path, at)
         except (ChangedFile, MissingFile):
             self._suspects.add(path)
             return None
@@ -259,14 +260,14 @@ class Library:
             await self._expel(path, at, identity, str(error))
             return None
         if self._index.find(identity) == found:
-            return self._kept.keep(held)
+            return self.kept.keep(held)
         held.release()
         return None
 
     def _open(self, known: Known | None, identity: PackageIdentity, path: str, at: Stamp) -> HeldPackage:
         # The descriptor gets its owner here, in the thread: a caller that was cancelled could not close it.
         opened = open_loose(self._fs, self.root, path, at, identity=identity, known=known)
-        return HeldPackage(identity, self._kept.own(opened.fd), opened.state, opened.sha512)
+        return HeldPackage(identity, self.kept.own(opened.fd), opened.state, opened.sha512)
 
     async def _expel(self, path: str, at: Stamp, identity: PackageIdentity, why: str) -> None:
         """A file whose structure is sound turned out damaged inside."""
@@ -280,13 +281,13 @@ class Library:
 
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec of a package; None if it is not there."""
-        return await self._kept.nuspec(await self.package(identity))
+        return await self.kept.nuspec(await self.package(identity))
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         """A file that the nuspec names; None if there is none."""
-        found = await self._kept.member(await self.package(identity), kind)
+        found = await self.kept.member(await self.package(identity), kind)
         return None if found is None else found[0]
 
     async def files(self, identity: PackageIdentity) -> tuple[tuple[str, int], ...]:
         """Path and size of every file in a package; none if it is not there."""
-        return await self._kept.files(await self.package(identity))
+        return await self.kept.files(await self.package(identity))

@@ -93,7 +93,8 @@ class PackageFolder:
             log=self._log,
             pending=self.pending.sizes,
         )
-        self._kept = OpenPackages(self._calls, self._log, limit=kept_open, note_use=self.usage.note)
+        self.kept = OpenPackages(self._calls, self._log, limit=kept_open, note_use=self.usage.note)
+        """Those that are open."""
         # One change at a time to what lies on disk for an identity; the lock goes when nobody waits for it.
         self._locks: WeakValueDictionary[PackageIdentity, asyncio.Lock] = WeakValueDictionary()
 
@@ -124,11 +125,11 @@ class PackageFolder:
         """Commit or remove what lies in staging; how many of each."""
         recovered = 0
         for name in names:
-            found = await self._calls.run(self._threads.hash, recover, self._fs, self.layout, self._kept.own, name)
+            found = await self._calls.run(self._threads.hash, recover, self._fs, self.layout, self.kept.own, name)
             if found is not None:
                 recovered += 1
                 self.usage.landed(found[1].identity, found[1].size)
-                await self.pending.add(found[0], self._kept.keep(found[1]))
+                await self.pending.add(found[0], self.kept.keep(found[1]))
         await self.pending.empty()
         return recovered, len(names) - recovered
 
@@ -137,7 +138,7 @@ class PackageFolder:
         await self.pending.empty()
         with contextlib.suppress(DiskFailure):
             await self.usage.write()
-        self._kept.clear()
+        self.kept.clear()
         if self._own_threads:
             await self._threads.close()
 
@@ -175,7 +176,7 @@ class PackageFolder:
             self._log.warning("store.recreated", directory=str(self.layout.root))
             self.layout.prepare(self._fs)
             fd = self._fs.create(path)
-        return path, self._kept.own(fd)
+        return path, self.kept.own(fd)
 
     async def _commit(self, staged: Staged, nuspec: Nuspec) -> HeldPackage:
         identity = staged.identity
@@ -190,14 +191,14 @@ class PackageFolder:
             package, state = sealed
             staged.descriptor.acquire()
             held = HeldPackage(identity, staged.descriptor, state, package.sha512)
-            held.warnings = staged.warnings
+            held.warnings, held.signed = staged.warnings, staged.signed
             self.usage.landed(identity, held.size)
-            with self._kept.keep(held):
+            with self.kept.keep(held):
                 await self.pending.add(package, held)
                 if not package.is_sealed:  # a kill would leave nothing of it
                     if (failure := await self.pending.settle(identity)) is not None:
                         raise failure
-                    self._kept.keep(held.acquire())
+                    self.kept.keep(held.acquire())
             return held
 
     def _seal_new(self, staged: Staged, nuspec: Nuspec) -> tuple[Verified, os.stat_result] | None:
@@ -227,13 +228,13 @@ class PackageFolder:
             raise PinnedPackage(held.identity, held.sha512, staged.sha512)
         held.acquire()
         await staged.remove()
-        return self._kept.keep(held)
+        return self.kept.keep(held)
 
     # --- use ---
 
     def peek(self, identity: PackageIdentity) -> HeldPackage | None:
         """The package if it is open or pending; never blocks, so None does not mean that it is not held."""
-        return self._kept.get(identity) or self.pending.get(identity)
+        return self.kept.get(identity) or self.pending.get(identity)
 
     async def open(self, identity: PackageIdentity) -> HeldPackage | None:
         """The package, None if it is not held; one that turns out damaged is set aside and thus not held.
@@ -247,11 +248,11 @@ class PackageFolder:
             return self.peek(identity) or await self._open(identity)
 
     async def _open(self, identity: PackageIdentity) -> HeldPackage | None:
-        found = await self._kept.check(identity, self._examine, identity)
+        found = await self.kept.check(identity, self._examine, identity)
         if isinstance(found, Damaged):
             await self._set_aside(identity, found.reason)
             return None
-        return None if found is None else self._kept.keep(found)
+        return None if found is None else self.kept.keep(found)
 
     def _examine(self, known: Known | None, identity: PackageIdentity) -> HeldPackage | Damaged | None:
         # The descriptor gets its owner here, in the thread: a caller that was cancelled could not close it.
@@ -260,20 +261,20 @@ class PackageFolder:
             return finding
         if finding.adopted:
             self._log.info("package.adopted", package=str(identity))
-        held = HeldPackage(identity, self._kept.own(finding.fd), finding.state, finding.sha512)
+        held = HeldPackage(identity, self.kept.own(finding.fd), finding.state, finding.sha512)
         held.warnings = read_warnings(self._fs, self.layout, identity)
         return held
 
     async def set_time(self, identity: PackageIdentity, published: float) -> None:
         """Give a package the time at which it was published, in seconds since the epoch; what is verified stays so."""
         async with self._settled(identity):
-            held = self._kept.get(identity) or await self._open(identity)
+            held = self.kept.get(identity) or await self._open(identity)
             if held is None:
                 return
             with held:
                 state = await self._calls.run(self._threads.write, self._set_time, identity, held.fd, published)
                 held.changed(state)
-                self._kept.keep(held.acquire())
+                self.kept.keep(held.acquire())
 
     def _set_time(self, identity: PackageIdentity, fd: int, published: float) -> os.stat_result:
         self._fs.utime(self.layout.nupkg(identity), published)
@@ -281,15 +282,15 @@ class PackageFolder:
 
     async def nuspec(self, identity: PackageIdentity) -> bytes | None:
         """The nuspec, taken out of the verified package; None if that is not held."""
-        return await self._kept.nuspec(await self.open(identity))
+        return await self.kept.nuspec(await self.open(identity))
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> tuple[bytes, str] | None:
         """A file that the nuspec names with its path in the package; None if there is none."""
-        return await self._kept.member(await self.open(identity), kind)
+        return await self.kept.member(await self.open(identity), kind)
 
     async def files(self, identity: PackageIdentity) -> tuple[tuple[str, int], ...]:
         """Path and size of every file in a package; none if that is not held."""
-        return await self._kept.files(await self.open(identity))
+        return await self.kept.files(await self.open(identity))
 
     # --- scrub ---
 
@@ -300,9 +301,9 @@ class PackageFolder:
         no damage; one without its hash file is adopted if it is whole.
         """
         with contextlib.suppress(DiskFailure):  # judged below
-            known = await hash_slowly(self._calls, self.layout, identity, self._kept.own, pace)
+            known = await hash_slowly(self._calls, self.layout, identity, self.kept.own, pace)
             if known is not None:
-                self._kept.note(identity, known)
+                self.kept.note(identity, known)
                 return True
         async with self._settled(identity):
             # Nobody changes it now, so what is found wrong is wrong.
@@ -311,7 +312,7 @@ class PackageFolder:
                 await self._set_aside(identity, found.reason)
                 return False
             if found is not None:
-                self._kept.keep(found)
+                self.kept.keep(found)
             return True
 
     async def check_contents(self, identity: PackageIdentity, sha512: str, pace: Pace) -> str:
@@ -395,5 +396,5 @@ class PackageFolder:
         self.usage.add(-held.size, -1)
 
     def _forget(self, identity: PackageIdentity) -> None:
-        self._kept.forget(identity)
+        self.kept.forget(identity)
         self.usage.forget(identity)

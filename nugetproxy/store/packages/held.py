@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
 from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.signatures.verdict import Verdict
 from nugetproxy.store.fs import FsOps
 
 
@@ -77,6 +79,17 @@ class Descriptor:
                 os.close(self._fd)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """A verdict over the signature of a package, by the trust of one time."""
+
+    verdict: Verdict
+    trust: object
+    """By which it was found; another one asks for another verdict."""
+    notice: str = ""
+    """What clients are told of it."""
+
+
 class Keeper(Protocol):
     """Keeps packages open."""
 
@@ -101,6 +114,7 @@ class HeldPackage:
         "keeper",
         "modified",
         "sha512",
+        "signed",
         "size",
         "stamp",
         "warnings",
@@ -117,8 +131,15 @@ class HeldPackage:
         """What upstream had to say about it, when it was fetched."""
         self.checked = True
         """False while every file in it has yet to be compared with its checksum."""
+        self.signed: Signed | None = None
+        """What is thought of its signature; None where nobody has asked yet."""
         self.keeper: Keeper | None = None
         """Who keeps it open between requests."""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What clients are told beside it."""
+        return self.warnings if self.signed is None or not self.signed.notice else (*self.warnings, self.signed.notice)
 
     @property
     def fd(self) -> int:

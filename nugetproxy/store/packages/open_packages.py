@@ -13,6 +13,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec, inspect_package, read_member
 from nugetproxy.nuget.package import open_archive
+from nugetproxy.nuget.signatures.verdict import Trust, Verdict, judge
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.reading import reader
@@ -104,6 +105,11 @@ class OpenPackages:
             self._packages.popitem(last=False)[1].release()
         return held
 
+    def keep_on(self, held: HeldPackage) -> None:
+        """Keep a package that the caller has acquired, if it was let go of meanwhile."""
+        if self._packages.get(held.identity) is not held:
+            self.keep(held.acquire())
+
     def forget(self, identity: PackageIdentity) -> None:
         """Keep it no longer, know nothing of it."""
         self._drop(identity)
@@ -132,6 +138,12 @@ class OpenPackages:
     async def files(self, held: HeldPackage | None) -> tuple[tuple[str, int], ...]:
         """Path and size in bytes of every file in the package, as its directory says it. Raises DiskFailure."""
         return await self._read(held, self._files) or ()
+
+    async def judge(self, held: HeldPackage, trust: Trust, now: float) -> Verdict:
+        """The verdict over its signature at ``now``, a wall time. Raises DiskFailure."""
+        with held:
+            look = lambda: judge(reader(self._calls.fs, held.fd, held.size), trust, now)  # noqa: E731 - two words
+            return await self._calls.run(self._calls.threads.hash, look)
 
     async def _read(self, held: HeldPackage | None, read: Callable[[HeldPackage], _T]) -> _T | None:
         if held is None:

@@ -12,9 +12,10 @@ from typing import BinaryIO, Final, Protocol, Self, TypeVar
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Nuspec
+from nugetproxy.nuget.signatures.verdict import Trust, Verdict, judge
 from nugetproxy.store.fs import DiskFailure, StrPath
 from nugetproxy.store.packages.commit import remove_file
-from nugetproxy.store.packages.held import Descriptor, HeldPackage
+from nugetproxy.store.packages.held import Descriptor, HeldPackage, Signed
 from nugetproxy.store.packages.reading import read_at, reader
 from nugetproxy.store.packages.verify import PackageHash, inspect
 from nugetproxy.store.threads import DiskCalls
@@ -76,6 +77,8 @@ class Staged:
         self.warnings: tuple[str, ...] = ()
         self.signer: str | None = None
         """What upstream had to say about it, to be kept with it."""
+        self.signed: Signed | None = None
+        """What is thought of its signature; None where nobody asks."""
         self.published: float | None = None
         """When it was published, in seconds since the epoch: the time that the package's file gets."""
         self._calls = calls
@@ -177,6 +180,10 @@ class Staged:
         """
         look = partial(inspect, self._view, identity, contents=contents, checksum=checksum)
         return await self._calls.run(self._calls.threads.hash, look)
+
+    async def judge(self, trust: Trust, now: float) -> Verdict:
+        """The verdict over its signature at ``now``, a wall time; raises DiskFailure."""
+        return await self._calls.run(self._calls.threads.hash, lambda: judge(self._view(), trust, now))
 
     def _view(self) -> BinaryIO:
         if self._descriptor is None:
