@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
@@ -171,9 +171,9 @@ class App:
     def _end_streams(self) -> None:
         self.edge.end_streams()
 
-    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    def answer(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer one request by the configuration of now."""
-        return await self.edge(request)
+        return self.edge(request)
 
     async def operate(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one that came in by a socket that only operators can reach."""

@@ -22,7 +22,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from nugetproxy.log.console import console, wants_colors
 from nugetproxy.log.floods import FloodGate
 from nugetproxy.log.redact import redact as _redact
-from nugetproxy.log.redact import register_secret
+from nugetproxy.log.redact import register_secret, secrets_known
 from nugetproxy.log.writer import LineWriter
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "register_secret",
     "sample_hits",
     "sampled",
+    "secrets_known",
     "setup",
     "shutdown",
     "takes_hit",

@@ -46,6 +46,11 @@ def register_secret(value: str) -> None:
     _secret_pattern = re.compile("|".join(re.escape(text) for text in sorted(_secrets, key=len, reverse=True)))
 
 
+def secrets_known() -> int:
+    """Rises with each secret: what was redacted before may hold the last one."""
+    return len(_secrets)
+
+
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """The structlog processor: runs before anything that formats or writes.
 

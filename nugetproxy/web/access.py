@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 
 from aiohttp import web
 
@@ -27,6 +28,8 @@ from nugetproxy.web.streamed import Streamed
 SESSION_ID = "X-NuGet-Session-Id"
 MAX_TEXT = 300
 MAX_SESSION = 64
+HITS_REMEMBERED = 512
+"""Sorts of hits of which it is remembered what history and log say of them."""
 LEFT = ("cut off: client", "cut off: the client")
 """How it is said that an answer ended whose client left, or took nothing for long."""
 OPERATORS = frozenset({"health_live", "health_ready", "metrics"})
@@ -124,6 +127,7 @@ class Access:
             client=self._addresses.client(request),
             session=request.headers.get(SESSION_ID, ""),
             traceparent=request.headers.get("traceparent", "")[:MAX_SESSION],
+            more=NO_FIELDS,
         )
 
     def end(self, event: AccessEvent, response: web.StreamResponse | None, seconds: float, asked: Asking) -> None:
@@ -133,22 +137,81 @@ class Access:
         event.status = response.status if response is not None else event.status
         size, upstream = _size(response), asked.seconds
         self._counts.count(event.feed, event.kind, event.outcome, event.status, seconds=seconds, size=size)
+        is_hit = event.outcome == Outcome.HIT.value and event.status < 400
+        told = _told_again(event, size) if is_hit and event.feed else None
         if event.feed:
             taking = response.waited if isinstance(response, Streamed) else 0.0
             who = Who(event.client, event.session[:MAX_SESSION], event.token)
-            self._history.note(what_of(event, size), who, seconds=seconds, upstream=upstream, client=taking)
+            what = told.what if told is not None else what_of(event, size)
+            self._history.note(what, who, seconds=seconds, upstream=upstream, client=taking)
         if self._tracer is not None and event.kind not in OPERATORS:
             self._tracer.note(event, size, asked)
-        stands_for = logs.takes_hit() if event.outcome == Outcome.HIT.value and event.status < 400 else 1
+        stands_for = logs.takes_hit() if is_hit else 1
         if not stands_for:
             return
+        milliseconds = round(seconds * 1000, 2)
+        if told is not None and not upstream:
+            client = _client_part(event.client, event.session[:MAX_SESSION], logs.secrets_known())
+            logs.emit_parts("request", told.said, client, milliseconds, stands_for)
+            return
         fields = event_fields(event, event.status, size)
-        fields["ms"] = round(seconds * 1000, 2)
+        fields["ms"] = milliseconds
         if upstream:
             fields["upstream_ms"] = round(upstream * 1000, 2)
         fields.update(who_fields(event.client, event.session))
         fields.update(logs.sampled(stands_for))
         logs.emit("request", fields, "debug" if event.kind in OPERATORS else "info")
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What history and log say of an answer, whoever got it."""
+
+    what: What
+    said: logs.Part
+
+
+class _Sort(NamedTuple):
+    """What hits have in common of which the same is told."""
+
+    method: str
+    path: str
+    feed: str
+    kind: str
+    id: str
+    version: str
+    outcome: str
+    reason: str
+    detail: str
+    status: int
+
+
+def _told_again(event: AccessEvent, size: int) -> _Told:
+    """The same for every hit of this sort: made once, as making it costs a tenth of the hit."""
+    sort = _Sort(
+        event.method,
+        event.path,
+        event.feed,
+        event.kind,
+        event.id,
+        event.version,
+        event.outcome,
+        event.reason,
+        event.detail,
+        event.status,
+    )
+    return _told(sort, size, logs.secrets_known())
+
+
+@lru_cache(maxsize=HITS_REMEMBERED)
+def _told(sort: _Sort, size: int, _secrets: int) -> _Told:
+    event = AccessEvent(client="", **sort._asdict())
+    return _Told(what_of(event, size), logs.part(event_fields(event, event.status, size)))
+
+
+@lru_cache(maxsize=HITS_REMEMBERED)
+def _client_part(client: str, session: str, _secrets: int) -> logs.Part:
+    return logs.part(who_fields(client, session))
 
 
 def what_of(event: AccessEvent, size: int) -> What:

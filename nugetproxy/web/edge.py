@@ -94,9 +94,9 @@ class Edge:
         self._access = Access(metrics, addresses, history, tracer)
         self._past: LRUCache[tuple[str, float], Feed] = LRUCache(PAST)
 
-    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+    def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
         """Answer one request; every error becomes a response that says what to do."""
-        return await self._answered(request, self._respond)
+        return self._answered(request, self._respond)
 
     async def operate(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request that came in by a socket that only operators can reach."""

@@ -7,6 +7,7 @@ second request behind it, a field in an odd spelling) takes the ordinary path, w
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -153,6 +154,18 @@ class Seen:
     """What the history keeps of it."""
 
 
+_ODD = Seen(
+    key=None,
+    answers={},
+    feeds=frozenset(),
+    until=-math.inf,
+    generation=0,
+    who=logs.part({}),
+    asker=Who("", "", ""),
+)
+"""A header section that only the ordinary path understands."""
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """The other end of a connection, as far as answers depend on it."""
@@ -193,7 +206,10 @@ class Lane:
         self._heads: dict[tuple[Peer, bytes], Seen] = {}
 
     def see(self, peer: Peer, block: bytes) -> Seen | None:
-        """What the header section ``block`` (from the line break of the request line on) says; None: nothing for us."""
+        """What the header section ``block`` (from the line break of the request line on) says.
+
+        None: nothing for us now. What is none of ours for ever may read nothing.
+        """
         try:
             return self._heads[peer, block]
         except KeyError:
@@ -202,14 +218,16 @@ class Lane:
             if len(self._heads) >= MAX_HEADS:
                 self._heads.clear()
             seen = self._see(peer, block)
-            if seen is not None:
+            if seen is not None and seen.key is not None:
                 self._heads[peer, block] = seen
             return seen
 
     def _see(self, peer: Peer, block: bytes) -> Seen | None:
         fields = parse_fields(block)
-        may = self.admission.readable(peer.address, fields) if fields is not None else None
-        if fields is None or may is None:
+        if fields is None:
+            return replace(_ODD, generation=self.generation)
+        may = self.admission.readable(peer.address, fields)
+        if may is None:
             return None
         feeds, until = may
         addresses = self.admission.addresses
@@ -230,13 +248,13 @@ class Lane:
     def keep(self, asked: tuple[Seen, bytes], event: AccessEvent, reply: Reply, response: Whole) -> None:
         """The ordinary path has answered ``asked`` like this; so will the lane while the reply stands."""
         seen, line = asked
+        if event.feed not in seen.feeds:
+            return
         standing = reply.standing() if reply.standing is not None else None
         if standing is None or response.status != 200 or response.keep_alive is False or self.draining():
             return
         body = response.whole_body
         if len(body) > MAX_BODY or _LINE.fullmatch(line) is None or seen.generation != self.generation:
-            return
-        if event.feed not in seen.feeds:
             return
         prepared = Prepared(
             template=template_of(response, reply.age is not None),

@@ -9,6 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from nugetproxy.errors import Reason
+from nugetproxy.log import redact as redaction
+from nugetproxy.log import register_secret
 from tests.conftest import StartProxy
 from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
@@ -51,6 +53,21 @@ async def test_behind_a_trusted_front_end_the_client_is_named(
     assert last(events)["client"] == client
     await ask(proxy, "/v3/package/acme.a/1.0.0", "DELETE", headers=headers)
     assert last(events)["client"] == last(events, "write.audit")["client"] == client
+
+
+async def test_an_event_like_one_before_hides_a_secret_that_is_known_since(
+    proxy: Proxy, feed: FakeFeed, events: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redaction, "_secrets", set())
+    monkeypatch.setattr(redaction, "_secret_pattern", None)
+    feed.add(SMALL)
+    part = {"Range": "bytes=0-9"}
+    for _ in range(3):
+        await ask(proxy, PACKAGE, headers=part)
+    assert (last(events)["outcome"], last(events)["path"]) == ("hit", PACKAGE)
+    register_secret("acme.a.1.0.0")
+    await ask(proxy, PACKAGE, headers=part)
+    assert (last(events)["outcome"], last(events)["path"]) == ("hit", PACKAGE.replace("acme.a.1.0.0", redaction.HIDDEN))
 
 
 async def test_a_stranger_does_not_say_who_it_is(proxy: Proxy, events: list[Any]) -> None:

@@ -134,7 +134,7 @@ class HeldPackage:
         self.signed: Signed | None = None
         """What is thought of its signature; None where nobody has asked yet."""
         self.keeper: Keeper | None = None
-        """Who keeps it open between requests."""
+        """Who keeps it open between requests; None where nobody does any more."""
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -178,5 +178,14 @@ class HeldPackage:
 
     def intact(self, fs: FsOps) -> bool:
         """True while the file is still there with the size and time that were verified; a quick fstat."""
-        state = fs.fstat(self.fd)
-        return state.st_nlink > 0 and stamp(state) == self.stamp
+        state, known = (
+            fs.fstat(self._descriptor.fd),
+            self.stamp,
+        )  # compared without making a stamp: a hit's dearest part
+        return (
+            state.st_nlink > 0
+            and state.st_mtime_ns == known.mtime_ns
+            and state.st_size == known.size
+            and state.st_ino == known.inode
+            and state.st_dev == known.device
+        )

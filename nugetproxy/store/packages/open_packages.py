@@ -60,21 +60,23 @@ class OpenPackages:
     def get(self, identity: PackageIdentity) -> HeldPackage | None:
         """The package if it is kept and its file is still the one that was verified; never blocks."""
         held = self._packages.get(identity)
-        if held is None:
-            return None
+        return held if held is not None and self._is_intact(held) else None
+
+    def _is_intact(self, held: HeldPackage) -> bool:
+        """Whether the file of what is kept is as it was; it is kept no longer where not."""
         try:
             intact = held.intact(self._calls.fs)
         except DiskFailure:
             intact = False
-        if not intact:
-            self._drop(identity)
-            return None
-        self._packages.move_to_end(identity)
-        return held
+        if intact:
+            self._packages.move_to_end(held.identity)
+        else:
+            self._drop(held.identity)
+        return intact
 
     def use_again(self, held: HeldPackage) -> bool:
         """Note a use of what is still kept open, unchanged; False where it is not."""
-        if self._note_use is None or self.get(held.identity) is not held:
+        if self._note_use is None or held.keeper is not self or not self._is_intact(held):
             return False
         self._note_use(held.identity)
         return True
@@ -102,7 +104,7 @@ class OpenPackages:
         self._packages[held.identity] = held
         held.keeper = self
         while len(self._packages) > self._limit:
-            self._packages.popitem(last=False)[1].release()
+            _let_go(self._packages.popitem(last=False)[1])
         return held
 
     def keep_on(self, held: HeldPackage) -> None:
@@ -118,7 +120,7 @@ class OpenPackages:
     def clear(self) -> None:
         """Keep none; what is known of them stays."""
         while self._packages:
-            self._packages.popitem()[1].release()
+            _let_go(self._packages.popitem()[1])
 
     def own(self, fd: int) -> Descriptor:
         """The owner of a new descriptor, which closes it off the loop."""
@@ -170,7 +172,12 @@ class OpenPackages:
     def _drop(self, identity: PackageIdentity) -> None:
         held = self._packages.pop(identity, None)
         if held is not None:
-            held.release()
+            _let_go(held)
 
     def __len__(self) -> int:
         return len(self._packages)
+
+
+def _let_go(held: HeldPackage) -> None:
+    held.keeper = None
+    held.release()
