@@ -154,7 +154,7 @@ async def test_redirected_clients_restore_and_keep_their_credentials_to_themselv
 
 async def in_the_bucket(proxy: Proxy, packages: int) -> None:
     """Wait until so many of the packages that were fetched are there."""
-    stored = f'nugetproxy_shared_total{{outcome="stored",what="package"}} {packages}.0'
+    stored = f'nugetproxy_shared_total{{engine="bucket",outcome="stored",what="package"}} {packages}.0'
     async with asyncio.timeout(60), aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"{proxy.url}/metrics") as answer:
