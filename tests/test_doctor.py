@@ -288,7 +288,10 @@ async def test_alone_it_examines_all(full: FakeFeed, tmp_path: Path) -> None:
 async def test_feeds_are_examined_too(full: FakeFeed, tmp_path: Path) -> None:
     tables = {"upstreams.other": f'url = "{full.index_url}"', "feeds.farm": 'sources = ["up"]'}
     ran = await doctor("--config", config(tmp_path, full.index_url, **tables))
-    assert "ok feed farm: up" in " ".join(ran.output.split())
+    told = " ".join(ran.output.split())
+    assert "ok feed farm: up; no rules" in told
+    assert "ok farm: at /v3/index.json, as it was at /asof/DATE/v3/index.json" in told
+    assert "ok other: at /other/v3/index.json, as it was at /other/asof/DATE/v3/index.json" in told
     assert "Where farm leads away" in ran.output
     await full.set_mode("refused")
     ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url, **tables))

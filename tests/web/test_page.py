@@ -24,6 +24,7 @@ from tests.web.test_tokens import basic, token
 
 HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 PACKAGE = "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg"
+ICON = b"\x89PNG\r\n\x1a\n" + bytes(range(200))
 EVERY_PART = (
     "about",
     "live",
@@ -45,6 +46,7 @@ def feed(feed: FakeFeed) -> FakeFeed:
             "1.0.0",
             readme="# Acme\n",
             license_file="Do what you want.",
+            icon=ICON,
             dependencies={"net8.0": [("Acme.B", "[2.0.0, )")]},
             files={"lib/net8.0/Acme.A.dll": b"x" * 100},
         )
@@ -196,6 +198,9 @@ async def test_each_feed_has_the_nuget_config_to_paste(start_proxy: StartProxy, 
     assert "packageSourceCredentials" not in first["config"]
     assert "<_x0032_nd>" in second["config"], "an XML name cannot begin with a digit"
     assert "%NUGETPROXY_TOKEN%" in second["config"]
+    for one, path in ((first, ""), (second, "/2nd")):
+        assert one["asof"] == f"{proxy.url}{path}/asof/YYYY-MM-DD/v3/index.json"
+    assert (await ask(proxy, f"{path}/asof/2026-03-01/v3/index.json", headers=basic(secret))).status == 200
 
 
 async def test_health_is_in_plain_words_with_the_last_failure(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
@@ -308,6 +313,26 @@ async def test_looking_at_a_package_asks_no_upstream(proxy: Proxy, feed: FakeFee
     for part in EVERY_PART[:-3]:
         await shown(proxy, part)
     assert feed.requests == []
+
+
+async def test_the_icon_of_a_package_is_served_by_us(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.add(make_nupkg("Acme.Script", "1.0.0", icon=b"<svg onload='alert(1)' xmlns='http://www.w3.org/2000/svg'/>"))
+    for path in (PACKAGE, "/v3/content/acme.script/1.0.0/acme.script.1.0.0.nupkg"):
+        await have(proxy, path)
+    await have(proxy, "/v3/content/acme.tool/3.0.0/acme.tool.3.0.0.nupkg")
+    await until(lambda: len(proxy.app.tasks) == 0)
+    feed.requests.clear()
+    assert (await shown(proxy, "package?id=acme.a&version=1.0.0"))["icon"] is True
+    assert (await shown(proxy, "package?id=acme.tool"))["icon"] is False
+    got = await ask(proxy, "/page/icon?id=Acme.A&version=1.0.0")
+    assert (got.status, got.headers["Content-Type"], got.body) == (200, "image/png", ICON)
+    assert got.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert got.headers["X-Content-Type-Options"] == "nosniff"
+    for other in ("id=acme.script&version=1.0.0", "id=acme.tool&version=3.0.0", "id=acme.a&version=9.0.0", "id=x", ""):
+        assert (await ask(proxy, f"/page/icon?{other}")).status == 404, other
+    assert feed.requests == [], "nobody is asked for it"
+    await token(proxy, "read")
+    assert (await ask(proxy, "/page/icon?id=Acme.A&version=1.0.0")).status == 401
 
 
 async def test_a_tool_is_installed_not_referenced(proxy: Proxy) -> None:

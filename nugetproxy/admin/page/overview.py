@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from nugetproxy import __version__
 from nugetproxy.admin.desk import Desk
@@ -16,10 +16,14 @@ from nugetproxy.nuget.client_config import nuget_config
 from nugetproxy.sources.sights import downloads_of, health_of
 from nugetproxy.store.history.history import HistoryUnavailable
 
+DATE: Final = "YYYY-MM-DD"
+
 
 def about(desk: Desk, viewer: Viewer, *, base: str, closed: frozenset[str]) -> Mapping[str, Any]:
     """What does not change while one looks: the feeds with what to paste; ``closed`` ones want a token."""
     first = next(iter(desk.feeds))
+    roots = {name: base if name == first else f"{base}/{name}" for name in desk.feeds}
+    urls = {name: f"{root}/v3/index.json" for name, root in roots.items()}
     return {
         "version": __version__,
         "admin": viewer.admin,
@@ -27,8 +31,9 @@ def about(desk: Desk, viewer: Viewer, *, base: str, closed: frozenset[str]) -> M
         "feeds": [
             {
                 "name": name,
-                "url": (url := f"{base}{'' if name == first else f'/{name}'}/v3/index.json"),
-                "config": nuget_config(name, url, token=name in closed),
+                "url": urls[name],
+                "asof": f"{roots[name]}/asof/{DATE}/v3/index.json",
+                "config": nuget_config(name, urls[name], token=name in closed),
                 "token": name in closed,
                 "sources": [source.name for source in feed.sources],
             }

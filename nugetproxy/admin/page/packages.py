@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.errors import NotFound, ProxyError
+from nugetproxy.feeds.reading import ICON_SIGNATURES
 from nugetproxy.nuget.client_config import lines_to_copy
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
@@ -25,6 +26,8 @@ LOOKED_AT: Final = 64
 """Pulls of which the shown ones are chosen: a package may be in several feeds."""
 MAX_README: Final = 256 * 1024
 """Bytes that are shown."""
+MAX_ICON: Final = 2**20
+"""Bytes; NuGet allows as many."""
 MAX_FILES: Final = 2000
 MAX_USES: Final = 500
 
@@ -93,15 +96,8 @@ async def _names(desk: Desk, viewer: Viewer, ids: Iterable[str]) -> Mapping[str,
 
 async def package(desk: Desk, viewer: Viewer, *, id: str, version: str = "") -> Mapping[str, Any]:
     """All that is known of a held id, with one version of it (the newest, where none is named); raises NotFound."""
-    held = [(facts, source) for source, one in _held(desk, viewer) for facts in await one.facts(invariant_lower(id))]
-    held.sort(key=lambda one: one[0].parsed, reverse=True)
-    wanted = PackageIdentity.parse(id, version) if version else None
-    chosen = next((one for one in held if wanted is None or one[0].identity == wanted), None)
-    if chosen is None:
-        raise NotFound(
-            f"No such package is held here{' in this version' if held else ''}; clients get it all the same."
-        )
-    facts, source = chosen
+    held = await _versions(desk, viewer, id)
+    facts, source = _chosen(held, id, version)
     return {
         **_short(facts),
         **_metadata(facts),
@@ -121,9 +117,37 @@ async def package(desk: Desk, viewer: Viewer, *, id: str, version: str = "") -> 
     }
 
 
+async def icon(desk: Desk, viewer: Viewer, *, id: str, version: str) -> tuple[str, bytes]:
+    """The media type of a held package's icon with its bytes; raises NotFound, DiskFailure. Nobody is asked."""
+    facts, source = _chosen(await _versions(desk, viewer, id), id, version)
+    body = await text_of(source, facts.identity, Kind.ICON) if facts.has_icon else None
+    for signature, type_ in ICON_SIGNATURES.items():
+        if body is not None and body.startswith(signature) and len(body) <= MAX_ICON:
+            return type_, body
+    raise NotFound("This package has no icon that can be shown.")
+
+
+async def _versions(desk: Desk, viewer: Viewer, id: str) -> list[tuple[PackageFacts, Source]]:
+    """All that is held of an id, the highest version first."""
+    held = [(facts, source) for source, one in _held(desk, viewer) for facts in await one.facts(invariant_lower(id))]
+    return sorted(held, key=lambda one: one[0].parsed, reverse=True)
+
+
+def _chosen(held: Sequence[tuple[PackageFacts, Source]], id: str, version: str) -> tuple[PackageFacts, Source]:
+    """One version of those, the first where none is named; raises NotFound."""
+    wanted = PackageIdentity.parse(id, version) if version else None
+    chosen = next((one for one in held if wanted is None or one[0].identity == wanted), None)
+    if chosen is None:
+        raise NotFound(
+            f"No such package is held here{' in this version' if held else ''}; clients get it all the same."
+        )
+    return chosen
+
+
 def _metadata(facts: PackageFacts) -> Mapping[str, Any]:
     return {
         "title": facts.title,
+        "icon": facts.has_icon,
         "description": facts.description,
         "tags": facts.tags,
         "project": facts.project_url,

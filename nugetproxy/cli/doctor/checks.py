@@ -20,8 +20,11 @@ def check_configuration(config: Config) -> Iterator[Finding]:
         offline = ", never asked (offline)" if upstream.offline else ""
         yield Finding(Level.OK, f"upstream {name}: {safe_url(upstream.url)}{offline}")
     for name, feed in config.feeds.items():
-        yield Finding(Level.OK, f"feed {name}: {', '.join(feed.sources)}")
-        yield Finding(Level.OK, f"feed {name}: {feed.told or 'no rules'}; as it was at /{name}/asof/DATE/v3/index.json")
+        yield Finding(Level.OK, f"feed {name}: {', '.join(feed.sources)}; {feed.told or 'no rules'}")
+    first = next(iter(config.published), "")
+    for name in config.published:
+        path = "" if name == first else f"/{name}"
+        yield Finding(Level.OK, f"{name}: at {path}/v3/index.json, as it was at {path}/asof/DATE/v3/index.json")
     for warning in warnings(config):
         yield Finding(Level.WARNING, warning)
 

@@ -44,9 +44,7 @@ SHOWN: Final[Mapping[str, Show]] = MappingProxyType(
         "chart": lambda desk, viewer, query: chart(desk, viewer, span=query.get("span", "hour")),
         "packages": lambda desk, viewer, _: packages.newest_and_most_used(desk, viewer),
         "search": lambda desk, viewer, query: packages.search(desk, viewer, q=query.get("q", "")),
-        "package": lambda desk, viewer, query: packages.package(
-            desk, viewer, id=query.get("id", ""), version=query.get("version", "")
-        ),
+        "package": lambda desk, viewer, query: packages.package(desk, viewer, **_package(query)),
         "restores": lambda desk, viewer, _: restores.listed(desk, viewer),
         "restore": lambda desk, viewer, query: restores.one(desk, viewer, number=_number(query.get("number", ""))),
         "trouble": lambda desk, viewer, _: trouble.troubles(desk, viewer),
@@ -89,10 +87,27 @@ class Page:
             return await self.streams.stream(request, viewer)
         if name == "about":
             return _json(overview.about(self._desk, viewer, base=base, closed=self._admission.closed()))
+        if name == "icon":
+            return _picture(*await packages.icon(self._desk, viewer, **_package(_arguments(query))))
         show = SHOWN.get(name)
         if show is None:
             raise NotFound("The page has no such part; it is at /.")
         return _json(await show(self._desk, viewer, _arguments(query)))
+
+
+def _package(query: Mapping[str, str]) -> dict[str, str]:
+    return {name: query.get(name, "") for name in ("id", "version")}
+
+
+def _picture(type_: str, body: bytes) -> Whole:
+    """Somebody else's bytes: never anything but a picture, whoever opens it."""
+    headers = {
+        **common_headers("private, max-age=300", f"{CACHE_NAME}; hit"),
+        hdrs.CONTENT_TYPE: type_,
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Whole(200, headers, body, length=len(body))
 
 
 def _arguments(query: str) -> Mapping[str, str]:

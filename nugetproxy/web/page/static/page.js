@@ -320,7 +320,8 @@ const views = {
       ["Project", /^https?:/.test(one.project) ? h("a", { href: one.project, rel: "noreferrer" }, one.project) : one.project], ["Kind", one.types.join(", ")]].filter(([, value]) => value);
     const needs = one.dependencies.filter((group) => group.needs.length || group.framework);
     replace(main, h("div.stack", {},
-      h("div", {}, h("h1", { tabindex: -1 }, one.id, " ", h("span.soft", {}, one.version)), one.listed ? null : h("span.mark.warn", {}, "unlisted"), h("p.lead", {}, (one.description || "").slice(0, 600))),
+      h("div", {}, one.icon ? h("img.icon", { src: `page/icon?${new URLSearchParams({ id: one.id, version: one.version })}`, alt: "", width: 56, height: 56, onerror: (event) => event.target.remove() }) : null,
+        h("h1", { tabindex: -1 }, one.id, " ", h("span.soft", {}, one.version)), one.listed ? null : h("span.mark.warn", {}, "unlisted"), h("p.lead", {}, (one.description || "").slice(0, 600))),
       h("div.side", {},
         h("div.stack", {},
           card("To use it", h("div.fields", {}, one.lines.map(([what, line]) => copyLine(what, line)))),
@@ -365,6 +366,7 @@ const views = {
     replace(main, h("div.stack", {}, h("h1", { tabindex: -1 }, "Set up a client"), quiet("Put one of these beside your solution as nuget.config, and restore."),
       about.feeds.map((feed) => h("section.card", {}, h("div.head", {}, h("h2", {}, feed.name), h("span.soft.small", {}, `from ${feed.sources.join(", ")}`)),
         h("div.head", {}, h("code.url", {}, feed.url), copyButton(feed.config, `the nuget.config of ${feed.name}`)), h("pre", { tabindex: 0, role: "region", "aria-label": `nuget.config of ${feed.name}` }, feed.config),
+        copyLine("As it was on a day (write that day)", feed.asof),
         feed.token ? quiet("This feed wants a token: put yours into the environment variable NUGETPROXY_TOKEN.") : null))));
   },
 };
