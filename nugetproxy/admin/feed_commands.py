@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from nugetproxy.admin import claims
+import structlog
+
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.explain import explain as explained
+from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.errors import BadRequest
+from nugetproxy.feeds.feed import Feed
+from nugetproxy.nuget.identity import invariant_lower
+from nugetproxy.store.ledger.ledger import Ledger
+
+log = structlog.get_logger(__name__)
 
 
 async def explain(desk: Desk, *, id: str, version: str = "", feed: str = "") -> Mapping[str, Any]:
@@ -20,12 +27,52 @@ async def explain(desk: Desk, *, id: str, version: str = "", feed: str = "") -> 
 
 async def listed(desk: Desk, *, id: str = "") -> Mapping[str, Any]:
     """The claims of private sources, to all ids or to one."""
-    return {"claims": [asdict(one) for one in await claims.claims(desk.ledger, id)]}
+    return {"claims": [asdict(one) for one in await claims_of(desk.ledger, id)]}
 
 
 async def release(desk: Desk, *, id: str = "", upstream: str = "") -> Mapping[str, Any]:
     """End the claims to an id, those of an upstream, or the one of both."""
     if not id and not upstream:
         raise BadRequest("Name an id, or the upstream whose claims are to end.")
-    ended = await claims.release(desk.ledger, desk.feeds, id_=id, source=upstream, truth=desk.truth)
+    ended = await end_claims(desk.ledger, desk.feeds, id_=id, source=upstream, truth=desk.truth)
     return {"released": [asdict(one) for one in ended]}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Claim:
+    """The right of a private source to an id."""
+
+    id: str
+    """Lower case."""
+    source: str
+
+
+async def claims_of(ledger: Ledger, id_: str = "") -> tuple[Claim, ...]:
+    """All of them, or those of one id in any spelling; raises LedgerUnavailable."""
+    wanted = invariant_lower(id_)
+    found = (Claim(known, source) for source, known in await ledger.claims())
+    return tuple(sorted(one for one in found if not wanted or one.id == wanted))
+
+
+async def end_claims(
+    ledger: Ledger, feeds: Mapping[str, Feed], *, id_: str = "", source: str = "", truth: SharedTruth | None = None
+) -> tuple[Claim, ...]:
+    """End the claims to an id, those of a source, or both, with the versions that they own; which ones they were.
+
+    A source that still has the id claims it again when it says so next. Raises LedgerUnavailable, and
+    EngineUnavailable where other replicas could not learn of it.
+    """
+    ended = tuple(one for one in await claims_of(ledger, id_) if not source or one.source == source)
+    for one in ended:
+        if truth is not None:
+            await truth.release(one.source, one.id)
+        await ledger.disclaim(one.source, one.id)
+        versions = await ledger.disown(one.source, one.id)
+        log.warning("claim.released", upstream=one.source, id=one.id, versions=versions)
+    if source and not id_:  # also what it owned as a public source
+        await ledger.disown(source, "")
+    for feed in feeds.values():
+        if feed.merged is not None:
+            feed.merged.owners.forget()
+            await feed.merged.guard.claims.reload()
+    return ended

@@ -39,15 +39,6 @@ class SharedDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
-    """The right to fetch a key; ``proof`` changes with each renewal."""
-
-    leases: Leases
-    key: str
-    proof: str
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """Where a document belongs on the second level."""
 

@@ -46,16 +46,6 @@ class VersionRange:
         """Read a range as a project spells it (NuGet's ``VersionRange.TryParse``); None for what is none."""
         return _parse(text.strip()) if 0 < len(text.strip()) <= MAX_TEXT else None
 
-    @staticmethod
-    def exactly(version: Version) -> VersionRange:
-        """The one version."""
-        return VersionRange(lower=version, upper=version, with_upper=True)
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether it can only be one version."""
-        return self.floating is None and self.with_lower and self.with_upper and self.lower == self.upper is not None
-
     def holds(self, version: Version) -> bool:
         """Whether ``version`` lies between the bounds."""
         above = self.lower is None or self.lower < version or (self.with_lower and self.lower == version)

@@ -362,10 +362,6 @@ class RemoteSource:
 
     async def fetch(self, identity: PackageIdentity) -> None:
         """Have the package held, if upstream has it; raises UpstreamFailure, NotFound."""
-        await self._fetch_whole(identity)
-
-    async def _fetch_whole(self, identity: PackageIdentity) -> None:
-        """Have the package held, if upstream has it; raises UpstreamFailure."""
         id_ = quote(identity.id)
         route = parse_route(f"content/{id_}/{identity.version}/{id_}.{identity.version}.nupkg")
         found = await self.package(route, head=False) if route is not None else None
@@ -388,7 +384,7 @@ class RemoteSource:
         if await self.packages.open(identity) is None:
             if (await self._services.map()).has("content"):
                 return None
-            await self._fetch_whole(identity)
+            await self.fetch(identity)
         if kind is Kind.NUSPEC:
             return await self.packages.folder.nuspec(identity)
         member = await self.packages.folder.member(identity, kind)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from nugetproxy.admin.claims import Claim, claims, release
 from nugetproxy.admin.explain import Explanation, explain
+from nugetproxy.admin.feed_commands import Claim, claims_of, end_claims
 from nugetproxy.errors import NotFound
 from tests.aggregate.conftest import Farm, StartFarm
 from tests.fakes.clock import FakeClock
@@ -65,7 +65,7 @@ async def test_claims_are_listed_and_ended(farm: Farm, clock: FakeClock, public:
     app = farm.proxy.app
     public.add(make_nupkg("Contoso.A", "2.0.0", description="everybody's now"))
     await farm.versions("contoso.a")
-    assert await claims(app.ledger, "CONTOSO.A") == (Claim("contoso.a", "up"),)
+    assert await claims_of(app.ledger, "CONTOSO.A") == (Claim("contoso.a", "up"),)
     farm.company.remove("Contoso.A", "1.0.0")
     clock.advance(3600.0)
     await farm.versions("contoso.a")
@@ -73,8 +73,8 @@ async def test_claims_are_listed_and_ended(farm: Farm, clock: FakeClock, public:
     assert "'nugetproxy claims release contoso.a' ends that" in await farm.error(
         "/v3/content/contoso.a/index.json", 404
     )
-    assert await release(app.ledger, app.feeds, id_="contoso.a") == (Claim("contoso.a", "up"),)
-    assert await claims(app.ledger) == ()
+    assert await end_claims(app.ledger, app.feeds, id_="contoso.a") == (Claim("contoso.a", "up"),)
+    assert await claims_of(app.ledger) == ()
     assert not await app.ledger.owners("all", "contoso.a")
     assert await farm.versions("contoso.a") == ["2.0.0"]
 
@@ -90,6 +90,6 @@ async def test_a_source_that_left_keeps_its_claims_until_they_are_released(farm:
     assert "It is claimed by up" in await farm.error("/v3/content/contoso.a/index.json", 404)
     assert (await farm.package("contoso.a", "2.0.0")).status == 404
     app = farm.proxy.app
-    assert await release(app.ledger, app.feeds, source="up") == (Claim("contoso.a", "up"),)
+    assert await end_claims(app.ledger, app.feeds, source="up") == (Claim("contoso.a", "up"),)
     clock.advance(3600.0)  # the absence of before is stored for a moment
     assert await farm.versions("contoso.a") == ["2.0.0"]

@@ -84,9 +84,5 @@ def test_the_nearer_reference_stays_where_it_reaches_as_high(near: str, far: str
     assert one.is_at_least(other) is wins
 
 
-def test_one_version_is_exact() -> None:
-    one = VersionRange.parse("[1.0.0]")
-    assert one is not None
-    assert one.is_exact
-    assert one == VersionRange.exactly(Version(1))
-    assert not VersionRange(lower=Version(1)).is_exact
+def test_one_version_in_brackets_is_both_bounds() -> None:
+    assert VersionRange.parse("[1.0.0]") == VersionRange(lower=Version(1), upper=Version(1), with_upper=True)
