@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 
 import structlog
 
@@ -47,6 +47,9 @@ from nugetproxy.upstream.patience import is_spared
 
 log = structlog.get_logger(__name__)
 
+SOFT_DEADLINE: Final = 0.5
+"""Seconds that a client with a usable stale answer waits for a better one."""
+
 
 class Cache:
     """Lookup, fetch, revalidate and invalidate for the documents of one upstream."""
@@ -62,15 +65,13 @@ class Cache:
         tasks: Tasks,
         ledger: Ledger,
         offline: bool = False,
-        soft_deadline: float = 0.5,
         jitter: float = 0.0,
         hot_bytes: int = 16 * 2**20,
         bounds: Bounds = USUAL,
         shared: SharedDocuments | None = None,
     ) -> None:
-        """``soft_deadline``: seconds that a client with a usable stale answer waits for a better one. ``jitter``:
-        the largest part by which freshness is shortened, so that what was stored together is not refreshed together.
-        ``bounds`` are those of each document. ``shared``: what other replicas have of them.
+        """``jitter``: the largest part by which freshness is shortened, so that what was stored together is not
+        refreshed together. ``bounds`` are those of each document. ``shared``: what other replicas have of them.
         """
         self._shared = shared
         self._upstream = upstream
@@ -79,7 +80,6 @@ class Cache:
         self._metrics = metrics
         self._tasks = tasks
         self._offline = offline
-        self._soft_deadline = soft_deadline
         self._jitter = jitter
         self._absent_since = 0.0
         self._documents = documents
@@ -239,7 +239,7 @@ class Cache:
     async def _within_soft_deadline(self, task: asyncio.Task[Found]) -> bool:
         if self._overdue:  # one has waited in vain already: a restore must not wait once for every document
             return task.done()
-        done, _ = await asyncio.wait({task}, timeout=self._soft_deadline)
+        done, _ = await asyncio.wait({task}, timeout=SOFT_DEADLINE)
         if not done:
             self._overdue.add(task)
             task.add_done_callback(self._overdue.discard)

@@ -63,7 +63,6 @@ class PackageFolder:
         metrics: Metrics,
         upstream: str,
         clock: Clock | None = None,
-        threads: StoreThreads | None = None,
         kept_open: int = KEPT,
         room: MakesRoom | None = None,
     ) -> None:
@@ -72,8 +71,7 @@ class PackageFolder:
         self._fs = fs
         self._metrics = metrics
         self._log = log.bind(upstream=upstream)
-        self._threads = threads or StoreThreads()
-        self._own_threads = threads is None
+        self._threads = StoreThreads()
         self._room = room
         self._calls = DiskCalls(fs, self._threads, metrics)
         self.pending = PendingCommits(
@@ -134,13 +132,12 @@ class PackageFolder:
         return recovered, len(names) - recovered
 
     async def close(self) -> None:
-        """Commit what is pending, write the last uses, close all, end the threads (its own, not those it was given)."""
+        """Commit what is pending, write the last uses, close all, end the threads."""
         await self.pending.empty()
         with contextlib.suppress(DiskFailure):
             await self.usage.write()
         self.kept.clear()
-        if self._own_threads:
-            await self._threads.close()
+        await self._threads.close()
 
     # --- download ---
 
