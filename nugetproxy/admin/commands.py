@@ -56,6 +56,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "token/list": Command(token_commands.listed, changes=False),
         "token/revoke": Command(token_commands.revoke, changes=True),
         "who": Command(history_commands.who, changes=False),
+        "audit": Command(history_commands.audited, changes=False),
         "sbom": Command(history_commands.sbom, changes=False),
         "restores": Command(history_commands.listed, changes=False),
         "restore": Command(history_commands.restore, changes=False),

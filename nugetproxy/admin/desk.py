@@ -15,6 +15,7 @@ from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.room import Room
 from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.errors import BadRequest
+from nugetproxy.feeds.advisory_book import AdvisoryBook
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.metrics import Metrics
 from nugetproxy.sources.folder import FolderSource
@@ -54,6 +55,8 @@ class Desk:
     documents: Documents
     ledger: Ledger
     provenance: Provenance
+    advisories: AdvisoryBook
+    """Of all sources."""
     history: History
     tokens: Tokens
     room: Room

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from nugetproxy import __version__
+from nugetproxy.admin.audit import audit
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.page import restores
 from nugetproxy.admin.page.viewer import Viewer
@@ -33,6 +34,12 @@ async def who(desk: Desk, *, id: str, version: str = "", since: float = 0.0) -> 
         raise BadRequest(f"{version!r:.80} is no version.")
     uses = await (await _recorded(desk)).uses(wanted.id, wanted.version if version else "", since)
     return {"id": wanted.id, "version": wanted.version if version else "", "uses": [asdict(one) for one in uses]}
+
+
+async def audited(desk: Desk, *, since: float = 0.0, ask: bool = True) -> Mapping[str, Any]:
+    """What is held or was got (since a wall time) that has an advisory, is withdrawn, deprecated, unlisted, or that a
+    rule is about; ``ask`` upstreams for what rules look at."""
+    return await audit(desk, feeds=tuple(desk.feeds), since=since, ask=ask)
 
 
 async def sbom(desk: Desk, *, token: str = "", client: str = "", since: float = 0.0) -> Mapping[str, Any]:

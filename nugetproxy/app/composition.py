@@ -37,10 +37,12 @@ from nugetproxy.engine.prober import Prober
 from nugetproxy.engine.room import Room
 from nugetproxy.engine.scrub import Scrub
 from nugetproxy.engine.tasks import Tasks
+from nugetproxy.feeds.advisory_book import AdvisoryBook
 from nugetproxy.feeds.claims import Claims
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.files import Site
 from nugetproxy.feeds.kept_pages import KeptPages
+from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.rulebook import watching
 from nugetproxy.feeds.symbols import Symbols
@@ -328,6 +330,7 @@ def desk_of(
         documents=shared.documents,
         ledger=shared.ledger,
         provenance=shared.provenance,
+        advisories=AdvisoryBook("audit", tuple(sources.values()), _reading(shared), shared.clock),
         history=shared.history,
         tokens=tokens,
         room=shared.room,
@@ -339,6 +342,10 @@ def desk_of(
         second=shared.replicas.second if shared.replicas is not None else None,
         truth=shared.replicas.truth if shared.replicas is not None else None,
     )
+
+
+def _reading(shared: Shared) -> Reading:
+    return Reading("audit", pages=shared.pages, clock=shared.clock, several=True)
 
 
 def _lane(ops: Ops, admission: Admission, shared: Shared) -> Lane:

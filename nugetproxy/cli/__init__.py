@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "token": "token",
     "explain": "explain",
     "who": "who",
+    "audit": "audit",
     "sbom": "sbom",
     "restores": "restores",
     "provenance": "provenance",

@@ -35,6 +35,10 @@ class AdvisoryBook:
         self._clock = clock
         self._known: dict[str, tuple[float, tuple[Page, ...]]] = {}
         self._parsed: LRUCache[str, Page] = LRUCache(PAGES)
+        self.problems: dict[str, str] = {}
+        """By source: why it is not known what it has now."""
+        self.silent: set[str] = set()
+        """The sources that say nothing of advisories."""
 
     async def of(self, id_: str, base: str) -> tuple[Advisory, ...]:
         """Of an id (lower case), as far as anybody says it: a source that fails counts as it was last known."""
@@ -48,7 +52,9 @@ class AdvisoryBook:
             return pages
         try:
             pages = await self._read(source, base)
+            self.problems.pop(source.name, None)
         except ProxyError as error:
+            self.problems[source.name] = str(error)
             log.warning("advisories.unknown", feed=self._feed, upstream=source.name, detail=str(error))
         self._known[source.name] = (now + REMEMBERED_SECONDS, pages)
         return pages
@@ -56,11 +62,13 @@ class AdvisoryBook:
     async def _read(self, source: Source, base: str) -> tuple[Page, ...]:
         """Raises ProxyError where what it has is not known."""
         route = parse_route(f"{RESOURCE}/index.json")
+        self.silent.add(source.name)
         if route is None or not await source.offers(RESOURCE):
             return ()
         index = await self._reading.said(source, route, "", base)
         if index.absent:
             return ()
+        self.silent.discard(source.name)
         found = []
         for ref in vulnerability_pages(index.body, f"{base}{RESOURCE}/index.json"):
             at = own_route(ref.url.removeprefix(base))

@@ -145,6 +145,11 @@ class Judge:
             digest=_digest(about, verdicts, at),
         )
 
+    def assume(self, id_: str, traits: Mapping[Version, Traits]) -> Mapping[Version, Verdict]:
+        """The verdicts on versions of an id (lower case), if this is all that there is to know of them."""
+        at = Instant(self._clock.now(), self.horizon)
+        return judge_all(rules_about(self.rules, id_), id_, traits, at)
+
     def lets_pass(self, id_: str, version: Version, at_latest: float | None) -> bool:
         """Whether a version exists for all that can be known, if only it came into the world by that time."""
         about = rules_about(self.rules, id_)

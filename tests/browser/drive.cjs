@@ -61,9 +61,9 @@ async function tour(browser, size, scheme) {
   await ready(page, "restore");
   seen.restores[name("restore")] = await page.locator("main").innerText();
   await look(page, name("restore"));
-  for (const view of ["trouble", "setup"]) {
+  for (const [view, piece] of [["audit", ".rows .mark.bad"], ["trouble", ".todo"], ["setup", "pre"]]) {
     await go(page, `#/${view}`, view);
-    await page.waitForSelector(view === "setup" ? "pre" : ".todo");
+    await page.waitForSelector(piece);
     await look(page, name(view));
   }
   await page.context().close();

@@ -150,6 +150,13 @@ def fill(public: FakeFeed, private: FakeFeed, more: asyncio.Event) -> None:
     for id_, versions in PRIVATE.items():
         for version in versions:
             private.add(packed(id_, version))
+    public.vulnerabilities["base"] = {
+        "contoso.http": [
+            {"url": "https://example.com/advisories/CVE-2026-0001", "severity": 3, "versions": "(, 2.0.0]"},
+            {"url": "https://example.com/advisories/CVE-2026-0002", "severity": 1, "versions": "(, 1.9.0]"},
+        ]
+    }
+    public.registration_extra["contoso.json"] = {"12.0.3": {"deprecation": {"reasons": ["Legacy"]}}}
     big = make_nupkg("Contoso.Native", "6.2.0", size=6_000_000)
     public.add(big)
     path = f"/v3-flatcontainer/{BIG}/6.2.0/{BIG}.6.2.0.nupkg"

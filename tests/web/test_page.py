@@ -34,6 +34,7 @@ EVERY_PART = (
     "package?id=acme.a",
     "restores",
     "restore?number=1",
+    "audit",
     "trouble",
 )
 
@@ -341,6 +342,28 @@ async def test_a_tool_is_installed_not_referenced(proxy: Proxy) -> None:
     lines = dict((await shown(proxy, "package?id=acme.tool"))["lines"])
     assert "dotnet tool install Acme.Tool --version 3.0.0" in lines.values()
     assert "PackageReference" not in lines
+
+
+async def test_the_audit_shows_what_should_not_be_used_any_more(proxy: Proxy, feed: FakeFeed) -> None:
+    hole = {"url": "https://example.test/1", "severity": 2, "versions": "(, 1.0.0]"}
+    feed.vulnerabilities["base"] = {"acme.a": [hole]}
+    admin = await token(proxy, "admin")
+    await have(proxy)
+    said = await shown(proxy, "audit")
+    (one,) = said["findings"]
+    assert (one["id"], one["version"], one["severity"]) == ("acme.a", "1.0.0", "high")
+    assert one["says"] == ["advisory https://example.test/1"]
+    assert (one["users"], one["clients"]) == ([], 1), "who that is, administrators see"
+    (one,) = (await shown(proxy, "audit", **basic(admin)))["findings"]
+    assert [use["client"] for use in one["users"]] == ["127.0.0.1"]
+
+
+async def test_an_audit_on_the_page_asks_no_upstream_for_what_rules_look_at(proxy: Proxy, feed: FakeFeed) -> None:
+    await have(proxy)
+    await proxy.reload(feeds={"up": {"sources": ["up"], "rules": [{"name": "week", "min_age": "7d"}]}})
+    feed.requests.clear()
+    await shown(proxy, "audit")
+    assert not [seen.path for seen in feed.requests if "acme.a" in seen.path]
 
 
 async def test_recent_trouble_says_what_to_do(proxy: Proxy, feed: FakeFeed) -> None:

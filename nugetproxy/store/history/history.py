@@ -111,6 +111,10 @@ class History:
         """The packages that were asked for most often."""
         return await self._file.read(reading.most_used, feeds, most)
 
+    async def pulled(self, since: float, feeds: Collection[str]) -> tuple[Pull, ...]:
+        """All that clients have got since a wall time, as far as it is remembered."""
+        return await self._file.read(reading.pulled, since, feeds)
+
     async def pulls_of(self, id: str, feeds: Collection[str]) -> tuple[Pull, ...]:
         """All versions of an id (lower case) that clients have got."""
         return await self._file.read(reading.pulls_of, id, feeds)

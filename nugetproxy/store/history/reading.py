@@ -115,6 +115,11 @@ def most_used(connection: sqlite3.Connection, feeds: Collection[str], most: int)
     return _pulls(connection, order, feeds=_json(feeds), most=most)
 
 
+def pulled(connection: sqlite3.Connection, since: float, feeds: Collection[str]) -> tuple[Pull, ...]:
+    """All that clients have got since a wall time."""
+    return _pulls(connection, f"WHERE last >= :since AND {_OF_FEEDS}", since=since, feeds=_json(feeds))
+
+
 def pulls_of(connection: sqlite3.Connection, id_: str, feeds: Collection[str]) -> tuple[Pull, ...]:
     """All versions of an id that clients have got."""
     return _pulls(connection, f"WHERE id = :id AND {_OF_FEEDS}", id=id_, feeds=_json(feeds))

@@ -11,7 +11,7 @@ import orjson
 from aiohttp import hdrs, web
 
 from nugetproxy.admin.desk import Desk
-from nugetproxy.admin.page import overview, packages, restores, trouble
+from nugetproxy.admin.page import audits, overview, packages, restores, trouble
 from nugetproxy.admin.page.charts import chart
 from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.engine.outcome import CACHE_NAME
@@ -47,6 +47,7 @@ SHOWN: Final[Mapping[str, Show]] = MappingProxyType(
         "package": lambda desk, viewer, query: packages.package(desk, viewer, **_package(query)),
         "restores": lambda desk, viewer, _: restores.listed(desk, viewer),
         "restore": lambda desk, viewer, query: restores.one(desk, viewer, number=_number(query.get("number", ""))),
+        "audit": lambda desk, viewer, _: audits.shown(desk, viewer),
         "trouble": lambda desk, viewer, _: trouble.troubles(desk, viewer),
     }
 )

@@ -268,6 +268,32 @@ function restoreTable(rows) {
   return h("div.scroll", { tabindex: 0, role: "region", "aria-label": "Table of restores" }, h("table", {}, h("thead", {}, h("tr", {}, columns.map(([name, tone]) => h(tone ? `th.${tone}` : "th", { scope: "col" }, name)))), h("tbody", {}, rows.map(restoreRow))));
 }
 
+const GRAVE = { critical: "bad", high: "bad", moderate: "warn", low: "" };
+
+function auditTable(said) {
+  const gaps = [
+    ...said.unknown.map((one) => h("p.small.todo", {}, `Not known now${one.upstream ? ` of ${one.upstream}` : ""}: ${one.says}`)),
+    said.without_advisories.length ? h("p.small.todo", {}, `No advisories are published by ${said.without_advisories.join(", ")}.`) : null];
+  const word = `${many(said.total, "finding")} in ${many(said.looked_at, "version")}${said.total > said.findings.length ? `; the first ${number(said.findings.length)}` : ""}.`;
+  const list = h("ul.rows", {}, said.findings.map((one) => h("li", {},
+    h("div.row", {}, h("span", {}, h("strong", {}, one.held.length ? packageLink(one.id, one.version) : one.id), " ", one.version), h(GRAVE[one.severity] ? `span.mark.${GRAVE[one.severity]}` : "span.mark", {}, one.severity)),
+    one.says.map((text) => h("p.small", {}, auditWords(text))),
+    h("p.small.soft", {}, auditUsers(one)))));
+  return [h("p.soft", { role: "status" }, word), said.findings.length ? list : null, gaps];
+}
+
+function auditWords(text) {
+  const found = /^advisory (https?:\S+)$/.exec(text);
+  return found ? ["advisory ", h("a.url", { href: found[1], rel: "noreferrer" }, found[1])] : text;
+}
+
+function auditUsers(one) {
+  const held = one.held.length ? `held of ${one.held.join(", ")}` : "not held any more";
+  const names = [...new Set(one.users.map((use) => use.token || use.client))];
+  const who = names.length ? `got by ${names.slice(0, 5).join(", ")}${names.length > 5 ? ` and ${names.length - 5} more` : ""}` : one.clients ? `got by ${many(one.clients, "client")}` : "";
+  return [held, who ? `; ${who}` : "", one.last ? [", last ", when(one.last)] : ""];
+}
+
 const SLOW = { nobody: ["good", "nobody"], upstream: ["warn", "the upstream"], proxy: ["bad", "this proxy"], client: ["", "the client"] };
 
 const views = {
@@ -354,6 +380,12 @@ const views = {
       h("div.side", {},
         card("Its slowest requests", one.steps.length ? h("ol.rows", {}, one.steps.map((step) => stepRow(step, one.seconds))) : quiet("None.")),
         card("In numbers", h("dl.facts", {}, who.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])))), h("p", {}, h("a", { href: "#/restores" }, "All restores"))));
+  },
+
+  audit(view) {
+    const place = h("div.card", {});
+    replace(main, h("div.stack", {}, h("h1", { tabindex: -1 }, "Audit"), quiet("What is held here, or was got by clients, that has an advisory, was withdrawn, is deprecated or unlisted, or that a rule is about."), place));
+    every(300000, () => ask("audit").then((said) => { if (view === shown) replace(place, auditTable(said)); }).catch((error) => { if (view === shown) replace(place, failure(error)); }));
   },
 
   trouble(view) {
@@ -461,7 +493,7 @@ async function route(first = false) {
   const view = shown, of = { package: "packages", restore: "restores" }[wanted] || wanted;
   document.querySelectorAll(".views a").forEach((link) => (link.dataset.view === of ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current")));
   if (of !== "packages" && document.activeElement !== $("search")) $("search").value = "";
-  document.title = { overview: "nugetproxy", restores: "Restores – nugetproxy", trouble: "Trouble – nugetproxy", setup: "Set up – nugetproxy" }[wanted] || document.title;
+  document.title = { overview: "nugetproxy", restores: "Restores – nugetproxy", audit: "Audit – nugetproxy", trouble: "Trouble – nugetproxy", setup: "Set up – nugetproxy" }[wanted] || document.title;
   update = null;
   try {
     const made = await views[wanted](view, words);

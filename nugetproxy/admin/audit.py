@@ -1,0 +1,203 @@
+"""Audit looks for what is held, or was got lately, that should not be used any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.findings import Finding, Ruled
+from nugetproxy.feeds.dossiers import BASE
+from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.judge import Judge
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.rules import NOT_DEPRECATED, Action, Traits, Verdict
+from nugetproxy.nuget.version import Version
+from nugetproxy.sources.sights import holdings_of
+from nugetproxy.store.history.history import HistoryUnavailable
+
+AT_ONCE: Final = 8
+"""Ids of which upstreams are asked at once."""
+
+Known = dict[PackageIdentity, Traits]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Scope:
+    """What is looked at."""
+
+    held: dict[str, Known] = field(default_factory=dict)
+    """By source: what is held, with what is known of it here."""
+    pulled: dict[str, dict[PackageIdentity, float]] = field(default_factory=dict)
+    """By feed: what clients have got, with the last time."""
+    unknown: list[dict[str, str]] = field(default_factory=list)
+    """What could not be found out."""
+
+
+async def audit(desk: Desk, *, feeds: Collection[str], since: float = 0.0, ask: bool = False) -> Mapping[str, Any]:
+    """What is to be said of the versions that ``feeds`` hold or have handed out; of those since a wall time only, where
+    one is given.
+
+    ``ask``: upstreams are asked for what rules look at, as a restore does; else what is known here must do.
+    """
+    scope = await _scope(desk, feeds, since)
+    found: dict[PackageIdentity, Finding] = {}
+    looked: set[PackageIdentity] = set()
+    for name in feeds:
+        wanted = _wanted(scope, desk.feeds[name], since)
+        looked |= wanted.keys()
+        await _judge(scope, desk.feeds[name], wanted, found, ask=ask)
+    await _advise(desk, looked, found)
+    _tell_facts(scope, looked, found)
+    findings = [one for one in found.values() if one.is_any]
+    for one in findings:
+        await _complete(desk, scope, one, feeds, since)
+    findings.sort(key=lambda one: (-one.severity, one.id, Version.parse(one.version) or Version.parse("0")))
+    problems = [{"upstream": name, "says": says} for name, says in desk.advisories.problems.items()]
+    return {
+        "looked_at": len(looked),
+        "findings": [one.json() for one in findings],
+        "without_advisories": sorted(desk.advisories.silent),
+        "unknown": scope.unknown + problems,
+    }
+
+
+async def _scope(desk: Desk, feeds: Collection[str], since: float) -> _Scope:
+    scope = _Scope()
+    for source in {one.name: one for name in feeds for one in desk.feeds[name].sources}.values():
+        holdings = holdings_of(source)
+        recorded = await holdings.recorded() if holdings is not None else {}
+        remarks = await desk.ledger.remarkable(source.name)
+        gone = {one for one, seen in (await desk.ledger.missing(source.name)).items() if seen.withdrawn is not None}
+        scope.held[source.name] = {}
+        for identity in recorded.keys() | remarks.keys() | gone:
+            listed, deprecation = remarks.get(identity, (True, None))
+            scope.held[source.name][identity] = Traits(
+                source=source.name if identity in recorded else "",
+                date=recorded[identity][1] if identity in recorded else None,
+                spared=True,
+                listed=listed,
+                deprecation=deprecation,
+                withdrawn=identity in gone,
+            )
+    try:
+        await desk.history.flush()
+        for pull in await desk.history.pulled(since, feeds):
+            scope.pulled.setdefault(pull.feed, {})[PackageIdentity(pull.id, pull.version)] = pull.last
+    except HistoryUnavailable as error:
+        scope.unknown.append({"upstream": "", "says": f"what clients have got: {error}"})
+    return scope
+
+
+def _wanted(scope: _Scope, feed: Feed, since: float) -> Known:
+    """The versions of a feed that are looked at, with what is known of them here."""
+    known: Known = {}
+    for source in feed.sources:
+        for identity, traits in scope.held[source.name].items():
+            known.setdefault(identity, traits)
+    pulled = scope.pulled.get(feed.name, {})
+    wanted = {identity: known.get(identity, Traits(spared=True)) for identity in pulled}
+    if not since:
+        wanted |= {identity: traits for identity, traits in known.items() if traits.source}
+    return wanted
+
+
+# --- what rules say ---
+
+
+async def _judge(scope: _Scope, feed: Feed, wanted: Known, found: dict[PackageIdentity, Finding], *, ask: bool) -> None:
+    judge = feed.judge
+    if judge is None:
+        return
+    of_id: defaultdict[str, Known] = defaultdict(dict)
+    for identity, traits in wanted.items():
+        of_id[identity.id][identity] = traits
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def look(id_: str, known: Known) -> None:
+        async with turns:
+            verdicts = await _verdicts(feed, judge, id_, known, ask=ask)
+        for identity, verdict in verdicts.items():
+            if rules := list(_ruled(feed.name, verdict)):
+                _of(found, identity).rules += rules
+
+    await asyncio.gather(*(look(id_, known) for id_, known in of_id.items()))
+
+
+async def _verdicts(
+    feed: Feed, judge: Judge, id_: str, known: Known, *, ask: bool
+) -> Mapping[PackageIdentity, Verdict]:
+    parsed = {one: version for one in known if (version := Version.parse(one.version)) is not None}
+    ruling = judge.known(id_)
+    if ruling is None and ask:
+        ruling = await judge.ruling(id_)
+    if ruling is None:
+        assumed = judge.assume(id_, {version: known[one] for one, version in parsed.items()})
+        return {one: assumed[version] for one, version in parsed.items() if version in assumed}
+    if any(judge.wants_license(ruling, version) for version in parsed.values()):
+        for identity, expression in (await _licenses(feed, id_)).items():
+            if identity in parsed:
+                judge.learn_license(id_, parsed[identity], expression)
+        ruling = judge.known(id_) or await judge.ruling(id_)
+    return {one: ruling.of(version) for one, version in parsed.items()}
+
+
+async def _licenses(feed: Feed, id_: str) -> Mapping[PackageIdentity, str]:
+    """What held packages of an id state."""
+    shelves = [holdings for source in feed.sources if (holdings := holdings_of(source)) is not None]
+    return {facts.identity: facts.license_expression for one in shelves for facts in await one.facts(id_)}
+
+
+def _ruled(feed: str, verdict: Verdict) -> Iterable[Ruled]:
+    if verdict.rule is not None and verdict.action is not Action.ALLOW:
+        yield Ruled(feed, verdict.rule.name, str(verdict.action), verdict.why)
+    for rule, why in verdict.tried:
+        yield Ruled(feed, rule.name, "dry_run", why)
+
+
+# --- what upstreams say ---
+
+
+async def _advise(desk: Desk, looked: Iterable[PackageIdentity], found: dict[PackageIdentity, Finding]) -> None:
+    of_id: defaultdict[str, list[PackageIdentity]] = defaultdict(list)
+    for identity in looked:
+        of_id[identity.id].append(identity)
+    for id_, identities in of_id.items():
+        for identity in identities if (known := await desk.advisories.of(id_, BASE)) else ():
+            version = Version.parse(identity.version)
+            mine = {one.url: one for one in known if version is not None and one.concerns(version)}
+            if mine:
+                _of(found, identity).advisories = tuple(mine.values())
+
+
+def _tell_facts(scope: _Scope, looked: Collection[PackageIdentity], found: dict[PackageIdentity, Finding]) -> None:
+    for known in scope.held.values():
+        for identity, traits in known.items():
+            deprecated = traits.deprecation not in {None, NOT_DEPRECATED}
+            if identity in looked and (traits.withdrawn or deprecated or traits.listed is False):
+                one = _of(found, identity)
+                one.withdrawn |= traits.withdrawn
+                one.deprecated |= deprecated
+                one.unlisted |= traits.listed is False
+
+
+async def _complete(desk: Desk, scope: _Scope, one: Finding, feeds: Collection[str], since: float) -> None:
+    """Where it is held, who has got it when."""
+    identity = PackageIdentity(one.id, one.version)
+    one.upstreams = {name for name, held in scope.held.items() if identity in held and held[identity].source}
+    one.last = max((at for of in scope.pulled.values() if (at := of.get(identity)) is not None), default=None)
+    if desk.history.usage:
+        try:
+            uses = await desk.history.uses(one.id, one.version, since)
+        except HistoryUnavailable:  # told with what clients have got
+            return
+        one.uses = tuple(use for use in uses if use.feed in feeds)
+
+
+def _of(found: dict[PackageIdentity, Finding], identity: PackageIdentity) -> Finding:
+    if identity not in found:
+        found[identity] = Finding(id=identity.id, version=identity.version)
+    return found[identity]
