@@ -70,6 +70,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "transfer/give-documents": Command(transfer_commands.give_documents, changes=True),
         "transfer/take-documents": Command(transfer_commands.take_documents, changes=True),
         "left/versions": Command(left_commands.versions, changes=True),
+        "left/denied": Command(left_commands.denied, changes=True),
         "left/packages": Command(left_commands.packages, changes=True),
         "cluster/status": Command(cluster_commands.status, changes=True),
         "cluster/du": Command(cluster_commands.du, changes=False),

@@ -41,6 +41,16 @@ async def packages(desk: Desk, *, packages: tuple[str, ...], feed: str = "") -> 
     return {"packages": found}
 
 
+async def denied(desk: Desk, *, ids: tuple[str, ...], feed: str = "") -> Mapping[str, Any]:
+    """The versions of ids that the rules of a feed deny now, each with the sentence that clients read."""
+    left, found = _left(desk, feed, ids), {}
+    for id_ in ids:
+        package = PackageId.parse(id_)
+        sentences = await left.denied(package.lower) if package is not None else {}
+        found[id_] = {version.url: sentence for version, sentence in sentences.items()}
+    return {"denied": found}
+
+
 def _left(desk: Desk, feed: str, asked: tuple[str, ...]) -> Left:
     if len(asked) > MOST:
         raise BadRequest(f"Ask for at most {MOST} packages at once.")

@@ -52,4 +52,5 @@ def _told(one: Mirrored) -> None:
         size=one.size,
         held=one.held,
         missing=len(one.missing),
+        denied=len(one.denied),
     )

@@ -64,6 +64,8 @@ def mirror(
         typer.echo(json.dumps(_row(done)))
     else:
         typer.echo(f"All: {_line(done, verb)}")
+    for one in done.denied if not as_json else ():
+        typer.echo(one.why)
     if done.missing:
         for one in done.missing if not as_json else ():
             typer.echo(str(one))
@@ -107,6 +109,7 @@ def _row(one: Mirrored) -> Mapping[str, Any]:
         "bytes": one.size,
         "held": one.held,
         "missing": rows(one.missing),
+        "denied": rows(one.denied),
     }
 
 
@@ -114,4 +117,5 @@ def _line(one: Mirrored, verb: str) -> str:
     from nugetproxy.config.units import about_size
 
     size = f" ({about_size(one.size)})" if one.size else ""
-    return f"{count(one.versions, 'version')}; {one.fetched} {verb}{size}, {one.held} held before"
+    denied = f", {len(one.denied)} denied by rules" if one.denied else ""
+    return f"{count(one.versions, 'version')}; {one.fetched} {verb}{size}, {one.held} held before{denied}"

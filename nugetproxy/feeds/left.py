@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.feeds.feed import Feed
@@ -52,6 +54,18 @@ class Left:
         except UpstreamFailure:
             return None
         return tuple(version for _, version in listed_versions(listed.body))
+
+    async def denied(self, id_: str) -> Mapping[Version, str]:
+        """The versions of an id (lower case) that the feed's rules deny now, with the sentence that clients read."""
+        judge = self._feed.judge
+        if judge is None:
+            return {}
+        ruling = await judge.ruling(id_)
+        return {
+            version: verdict.sentence(self._feed.name, f"{id_} {version.normalized}")
+            for version, verdict in ruling.verdicts.items()
+            if not verdict.visible
+        }
 
     async def needs(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
         """What a package depends on; None for one that could not be delivered, be it that a rule denies it."""

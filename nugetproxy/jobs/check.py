@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
-from nugetproxy.jobs.wants import Missing, Wants, groups_of, missing
+from nugetproxy.jobs.wants import AT_LEAST, Missing, Wants, groups_of, missing
 from nugetproxy.jobs.way import Way
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.resolution import Known, Walk, walk
@@ -28,7 +29,26 @@ async def check(way: Way, wants: Wants, feed: str = "") -> tuple[Missing, ...]:
         lists = {id_ for one in walks for id_ in one.lists}
         await ask(way, feed, known, lists, {package for one in walks for package in one.packages})
         walks = [walk(graph, known) for graph in wants.graphs]
-    return missing(wants, walks, known)
+    return await explained(way, feed, missing(wants, walks, known))
+
+
+async def explained(way: Way, feed: str, found: Sequence[Missing]) -> tuple[Missing, ...]:
+    """What is missing; where a rule of the feed denies what would fit, that is why."""
+    said: dict[str, Mapping[str, str]] = {}
+    for ids in batches(sorted({one.id for one in found})):
+        said |= (await way.tell("left/denied", {"ids": ids, "feed": feed}))["denied"]
+    return tuple(replace(one, why=_denial(one, said[one.id]) or one.why) for one in found)
+
+
+def _denial(one: Missing, denied: Mapping[str, str]) -> str:
+    """The sentence of the highest denied version that would do; empty where no rule is in the way."""
+    wanted = Version.parse(one.version.removeprefix(AT_LEAST))
+    ranged = one.version.startswith(AT_LEAST) or wanted is None
+    found = {version: why for text, why in denied.items() if (version := Version.parse(text)) is not None}
+    if not ranged:
+        return found.get(wanted, "") if wanted is not None else ""
+    fit = [version for version in found if wanted is None or version >= wanted]
+    return found[max(fit)] if fit else ""
 
 
 async def ask(way: Way, feed: str, known: Known, ids: Iterable[str], packages: Iterable[PackageIdentity]) -> None:

@@ -92,6 +92,8 @@ class Mirrored:
     size: int = 0
     held: int = 0
     missing: tuple[Missing, ...] = ()
+    denied: tuple[Missing, ...] = ()
+    """Versions that a rule of the feed denies, with its sentence."""
 
     def __add__(self, other: Mirrored) -> Mirrored:
         return Mirrored(
@@ -100,6 +102,7 @@ class Mirrored:
             size=self.size + other.size,
             held=self.held + other.held,
             missing=(*self.missing, *other.missing),
+            denied=(*self.denied, *other.denied),
         )
 
 
@@ -175,7 +178,13 @@ class Mirroring:
             size=done.size,
             held=done.held,
             missing=done.missing,
+            denied=await self._denied(id_),
         )
+
+    async def _denied(self, id_: str) -> tuple[Missing, ...]:
+        """What the feed has of an id, and would not give."""
+        told = (await self._way.tell("left/denied", {"ids": [id_], "feed": self._feed}))["denied"][id_]
+        return tuple(Missing(id_, version, why) for version, why in sorted(told.items()))
 
     async def _offers(self, id_: str) -> tuple[Offer, ...]:
         """By the registration, else by the version list, which does not say what is unlisted, nor when."""

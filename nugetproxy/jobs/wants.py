@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency, DependencyGroup
 from nugetproxy.nuget.projects.needs import Graph, Needs
 from nugetproxy.nuget.resolution import Key, Known, Walk
 from nugetproxy.nuget.version import Version
+
+AT_LEAST: Final = ">= "
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -90,7 +92,7 @@ def _no_version(versions: tuple[Version, ...]) -> str:
 
 def _told(key: Key) -> str:
     lower = key.range.lower
-    return "" if lower is None else f">= {lower.normalized}"
+    return "" if lower is None else f"{AT_LEAST}{lower.normalized}"
 
 
 def groups_of(rows: list[Mapping[str, Any]]) -> tuple[DependencyGroup, ...]:

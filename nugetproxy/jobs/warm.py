@@ -9,7 +9,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
 from nugetproxy.errors import NotFound
-from nugetproxy.jobs.check import ask
+from nugetproxy.jobs.check import ask, explained
 from nugetproxy.jobs.leaks import Fetched
 from nugetproxy.jobs.progress import Progress, Unseen
 from nugetproxy.jobs.wants import Missing, Wants, missing
@@ -64,11 +64,12 @@ class Warming:
         await self._learn((), wants.direct)
         walks = await self._resolve(wants, walk)
         await self._resolve(wants, walk_all)
+        lacking = await explained(self._way, self._feed, missing(wants, walks, self.known))
         return Warmed(
             fetched=len(self._fetched),
             size=sum(self._fetched.values()),
             held=self._held,
-            missing=tuple(map(self._explained, missing(wants, walks, self.known))),
+            missing=tuple(map(self._explained, lacking)),
         )
 
     async def _resolve(self, wants: Wants, way: Callable[..., Walk]) -> list[Walk]:
