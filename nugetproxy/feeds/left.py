@@ -56,11 +56,16 @@ class Left:
         return tuple(version for _, version in listed_versions(listed.body))
 
     async def denied(self, id_: str) -> Mapping[Version, str]:
-        """The versions of an id (lower case) that the feed's rules deny now, with the sentence that clients read."""
+        """The versions of an id (lower case) that the feed's rules deny now, with the sentence that clients read; none
+        where that cannot be told.
+        """
         judge = self._feed.judge
         if judge is None:
             return {}
-        ruling = await judge.ruling(id_)
+        try:
+            ruling = await judge.ruling(id_)
+        except UpstreamFailure:
+            return {}
         return {
             version: verdict.sentence(self._feed.name, f"{id_} {version.normalized}")
             for version, verdict in ruling.verdicts.items()
