@@ -15,6 +15,7 @@ import pytest
 
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.conftest import StartProxy
+from tests.engine.test_signatures import BAD, GOOD, ROOT, wanted
 from tests.fakes.asking import PACKAGE, SMALL, ask, until
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -60,6 +61,23 @@ async def test_what_comes_for_the_first_time_gets_a_line_before_it_is_in_the_fol
     assert (await ask(proxy, PACKAGE)).body == CHANGED
     await committed(proxy)
     assert [one["sha512"] for one in logged(proxy.directory)] == [hashed(SMALL), hashed(CHANGED)]
+
+
+@pytest.mark.parametrize(("package", "named"), [(GOOD, True), (BAD, False)], ids=["trusted", "a stranger"])
+async def test_a_line_names_whose_signature_counts(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, package: bytes, named: bool
+) -> None:
+    feed.add(package)
+    (tmp_path / "roots.pem").write_bytes(ROOT.pem)
+    proxy = await start_proxy(feed.index_url, upstream=wanted("warn", tmp_path / "roots.pem"))
+    assert (await ask(proxy, PACKAGE)).status == 200
+    await committed(proxy)
+    (line,) = logged(proxy.directory)
+    assert line["sha512"] == hashed(package)
+    assert bool(line["signer"]) is named
+    if named:
+        fingerprint, _, name = line["signer"].partition(" ")
+        assert (len(fingerprint), name[:3]) == (64, "CN=")
 
 
 async def test_what_was_held_before_the_log_was_is_entered_once_and_marked(

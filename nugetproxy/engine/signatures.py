@@ -110,7 +110,7 @@ class Signatures:
         trust, failure = await self._current()
         verdict = await staged.judge(trust, self._clock.now())
         staged.signed = self._signed(staged.identity, verdict, trust, failure)
-        signer = verdict.signer
+        signer = verdict.signer if verdict.counts else None
         staged.signer = None if signer is None else f"{signer.fingerprint} {signer.subject}"
         if self.required and not verdict.counts:
             raise self._refused.setdefault(staged.identity, self._refusal(staged.identity, verdict))

@@ -75,8 +75,9 @@ class Staged:
         self.size = 0
         """Bytes that may be read; stays right when a write fails."""
         self.warnings: tuple[str, ...] = ()
-        self.signer: str | None = None
         """What upstream had to say about it, to be kept with it."""
+        self.signer: str | None = None
+        """Who has signed it, for the first-seen log."""
         self.signed: Signed | None = None
         """What is thought of its signature; None where nobody asks."""
         self.published: float | None = None
