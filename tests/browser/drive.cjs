@@ -6,7 +6,7 @@ const [kit, chromium, url, out, secret] = process.argv.slice(2);
 const playwright = require(path.join(kit, "node_modules", "playwright-core"));
 const axe = fs.readFileSync(path.join(kit, "node_modules", "axe-core", "axe.min.js"), "utf8");
 const WIDTHS = { phone: { width: 390, height: 844 }, desktop: { width: 1280, height: 860 } };
-const seen = { violations: [], foreign: [], errors: [], overflow: [], restores: {}, live: [] };
+const seen = { violations: [], foreign: [], errors: [], overflow: [], restores: {}, live: [], icons: [] };
 
 async function look(page, name) {
   await page.screenshot({ path: path.join(out, `${name}.png`), fullPage: true });
@@ -52,6 +52,8 @@ async function tour(browser, size, scheme) {
   await page.click("h2 a[href='#/package/Contoso.Http']");
   await ready(page, "package");
   await page.waitForSelector(".readme");
+  await page.waitForFunction(() => document.querySelector("img.icon").complete);
+  seen.icons.push(await page.evaluate(() => document.querySelector("img.icon")?.naturalWidth));
   await look(page, name("package"));
   await go(page, "#/restores", "restores");
   await page.waitForSelector("tbody tr");

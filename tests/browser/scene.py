@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import struct
 import tempfile
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -170,6 +172,25 @@ def fill(public: FakeFeed, private: FakeFeed, more: asyncio.Event) -> None:
     public.origin.routes[slow] = slowly
 
 
+def picture(side: int = 64) -> bytes:
+    """A PNG: a disc on nothing."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    middle = (side - 1) / 2
+    rows = (
+        b"\0"
+        + b"".join(
+            bytes((94, 53, 177, 255 if (x - middle) ** 2 + (y - middle) ** 2 < middle**2 else 0)) for x in range(side)
+        )
+        for y in range(side)
+    )
+    head = struct.pack(">IIBBBBB", side, side, 8, 6, 0, 0, 0)
+    pixels = zlib.compress(b"".join(rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
 def packed(id_: str, version: str) -> bytes:
     """A package with everything that the page shows."""
     tool = id_.startswith("Fabrikam.Tools")
@@ -180,6 +201,7 @@ def packed(id_: str, version: str) -> bytes:
         authors="Contoso",
         tags="contoso services resilience",
         readme=README if id_ == "Contoso.Http" else None,
+        icon=picture() if id_ == "Contoso.Http" else None,
         license_file=LICENSE,
         dependencies={
             "net8.0": [("Contoso.Json", "[13.0.1, )"), ("Contoso.Logging", "[4.1.0, )")],

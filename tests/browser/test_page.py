@@ -74,6 +74,10 @@ def test_no_view_is_wider_than_its_window(seen: dict[str, Any]) -> None:
     assert seen["overflow"] == []
 
 
+def test_the_icon_of_a_package_is_shown(seen: dict[str, Any]) -> None:
+    assert seen["icons"] == [64] * 4, "two widths, light and dark"
+
+
 def test_a_slow_restore_is_found_with_what_was_slow(seen: dict[str, Any]) -> None:
     assert len(seen["restores"]) == 4, "two widths, light and dark"
     for text in seen["restores"].values():
