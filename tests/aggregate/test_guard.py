@@ -8,6 +8,7 @@ import pytest
 
 from nugetproxy.nuget.resources import HIVES
 from tests.aggregate.conftest import Farm, StartFarm, asked_for
+from tests.fakes.asking import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
@@ -28,6 +29,13 @@ def attacked(farm: Farm) -> Farm:
     return farm
 
 
+async def claim(attacked: Farm) -> None:
+    """Ask for the id once: both sources are asked at once, as nobody owns it yet. Then nothing is under way."""
+    await attacked.versions("contoso.a")
+    await until(lambda: bool(asked_for(attacked.public, "contoso")))
+    attacked.public.requests.clear()
+
+
 async def test_before_the_claim(attacked: Farm) -> None:
     assert await attacked.versions("contoso.a") == ["1.0.0"]
     assert (await attacked.package("contoso.a", "99.0.0")).status == 404
@@ -35,8 +43,7 @@ async def test_before_the_claim(attacked: Farm) -> None:
 
 
 async def test_after_the_claim_nobody_else_is_even_asked(attacked: Farm) -> None:
-    await attacked.versions("contoso.a")
-    attacked.public.requests.clear()
+    await claim(attacked)
     for hive in HIVES:
         index = await attacked.read(f"/v3/{hive}/contoso.a/index.json")
         assert [leaf["catalogEntry"]["version"] for page in index["items"] for leaf in page["items"]] == ["1.0.0"]
@@ -121,8 +128,7 @@ async def test_through_search(attacked: Farm) -> None:
 
 
 async def test_a_claimed_name_never_leaves_in_a_search(attacked: Farm) -> None:
-    await attacked.versions("contoso.a")
-    attacked.public.requests.clear()
+    await claim(attacked)
     for query in (
         "query?q=Contoso.A",
         "query?q=packageid:contoso.a",
