@@ -8,9 +8,11 @@ from pathlib import Path
 import structlog
 
 from nugetproxy.admin.tokens import Tokens, TokenStore, hash_of
+from nugetproxy.app.shared import Shared
 from nugetproxy.config import Config, Upstream
 from nugetproxy.config.problems import dotted
 from nugetproxy.config.secrets import Secret
+from nugetproxy.feeds.feed import Feed
 from nugetproxy.log import register_secret
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
@@ -64,6 +66,23 @@ def _told(secret: Secret) -> str:
     value = secret.reveal()
     register_secret(value)
     return value
+
+
+def tokens_of(feeds: Mapping[str, Feed], shared: Shared) -> Tokens:
+    """All tokens, as far as the configuration has them."""
+    truth = shared.replicas.truth if shared.replicas is not None else None
+    tokens = Tokens(token_store(shared.config, truth or shared.ledger), shared.clock, feeds)
+    if truth is not None and shared.config.access.file is None:
+        tokens.are_revocations_known = truth.are_tokens_known
+    tokens.give(given_tokens(shared.config))
+    return tokens
+
+
+def watch_of(sources: Mapping[str, Source], shared: Shared) -> FileWatch:
+    """What is read again when its file changes, beginning with the secrets of upstreams."""
+    watch = FileWatch(shared.clock)
+    watch_secrets(watch, shared.config, sources)
+    return watch
 
 
 def watch_access(watch: FileWatch, config: Config, tokens: Tokens) -> None:

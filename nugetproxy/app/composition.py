@@ -11,25 +11,23 @@ from typing import Self
 from aiohttp import web
 from aiohttp.abc import AbstractResolver
 
-from nugetproxy.admin.desk import Desk, Switch, Watched
+from nugetproxy.admin.desk import Desk, Switch
 from nugetproxy.admin.tokens import Tokens
-from nugetproxy.app.access import given_tokens, token_store, watch_access, watch_secrets
-from nugetproxy.app.descriptors import Descriptors, share_out
+from nugetproxy.app.access import tokens_of, watch_access, watch_of
+from nugetproxy.app.descriptors import Descriptors
 from nugetproxy.app.endings import looking
-from nugetproxy.app.faces import admission_of, edge_of
+from nugetproxy.app.faces import admission_of, edge_of, lane_of
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
 from nugetproxy.app.measured import declare
 from nugetproxy.app.mirroring import keep_mirrored
-from nugetproxy.app.parts import Shared, all_sources, room_limits, sites
+from nugetproxy.app.parts import all_sources, sites
 from nugetproxy.app.replicas import Replicas
-from nugetproxy.app.traces import tracer_of
+from nugetproxy.app.shared import Shared, shared_of, watched
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
-from nugetproxy.engine.expiry import Expiry
 from nugetproxy.engine.held_entries import enter_held, keep_entering
 from nugetproxy.engine.housekeeping import Housekeeping
-from nugetproxy.engine.kept import Kept
 from nugetproxy.engine.lock_watch import LockWatch
 from nugetproxy.engine.loop_watch import LoopWatch
 from nugetproxy.engine.packages import Packages
@@ -41,9 +39,7 @@ from nugetproxy.feeds.advisory_book import AdvisoryBook
 from nugetproxy.feeds.claims import Claims
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.files import Site
-from nugetproxy.feeds.kept_pages import KeptPages
 from nugetproxy.feeds.reading import Reading
-from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.rulebook import watching
 from nugetproxy.feeds.symbols import Symbols
 from nugetproxy.feeds.withdrawals import Withdrawals
@@ -57,7 +53,6 @@ from nugetproxy.store.fs import FsOps
 from nugetproxy.store.history.history import History
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.lock import FORMAT, DirectoryLock
-from nugetproxy.store.provenance.provenance import Provenance
 from nugetproxy.store.takeover import is_old, take_over
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.web.admission import Admission
@@ -217,7 +212,7 @@ def build(
 
     ``jitter`` is the part by which freshness may be shortened, so that a crowd's documents do not expire at once.
     """
-    shared = _shared(config, clock or Clock(), fs or FsOps(), resolver, jitter)
+    shared = shared_of(config, clock or Clock(), fs or FsOps(), resolver, jitter)
     declare(shared.metrics, config, shared.descriptors)
     published_sites = sites(shared)
     symbols = published_sites.get("symbols")
@@ -226,13 +221,13 @@ def build(
     replicas = shared.replicas
     claims = Claims(shared.ledger, replicas.claimed if replicas is not None else lambda: None)
     feeds = published(shared, sources, claims)
-    tokens, watch = _tokens(feeds, shared), _watch(sources, shared)
+    tokens, watch = tokens_of(feeds, shared), watch_of(sources, shared)
     watch_access(watch, config, tokens)
     admission, switch = admission_of(tokens, shared), Switch()
     ops = Ops(feeds, shared.metrics, watched(shared), admission, metrics_from=config.server.metrics_from)
     desk = desk_of(feeds, sources, tokens, switch, shared)
     packages = tuple(source.packages for source in remotes)
-    lane = _lane(ops, admission, shared)
+    lane = lane_of(ops, admission, shared)
     tokens.watchers.append(lane.clear)
     switch.forget, shared.expiry.look = lane.clear, looking(config, tokens)
     return App(
@@ -267,59 +262,6 @@ def build(
     )
 
 
-def _shared(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolver | None, jitter: float) -> Shared:
-    """What all parts have in common."""
-    metrics = Metrics()
-    cache, documents = config.cache, Documents(metrics=metrics, fs=fs)
-    large, ledger = KeptPages(documents, clock), Ledger(fs=fs, clock=clock)
-    tasks = Tasks(clock, metrics)
-    return Shared(
-        config=config,
-        clock=clock,
-        fs=fs,
-        resolver=resolver,
-        jitter=jitter,
-        metrics=metrics,
-        tasks=tasks,
-        replicas=Replicas(config, ledger, clock, metrics, tasks) if config.cluster.is_used else None,
-        documents=documents,
-        ledger=ledger,
-        provenance=Provenance(fs=fs, clock=clock),
-        history=_history(config, clock, fs, metrics),
-        tracer=tracer_of(config.log.traces),
-        pages=HotPages(cache.hot_memory // 2, large, most_links=config.limits.document_links),
-        descriptors=share_out(config),
-        expiry=Expiry(clock, metrics),
-        room=Room(cache.path, **room_limits(config), metrics=metrics, kept=Kept(ledger, clock), clock=clock),
-    )
-
-
-def _history(config: Config, clock: Clock, fs: FsOps, metrics: Metrics) -> History:
-    kept = config.history
-    return History(fs=fs, clock=clock, metrics=metrics, restores=kept.restores, usage=kept.usage)
-
-
-def watched(shared: Shared) -> tuple[Watched, ...]:
-    """What may have problems that operators must know of."""
-    second = (shared.replicas.second,) if shared.replicas is not None else ()
-    return (shared.ledger, shared.provenance, shared.room, shared.expiry, *second)
-
-
-def _tokens(feeds: Mapping[str, Feed], shared: Shared) -> Tokens:
-    truth = shared.replicas.truth if shared.replicas is not None else None
-    tokens = Tokens(token_store(shared.config, truth or shared.ledger), shared.clock, feeds)
-    if truth is not None and shared.config.access.file is None:
-        tokens.are_revocations_known = truth.are_tokens_known
-    tokens.give(given_tokens(shared.config))
-    return tokens
-
-
-def _watch(sources: Mapping[str, Source], shared: Shared) -> FileWatch:
-    watch = FileWatch(shared.clock)
-    watch_secrets(watch, shared.config, sources)
-    return watch
-
-
 def desk_of(
     feeds: Mapping[str, Feed], sources: Mapping[str, Source], tokens: Tokens, switch: Switch, shared: Shared
 ) -> Desk:
@@ -346,17 +288,6 @@ def desk_of(
 
 def _reading(shared: Shared) -> Reading:
     return Reading("audit", pages=shared.pages, clock=shared.clock, several=True)
-
-
-def _lane(ops: Ops, admission: Admission, shared: Shared) -> Lane:
-    return Lane(
-        shared.config.cache.hot_memory // 4,
-        admission=admission,
-        metrics=shared.metrics,
-        history=shared.history,
-        clock=shared.clock,
-        draining=ops.is_draining,
-    )
 
 
 def _lock(shared: Shared) -> LockWatch:

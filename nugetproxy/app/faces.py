@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.app.access import rules
-from nugetproxy.app.parts import Shared
+from nugetproxy.app.shared import Shared
 from nugetproxy.config import Config
 from nugetproxy.config.upstream import Upstream
 from nugetproxy.feeds.files import Site
@@ -65,6 +65,18 @@ def edge_of(
             for name, table in config.published.items()
             if all(_for_pages(config.upstreams[source], config.server.cors) for source in table.sources)
         ),
+    )
+
+
+def lane_of(ops: Ops, admission: Admission, shared: Shared) -> Lane:
+    """Where hits are answered before a request is parsed."""
+    return Lane(
+        shared.config.cache.hot_memory // 4,
+        admission=admission,
+        metrics=shared.metrics,
+        history=shared.history,
+        clock=shared.clock,
+        draining=ops.is_draining,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nugetproxy.app.parts import Shared
+from nugetproxy.app.shared import Shared
 from nugetproxy.config import FeedTable
 from nugetproxy.feeds.claims import Claims
 from nugetproxy.feeds.feed import Feed

@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypedDict
 from urllib.parse import urlsplit
 
-from aiohttp.abc import AbstractResolver
-
-from nugetproxy.app.descriptors import Descriptors
 from nugetproxy.app.egress import egress_of
-from nugetproxy.app.replicas import Replicas
-from nugetproxy.clock import Clock
+from nugetproxy.app.shared import Shared
 from nugetproxy.config import Config, Upstream, feed_of
 from nugetproxy.config.roots import read_roots
 from nugetproxy.engine.cache import Cache
-from nugetproxy.engine.expiry import Expiry
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.relay import Relay
-from nugetproxy.engine.room import Room
 from nugetproxy.engine.signatures import Mode, NoList, SignaturePolicy, Signatures
-from nugetproxy.engine.tasks import Tasks
 from nugetproxy.feeds.files import Files, Site
-from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.symbols import Symbols, SymbolSource
 from nugetproxy.feeds.tools import Tools
 from nugetproxy.log import register_secret
-from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.bounds import Bounds
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.folder import FolderSource
@@ -44,18 +34,11 @@ from nugetproxy.sources.repository_certificates import RepositoryCertificates
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Source
 from nugetproxy.sources.stated_hashes import StatedHashes
-from nugetproxy.store.documents.documents import Documents
-from nugetproxy.store.fs import FsOps
-from nugetproxy.store.history.history import History
 from nugetproxy.store.holdings.holdings import Holdings
-from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.library.library import Library
 from nugetproxy.store.packages.folder import PackageFolder
-from nugetproxy.store.packages.retention import Retention
-from nugetproxy.store.provenance.provenance import Provenance
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.settings import UpstreamSettings
-from nugetproxy.web.access import Tracer
 
 SITE_MEMORY = 4 * 2**20
 """Of what a site answered last, so many bytes are kept in memory."""
@@ -64,42 +47,6 @@ SITE_MEMORY = 4 * 2**20
 class _Habits(TypedDict):
     abandon_above: int
     check_contents: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
-    """What all upstreams have in common."""
-
-    config: Config
-    clock: Clock
-    fs: FsOps
-    resolver: AbstractResolver | None
-    jitter: float
-    metrics: Metrics
-    tasks: Tasks
-    documents: Documents
-    ledger: Ledger
-    provenance: Provenance
-    history: History
-    tracer: Tracer | None
-    pages: HotPages
-    descriptors: Descriptors
-    room: Room
-    expiry: Expiry
-    replicas: Replicas | None = None
-
-
-class _Limits(TypedDict):
-    max_size: int
-    min_free: Callable[[int], int]
-    retention: Retention
-
-
-def room_limits(config: Config) -> _Limits:
-    """What may be held."""
-    cache = config.cache
-    retention = Retention(unused_for=cache.unused_for, keep_last=cache.keep_last)
-    return {"max_size": cache.max_size, "min_free": cache.min_free.of, "retention": retention}
 
 
 def all_sources(

@@ -19,7 +19,8 @@ from nugetproxy.app.faces import admission_of, edge_of
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import settle_folders, settle_ledger
 from nugetproxy.app.measured import declare_limits, declare_upstreams
-from nugetproxy.app.parts import Shared, all_sources, room_limits, sites
+from nugetproxy.app.parts import all_sources, sites
+from nugetproxy.app.shared import Shared, room_limits
 from nugetproxy.config import Config, Upstream, warnings
 from nugetproxy.config.difference import differences, without_restart
 from nugetproxy.engine.packages import Packages
