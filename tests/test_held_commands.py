@@ -249,7 +249,7 @@ async def test_a_verification_goes_on_where_it_was(proxy: Proxy, feed: FakeFeed,
     done = await post(proxy, admin, "verify", seconds=0, after=done["next"])
     assert (done["checked"], done["next"]) == (1, "up/acme.b/1.0.0")
     assert await post(proxy, admin, "verify", after=done["next"]) == {
-        "checked": 0, "size": 0, "damaged": [], "next": "",
+        "checked": 0, "size": 0, "damaged": [], "flawed": [], "next": "",
     }  # fmt: skip
 
 

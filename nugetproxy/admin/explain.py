@@ -37,6 +37,8 @@ class SourceView:
     """The stored copy of its version list."""
     knows: bool
     """Whether what is stored, or held, names the id (or the version that was asked for)."""
+    signature: str = ""
+    """What is thought of the signature of the version that was asked for; empty where nobody looks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,8 @@ class Explanation:
         yield self.sentence
         for one in self.sources:
             yield f"  {one.name} ({one.role}): {one.why}; {one.stored}"
+            if one.signature:
+                yield f"  {one.name}: {one.signature}"
         yield from (f"  rules: {line}" for line in self.rules)
 
 
@@ -145,6 +149,7 @@ class _Explaining:
         private = merged is not None and merged.guard.is_private(source)
         stored, knows = await self._stored(source)
         asked = candidates is None or source in candidates.asked
+        identity = PackageIdentity(self._id, self._version)
         return SourceView(
             name=source.name,
             role="private" if private else "public",
@@ -152,6 +157,7 @@ class _Explaining:
             why=_why(source, candidates),
             stored=stored,
             knows=knows,
+            signature=await source.signatures.told(identity) if self._version else "",
         )
 
     async def _stored(self, source: Source) -> tuple[str, bool]:

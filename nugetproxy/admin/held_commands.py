@@ -141,7 +141,7 @@ def _word(status: int | None) -> str:
 
 
 async def verify(desk: Desk, *, upstream: str = "", after: str = "", seconds: float = 1e9) -> Mapping[str, Any]:
-    """Read every held package again; what is damaged is set aside, then fetched again.
+    """Read every held package again; what is damaged is set aside, then fetched again; ``flawed`` are signatures.
 
     Goes on behind ``after`` ("upstream/id/version") for about so many seconds; ``next`` is where to go on, empty at the
     end. Of a folder nothing is held: its packages are checked when they are opened.
@@ -152,7 +152,7 @@ async def verify(desk: Desk, *, upstream: str = "", after: str = "", seconds: fl
         raise BadRequest(f"Nothing is held of {upstream!r}: what lies in {root} is checked when it is opened.")
     name, _, rest = after.partition("/")
     last = PackageIdentity.parse(*rest.split("/", 1)) if "/" in rest else None
-    checked, size, damaged = 0, 0, list[dict[str, Any]]()
+    checked, size, damaged, flawed = 0, 0, list[dict[str, Any]](), list[dict[str, Any]]()
     for source in sources.values():
         if name and source.name != name:
             continue
@@ -162,11 +162,22 @@ async def verify(desk: Desk, *, upstream: str = "", after: str = "", seconds: fl
                 read, damage = await _verify(source, last)
                 checked, size = checked + 1, size + read
                 damaged += [damage] if damage else []
+                flawed += await _flaws(source, last) if source.signatures.on else []
                 if desk.clock.monotonic() - began >= seconds:
                     place = f"{source.name}/{last.id}/{last.version}"
-                    return {"checked": checked, "size": size, "damaged": damaged, "next": place}
+                    return {"checked": checked, "size": size, "damaged": damaged, "flawed": flawed, "next": place}
         last = None
-    return {"checked": checked, "size": size, "damaged": damaged, "next": ""}
+    return {"checked": checked, "size": size, "damaged": damaged, "flawed": flawed, "next": ""}
+
+
+async def _flaws(source: RemoteSource, identity: PackageIdentity) -> list[dict[str, Any]]:
+    """What is wrong with the signature of a held package, as its source wants it; nothing where it counts."""
+    row = {"upstream": source.name, "id": identity.id, "version": identity.version}
+    try:
+        held = await source.packages.open(identity)
+    except ProxyError as error:
+        return [{**row, "says": str(error).rstrip(".")}]
+    return [{**row, "says": held.signed.notice.rstrip(".")}] if held and held.signed and held.signed.notice else []
 
 
 async def _verify(source: RemoteSource, identity: PackageIdentity) -> tuple[int, dict[str, Any] | None]:

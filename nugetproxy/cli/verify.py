@@ -39,6 +39,8 @@ def verify(
     else:
         for one in damaged:
             typer.echo(f"{one['id']} {one['version']} from {one['upstream']} was damaged: {one['says']}.")
+        for one in done["flawed"]:
+            typer.echo(f"{one['upstream']}: {one['says']}.")
         typer.echo(f"{count(done['checked'], 'package')} ({about_size(done['size'])}) read, {len(damaged)} damaged.")
         for name, folder in done["folders"].items():
             typer.echo(f"{name}: not read; what lies in {folder} is checked when it is opened.")
@@ -55,7 +57,7 @@ async def _verify(settings: Config, upstream: str) -> dict[str, Any]:
             upstreams = (await way.tell("stats", {}))["upstreams"]
             chosen = [one for one in upstreams if upstream in {"", one["name"]}]
             progress.expect(sum(one["packages"] or 0 for one in chosen))
-            done: dict[str, Any] = {"checked": 0, "size": 0, "damaged": []}
+            done: dict[str, Any] = {"checked": 0, "size": 0, "damaged": [], "flawed": []}
             arguments = {"upstream": upstream, "after": "", "seconds": SECONDS[sys.stderr.isatty()]}
             while True:
                 said = await way.tell("verify", arguments)

@@ -103,6 +103,15 @@ class Signatures:
         self._refused.clear()
         self.changed()
 
+    async def told(self, identity: PackageIdentity) -> str:
+        """What is thought of the signature of a package, as a sentence; empty where nobody looks."""
+        if not self.on:
+            return ""
+        verdict = await self.known(identity)
+        if verdict is None:
+            return f"Nobody has looked at the signature of {identity} yet."
+        return verdict.sentence(str(identity))
+
     async def take(self, staged: Staged) -> None:
         """Judge what was downloaded; raises SignatureRefused, UpstreamFailure, DiskFailure."""
         if not self.on:

@@ -88,6 +88,7 @@ class RemoteSource:
         self.name = upstream.name
         self.upstream = upstream
         self.packages = packages
+        self.signatures = packages.signatures
         self.writes = writes
         self._secrets = secrets
         self._cache = cache

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.signatures import Signatures
 from nugetproxy.engine.target import Found
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import UpstreamFailure
@@ -80,6 +81,10 @@ class Source(Protocol):
     @property
     def immutable(self) -> bool:
         """True where a version never has other bytes than it had."""
+
+    @property
+    def signatures(self) -> Signatures:
+        """What becomes of its packages by who has signed them."""
 
     @property
     def writes(self) -> WriteSide:

@@ -13,6 +13,7 @@ import pytest
 from tests.e2e.clients import Box, Ran, find_client
 from tests.e2e.proxy import Proxy
 from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 
 ADVISORIES = {
@@ -25,6 +26,12 @@ ADVISORIES = {
 DEPRECATION = {"reasons": ["Legacy"], "message": "Old"}
 TOOLS = {"version": 1, "isRoot": True, "tools": {"acme.tool": {"version": "1.0.0", "commands": ["acme"]}}}
 """What a repository says that it needs."""
+NUGET_ORG = (
+    "0e5f38f57dc1bcc806d8494f4f90fbcedd988b46760709cbeec6f4219aa6157d",
+    "5a2901d6ada3d18260b9c6dfe2133c95d74b9eef6ae0e5dc334c8454d1477df4",
+    "1f4b311d9acc115c8dc8018b5a49e00fce6da8e2855f9f014ca6f34570bc482d",
+)
+"""The certificates with which it signs."""
 PROJECT = """<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><TargetFramework>net10.0</TargetFramework></PropertyGroup>
 <ItemGroup>{items}</ItemGroup></Project>
 """
@@ -115,6 +122,42 @@ async def test_every_real_package_is_restored_cold_warm_and_without_upstream(
         assert "NU1900" not in ran.output, state
     downloads = [seen.path for seen in feed.requests if seen.method == "GET" and seen.path.endswith(".nupkg")]
     assert len(downloads) == len(published)
+
+
+def list_certificates(feed: FakeFeed, *fingerprints: str) -> None:
+    """The feed signs with these."""
+    rows = [{"fingerprints": {"2.16.840.1.101.3.4.2.1": one}} for one in fingerprints]
+    body = json.dumps({"allRepositorySigned": False, "signingCertificates": rows}).encode()
+    for version in ("4.7.0", "5.0.0"):
+        feed.origin.routes[f"/v3-index/repository-signatures/{version}/index.json"] = Script(
+            body=body, headers=(("Content-Type", "application/json"),)
+        )
+
+
+@pytest.mark.parametrize("trusted", ["list", "roots"])
+async def test_every_real_package_is_restored_from_a_source_that_must_be_signed(
+    dotnet10: str, feed: FakeFeed, real_packages: Path, tmp_path: Path, trusted: str
+) -> None:
+    files = sorted(Path(dotnet10).parent.glob("sdk/*/trustedroots/*ctl.pem")) if trusted == "roots" else []
+    list_certificates(feed, *(NUGET_ORG if trusted == "list" else ()))
+    table = f'[upstreams.up]\nurl = "{feed.index_url}"\nsignatures = "require"\n'
+    config = f"{table}signature_roots = {json.dumps([str(file) for file in files])}\n"
+    async with Proxy(tmp_path / "cache", config=config) as proxy:
+        box = new_box(tmp_path, proxy)
+        await restore(dotnet10, box, real_packages)
+        assert box.restored() == {path.name: path.read_bytes() for path in real_packages.glob("*.nupkg")}
+
+
+async def test_a_restore_says_who_has_signed_what_is_refused(
+    dotnet10: str, feed: FakeFeed, real_packages: Path, tmp_path: Path
+) -> None:
+    list_certificates(feed)
+    config = f'[upstreams.up]\nurl = "{feed.index_url}"\nsignatures = "require"\n'
+    async with Proxy(tmp_path / "cache", config=config) as proxy:
+        box = new_box(tmp_path, proxy)
+        box.app("Dapper/2.1.86")
+        ran = (await box.run(dotnet10, "restore")).failed()
+        assert "dapper 2.1.86 is refused, its signature does not count (signer)" in ran.output
 
 
 async def test_what_is_vulnerable_is_listed_also_while_the_feed_is_down(

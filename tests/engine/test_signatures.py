@@ -12,6 +12,13 @@ import pytest
 from aiohttp import ClientPayloadError
 from structlog.testing import capture_logs
 
+from nugetproxy.admin.explain import explain
+from nugetproxy.admin.held_commands import verify
+from nugetproxy.admin.page.packages import package
+from nugetproxy.admin.page.viewer import Viewer
+from nugetproxy.cli.doctor.checks import check_configuration
+from nugetproxy.config import Config
+from nugetproxy.config.checks import contradictions
 from nugetproxy.engine.signatures import REFUSED_SECONDS
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.conftest import StartProxy
@@ -320,3 +327,65 @@ async def test_one_source_of_an_aggregated_feed_may_want_more_than_another(
     )
     assert (await ask(proxy, PACKAGE)).status == 403
     assert (await ask(proxy, "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg")).status == 200
+
+
+async def test_everybody_who_asks_is_told(start_proxy: StartProxy, feed: FakeFeed, roots: Path) -> None:
+    feed.add(GOOD)
+    feed.add(make_nupkg("Acme.B", "1.0.0"))
+    proxy = await start_proxy(feed.index_url, upstream=wanted("warn", roots))
+    app = proxy.app
+
+    async def told(id: str) -> list[str]:
+        found = await explain(app.feeds, app.clock.now(), id_=id, version="1.0.0")
+        return [line.removeprefix("  up: ") for line in found.lines() if line.startswith("  up: ")]
+
+    assert await told("acme.a") == ["Nobody has looked at the signature of acme.a 1.0.0 yet."]
+    await ask(proxy, PACKAGE)
+    await ask(proxy, "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg")
+    assert await told("acme.a") == [f"acme.a 1.0.0 is signed by CN=Author (SHA-256 {AUTHOR.fingerprint})."]
+    assert await told("acme.b") == ["acme.b 1.0.0 has no signature that counts: it is not signed."]
+    done = await verify(app.desk)
+    assert (done["checked"], done["damaged"]) == (2, [])
+    assert [(one["id"], one["says"]) for one in done["flawed"]] == [
+        ("acme.b", "acme.b 1.0.0 has no signature that counts: it is not signed")
+    ]
+    shown = await package(app.desk, Viewer(admin=True, feeds=frozenset(app.feeds)), id="Acme.A")
+    assert shown["signature"] == f"acme.a 1.0.0 is signed by CN=Author (SHA-256 {AUTHOR.fingerprint})."
+
+
+def test_a_configuration_that_trusts_nobody_is_refused(tmp_path: Path, roots: Path) -> None:
+    def lines(**upstream: Any) -> list[str]:
+        table = {"url": "https://feed.example/v3/index.json", **upstream}
+        return [one.partition(": ")[0] for one in contradictions(Config(upstreams={"up": table}))]
+
+    shelf = tmp_path.as_uri()
+    (tmp_path / "none.pem").write_text("nothing")
+    assert (
+        lines(**wanted("require", roots))
+        == lines(**wanted("require"))
+        == lines(url=shelf, **wanted("warn", roots))
+        == []
+    )
+    assert lines(url=shelf, **wanted("require")) == ["upstreams.up.signature_roots"]
+    assert lines(**wanted("require", tmp_path / "missing.pem")) == ["upstreams.up.signature_roots"]
+    assert lines(**wanted("require", tmp_path / "none.pem")) == ["upstreams.up.signature_roots"]
+    assert lines(**wanted("off", roots)) == ["upstreams.up.signature_roots"]
+    assert lines(signature_owners=["contoso"]) == ["upstreams.up.signature_owners"]
+
+
+def test_doctor_says_what_is_wanted(roots: Path) -> None:
+    table = {"url": "https://feed.example/v3/index.json", **wanted("require", roots, signature_owners=["contoso"])}
+    said = [one.text for one in check_configuration(Config(upstreams={"up": table}))]
+    assert said[1] == (
+        "upstream up: what has no signature that counts is refused; trusted: 1 root certificates, the feed's own list, "
+        "owners contoso"
+    )
+
+
+async def test_what_is_signed_is_entered_with_its_signer(start_proxy: StartProxy, feed: FakeFeed, roots: Path) -> None:
+    feed.add(GOOD)
+    proxy = await start_proxy(feed.index_url, upstream=wanted("require", roots))
+    await ask(proxy, PACKAGE)
+    await proxy.stop()
+    lines = [json.loads(line) for line in (proxy.directory / "provenance.log").read_text().splitlines()]
+    assert [one["signer"] for one in lines if one.get("id") == "acme.a"] == [f"{AUTHOR.fingerprint} CN=Author"]

@@ -111,6 +111,7 @@ async def package(desk: Desk, viewer: Viewer, *, id: str, version: str = "") -> 
             }
             for one, where in held
         ],
+        "signature": await source.signatures.told(facts.identity),
         **await _inside(source, facts),
         **await _used(desk, viewer, facts),
         "lines": [list(line) for line in lines_to_copy(facts.id, facts.version, facts.type_names)],

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from nugetproxy.cli.doctor.findings import Finding, Level
 from nugetproxy.cli.doctor.running import readiness
 from nugetproxy.cli.engines import examined
-from nugetproxy.config import Config, safe_url, warnings
+from nugetproxy.config import Config, Upstream, safe_url, warnings
+from nugetproxy.config.roots import read_roots
 from nugetproxy.config.units import about_size
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.store.lock import DirectoryLock, DirectoryLocked
@@ -19,6 +20,8 @@ def check_configuration(config: Config) -> Iterator[Finding]:
     for name, upstream in config.upstreams.items():
         offline = ", never asked (offline)" if upstream.offline else ""
         yield Finding(Level.OK, f"upstream {name}: {safe_url(upstream.url)}{offline}")
+        if upstream.signatures != "off":
+            yield Finding(Level.OK, f"upstream {name}: {_signatures(upstream)}")
     for name, feed in config.feeds.items():
         yield Finding(Level.OK, f"feed {name}: {', '.join(feed.sources)}; {feed.told or 'no rules'}")
     first = next(iter(config.published), "")
@@ -27,6 +30,15 @@ def check_configuration(config: Config) -> Iterator[Finding]:
         yield Finding(Level.OK, f"{name}: at {path}/v3/index.json, as it was at {path}/asof/DATE/v3/index.json")
     for warning in warnings(config):
         yield Finding(Level.WARNING, warning)
+
+
+def _signatures(upstream: Upstream) -> str:
+    """Whose signatures count, in how far they matter."""
+    wanted = {"warn": "is warned of", "require": "is refused"}[upstream.signatures]
+    roots = len(read_roots(upstream.signature_roots).fingerprints)
+    trusted = f"{roots} root certificates" if upstream.folder else f"{roots} root certificates, the feed's own list"
+    owners = f", owners {', '.join(upstream.signature_owners)}" if upstream.signature_owners else ""
+    return f"what has no signature that counts {wanted}; trusted: {trusted}{owners}"
 
 
 def check_cache(config: Config) -> Iterator[Finding]:

@@ -343,7 +343,7 @@ const views = {
     document.title = `${one.id} ${one.version} – nugetproxy`;
     const license = one.license || (one.license_url && /^https?:/.test(one.license_url) ? h("a", { href: one.license_url, rel: "noreferrer" }, one.license_url) : one.license_url) || (one.license_text ? "in the package" : "not stated");
     const facts = [["Licence", license], ["Authors", one.authors], ["Tags", one.tags], ["Published", one.published ? new Date(one.published * 1000).toLocaleDateString("en-GB", { day: "numeric", month: "long", year: "numeric" }) : ""], ["Size", bytes(one.size)],
-      ["Project", /^https?:/.test(one.project) ? h("a", { href: one.project, rel: "noreferrer" }, one.project) : one.project], ["Kind", one.types.join(", ")]].filter(([, value]) => value);
+      ["Project", /^https?:/.test(one.project) ? h("a", { href: one.project, rel: "noreferrer" }, one.project) : one.project], ["Kind", one.types.join(", ")], ["Signature", one.signature]].filter(([, value]) => value);
     const needs = one.dependencies.filter((group) => group.needs.length || group.framework);
     replace(main, h("div.stack", {},
       h("div", {}, one.icon ? h("img.icon", { src: `page/icon?${new URLSearchParams({ id: one.id, version: one.version })}`, alt: "", width: 56, height: 56, onerror: (event) => event.target.remove() }) : null,
