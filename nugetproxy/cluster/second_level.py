@@ -280,10 +280,10 @@ class SecondLevel:
 
     @property
     def leases(self) -> Leases | None:
-        """Who keeps the leases of documents; None where nobody can."""
-        if self.coordinator is not None:
-            return self.coordinator
-        return self._bucket_leases if self.honesty is not None and self.honesty.replaces else None
+        """Who keeps the leases of documents: the bucket while the coordinator is lost; None where nobody can."""
+        kept = self._bucket_leases if self.honesty is not None and self.honesty.replaces else None
+        lost = self.coordinator is None or (self.coordinator.problem and kept is not None)
+        return kept if lost else self.coordinator
 
     @property
     def package_leases(self) -> Leases | None:

@@ -183,6 +183,8 @@ class SeaweedFs(S3):
     """A real distributed store in one process; anybody may read, as a public mirror allows."""
 
     program = "weed"
+    reader = "readerkey"
+    """The key, with the same secret, of somebody who may not write."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -192,6 +194,7 @@ class SeaweedFs(S3):
         ours = {"accessKey": self.key, "secretKey": self.secret}
         identities = [
             {"name": "tests", "credentials": [ours], "actions": ["Admin", "Read", "Write", "List", "Tagging"]},
+            {"name": "reader", "credentials": [{**ours, "accessKey": self.reader}], "actions": ["Read", "List"]},
             {"name": "anonymous", "actions": [f"Read:{self.bucket}"]},
         ]
         (self.folder / "s3.json").write_text(json.dumps({"identities": identities}))

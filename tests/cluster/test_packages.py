@@ -197,6 +197,20 @@ async def test_an_engine_that_fails_costs_time_but_no_answer(
             one.end()
 
 
+async def test_while_a_redis_is_lost_replicas_lease_through_the_bucket(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    feed.add(SMALL)
+    cluster = {**shared(moto, None), "coordination": "redis://127.0.0.1:9/0"}
+    replicas = [await start_replica(cluster) for _ in range(4)]
+    for one in replicas:
+        await soon(lambda one=one: one.metric("leases_kept") == 1)
+        await soon(lambda one=one: one.metric("engine_open", engine="coordination") == 1)
+    found = await asyncio.gather(*(ask(one, PACKAGE) for one in replicas))
+    assert [(one.status, one.body) for one in found] == [(200, SMALL)] * 4
+    assert feed.count(UP_PACKAGE) == 1
+
+
 async def test_what_is_beyond_the_room_for_uploads_is_dropped() -> None:
     metrics = Metrics()
     uploads = Uploads(metrics)
