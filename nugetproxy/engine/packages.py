@@ -44,7 +44,7 @@ SAME_TIME = 1.0
 TAKEN_AT_ONCE = 2**20
 """Bytes of a file that is copied."""
 FIRST_SYNC = 2.0
-"""Seconds that the start waits for the holdings to know all that is held; large ones are completed later."""
+"""Seconds that the start waits for the holdings to know all that is held."""
 
 
 class Packages:
@@ -123,9 +123,10 @@ class Packages:
         """Open folder and holdings; raises StoreUnusable."""
         await self.folder.prepare()
         await self.holdings.open(self.folder.layout.root / "holdings.db")
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FIRST_SYNC):
-                await self.sync_holdings()
+        if not await self.folder.usage.is_large():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_SYNC):
+                    await self.sync_holdings()
 
     async def close(self) -> None:
         """Close both; nothing may be in flight any more."""

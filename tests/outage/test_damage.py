@@ -271,6 +271,25 @@ async def test_the_shared_threads_may_all_be_busy(proxy: Proxy, feed: FakeFeed) 
         await asyncio.gather(*blocked)
 
 
+@pytest.mark.parametrize(("many", "waits"), [(3, True), (2, False)], ids=["few ids", "many ids"])
+async def test_a_start_waits_for_the_holdings_of_a_small_folder_alone(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch, many: int, waits: bool
+) -> None:
+    monkeypatch.setattr("nugetproxy.store.packages.usage.MANY_IDS", many)
+    monkeypatch.setattr("nugetproxy.engine.packages.FIRST_SYNC", 30.0)
+    first = await start_proxy(feed.index_url)
+    await first.stop()
+    for number in range(3):
+        lay_down(first.packages, f"bulk.n{number}", "1.0.0", make_nupkg(f"Bulk.N{number}", "1.0.0"))
+    await feed.set_mode("refused")
+    await first.start()
+    assert first.held.holdings.synced is waits
+    first.app.start_background()
+    assert (await ask(first, package_url("bulk.n0"))).cache == "hit"
+    await until(lambda: first.held.holdings.synced)
+    assert (await read(first, "/v3/query?q=&take=1"))["totalHits"] == 3
+
+
 @pytest.mark.slow
 async def test_many_packages_and_a_cold_start(start_proxy: StartProxy, feed: FakeFeed) -> None:
     """Ready at once; the catalog is built in the background, while packages are served."""

@@ -19,6 +19,8 @@ from nugetproxy.store.threads import DiskCalls
 
 LOW_WATER = 0.95
 """Eviction goes down to this part of the limit, so that the next package does not need another one."""
+MANY_IDS = 10_000
+"""A look at a folder with more of them would hold up the start."""
 YOUNG_SECONDS = 10.0
 """What landed so recently goes last: whoever has just asked for it may come back."""
 FAILED_DELETIONS = 10
@@ -64,6 +66,15 @@ class Usage:
         self._metrics.store_bytes.labels("packages").inc(size - self.bytes)
         self._metrics.store_packages.inc(packages - self.packages)
         self.bytes, self.packages = size, packages
+
+    async def is_large(self) -> bool:
+        """Whether there are packages of more than ``MANY_IDS`` ids."""
+        calls = self._calls
+        try:
+            names = await calls.run(calls.threads.read, calls.fs.names, self._layout.packages)
+        except DiskFailure:  # counted; whoever looks for packages says it
+            return False
+        return len(names) > MANY_IDS
 
     def note(self, identity: PackageIdentity) -> None:
         """Remember in memory that a package was used now."""
