@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Final
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import NotFound
@@ -23,6 +25,8 @@ from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.rules import Rule
 from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Ledger
+
+_NUMBER: Final = attrgetter("number")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +105,15 @@ class Parties:
                 owners.setdefault(version.url, one.source.name)
         return Listing(owners=owners, sources=sources, asked=said)
 
-    def stamp(self, ledger: Ledger) -> Hashable:
-        """Changes with every write to one of the sources, with every claim."""
-        claims = self._merged.guard.claims.number if self._merged is not None else 0
-        return (claims, *(ledger.writes(source.name).number for source in self.sources))
+    def stamp(self, ledger: Ledger) -> Callable[[], Hashable]:
+        """Says what changes with every write to one of the sources, with every claim."""
+        writes = tuple(ledger.writes(source.name) for source in self.sources)
+        guard = self._merged.guard if self._merged is not None else None
+
+        def now() -> Hashable:
+            return (0 if guard is None else guard.claims.number, *map(_NUMBER, writes))
+
+        return now
 
 
 def watching(source: Source, pages: HotPages, ledger: Ledger, clock: Clock, metrics: Metrics) -> Dossiers:
@@ -119,7 +128,7 @@ def watching(source: Source, pages: HotPages, ledger: Ledger, clock: Clock, metr
         book=None,
         ledger=ledger,
         clock=clock,
-        stamp=lambda: parties.stamp(ledger),
+        stamp=parties.stamp(ledger),
         metrics=metrics,
         watches=True,
     )
@@ -129,9 +138,7 @@ def ruled(book: Rulebook, parties: Parties, inner: Inner) -> Ruled:
     """The feed ``inner`` with its rules."""
     ledger, clock = book.ledger, parties.clock
 
-    def stamp() -> Hashable:
-        return parties.stamp(ledger)
-
+    stamp = parties.stamp(ledger)
     advisories = AdvisoryBook(parties.feed, parties.advisories, parties.reading, clock)
     dates = Dates(
         parties.reading,

@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.standing import MakeStanding, RuledStanding, Standing
+from nugetproxy.engine.standing import DocumentStanding, JointStanding, MakeStanding, RuledStanding, Standing
 from nugetproxy.errors import NotFound, ProxyError
 from nugetproxy.feeds.asked import Cut, Inner
 from nugetproxy.feeds.cuts import Cuts
@@ -99,9 +99,10 @@ class Ruled:
         ruling = self.judge.known(route.id)
         if ruling is None or not ruling.knows(version):
             ruling = await self.judge.ruling(route.id, named=(version,), because=("name", version.url))
-        if ruling.of(version).visible and self.judge.wants_license(ruling, version):
-            ruling = await self._with_license(route, version, view, ruling)
         verdict = ruling.of(version)
+        if ruling.minds_licenses and verdict.visible and self.judge.wants_license(ruling, version):
+            ruling = await self._with_license(route, version, view, ruling)
+            verdict = ruling.of(version)
         if not verdict.visible:
             if not ruling.knows(version) and (absent := await self._absent(route, query, view)) is not None:
                 return absent
@@ -183,6 +184,10 @@ class Ruled:
         inner = make()
         if inner is None:
             return None
+        if passes == math.inf and isinstance(inner, DocumentStanding) and inner.until <= again:
+            return inner  # it ends before anything that rules look at is looked up anew
+        if passes == math.inf and isinstance(inner, JointStanding):
+            return replace(inner, until=min(inner.until, again))
         return RuledStanding(inner=inner, passes=passes, until=again, clock=self._clock)
 
 

@@ -142,7 +142,7 @@ class Verdict:
     @property
     def visible(self) -> bool:
         """Whether the version exists for the feed."""
-        return self.action is not Action.DENY
+        return self.rule is None or self.rule.action is not Action.DENY
 
     def sentence(self, feed: str, what: str) -> str:
         """For whoever asks for ``what`` (an id with its version) in a feed; empty where there is nothing to say."""
