@@ -39,6 +39,9 @@ def test_engines_that_work_are_said_to(tmp_path: Path, moto: Moto, redis: Redis)
     code, said, _ = cli("check-config", file, "--connect")
     assert code == 0
     assert "The bucket of [cluster]: works\nThe coordination of [cluster]: works" in said
+    _, said, _ = cli("doctor", "--config", file)
+    assert "the bucket of [cluster]: works" in said
+    assert "the coordination of [cluster]: works" in said
     code, said, _ = cli("cluster", "du", "--config", file)
     assert code == 0
     code, said, _ = cli("cluster", "gc", "--config", file)
@@ -60,6 +63,8 @@ def test_engines_that_do_not_answer_are_named(tmp_path: Path) -> None:
     code, said, problem = cli("check-config", file, "--connect")
     assert (code, "works" in said) == (1, False)
     assert "Something is wrong with: bucket, coordination." in problem
+    _, said, _ = cli("doctor", "--config", file)
+    assert ("the bucket of [cluster]:" in said, "[cluster]: works" in said) == (True, False)
 
 
 def test_who_shares_nothing_is_told_so(tmp_path: Path) -> None:
