@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(600)]
 
 
 def note(record_property: Any, name: str, storm: Storm) -> None:
-    record_property(name, storm)
+    record_property(name, str(storm))
     print(name, storm, storm.errors[:3])
 
 

@@ -40,7 +40,7 @@ async def test_an_engine_that_is_lost_in_a_storm_costs_no_answer_and_little_time
             async with farm_of(tmp_path / name.partition(" ")[0], shared(store, redis)) as farm, after(0.7, lose):
                 storm = await storm_on(farm)
             store.go_on()
-            record_property(f"{name} (alone: p99 {alone.p99:.2f} s)", storm)
+            record_property(f"{name} (alone: p99 {alone.p99:.2f} s)", str(storm))
             assert storm.errors == []
             assert storm.per_package <= REPLICAS
             # Twice as long for the load of a machine with other tests on it; two seconds are the engine's.
