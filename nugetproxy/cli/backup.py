@@ -10,6 +10,7 @@ import typer
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.exits import FAILED, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -42,4 +43,4 @@ def backup(
         copy.unlink()
     except OSError as error:
         fail([f"The backup was not made: {error.filename or file}: {error.strerror}."], FAILED)
-    typer.echo(f"{file} holds {', '.join(files)}. Packages and documents are not in it: they are fetched again.")
+    say(f"{file} holds {', '.join(files)}. Packages and documents are not in it: they are fetched again.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nugetproxy.cli.terminal import say
+
 if TYPE_CHECKING:
     from nugetproxy.config import Config
 
@@ -25,10 +27,10 @@ def check_config(
 
     settings = load(file)
     for warning in (*warnings(settings), *conditions(settings)):
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     typer.secho(f"{file} is valid.", fg="green")
     for line in _summary(settings):
-        typer.echo(line)
+        say(line)
     if connect:
         _connect(settings)
 
@@ -39,7 +41,7 @@ def _connect(config: Config) -> None:
 
     problems = []
     for engine, problem in examined(config):
-        typer.echo(f"The {engine} of [cluster]: {problem or 'works'}")
+        say(f"The {engine} of [cluster]: {problem or 'works'}")
         problems += [engine] if problem else []
     if problems:
         fail([f"Something is wrong with: {', '.join(problems)}."], FAILED)

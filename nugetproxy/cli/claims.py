@@ -8,6 +8,7 @@ import typer
 
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -41,6 +42,6 @@ def claims(
         return
     done = tell(settings, "claims/release", {"id": id_, "upstream": upstream})["released"]
     for one in done:
-        typer.echo(f"Released {one['id']} from {one['source']}; it is claimed again if that says that it knows it.")
+        say(f"Released {one['id']} from {one['source']}; it is claimed again if that says that it knows it.")
     if not done:
         fail([f"There is no claim {f'to {id_}' if id_ else f'of {upstream}'}."], FAILED)

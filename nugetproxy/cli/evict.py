@@ -10,6 +10,7 @@ import typer
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.exits import USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -54,7 +55,7 @@ def evict(
         )
         table(("Package", "Version", ">Size", "Used", "Why"), rows)
     for line in _told(said, simulate=simulate):
-        typer.echo(line)
+        say(line)
 
 
 def _told(said: Mapping[str, Any], *, simulate: bool) -> Iterator[str]:

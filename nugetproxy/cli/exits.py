@@ -7,6 +7,7 @@ from typing import Final, NoReturn
 
 import typer
 
+from nugetproxy.cli.terminal import say
 from nugetproxy.errors import ConfigError, ProxyError, StoreUnusable
 from nugetproxy.web.listening import AddressUnusable, AddressWrong
 
@@ -37,5 +38,5 @@ def exit_code(error: ProxyError) -> int | None:
 def fail(lines: Iterable[str], code: int) -> NoReturn:
     """End the command with these lines on stderr."""
     for line in lines:
-        typer.echo(line, err=True)
+        say(line, err=True)
     raise typer.Exit(code)

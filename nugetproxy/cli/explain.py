@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName, PackageName
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -26,4 +27,4 @@ def explain(
 
     arguments = {"id": package, "version": version, "feed": feed}
     for line in tell(load(config, cache_dir=cache_dir), "explain", arguments)["lines"]:
-        typer.echo(line)
+        say(line)

@@ -11,6 +11,7 @@ import typer
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.jobs import count, finished, remote_upstreams
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.terminal import say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -59,9 +60,9 @@ def export(
         )
     else:
         what = f"{count(done.packages, 'package')} ({about_size(done.size)}), {count(done.documents, 'document')}"
-        typer.echo(f"Wrote {what}" + (f"; {done.left_out} are in {since}." if since else "."))
+        say(f"Wrote {what}" + (f"; {done.left_out} are in {since}." if since else "."))
     for line in lacking:
-        typer.echo(line, err=True)
+        say(line, err=True)
     if chosen is not None and done.packages + done.left_out < len(chosen):
         missing = count(len(chosen) - done.packages - done.left_out, "package")
         fail([f"{missing} of those files not held, so not in it; 'nugetproxy warm' fetches them."], FAILED)

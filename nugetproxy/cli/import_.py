@@ -12,6 +12,7 @@ import typer
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.jobs import count, finished, remote_upstreams
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.terminal import say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -45,7 +46,7 @@ def import_(
         typer.echo(json.dumps(told))
     else:
         what = f"{count(done.taken, 'package')}, {count(done.documents, 'document')}"
-        typer.echo(f"Took {what}; {count(done.held, 'package')} had been held before.")
+        say(f"Took {what}; {count(done.held, 'package')} had been held before.")
     if done.refused:
         fail(() if as_json else done.refused, FAILED)
 

@@ -11,6 +11,7 @@ import typer
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.exits import USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -45,7 +46,7 @@ def keep(
         as_json({"kept": kept, "missing": missing, "in_folders": lying})
         return
     for line in (*_told(kept, missing), *_in_folders(lying)):
-        typer.echo(line)
+        say(line)
 
 
 def is_file(text: str) -> bool:
@@ -91,4 +92,4 @@ def _list(said: Mapping[str, Any], *, json: bool) -> None:
         rows = ((one["id"], one["version"] or "all", day(one["since"]), one["by"] or "-") for one in said["kept"])
         table(("Package", "Version", "Since", "Lock file"), rows)
     else:
-        typer.echo("Nothing is kept.")
+        say("Nothing is kept.")

@@ -9,6 +9,7 @@ import typer
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.exits import FAILED, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -42,9 +43,9 @@ def ls(
             for one in said["packages"]
         )
         table(("Package", "Version", ">Size", "Used", "From", "Kept"), rows)
-        typer.echo(f"{said['count']} package{'' if said['count'] == 1 else 's'}, {about_size(said['size'])}.")
+        say(f"{said['count']} package{'' if said['count'] == 1 else 's'}, {about_size(said['size'])}.")
     for name, says in said["unread"].items():
-        typer.echo(f"{name} is not in it: {says}", err=True)
+        say(f"{name} is not in it: {says}", err=True)
     if not said["packages"]:
         fail(["No such package is held."], FAILED)
 

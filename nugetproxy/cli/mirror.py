@@ -12,6 +12,7 @@ import typer
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.jobs import count, finished, settings_with
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName
+from nugetproxy.cli.terminal import say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -63,12 +64,12 @@ def mirror(
     if as_json:
         typer.echo(json.dumps(_row(done)))
     else:
-        typer.echo(f"All: {_line(done, verb)}")
+        say(f"All: {_line(done, verb)}")
     for one in done.denied if not as_json else ():
-        typer.echo(one.why)
+        say(one.why)
     if done.missing:
         for one in done.missing if not as_json else ():
-            typer.echo(str(one))
+            say(str(one))
         fail([f"{count(len(done.missing), 'package')} could not be had."], FAILED)
 
 

@@ -10,6 +10,7 @@ import typer
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
+from nugetproxy.cli.terminal import say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -43,7 +44,7 @@ def purge(
         as_json(done)
     else:
         for line in _told(identity.id, done):
-            typer.echo(line)
+            say(line)
     if not any(one["removed"] or one["forgotten"] for one in done["upstreams"]):
         what = identity.id if not wanted else f"{identity.id} {identity.version}"
         fail(_not_held(what, done, settings), FAILED)

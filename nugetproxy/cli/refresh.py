@@ -6,6 +6,7 @@ import typer
 
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, PackageName, Upstream
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -28,4 +29,4 @@ def refresh(
         as_json(done)
         return
     for one in done["upstreams"]:
-        typer.echo(f"{one['upstream']}: {one['says']}.")
+        say(f"{one['upstream']}: {one['says']}.")

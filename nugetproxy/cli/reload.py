@@ -6,6 +6,7 @@ import typer
 
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -17,10 +18,10 @@ def reload(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
 
     done = tell(load(config, cache_dir=cache_dir), "reload", {})
     for key in done["changed"]:
-        typer.echo(f"Changed: {key}")
+        say(f"Changed: {key}")
     for key in done["restart"]:
-        typer.echo(f"Needs a restart: {key}", err=True)
+        say(f"Needs a restart: {key}", err=True)
     for warning in done["warnings"]:
-        typer.echo(f"Warning: {warning}", err=True)
+        say(f"Warning: {warning}", err=True)
     if not done["changed"] and not done["restart"]:
-        typer.echo("Nothing has changed.")
+        say("Nothing has changed.")

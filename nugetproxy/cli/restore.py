@@ -9,6 +9,7 @@ import typer
 
 from nugetproxy.cli.exits import FAILED, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -48,11 +49,11 @@ def restore(
         except ERRORS as error:
             raise StoreUnusable(str(cache.path), str(error), "Make it writable for this user.") from error
     if aside is not None:
-        typer.echo(f"The ledger of before is {aside}.")
-    typer.echo(f"The ledger in {cache.path} is that of the backup.")
+        say(f"The ledger of before is {aside}.")
+    say(f"The ledger in {cache.path} is that of the backup.")
     if config_to is not None:
         for name, path in ((backup_file.CONFIGURATION, config_to), (backup_file.TOKENS, Path(f"{config_to}.tokens"))):
             if name in found:
                 path.touch(mode=0o600)
                 path.write_bytes(found[name])
-                typer.echo(f"{path} is the {name} of the backup.")
+                say(f"{path} is the {name} of the backup.")

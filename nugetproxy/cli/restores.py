@@ -10,6 +10,7 @@ import typer
 from nugetproxy.cli.exits import FAILED, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.since import minute
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -59,7 +60,7 @@ def _one(said: Mapping[str, Any]) -> None:
     from nugetproxy.cli.tables import table
 
     for sentence in said["sentences"]:
-        typer.echo(sentence)
+        say(sentence)
     typer.echo()
     rows = (
         (*(f"{one[name]:.2f}" for name in ("seconds", "upstream", "here", "client")), one["outcome"], one["name"])

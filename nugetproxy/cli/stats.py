@@ -9,6 +9,7 @@ import typer
 
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -25,7 +26,7 @@ def stats(*, json: Json = False, config: ConfigFile = None, cache_dir: CacheDire
         as_json(said)
         return
     for line in _lines(said):
-        typer.echo(line)
+        say(line)
     rows = (
         (one["name"], _count(one["packages"]), "-" if one["size"] is None else about_size(one["size"]), _state(one))
         for one in said["upstreams"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import typer
+
+from nugetproxy.cli import terminal
 
 GAP: Final = "  "
 NARROWEST: Final = 16
@@ -22,7 +21,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
     Where a row does not fit into the terminal, its first text has a line of its own, and its last one is broken.
     """
-    for line in lines(columns, list(rows), _width()):
+    for line in lines(columns, list(rows), terminal.width()):
         typer.echo(line)
 
 
@@ -49,13 +48,6 @@ def _broken(cells: Sequence[str], width: int) -> Iterator[str]:
     parts = textwrap.wrap(cells[-1].rstrip(), max(NARROWEST, width - len(before))) or [""]
     yield f"{before}{parts[0]}".rstrip()
     yield from (f"{' ' * len(before)}{part}" for part in parts[1:])
-
-
-def _width() -> int:
-    """Of the terminal; 0 for a pipe or a file."""
-    if sys.stdout.isatty() or "COLUMNS" in os.environ:
-        return shutil.get_terminal_size().columns
-    return 0
 
 
 def as_json(said: Mapping[str, Any]) -> None:

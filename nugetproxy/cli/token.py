@@ -10,6 +10,7 @@ import typer
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.exits import USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -47,7 +48,7 @@ def add(
     }
     made = tell(settings, "token/add", arguments)
     for line in _made(made):
-        typer.echo(line, err=True)
+        say(line, err=True)
     typer.echo(made["secret"])
 
 
@@ -91,9 +92,9 @@ def revoke(name: Name, config: ConfigFile = None, cache_dir: CacheDirectory = No
     from nugetproxy.config import load
 
     done = tell(load(config, cache_dir=cache_dir), "token/revoke", {"name": name})
-    typer.echo(f"Revoked {name}.")
+    say(f"Revoked {name}.")
     if done["feeds_without_token"]:
-        typer.echo(
+        say(
             f"No token may read {', '.join(done['feeds_without_token'])} any more: where the configuration does not "
             "say anonymous = false, everybody may.",
             err=True,

@@ -10,6 +10,7 @@ import typer
 from nugetproxy.cli.door import tell
 from nugetproxy.cli.keep import is_file
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -35,9 +36,9 @@ def unkeep(
         return
     for one, said in done:
         count = said["released"]
-        typer.echo(f"{one}: {count} package{' is' if count == 1 else 's are'} no longer kept.")
+        say(f"{one}: {count} package{' is' if count == 1 else 's are'} no longer kept.")
         for file in said["still_kept_by"]:
-            typer.echo(f"{one} is still kept by {file}.", err=True)
+            say(f"{one} is still kept by {file}.", err=True)
 
 
 def _arguments(text: str) -> dict[str, Any]:

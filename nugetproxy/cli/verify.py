@@ -10,6 +10,7 @@ import typer
 from nugetproxy.cli.exits import FAILED
 from nugetproxy.cli.jobs import count, finished
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
+from nugetproxy.cli.terminal import say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -38,12 +39,12 @@ def verify(
         as_json(done)
     else:
         for one in damaged:
-            typer.echo(f"{one['id']} {one['version']} from {one['upstream']} was damaged: {one['says']}.")
+            say(f"{one['id']} {one['version']} from {one['upstream']} was damaged: {one['says']}.")
         for one in done["flawed"]:
-            typer.echo(f"{one['upstream']}: {one['says']}.")
-        typer.echo(f"{count(done['checked'], 'package')} ({about_size(done['size'])}) read, {len(damaged)} damaged.")
+            say(f"{one['upstream']}: {one['says']}.")
+        say(f"{count(done['checked'], 'package')} ({about_size(done['size'])}) read, {len(damaged)} damaged.")
         for name, folder in done["folders"].items():
-            typer.echo(f"{name}: not read; what lies in {folder} is checked when it is opened.")
+            say(f"{name}: not read; what lies in {folder} is checked when it is opened.")
     if any(not one["repaired"] for one in damaged):
         raise typer.Exit(FAILED)
 

@@ -12,6 +12,7 @@ import typer
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.jobs import count, finished, settings_with
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName
+from nugetproxy.cli.terminal import say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -52,7 +53,7 @@ def warm(
         fail([str(error)], USAGE)
     wants = Wants.of(one.needs for one in read)
     for remark in wants.remarks if not as_json else ():
-        typer.echo(remark, err=True)
+        say(remark, err=True)
     if check:
         found = finished(_check(settings, wants, feed))
         _print_check(found, wants, len(read), as_json=as_json)
@@ -95,7 +96,7 @@ def _print_warm(done: Warmed, wants: Wants, *, as_json: bool) -> None:
             )
         )
     else:
-        typer.echo(f"Fetched {count(done.fetched, 'package')} ({about_size(done.size)}); {done.held} were held before.")
+        say(f"Fetched {count(done.fetched, 'package')} ({about_size(done.size)}); {done.held} were held before.")
     _end(done.missing, "could not be had", quietly=as_json)
 
 
@@ -104,7 +105,7 @@ def _print_check(found: tuple[Missing, ...], wants: Wants, files: int, *, as_jso
         typer.echo(json.dumps({"restorable": not found, "missing": rows(found), "remarks": list(wants.remarks)}))
     elif not found:
         asked = f"{count(files, 'file')} ask{'s' if files == 1 else ''} for"
-        typer.echo(f"All that {asked} can be restored without any upstream.")
+        say(f"All that {asked} can be restored without any upstream.")
     _end(found, "missing", quietly=as_json)
 
 
@@ -112,8 +113,8 @@ def _end(found: tuple[Missing, ...], what: str, *, quietly: bool) -> None:
     """Exit code 1 where anything is missing."""
     if found and not quietly:
         for one in found:
-            typer.echo(str(one))
-        typer.echo(f"{count(len(found), 'package')} {what}.", err=True)
+            say(str(one))
+        say(f"{count(len(found), 'package')} {what}.", err=True)
     if found:
         raise typer.Exit(FAILED)
 

@@ -1,0 +1,41 @@
+"""The terminal is what people read a command in: no sentence is broken within a word."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from typing import Final
+
+import typer
+
+HANGING: Final = "  "
+"""What the further lines of a sentence begin with, beside what the first one does."""
+
+
+def width(*, err: bool = False) -> int:
+    """Characters in a line of the terminal; 0 for a pipe or a file."""
+    stream = sys.stderr if err else sys.stdout
+    return shutil.get_terminal_size().columns if stream.isatty() or "COLUMNS" in os.environ else 0
+
+
+def say(sentence: str, *, err: bool = False) -> None:
+    """Print it, on as many lines as the terminal wants; on one where nobody looks."""
+    typer.echo(folded(sentence, width(err=err)), err=err)
+
+
+def folded(sentence: str, most: int) -> str:
+    """It on lines of ``most`` characters, but for words that are longer; 0 for one line."""
+    if not most or len(sentence) <= most:
+        return sentence
+    indent = sentence[: len(sentence) - len(sentence.lstrip())]
+    lines = textwrap.wrap(
+        sentence.strip(),
+        most,
+        initial_indent=indent,
+        subsequent_indent=indent + HANGING,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines)
