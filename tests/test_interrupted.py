@@ -47,7 +47,8 @@ async def maybe_running(options: Options, *, running: bool) -> AsyncIterator[Non
     if not running:
         yield
         return
-    async with ProxyProcess(*options):
+    async with ProxyProcess(*options) as proxy:
+        await proxy.ready()
         yield
 
 
@@ -145,7 +146,9 @@ async def test_a_verification_ends_in_the_middle_of_a_repair(
     (package,) = (tmp_path / "first" / "up" / "packages").glob("acme.b/*/*.nupkg")
     async with maybe_running(options, running=running):
         package.chmod(0o600)
-        package.write_bytes(SLOW[:-1] + b"x")
+        with package.open("r+b") as file:  # never shorter, whoever looks at it meanwhile
+            file.seek(-1, os.SEEK_END)
+            file.write(b"x")
         gate.clear()
         process = await begun("verify", *options)
         await asked(feed, UP_SLOW, 2)

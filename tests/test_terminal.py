@@ -6,7 +6,7 @@ import pytest
 
 from nugetproxy.cli.terminal import folded, say
 
-SENTENCE = "Nothing new is known of nobody.has.it: up: it has no such package; shelf: /srv/packages has no such package."
+SENTENCE = "Nothing new is known of nobody.has.it: up: it has no such package; shelf: /srv/packages has none."
 
 
 @pytest.mark.parametrize("most", [40, 60, 80])
