@@ -56,11 +56,12 @@ async def audit(desk: Desk, *, feeds: Collection[str], since: float = 0.0, ask: 
     for one in findings:
         await _complete(desk, scope, one, feeds, since)
     findings.sort(key=lambda one: (-one.severity, one.id, Version.parse(one.version) or Version.parse("0")))
-    problems = [{"upstream": name, "says": says} for name, says in desk.advisories.problems.items()]
+    told = [(name, says) for name, says in desk.advisories.problems.items() if name in scope.held]
+    problems = [{"upstream": name, "says": says} for name, says in told]
     return {
         "looked_at": len(looked),
         "findings": [one.json() for one in findings],
-        "without_advisories": sorted(desk.advisories.silent),
+        "without_advisories": sorted(desk.advisories.silent & scope.held.keys()),
         "unknown": scope.unknown + problems,
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nugetproxy.admin.audit import audit as audit_of
 from nugetproxy.admin.commands import carry_out
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask, until
@@ -148,6 +149,20 @@ async def test_since_a_time_only_what_was_got_is_looked_at_held_or_not(
     found = await named(shop.proxy, since=since)
     assert found["acme.a", "1.0.0"]["held"] == [], "who has got it has it still"
     assert len(await named(shop.proxy)) == 2
+
+
+async def test_a_feed_hears_nothing_of_the_upstreams_of_another(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    async with FakeFeed() as company:
+        await company.set_mode("5xx")
+        other = {"url": company.index_url, "tries": 1, "document_deadline": "1s"}
+        proxy = await start_proxy(feed.index_url, upstreams={"company": other})
+        desk = proxy.app.desk
+        assert [one["upstream"] for one in (await audit(proxy))["unknown"]] == []
+        feed.add(make_nupkg("Acme.A", "1.0.0"))
+        assert (await ask(proxy, "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg")).status == 200
+        await until(lambda: proxy.metric("pending_commits") == 0)
+        assert [one["upstream"] for one in (await audit(proxy))["unknown"]] == ["company"]
+        assert (await audit_of(desk, feeds=["up"]))["unknown"] == []
 
 
 async def test_what_is_not_known_is_no_all_clear(start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock) -> None:
