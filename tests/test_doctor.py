@@ -199,6 +199,16 @@ async def test_what_leads_to_us_but_is_not_there_fails(full: FakeFeed, tmp_path:
     assert "0 leak, 1 broken" in ran.output
 
 
+async def test_an_id_of_semver_2_versions_alone_is_in_one_hive_only(full: FakeFeed, tmp_path: Path) -> None:
+    full.add(make_nupkg("Contoso.A", "1.0.0-rc.1"))
+    ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url), "--package", "Contoso.A")
+    assert ran.exit_code == 0, ran.output
+    full.origin.routes["/v3/registration5-gz-semver2/contoso.a/index.json"] = Script(status=404)
+    (tmp_path / "other").mkdir()
+    ran = await doctor("--leaks", "--config", config(tmp_path / "other", full.index_url), "--package", "Contoso.A")
+    assert ran.exit_code == 1, ran.output
+
+
 async def test_a_feed_that_is_not_a_proxy_is_full_of_leaks(full: FakeFeed) -> None:
     ran = await doctor("--leaks", "--proxy", full.index_url, "--package", "Acme.A")
     assert ran.exit_code == 1

@@ -12,7 +12,7 @@ import orjson
 
 from nugetproxy.errors import NotFound
 from nugetproxy.nuget.leaks import Sighting, Verdict, document_sightings, index_sightings
-from nugetproxy.nuget.resources import BY_TYPE, Shape
+from nugetproxy.nuget.resources import BY_TYPE, GZ_SEMVER1, SEMVER1, Shape
 
 SAMPLES = 3
 LINKS_EACH = 4
@@ -98,6 +98,8 @@ class LeakWalk:
         self._base = base
         self._seen: set[str] = set()
         self._waiting: deque[str] = deque()
+        self._may_lack: set[str] = set()
+        """What need not be there: an id of SemVer 2 versions alone is in one hive only."""
         self._report = Report()
 
     async def run(self, packages: Iterable[str] = ()) -> Report:
@@ -118,8 +120,12 @@ class LeakWalk:
             if sighting.verdict is Verdict.OURS and sighting.field in BY_TYPE
         ]
         self._report.packages = tuple(packages) or await self._samples(places)
+        older = {one.url for one in index_sightings(index, self._base) if _is_older_hive(one.field)}
         for shape, name, url in places:
-            self._waiting.extend(self._starts(shape, name, url))
+            starts = list(self._starts(shape, name, url))
+            self._waiting.extend(starts)
+            if url in older:
+                self._may_lack.update(starts)
         self._waiting.append(f"{self._root}tools.json")
         while self._waiting and self._report.read < MOST:
             await self._read(self._waiting.popleft())
@@ -156,6 +162,8 @@ class LeakWalk:
         got = await self._fetch(url, headers_only)
         self._report.read += 1
         place = url.removeprefix(self._base).removeprefix(self._root)
+        if got.status == 404 and url in self._may_lack:
+            return
         if got.status != 200:
             if url != f"{self._root}tools.json":  # which need not be published
                 self._report.add(Sighting(Verdict.BROKEN, got.said, "", url), place)
@@ -169,3 +177,8 @@ class LeakWalk:
                 links[sighting.url] = None
         few = list(links)
         self._waiting.extend(few if len(few) <= LINKS_EACH else [*few[: LINKS_EACH // 2], *few[-LINKS_EACH // 2 :]])
+
+
+def _is_older_hive(type_: str) -> bool:
+    """Whether a resource is a hive of registrations that has no SemVer 2 versions."""
+    return type_ in BY_TYPE and BY_TYPE[type_].name in {GZ_SEMVER1, SEMVER1}
