@@ -25,6 +25,7 @@ logs.plain()
 
 # Byte code is kept whatever the environment says: without it every process that a test starts compiles the proxy anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.pop("COLUMNS", None)  # the workers of a test run have one; commands would break their lines for it
 sys.dont_write_bytecode = False
 
 MEMORY = Path("/dev/shm")

@@ -20,6 +20,7 @@ from nugetproxy.demo.rounds import Round
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import inspect_package
 
+pytestmark = pytest.mark.slow  # it starts two processes and restores
 LIMIT = 50.0
 """Seconds; on a machine with nothing else to do it takes five."""
 ROW = re.compile(r"(cold|warm|outage): [a-z ]+?\s+(\d+)\s+(\d+)\s+([\d.]+)\s+(\d+)%\s+(\d+)\s+([\d.]+) s")

@@ -26,6 +26,7 @@ from tests.jobs.test_bundles import Options, box, held, keys, warmed
 from tests.jobs.test_repository import write
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # every test starts processes
 INTERRUPTED = 130
 SLOW = make_nupkg("Acme.B", "2.0.0", size=600_000)
 UP_SLOW = "/v3-flatcontainer/acme.b/2.0.0/acme.b.2.0.0.nupkg"

@@ -253,6 +253,7 @@ async def test_a_backup_carries_the_log_and_a_start_goes_on_with_it(
     assert (await cli("provenance", "verify", "--config", config))[0] == 0
 
 
+@pytest.mark.slow
 async def test_a_kill_leaves_a_whole_chain_with_a_line_for_all_that_is_held(config: Path, feed: FakeFeed) -> None:
     for number in range(1, 9):
         feed.add(make_nupkg("Acme.A", f"{number}.0.0"))

@@ -25,6 +25,7 @@ from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import FREE_PORT, ROOT, ProxyProcess, clean_environ
 
+pytestmark = pytest.mark.slow  # every test starts processes
 NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 DEPLOY = ROOT / "deploy"
 NOBODY = "http://127.0.0.1:9/v3/index.json"

@@ -27,6 +27,7 @@ from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import LIMIT, ROOT, ProxyProcess, clean_environ
 
+pytestmark = pytest.mark.slow  # every test starts processes; outage/test_processes.py is in every run
 NOBODY = "http://127.0.0.1:1/v3/index.json"
 """An upstream that refuses every connection."""
 

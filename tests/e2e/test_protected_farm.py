@@ -183,9 +183,16 @@ class Nuget6(Client):
 
 
 @pytest.fixture(params=[Dotnet10, Dotnet, NugetExe, Nuget6], ids=lambda kind: kind.program)
-def client(request: pytest.FixtureRequest, tmp_path: Path, farm: Farm) -> Client:
-    found: Client = request.param(tmp_path, farm)
+def kind(request: pytest.FixtureRequest) -> type[Client]:
+    """Skips before the farm is started for nobody."""
+    found: type[Client] = request.param
+    find_client(found.variable, found.program)
     return found
+
+
+@pytest.fixture
+def client(kind: type[Client], tmp_path: Path, farm: Farm) -> Client:
+    return kind(tmp_path, farm)
 
 
 async def restored(client: Client, farm: Farm, id: str) -> set[str]:
