@@ -21,6 +21,8 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 OTHER = make_nupkg("Acme.A", "1.0.0", description="other bytes")
 
 

@@ -14,6 +14,8 @@ from tests.fakes.process import ProxyProcess
 from tests.test_cli_history import SECRET, restore
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 HOLE = {"url": "https://example.test/advisories/GHSA-aaaa-bbbb-cccc", "severity": 2, "versions": "(, 1.0.0]"}
 
 

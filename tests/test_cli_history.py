@@ -21,6 +21,8 @@ from tests.nuget.test_inventory import wrong_with
 from tests.test_door import cli
 from tests.web.test_tokens import basic
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 SECRET = "nupx_of-the-farm-long-enough"
 NUPKG = make_nupkg("Acme.A", "1.0.0", authors="Ann", description="Does it.")
 TOOL = make_nupkg("Acme.Tool", "2.0.0-beta.1")

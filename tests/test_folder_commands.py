@@ -17,6 +17,8 @@ from tests.fakes.process import ProxyProcess
 from tests.test_door import cli
 from tests.test_held_commands import path_of
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 FIRST, OTHER = (make_nupkg("Contoso.A", "1.0.0", description=text) for text in ("first bytes", "other bytes"))
 
 

@@ -19,6 +19,8 @@ from tests.fakes.process import ProxyProcess
 from tests.fakes.proxy import Proxy
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 FIRST, SECOND = (make_nupkg("Acme.A", "1.0.0", description=text) for text in ("the first bytes", "other bytes"))
 SIZE = 50_000
 DAY = 86400.0

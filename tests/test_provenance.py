@@ -23,6 +23,8 @@ from tests.fakes.process import ProxyProcess
 from tests.fakes.proxy import Proxy
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 OTHER_PACKAGE = "/v3/content/other.b/1.0.0/other.b.1.0.0.nupkg"
 ACME = PackageIdentity("acme.a", "1.0.0")
 CHANGED = make_nupkg("Acme.A", "1.0.0", description="other bytes")
@@ -253,7 +255,6 @@ async def test_a_backup_carries_the_log_and_a_start_goes_on_with_it(
     assert (await cli("provenance", "verify", "--config", config))[0] == 0
 
 
-@pytest.mark.slow
 async def test_a_kill_leaves_a_whole_chain_with_a_line_for_all_that_is_held(config: Path, feed: FakeFeed) -> None:
     for number in range(1, 9):
         feed.add(make_nupkg("Acme.A", f"{number}.0.0"))

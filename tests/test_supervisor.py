@@ -16,6 +16,8 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.process import ProxyProcess
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 
 @pytest.fixture(params=["a path", "an abstract name"])
 def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:

@@ -14,6 +14,8 @@ from tests.aggregate.conftest import NEWER, OURS, THEIRS
 from tests.fakes.feed import FakeFeed
 from tests.fakes.process import ProxyProcess
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 CONFIG = """
 [cache]
 directory = "{cache}"

@@ -21,6 +21,8 @@ from tests.fakes.process import ProxyProcess
 from tests.jobs.test_repository import write
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 Options = tuple[str, ...]
 ADVISORY = {"acme.a": [{"url": "https://example.org/1", "severity": 2, "versions": "(, 2.0.0)"}]}
 

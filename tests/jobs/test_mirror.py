@@ -23,6 +23,8 @@ from tests.fakes.proxy import Proxy
 from tests.jobs.test_warm import downloads
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 Options = tuple[str, ...]
 
 
@@ -128,7 +130,6 @@ async def test_it_follows_the_catalog_and_remembers_how_far_it_was(
     assert await rounds(proxy, tmp_path, 1) == []
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_following_is_killed_at_every_stage_and_misses_nothing(shelf: FakeFeed, tmp_path: Path) -> None:
     kinds = ("catalog", "catalog_page", "versions", "registration")

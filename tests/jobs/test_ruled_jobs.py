@@ -16,6 +16,8 @@ from tests.jobs.test_repository import write
 from tests.jobs.test_warm import downloads
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 Options = tuple[str, ...]
 RULED = """
 [feeds.up]

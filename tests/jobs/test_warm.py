@@ -20,6 +20,8 @@ from tests.jobs.test_repository import write
 from tests.nuget.projects import shapes
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 PROJECT = """<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><TargetFramework>net8.0</TargetFramework></PropertyGroup>
 <ItemGroup><PackageReference Include="Acme.App" Version="1.*" /><PackageReference Include="Acme.Other" Version="1.0" />
 </ItemGroup></Project>"""

@@ -15,6 +15,8 @@ from tests.jobs.test_bundles import Options
 from tests.jobs.test_repository import write
 from tests.test_door import cli
 
+pytestmark = pytest.mark.slow  # most tests start processes
+
 PROJECT = """<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup><TargetFramework>net8.0</TargetFramework></PropertyGroup>
 <ItemGroup><PackageReference Include="Contoso.App" Version="1.*" /></ItemGroup></Project>"""
 LOCK = {"version": 1, "dependencies": {"net8.0": {"Contoso.App": {"type": "Direct", "resolved": "1.5.0"}}}}

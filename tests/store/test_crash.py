@@ -20,6 +20,8 @@ from tests.store.conftest import Maker
 from tests.store.crash import Effect, RecordingFs, materialise
 from tests.store.kit import IDENTITY, NUPKG, content, files, package_files, store
 
+pytestmark = pytest.mark.slow  # it tries every point of many
+
 FS = FsOps()
 SHA512 = base64.b64encode(hashlib.sha512(NUPKG).digest()).decode()
 
