@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -31,16 +32,17 @@ def found(name: str) -> str | None:
 
 
 def free_port(*, also: int = 0) -> int:
-    """A free port; with ``also``, the one so much above is free as well."""
+    """A free port; with ``also``, the one so much above is free as well.
+
+    Both lie below what the system gives to connections and to port 0 (32768 and up, by default): an engine binds its
+    ports seconds later, while other tests run.
+    """
     while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind((HOST, 0))
-            port = int(first.getsockname()[1])
-            if not also:
-                return port
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind((HOST, port + also))
-                return port
+        port = random.randrange(12_000, 22_700)  # not for secrets
+        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
+            first.bind((HOST, port))
+            second.bind((HOST, port + also if also else 0))
+            return port
 
 
 class Engine:
@@ -83,9 +85,16 @@ class Engine:
             )
         until = time.monotonic() + READY_SECONDS
         while not self.is_ready():
-            assert self._process.poll() is None and time.monotonic() < until, (self.folder / "log").read_text()[-2000:]
+            assert self._runs() and time.monotonic() < until, self._log()
             time.sleep(0.05)
         return self
+
+    def _runs(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _log(self) -> str:
+        """The end of what it has said."""
+        return (self.folder / "log").read_text()[-2000:]
 
     def _send(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -164,7 +173,7 @@ class S3(Engine):
             try:
                 client.create_bucket(Bucket=self.bucket)
             except (BotoCoreError, ClientError):
-                assert time.monotonic() < until
+                assert self._runs() and time.monotonic() < until, self._log()
                 time.sleep(0.2)
             else:
                 return self
