@@ -40,7 +40,9 @@ class Replica:
 MakeReplica = Callable[..., Awaitable[Replica]]
 
 
-@pytest.fixture(params=["none", "bucket", "redis", "both", pytest.param("seaweed", marks=pytest.mark.slow)])
+@pytest.fixture(
+    params=["none", "bucket", "redis", "both", pytest.param("seaweed", marks=[pytest.mark.slow, pytest.mark.long])]
+)
 def made_of(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
