@@ -13,7 +13,7 @@ from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
 from nugetproxy.store.ledger.rows import Token
 from tests.conftest import StartProxy
 from tests.fakes import canary
-from tests.fakes.asking import PACKAGE, SMALL, UP_INDEX, VERSIONS, ask, until
+from tests.fakes.asking import PACKAGE, SMALL, UP_INDEX, UP_PACKAGE, VERSIONS, ask, until
 from tests.fakes.clock import BriskClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -142,6 +142,7 @@ async def test_what_is_to_be_mirrored_is_fetched(start_proxy: StartProxy, feed: 
     proxy = await start_proxy(feed.index_url, mirror={"ids": ["acme.a"]})
     proxy.app.start_background()
     await until(lambda: proxy.metric("store_packages") == 1)
+    assert feed.count(UP_PACKAGE) == 1
 
 
 async def test_a_source_asks_for_the_index_before_a_client_does(proxy: Proxy, feed: FakeFeed) -> None:

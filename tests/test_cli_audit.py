@@ -34,6 +34,8 @@ min_free = "0"
 [upstreams.up]
 url = "{feed.index_url}"
 anonymous = true
+[feeds.up]
+sources = ["up"]
 [[feeds.up.rules]]
 name = "no-betas"
 ids = ["Acme.Tool"]
@@ -45,7 +47,6 @@ token = "file:{tmp_path / "secret"}"
 scopes = ["read"]
 """
     )
-    file.write_text(file.read_text().replace("[[feeds.up.rules]]", '[feeds.up]\nsources = ["up"]\n[[feeds.up.rules]]'))
     return file
 
 

@@ -106,6 +106,7 @@ async def test_one_that_answers_nobody_sets_all_free_who_wait(engine: Engine) ->
     await asyncio.sleep(0)
     await engine.refused(engine.hangs, 60, silence=SHORT)
     await asyncio.wait_for(asyncio.gather(*others), 5)
+    assert all(one.done() for one in others)
 
 
 @pytest.mark.parametrize("failures", [2, 3])
@@ -156,13 +157,13 @@ async def test_one_request_waits_for_slow_answers_for_a_limited_time_in_all(engi
 async def test_how_much_there_is_to_ask_uses_nothing_up(engine: Engine) -> None:
     with limited():
         for _ in range(100):
-            await engine.gate.call(engine.answers(after=USUAL), 5)
+            assert await engine.gate.call(engine.answers(after=USUAL), 5) == "here"
 
 
 async def test_what_nobody_waits_for_has_the_time_that_it_needs(engine: Engine) -> None:
     with limited(), unlimited():
         for _ in range(10):
-            await engine.gate.call(engine.answers(after=10.0), 900)
+            assert await engine.gate.call(engine.answers(after=10.0), 900) == "here"
 
 
 async def test_that_a_request_has_little_time_left_is_not_the_fault_of_the_engine(
