@@ -34,14 +34,9 @@ from nugetproxy.nuget.resources import BY_NAME
 from nugetproxy.nuget.routes import LINK, Route, parse_route
 from nugetproxy.sources.source import Source
 
-BESIDE: Final = {Kind.INDEX, Kind.VULNERABILITIES, Kind.VULNERABILITY_PAGE}
-"""What is merged for an only source too, where others are asked for advisories."""
 REMEMBERED: Final = 8192
 REMEMBERED_SECONDS: Final = 2.0
 """How long it is remembered what a document was made of, as long as for what is stored."""
-
-SEPARATED: Final = {Kind.CATALOG_PAGE, Kind.CATALOG_LEAF, Kind.VULNERABILITY_PAGE}
-"""What is not merged, but found under the name of its source."""
 
 Reader = Callable[[Route, str, View], Awaitable[Reply]]
 
@@ -91,12 +86,9 @@ class Merged:
             Kind.AUTOCOMPLETE: self._search,
             Kind.VULNERABILITIES: self._advisory_index,
             Kind.VULNERABILITY_PAGE: self._advisory_page,
-            Kind.SIGNATURES: self._nowhere,
-            Kind.CATALOG: self._nowhere,
-            Kind.CATALOG_PAGE: self._nowhere,
-            Kind.CATALOG_LEAF: self._nowhere,
             Kind.PACKAGE: owned,
             **{kind: owned for kind in Kind if kind.row.inside},
+            **{kind: self._nowhere for kind in Kind if kind.row.unmerged},
         }
 
     def without_upstreams(self, reading: Tells) -> Versions:
@@ -114,7 +106,7 @@ class Merged:
         if separate is not None:
             return await self._separate(*separate, query, view)
         try:
-            if self._alone and route.kind and (route.kind not in BESIDE or not self._has_others):
+            if self._alone and route.kind and not (route.kind.row.advises and self._has_others):
                 return self._standing(await self._only(route, query, view), math.inf)
             reply = await self._readers.get(route.kind, self._first)(route, query, view)
         except NotFound as lacking:
@@ -230,9 +222,10 @@ class Merged:
     async def _separate(self, name: str, path: str, query: str, view: View) -> Reply:
         """A document that is not merged, of the source that its path names."""
         route = parse_route(path)
-        for source in self._advisories.sources if route is not None and route.kind in SEPARATED else ():
-            if source.name == name and route is not None:
-                return await self._reading.read(source, route, query, view)
+        if route is not None and route.kind is not None and route.kind.row.apart:
+            for source in self._advisories.sources:
+                if source.name == name:
+                    return await self._reading.read(source, route, query, view)
         raise NotFound(f"The feed {self._feed!r} has no source {name!r} any more.")
 
     async def _first(self, route: Route, query: str, view: View) -> Reply:

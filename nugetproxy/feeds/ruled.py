@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import Final
 
 import structlog
 
@@ -20,7 +19,6 @@ from nugetproxy.feeds.rendering import Page, Rendering
 from nugetproxy.feeds.reply import Reply, View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.exact_json import dumps
-from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import parse_nuspec
 from nugetproxy.nuget.package import InvalidPackage
 from nugetproxy.nuget.routes import Route, parse_route
@@ -28,9 +26,6 @@ from nugetproxy.nuget.rules import Action, Verdict
 from nugetproxy.nuget.version import Version
 
 log = structlog.get_logger(__name__)
-
-PLAIN: Final = frozenset({Kind.INDEX, Kind.SIGNATURES, Kind.VULNERABILITIES, Kind.VULNERABILITY_PAGE, Kind.CATALOG})
-"""What names no version that could be had by it."""
 
 
 class Denied(ProxyError):
@@ -79,7 +74,7 @@ class Ruled:
 
     async def read(self, route: Route, query: str, view: View) -> Reply:
         """As ``Feed.read``; raises Denied for a version that does not exist for this feed."""
-        if route.kind in PLAIN:
+        if route.kind is not None and route.kind.row.unruled:
             return await self._inner(route, query, view)
         if route.id and route.version:
             return await self._named(route, query, view)

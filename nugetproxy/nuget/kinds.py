@@ -29,6 +29,8 @@ class Row:
     """Depends on the client's query, so a write to any package may change it."""
     page_of: str = ""
     """The kind (its word) of the index that names documents of this kind."""
+    with_pages: bool = False
+    """An index that is stored together with the pages that it names."""
     vital: bool = False
     """A 404 never takes a stored one away: nothing is served without the index; a stored index may name the page."""
     spared: bool = False
@@ -43,6 +45,14 @@ class Row:
     """Clients take its URLs out of documents, where some feeds keep the author's casing."""
     tells: bool = False
     """Says of versions what is not in their packages: whether they are listed, deprecated, when they were published."""
+    unruled: bool = False
+    """Names no version that could be had by it: the rules of a feed leave it as it is."""
+    advises: bool = False
+    """Says where advisories are, or what they say: a feed may have them of other sources than its packages."""
+    apart: bool = False
+    """Never merged: a feed of several sources has it under the name of each of them."""
+    unmerged: bool = False
+    """A feed of several sources has none of its own."""
     media_type: str = JSON_TYPE
     """Empty where only the content tells it."""
 
@@ -79,7 +89,16 @@ class Kind(StrEnum):
         kind.row = row
         return kind
 
-    INDEX = "index", Row(policy=Policy(fresh=HOUR, refresh=DAY, on_error=FOREVER), vital=True, spared=True)
+    INDEX = (
+        "index",
+        Row(
+            policy=Policy(fresh=HOUR, refresh=DAY, on_error=FOREVER),
+            vital=True,
+            spared=True,
+            unruled=True,
+            advises=True,
+        ),
+    )
     VERSIONS = "versions", Row(policy=_METADATA, lists=True, family="content", shown=True)
     PACKAGE = "package", _content(BINARY_TYPE, inside=False)
     NUSPEC = "nuspec", _content("text/xml; charset=utf-8")
@@ -88,7 +107,15 @@ class Kind(StrEnum):
     LICENSE = "license", _content("text/plain; charset=utf-8")
     REGISTRATION = (
         "registration",
-        Row(policy=_METADATA, lists=True, family="registration", shown=True, spelled_by_upstream=True, tells=True),
+        Row(
+            policy=_METADATA,
+            lists=True,
+            with_pages=True,
+            family="registration",
+            shown=True,
+            spelled_by_upstream=True,
+            tells=True,
+        ),
     )
     REGISTRATION_PAGE = (
         "registration_page",
@@ -116,10 +143,20 @@ class Kind(StrEnum):
     )
     SEARCH = "search", Row(policy=_QUERY, query=True, tells=True)
     AUTOCOMPLETE = "autocomplete", Row(policy=_QUERY, query=True)
-    SIGNATURES = "signatures", Row(policy=Policy(fresh=DAY, refresh=DAY, on_error=FOREVER))
+    SIGNATURES = (
+        "signatures",
+        Row(policy=Policy(fresh=DAY, refresh=DAY, on_error=FOREVER), unruled=True, unmerged=True),
+    )
     VULNERABILITIES = (
         "vulnerabilities",
-        Row(policy=Policy(fresh=HOUR, refresh=HOUR, on_error=FOREVER), spared=True, family="vulnerabilities"),
+        Row(
+            policy=Policy(fresh=HOUR, refresh=HOUR, on_error=FOREVER),
+            with_pages=True,
+            spared=True,
+            family="vulnerabilities",
+            unruled=True,
+            advises=True,
+        ),
     )
     VULNERABILITY_PAGE = (
         "vulnerability_page",
@@ -129,9 +166,21 @@ class Kind(StrEnum):
             vital=True,
             spared=True,
             family="vulnerabilities",
+            unruled=True,
+            advises=True,
+            apart=True,
         ),
     )
-    CATALOG = "catalog", Row(policy=Policy(fresh=2 * MINUTE, on_error=FOREVER), family="catalog", shown=True)
+    CATALOG = (
+        "catalog",
+        Row(
+            policy=Policy(fresh=2 * MINUTE, on_error=FOREVER),
+            family="catalog",
+            shown=True,
+            unruled=True,
+            unmerged=True,
+        ),
+    )
     CATALOG_PAGE = (
         "catalog_page",
         Row(
@@ -139,9 +188,14 @@ class Kind(StrEnum):
             page_of="catalog",
             family="catalog",
             shown=True,
+            apart=True,
+            unmerged=True,
         ),
     )
-    CATALOG_LEAF = "catalog_leaf", Row(policy=_IMMUTABLE, family="catalog", shown=True, tells=True)
+    CATALOG_LEAF = (
+        "catalog_leaf",
+        Row(policy=_IMMUTABLE, family="catalog", shown=True, tells=True, apart=True, unmerged=True),
+    )
     # Debuggers ask for thousands of files that do not exist; what was pushed is indexed within minutes.
     SYMBOL = (
         "symbol",

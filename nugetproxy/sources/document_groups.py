@@ -11,12 +11,11 @@ from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.target import Target
 from nugetproxy.errors import NotFound
 from nugetproxy.nuget.documents.render import (
+    PAGES,
     Link,
     PageRef,
     locate,
     page_commit,
-    registration_pages,
-    vulnerability_pages,
 )
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
@@ -25,7 +24,6 @@ from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.services import Services
 
 PAGES_AT_ONCE = 8
-PAGES_OF = {Kind.REGISTRATION: registration_pages, Kind.VULNERABILITIES: vulnerability_pages}
 
 
 class DocumentGroups:
@@ -62,9 +60,9 @@ class DocumentGroups:
     async def complete(self, target: Target, answer: Answer) -> None:
         """Fetch the pages that an index names; raises UpstreamFailure."""
         services = self._services.known
-        if target.kind not in PAGES_OF or services is None:
+        if not target.kind.row.with_pages or services is None:
             return
-        named = iter(await off_loop(len(answer.body), PAGES_OF[target.kind], answer.body, answer.url))
+        named = iter(await off_loop(len(answer.body), PAGES[target.kind], answer.body, answer.url))
         kept: list[Target] = []
 
         async def fetch_in_turn() -> None:

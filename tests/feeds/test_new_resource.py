@@ -28,6 +28,9 @@ POLICY = Policy(fresh=10 * MINUTE, on_error=FOREVER, absent=MINUTE)
 DOCUMENT = new_kind("badges", Row(policy=POLICY))
 LIST = new_kind("badges", Row(policy=POLICY, lists=True))
 QUERY = new_kind("badges", Row(policy=POLICY, query=True))
+UNMERGED = new_kind("badges", Row(policy=POLICY, unmerged=True))
+UNRULED = new_kind("badges", Row(policy=POLICY, unruled=True))
+SEVERAL = {"sources": ["up", "other"]}
 
 
 def resource(kind: Kind) -> Resource:
@@ -36,7 +39,7 @@ def resource(kind: Kind) -> Resource:
         types=(TYPE,),
         shape=Shape.BASE,
         path="badges/",
-        routes={"badges/{id}/index.json": kind},
+        routes={"badges/{id}/index.json": kind, "badges/{id}/{version}/index.json": kind},
     )
 
 
@@ -74,6 +77,7 @@ def badges(feed: FakeFeed, monkeypatch: pytest.MonkeyPatch) -> FakeFeed:
         return Script(body=json.dumps(document).encode(), headers=[("Content-Type", "application/json")])
 
     feed.origin.routes[THEIRS] = answer
+    feed.origin.routes[THEIRS.replace("acme.a/", "acme.a/1.0.0/")] = answer
     return feed
 
 
@@ -148,3 +152,29 @@ async def test_only_a_query_depends_on_the_query(badges: FakeFeed, start_proxy: 
         (badge,) = json.loads((await ask(proxy, f"{OURS}?q={n}")).body)["badges"]
         assert badge["asked"] == query
     assert badges.count(THEIRS) == len(set(asked))
+
+
+@pytest.mark.parametrize(("kind", "status"), [(DOCUMENT, 200), (UNMERGED, 404)], indirect=["kind"])
+@pytest.mark.usefixtures("kind")
+async def test_a_feed_of_several_sources_has_it_of_the_first_that_does_or_has_none(
+    badges: FakeFeed, start_proxy: StartProxy, status: int
+) -> None:
+    async with FakeFeed() as other:
+        proxy = await start_proxy(
+            badges.index_url, upstreams={"other": {"url": other.index_url}}, feeds={"all": SEVERAL}
+        )
+        index = json.loads((await ask(proxy, "/v3/index.json")).body)
+        assert (TYPE in {entry["@type"] for entry in index["resources"]}) == (status == 200)
+        assert (await ask(proxy, OURS)).status == status
+        assert badges.count(THEIRS) == (status == 200)
+
+
+@pytest.mark.parametrize(("kind", "status"), [(DOCUMENT, 403), (UNRULED, 200)], indirect=["kind"])
+@pytest.mark.usefixtures("kind")
+async def test_what_is_of_a_version_goes_with_it_unless_no_rule_touches_it(
+    badges: FakeFeed, start_proxy: StartProxy, status: int
+) -> None:
+    none = {"name": "none", "ids": ["*"], "action": "deny", "reason": "Nothing passes"}
+    proxy = await start_proxy(badges.index_url, feeds={"all": {"sources": ["up"], "rules": [none]}})
+    assert (await ask(proxy, "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg")).status == 403
+    assert (await ask(proxy, OURS.replace("acme.a/", "acme.a/1.0.0/"))).status == status

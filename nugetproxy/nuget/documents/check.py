@@ -23,7 +23,7 @@ def check(kind: Kind, body: bytes, *, id: str = "", bounds: Bounds = USUAL) -> N
     check_values(body, bounds)
     document = loads(body)
     CHECKS[kind](document, id)
-    if kind in NAMES_PAGES:
+    if kind.row.with_pages:
         check_pages(document, bounds)
     dumps(document)  # what is nested too deeply to be written again must not be kept either
 
@@ -163,9 +163,6 @@ def _file(body: bytes, _: str) -> None:
         raise InvalidDocument("an empty file")
     _not_html(body)
 
-
-NAMES_PAGES = frozenset({Kind.REGISTRATION, Kind.VULNERABILITIES})
-"""Indexes that are stored together with the pages that they name."""
 
 Check = Callable[[Any, str], None]
 """(the JSON document, or the bytes of what is none; the package id or "") -> raises InvalidDocument."""

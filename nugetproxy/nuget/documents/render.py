@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +47,7 @@ from nugetproxy.nuget.services import ServiceMap, parse_service_index
 from nugetproxy.nuget.urls import absolute, without_fragment
 
 __all__ = [
+    "PAGES",
     "Bounds",
     "InvalidDocument",
     "Link",
@@ -209,3 +211,13 @@ def vulnerability_pages(body: bytes, url: str) -> tuple[PageRef, ...]:
             target = without_fragment(target)
             found.setdefault(target, PageRef(target, updated if isinstance(updated, str) else ""))
     return tuple(found.values())
+
+
+PAGES: dict[Kind, Callable[[bytes, str], tuple[PageRef, ...]]] = {
+    Kind.REGISTRATION: registration_pages,
+    Kind.VULNERABILITIES: vulnerability_pages,
+}
+"""(an index, the URL it came from) -> the pages that it names; they raise InvalidDocument."""
+
+if PAGES.keys() != {kind for kind in Kind if kind.row.with_pages}:  # pragma: no cover - found at import
+    raise AssertionError("every Kind with pages needs what reads their names")

@@ -63,7 +63,8 @@ def with_advisories(index: bytes, base: str) -> bytes:
 
 
 def _is_merged(row: Resource) -> bool:
-    return row.shape in {Shape.BASE, Shape.ENDPOINT, Shape.DOCUMENT} and not row.secure_only and row.name != "catalog"
+    read = row.shape in {Shape.BASE, Shape.ENDPOINT, Shape.DOCUMENT}
+    return read and not any(kind.row.unmerged for kind in row.routes.values())
 
 
 def _properties(sources: Sequence[ServiceMap]) -> Mapping[str, Mapping[str, Any]]:
