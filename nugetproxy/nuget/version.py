@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -12,10 +13,15 @@ MAX_TEXT = 256
 _INT32_MAX = 2**31 - 1
 _LABELS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
 _VERSION = re.compile(rf"([0-9]+(?:\.[0-9]+){{0,3}})(?:-({_LABELS}))?(?:\+({_LABELS}))?")
-_SIGNED = re.compile(r"-?[0-9]+")
+_NUMBER = r"(0|[1-9][0-9]{0,8})"
+_LABEL = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
+_NORMAL = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:\.([1-9][0-9]{{0,8}}))?(?:-({_LABEL}(?:\.{_LABEL})*))?")
+"""A normalised spelling, whose numbers fit."""
+_TRIPLE = r"(?:0|[1-9][0-9]{0,8})" + r"\.(?:0|[1-9][0-9]{0,8})" * 2
+_TRIPLES = re.compile(rf"(?:{_TRIPLE}\n)*+{_TRIPLE}")
 
 _Label = tuple[int, int, str]
-_Key = tuple[int, int, int, int, bool, tuple[_Label, ...]]
+Sortable = tuple[int, int, int, int, bool, tuple[_Label, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +40,7 @@ class Version:
     """Three numbers, a fourth only if it is not 0, release labels as spelled, no metadata."""
     url: str = field(init=False, repr=False)
     """``normalized`` in lower case: the one spelling in paths, file names and keys."""
-    _key: _Key = field(init=False, repr=False)
+    _key: Sortable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         numbers = f"{self.major}.{self.minor}.{self.patch}" + (f".{self.revision}" if self.revision else "")
@@ -86,9 +92,43 @@ class Version:
         return self._key >= other._key
 
 
+def in_order(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """As URLs have them the versions that ``texts`` spell, ascending, each once; beside them what spells none."""
+    joined = "\n".join(texts)
+    if _TRIPLES.fullmatch(joined) and joined.count("\n") < len(texts):  # the usual list, which costs a tenth so
+        numbers = [*map(int, joined.replace("\n", ".").split("."))]
+        triples = dict(zip(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True), texts, strict=True))
+        return [triples[key] for key in sorted(triples)], []
+    places: dict[Sortable, str] = {}
+    garbage = []
+    for text in texts:
+        place = place_of(text)
+        if place is None:
+            garbage.append(text)
+        else:
+            places.setdefault(*place)
+    return [places[key] for key in sorted(places)], garbage
+
+
+def place_of(text: str) -> tuple[Sortable, str] | None:
+    """Where the version that ``text`` spells stands among others, and how URLs write it; None where it is none.
+
+    Versions are equal where the first is. As ``Version.parse`` tells it, without an object for each of a long list.
+    """
+    found = _NORMAL.fullmatch(text)
+    if found is None or len(text) > MAX_TEXT:
+        version = Version.parse(text)
+        return None if version is None else (version._key, version.url)
+    major, minor, patch, revision, labels = found.groups()
+    numbers = (int(major), int(minor), int(patch), int(revision or 0))
+    if labels is None:
+        return (*numbers, True, ()), text
+    return (*numbers, False, tuple(map(_label_key, labels.split(".")))), text.lower()
+
+
 def _label_key(label: str) -> _Label:
     """Numbers come before words; what does not fit .NET's ``int.TryParse`` (which takes a sign) is a word."""
-    if _SIGNED.fullmatch(label) and -_INT32_MAX - 1 <= (number := int(label)) <= _INT32_MAX:
+    if label.removeprefix("-").isdigit() and -_INT32_MAX - 1 <= (number := int(label)) <= _INT32_MAX:
         return (0, number, "")
     return (1, 0, label.upper())
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nugetproxy.nuget.version import MAX_TEXT, Version
+from nugetproxy.nuget.version import MAX_TEXT, Version, in_order
 
 
 def version(text: str) -> Version:
@@ -256,3 +256,31 @@ def test_the_order_is_total(a: Version, b: Version, c: Version) -> None:
 def test_any_text_parses_or_does_not(text: str) -> None:
     found = Version.parse(text)
     assert found is None or Version.parse(found.full) == found
+
+
+SPELLINGS = VERSIONS.flatmap(lambda one: st.sampled_from([one.full, one.normalized, one.url, f" {one.url}"]))
+
+
+ODD = ["1.0.0--0", "1.0.0-0", "1.0.0-01", "1.0.0-a.01", "1.2.3.0", "1.2.3", f"1.0.0-{MAX_TEXT * 'a'}", "1.0.0\n"]
+TRIPLES = st.tuples(NUMBER, NUMBER, NUMBER).map(lambda numbers: ".".join(map(str, numbers)))
+
+
+@given(
+    st.lists(SPELLINGS | st.text(alphabet="01.-+aZ \n", max_size=12), max_size=8)
+    | st.lists(TRIPLES, max_size=8)
+    | st.just(
+        ["1.0.0--0", "1.0.0-0", "1.0.0-01", "1.0.0-a.01", "1.2.3.0", "1.2.3", "1.0.0-" + "a" * MAX_TEXT, "1.0.0\n"]
+    )
+)
+def test_a_list_is_put_in_order(texts: list[str]) -> None:
+    known: dict[Version, str] = {}
+    for text in texts:
+        if (one := Version.parse(text)) is not None:
+            known.setdefault(one, one.url)
+    ordered, garbage = in_order(texts)
+    assert ordered == [known[one] for one in sorted(known)]
+    assert garbage == [text for text in texts if Version.parse(text) is None]
+
+
+def test_a_list_whose_elements_have_line_ends_is_no_other_list() -> None:
+    assert in_order(["1.0.0\n2.0.0", "3.0.0"]) == (["3.0.0"], ["1.0.0\n2.0.0"])

@@ -6,6 +6,7 @@ from typing import Any
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
 from nugetproxy.nuget.identity import Version
+from nugetproxy.nuget.version import in_order
 
 
 def listed_versions(body: bytes) -> tuple[tuple[str, Version], ...]:
@@ -27,10 +28,8 @@ def render_versions(body: bytes) -> tuple[bytes, tuple[str, ...]]:
     One bad element makes the official client refuse the whole list. Raises InvalidDocument.
     """
     document = loads_exact(body)
-    listed = _strings(document)
-    versions = [version.url for _, version in _sorted(listed)]
-    dropped = tuple(text for text in listed if Version.parse(text) is None)
-    return dumps({**document, "versions": versions}), dropped
+    document["versions"], dropped = in_order(_strings(document))
+    return dumps(document), tuple(dropped)
 
 
 def check_versions(document: Any) -> None:
@@ -44,7 +43,7 @@ def _strings(document: Any) -> list[str]:
     listed = document.get("versions") if isinstance(document, dict) else None
     if listed is None and isinstance(document, dict) and "versions" in document:
         return []  # as Go writes an empty list
-    if not isinstance(listed, list) or not all(isinstance(text, str) for text in listed):
+    if not isinstance(listed, list) or not {*map(type, listed)} <= {str}:
         raise InvalidDocument("not an object with a list of strings called versions")
     return listed
 
