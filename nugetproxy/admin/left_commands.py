@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import BadRequest, NotFound
-from nugetproxy.feeds.left import Left
+from nugetproxy.feeds.without_upstreams import WithoutUpstreams
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
 
 MOST: Final = 1000
@@ -16,20 +16,20 @@ MOST: Final = 1000
 
 async def versions(desk: Desk, *, ids: tuple[str, ...], feed: str = "") -> Mapping[str, Any]:
     """The versions of ids in a feed (the first, where none is named): null for what nobody could tell."""
-    left, found = _left(desk, feed, ids), {}
+    without, found = _feed(desk, feed, ids), {}
     for id_ in ids:
         package = PackageId.parse(id_)
-        listed = await left.versions(package.lower) if package is not None else ()
+        listed = await without.versions(package.lower) if package is not None else ()
         found[id_] = None if listed is None else [version.url for version in listed]
     return {"versions": found}
 
 
 async def packages(desk: Desk, *, packages: tuple[str, ...], feed: str = "") -> Mapping[str, Any]:
     """What packages (``id/version``) depend on, by framework: null for what could not be delivered."""
-    left, found = _left(desk, feed, packages), {}
+    without, found = _feed(desk, feed, packages), {}
     for name in packages:
         identity = PackageIdentity.parse(*name.partition("/")[::2])
-        groups = await left.needs(identity) if identity is not None else None
+        groups = await without.needs(identity) if identity is not None else None
         found[name] = (
             None
             if groups is None
@@ -43,18 +43,18 @@ async def packages(desk: Desk, *, packages: tuple[str, ...], feed: str = "") -> 
 
 async def denied(desk: Desk, *, ids: tuple[str, ...], feed: str = "") -> Mapping[str, Any]:
     """The versions of ids that the rules of a feed deny now, each with the sentence that clients read."""
-    left, found = _left(desk, feed, ids), {}
+    without, found = _feed(desk, feed, ids), {}
     for id_ in ids:
         package = PackageId.parse(id_)
-        sentences = await left.denied(package.lower) if package is not None else {}
+        sentences = await without.denied(package.lower) if package is not None else {}
         found[id_] = {version.url: sentence for version, sentence in sentences.items()}
     return {"denied": found}
 
 
-def _left(desk: Desk, feed: str, asked: tuple[str, ...]) -> Left:
+def _feed(desk: Desk, feed: str, asked: tuple[str, ...]) -> WithoutUpstreams:
     if len(asked) > MOST:
         raise BadRequest(f"Ask for at most {MOST} packages at once.")
     found = desk.feeds.get(feed) if feed else next(iter(desk.feeds.values()))
     if found is None:
         raise NotFound(f"There is no feed {feed!r}; there are {', '.join(desk.feeds)}.")
-    return Left(found)
+    return WithoutUpstreams(found)

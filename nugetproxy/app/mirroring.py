@@ -9,8 +9,8 @@ from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.config.units import day_seconds
 from nugetproxy.errors import ProxyError
+from nugetproxy.jobs.inner_client import InnerClient
 from nugetproxy.jobs.mirror import Mirrored, Mirroring, Selection
-from nugetproxy.jobs.own_way import OwnWay
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ async def keep_mirrored(config: Config, desk: Desk, clock: Clock) -> None:
         unlisted=table.unlisted,
         dependencies=table.dependencies,
     )
-    job = Mirroring(OwnWay(desk, "mirror"), wish, feed=table.feed)
+    job = Mirroring(InnerClient(desk, "mirror"), wish, feed=table.feed)
     while True:
         try:
             await job.follow(config.cache.path / "mirror.json", _told, clock.sleep)

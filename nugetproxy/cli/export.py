@@ -70,9 +70,9 @@ def export(
 
 async def _export(settings: Config, file: Path, wish: ExportWish) -> Exported:
     from nugetproxy.cli.progress import bar
-    from nugetproxy.cli.reaching import reaching
+    from nugetproxy.cli.proxy_client import proxy_client
     from nugetproxy.jobs.exporting import export
 
-    async with reaching(settings) as way:
+    async with proxy_client(settings) as proxy:
         with bar("Writing") as progress:
-            return await export(way, file, wish, progress)
+            return await export(proxy, file, wish, progress)

@@ -53,13 +53,13 @@ def import_(
 
 async def _import(settings: Config, place: Path, upstream: str, trust: Path | None) -> Imported:
     from nugetproxy.cli.progress import bar
-    from nugetproxy.cli.reaching import reaching
+    from nugetproxy.cli.proxy_client import proxy_client
     from nugetproxy.jobs.importing import Importing
 
     a_folder = await asyncio.to_thread(place.is_dir)
-    async with reaching(settings) as way:
+    async with proxy_client(settings) as proxy:
         with bar("Reading") as progress:
-            job = Importing(way, settings.cache.path, progress, upstreams=remote_upstreams(settings), into=upstream)
+            job = Importing(proxy, settings.cache.path, progress, upstreams=remote_upstreams(settings), into=upstream)
             try:
                 return await (job.folder(place) if a_folder else job.bundle(place, trust))
             finally:

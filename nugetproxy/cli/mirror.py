@@ -86,15 +86,15 @@ async def _mirror(
     settings: Config, wish: Selection, feed: str, *, dry: bool, follow: bool, verb: str, as_json: bool
 ) -> Mirrored:
     from nugetproxy.cli.progress import bar
-    from nugetproxy.cli.reaching import reaching
+    from nugetproxy.cli.proxy_client import proxy_client
     from nugetproxy.jobs.mirror import Mirroring
 
     def told(one: Mirrored) -> None:
         typer.echo(json.dumps(_row(one)) if as_json else f"{one.id}: {_line(one, verb)}")
 
-    async with reaching(settings) as way:
+    async with proxy_client(settings) as proxy:
         with bar("Mirroring") as progress:
-            job = Mirroring(way, wish, feed=feed, progress=progress)
+            job = Mirroring(proxy, wish, feed=feed, progress=progress)
             if follow:
                 await job.follow(settings.cache.path / "run" / "mirror.json", told, asyncio.sleep)
             return await job.run(told, dry=dry)

@@ -51,17 +51,17 @@ def verify(
 
 async def _verify(settings: Config, upstream: str) -> dict[str, Any]:
     from nugetproxy.cli.progress import bar
-    from nugetproxy.cli.reaching import reaching
+    from nugetproxy.cli.proxy_client import proxy_client
 
-    async with reaching(settings) as way:
+    async with proxy_client(settings) as proxy:
         with bar("Verifying") as progress:
-            upstreams = (await way.tell("stats", {}))["upstreams"]
+            upstreams = (await proxy.command("stats", {}))["upstreams"]
             chosen = [one for one in upstreams if upstream in {"", one["name"]}]
             progress.expect(sum(one["packages"] or 0 for one in chosen))
             done: dict[str, Any] = {"checked": 0, "size": 0, "damaged": [], "flawed": []}
             arguments = {"upstream": upstream, "after": "", "seconds": SECONDS[sys.stderr.isatty()]}
             while True:
-                said = await way.tell("verify", arguments)
+                said = await proxy.command("verify", arguments)
                 done = {name: done[name] + said[name] for name in done}
                 progress.moved(said["size"])
                 for _ in range(said["checked"]):

@@ -64,20 +64,20 @@ def warm(
 
 async def _warm(settings: Config, wants: Wants, feed: str) -> Warmed:
     from nugetproxy.cli.progress import bar
-    from nugetproxy.cli.reaching import reaching
+    from nugetproxy.cli.proxy_client import proxy_client
     from nugetproxy.jobs.warm import Warming
 
-    async with reaching(settings) as way:
+    async with proxy_client(settings) as proxy:
         with bar("Fetching") as progress:
-            return await Warming(way, feed=feed, progress=progress).run(wants)
+            return await Warming(proxy, feed=feed, progress=progress).run(wants)
 
 
 async def _check(settings: Config, wants: Wants, feed: str) -> tuple[Missing, ...]:
-    from nugetproxy.cli.reaching import reaching
+    from nugetproxy.cli.proxy_client import proxy_client
     from nugetproxy.jobs.check import check
 
-    async with reaching(settings) as way:
-        return await check(way, wants, feed)
+    async with proxy_client(settings) as proxy:
+        return await check(proxy, wants, feed)
 
 
 def _print_warm(done: Warmed, wants: Wants, *, as_json: bool) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from nugetproxy.jobs.proxy_client import ProxyClient
 from nugetproxy.jobs.wants import AT_LEAST, Missing, Wants, groups_of, missing
-from nugetproxy.jobs.way import Way
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.resolution import Known, Walk, walk
 from nugetproxy.nuget.version import Version
@@ -17,26 +17,26 @@ BATCH: Final = 200
 T = TypeVar("T")
 
 
-async def check(way: Way, wants: Wants, feed: str = "") -> tuple[Missing, ...]:
+async def check(proxy: ProxyClient, wants: Wants, feed: str = "") -> tuple[Missing, ...]:
     """All that a restore would ask for in vain, sorted; nobody but the proxy is asked.
 
     ``feed`` is the published feed that clients have, the first one where it is empty.
     """
     known = Known()
-    await ask(way, feed, known, {one.id for one in wants.exact}, {*wants.exact, *wants.direct})
+    await ask(proxy, feed, known, {one.id for one in wants.exact}, {*wants.exact, *wants.direct})
     walks: list[Walk] = [walk(graph, known) for graph in wants.graphs]
     while not all(one.complete for one in walks):
         lists = {id_ for one in walks for id_ in one.lists}
-        await ask(way, feed, known, lists, {package for one in walks for package in one.packages})
+        await ask(proxy, feed, known, lists, {package for one in walks for package in one.packages})
         walks = [walk(graph, known) for graph in wants.graphs]
-    return await explained(way, feed, missing(wants, walks, known))
+    return await explained(proxy, feed, missing(wants, walks, known))
 
 
-async def explained(way: Way, feed: str, found: Sequence[Missing]) -> tuple[Missing, ...]:
+async def explained(proxy: ProxyClient, feed: str, found: Sequence[Missing]) -> tuple[Missing, ...]:
     """What is missing; where a rule of the feed denies what would fit, that is why."""
     said: dict[str, Mapping[str, str]] = {}
     for ids in batches(sorted({one.id for one in found})):
-        said |= (await way.tell("left/denied", {"ids": ids, "feed": feed}))["denied"]
+        said |= (await proxy.command("left/denied", {"ids": ids, "feed": feed}))["denied"]
     return tuple(replace(one, why=_denial(one, said[one.id]) or one.why) for one in found)
 
 
@@ -51,14 +51,18 @@ def _denial(one: Missing, denied: Mapping[str, str]) -> str:
     return found[max(fit)] if fit else ""
 
 
-async def ask(way: Way, feed: str, known: Known, ids: Iterable[str], packages: Iterable[PackageIdentity]) -> None:
+async def ask(
+    proxy: ProxyClient, feed: str, known: Known, ids: Iterable[str], packages: Iterable[PackageIdentity]
+) -> None:
     """Learn what the proxy has of these."""
     for some in batches(sorted(ids)):
-        told = await way.tell("left/versions", {"ids": some, "feed": feed})
+        told = await proxy.command("left/versions", {"ids": some, "feed": feed})
         for id_, versions in told["versions"].items():
             known.lists[id_] = None if versions is None else _versions(versions)
     for few in batches(sorted(packages)):
-        told = await way.tell("left/packages", {"packages": [f"{one.id}/{one.version}" for one in few], "feed": feed})
+        told = await proxy.command(
+            "left/packages", {"packages": [f"{one.id}/{one.version}" for one in few], "feed": feed}
+        )
         for one in few:
             rows = told["packages"][f"{one.id}/{one.version}"]
             known.groups[one] = None if rows is None else groups_of(rows)

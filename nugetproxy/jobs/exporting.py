@@ -18,8 +18,8 @@ from nugetproxy.errors import BadRequest
 from nugetproxy.jobs import bundle
 from nugetproxy.jobs.bundle import DOCUMENTS, MANIFEST, SIGNATURE, Manifest, Packed
 from nugetproxy.jobs.progress import Progress
+from nugetproxy.jobs.proxy_client import ProxyClient
 from nugetproxy.jobs.stopping import in_thread
-from nugetproxy.jobs.way import Way
 from nugetproxy.nuget.identity import PackageIdentity
 
 LEFT_SECONDS: Final = 24 * 3600.0
@@ -52,13 +52,13 @@ class ExportWish:
     """To sign with (PEM, ed25519)."""
 
 
-async def export(way: Way, file: Path, wish: ExportWish, progress: Progress) -> Exported:
+async def export(proxy: ProxyClient, file: Path, wish: ExportWish, progress: Progress) -> Exported:
     """Write a bundle; it appears under its name once it is whole. Raises BadRequest, BadBundle, OSError."""
     place = new_place(wish.cache)
     try:
         ids = sorted({one.id for one in wish.only}) if wish.only is not None else []
         arguments = {"place": place.name, "ids": ids, "every": wish.only is None}
-        given = await way.tell("transfer/give-documents", arguments)
+        given = await proxy.command("transfer/give-documents", arguments)
         try:
             found = await in_thread(lambda seen: _write(file, wish, place / "documents", seen), progress)
         except OSError as error:

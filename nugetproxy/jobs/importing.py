@@ -17,8 +17,8 @@ from nugetproxy.jobs.bundle import DOCUMENTS, BadBundle, Manifest
 from nugetproxy.jobs.check import batches
 from nugetproxy.jobs.exporting import new_place
 from nugetproxy.jobs.progress import Progress
+from nugetproxy.jobs.proxy_client import AT_ONCE, ProxyClient
 from nugetproxy.jobs.stopping import in_thread, to_its_end
-from nugetproxy.jobs.way import AT_ONCE, Way
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import inspect_package
 from nugetproxy.nuget.package import InvalidPackage
@@ -49,9 +49,11 @@ class _Given:
 class Importing:
     """One import."""
 
-    def __init__(self, way: Way, cache: Path, progress: Progress, *, upstreams: Sequence[str], into: str) -> None:
+    def __init__(
+        self, proxy: ProxyClient, cache: Path, progress: Progress, *, upstreams: Sequence[str], into: str
+    ) -> None:
         """``upstreams``: the remote ones there are; ``into``: the one that packages go to, where that is to be said."""
-        self._way = way
+        self._proxy = proxy
         self._progress = progress
         self._upstreams = upstreams
         self._into = into
@@ -75,7 +77,9 @@ class Importing:
         taken = await self._take(given)
         documents = 0
         if has_documents:
-            documents = int((await self._way.tell("transfer/take-documents", {"place": self._place.name}))["documents"])
+            documents = int(
+                (await self._proxy.command("transfer/take-documents", {"place": self._place.name}))["documents"]
+            )
         return Imported(taken=taken, held=held, documents=documents, refused=())
 
     async def folder(self, root: Path) -> Imported:
@@ -158,7 +162,7 @@ class Importing:
             for some in batches([one for one in given if one.upstream == upstream]):
                 names = {f"{one.identity.id}/{one.identity.version}": one for one in some}
                 arguments = {"upstream": upstream, "packages": list(names), "hashes": [one.sha512 for one in some]}
-                told = await self._way.tell("transfer/fits", arguments)
+                told = await self._proxy.command("transfer/fits", arguments)
                 held |= {names[name] for name in told["held"]}
                 refused += [f"{names[name].identity}: {why}" for name, why in told["refused"].items()]
         return held, refused
@@ -172,7 +176,7 @@ class Importing:
                 place = self._place / one.identity.nupkg_name
                 if copy:
                     await in_thread(partial(_copy, one.file, place), self._progress)
-                told = await self._way.tell(
+                told = await self._proxy.command(
                     "transfer/take",
                     {
                         "upstream": one.upstream,

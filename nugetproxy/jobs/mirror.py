@@ -15,9 +15,9 @@ import structlog
 
 from nugetproxy.errors import NotFound, ProxyError
 from nugetproxy.jobs.progress import Progress, Unseen
+from nugetproxy.jobs.proxy_client import ProxyClient
 from nugetproxy.jobs.wants import Missing, Wants
 from nugetproxy.jobs.warm import Warming
-from nugetproxy.jobs.way import Way
 from nugetproxy.nuget.documents.catalog import catalog_changes, catalog_listing, sortable, successor
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.statements import seconds, statements
@@ -113,9 +113,11 @@ Sleep = Callable[[float], Awaitable[None]]
 class Mirroring:
     """One job; what it has fetched stays, so that after a kill at any point the next one goes on."""
 
-    def __init__(self, way: Way, wish: Selection, *, feed: str = "", progress: Progress | None = None) -> None:
+    def __init__(
+        self, proxy: ProxyClient, wish: Selection, *, feed: str = "", progress: Progress | None = None
+    ) -> None:
         """``feed`` is the published feed that is read, the first one where it is empty."""
-        self._way = way
+        self._proxy = proxy
         self._wish = wish
         self._feed = feed
         self._base = f"{quote(feed)}/v3/" if feed else "v3/"
@@ -148,7 +150,7 @@ class Mirroring:
         term = quote(prefix.rstrip(".-"))
         for skip in range(0, DEEPEST + 1, PAGE):
             rest = f"query?q={term}&skip={skip}&take={PAGE}&prerelease=true&semVerLevel=2.0.0"
-            got = await self._way.get(f"{self._base}{rest}")
+            got = await self._proxy.get(f"{self._base}{rest}")
             if got.status != 200 or not isinstance(got.document, dict):
                 raise NotFound(f"The feed cannot be searched for {prefix}* ({got.error or got.said}).")
             rows = got.document.get("data") or []
@@ -170,7 +172,7 @@ class Mirroring:
             graphs=tuple(graphs) if self._wish.dependencies else (),
             remarks=(),
         )
-        done = await Warming(self._way, feed=self._feed, progress=self._progress, dry=dry).run(wants)
+        done = await Warming(self._proxy, feed=self._feed, progress=self._progress, dry=dry).run(wants)
         return Mirrored(
             id=id_,
             versions=len(versions),
@@ -183,7 +185,7 @@ class Mirroring:
 
     async def _denied(self, id_: str) -> tuple[Missing, ...]:
         """What the feed has of an id, and would not give."""
-        told = (await self._way.tell("left/denied", {"ids": [id_], "feed": self._feed}))["denied"][id_]
+        told = (await self._proxy.command("left/denied", {"ids": [id_], "feed": self._feed}))["denied"][id_]
         return tuple(Missing(id_, version, why) for version, why in sorted(told.items()))
 
     async def _offers(self, id_: str) -> tuple[Offer, ...]:
@@ -196,7 +198,7 @@ class Mirroring:
                     if version is not None:
                         offers[version] = Offer(version, one.listed is not False, seconds(one.published))
         if not offers:
-            got = await self._way.get(f"{self._base}content/{quote(id_)}/index.json")
+            got = await self._proxy.get(f"{self._base}content/{quote(id_)}/index.json")
             if got.status not in {200, 404}:
                 raise NotFound(f"Nothing is known of {id_} ({got.error or got.said}).")
             if got.status == 200:
@@ -204,14 +206,14 @@ class Mirroring:
         return tuple(offers.values())
 
     async def _registrations(self, id_: str) -> AsyncIterator[bytes]:
-        got = await self._way.get(f"{self._base}{HIVE}/{quote(id_)}/index.json")
+        got = await self._proxy.get(f"{self._base}{HIVE}/{quote(id_)}/index.json")
         document = got.document
         if got.status != 200 or not isinstance(document, dict):
             return
         yield got.body
         for page in document.get("items") or ():
             if isinstance(page, dict) and not page.get("items") and "@id" in page:
-                inner = await self._way.get(urlsplit(str(page["@id"])).path.lstrip("/"))
+                inner = await self._proxy.get(urlsplit(str(page["@id"])).path.lstrip("/"))
                 if inner.status != 200:
                     raise NotFound(f"A page of the registration of {id_} is lacking ({inner.error or inner.said}).")
                 yield inner.body
@@ -225,7 +227,7 @@ class Mirroring:
         the feed has no catalog.
         """
         stamp, page, complete = _load(place, self._wish)
-        reader = _Reader(self._way, self._base, (stamp, page))
+        reader = _Reader(self._proxy, self._base, (stamp, page))
         if not complete:
             if not stamp:
                 await reader.read()
@@ -242,7 +244,7 @@ class Mirroring:
                     _save(place, self._wish, reader)
             except ProxyError as failure:
                 log.warning("mirror.failed", detail=str(failure)[:300])
-                reader = _Reader(self._way, self._base, _load(place, self._wish)[:2])
+                reader = _Reader(self._proxy, self._base, _load(place, self._wish)[:2])
             await sleep(ROUND_SECONDS)
 
 
@@ -253,8 +255,8 @@ async def _only(id_: str) -> AsyncIterator[str]:
 class _Reader:
     """Reads what is new in a catalog; raises NotFound where there is none."""
 
-    def __init__(self, way: Way, base: str, known: tuple[str, str]) -> None:
-        self._way = way
+    def __init__(self, proxy: ProxyClient, base: str, known: tuple[str, str]) -> None:
+        self._proxy = proxy
         self._base = base
         self.stamp, self.page = known
 
@@ -268,14 +270,14 @@ class _Reader:
         return found
 
     async def _newest(self) -> list[str]:
-        got = await self._way.get(f"{self._base}catalog/index.json")
+        got = await self._proxy.get(f"{self._base}catalog/index.json")
         if got.status != 200:
             raise NotFound(f"The feed has no catalog to follow ({got.error or got.said}).")
         newest = catalog_listing(got.body, "http://localhost/").newest
         return [newest.rpartition("/")[2]] if newest else []
 
     async def _take(self, page: str) -> set[str] | None:
-        got = await self._way.get(f"{self._base}catalog/{page}")
+        got = await self._proxy.get(f"{self._base}catalog/{page}")
         if got.status == 404:
             if page == self.page:
                 self.page = ""

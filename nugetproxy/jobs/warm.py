@@ -12,8 +12,8 @@ from nugetproxy.errors import NotFound
 from nugetproxy.jobs.check import ask, explained
 from nugetproxy.jobs.leaks import Fetched
 from nugetproxy.jobs.progress import Progress, Unseen
+from nugetproxy.jobs.proxy_client import AT_ONCE, ProxyClient
 from nugetproxy.jobs.wants import Missing, Wants, missing
-from nugetproxy.jobs.way import AT_ONCE, Way
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
@@ -39,12 +39,14 @@ class Warmed:
 class Warming:
     """One job; whatever it has fetched stays, so that the next one goes on where it ended."""
 
-    def __init__(self, way: Way, *, feed: str = "", progress: Progress | None = None, dry: bool = False) -> None:
+    def __init__(
+        self, proxy: ProxyClient, *, feed: str = "", progress: Progress | None = None, dry: bool = False
+    ) -> None:
         """``feed`` is the published feed that clients have, the first one where it is empty. ``dry``: what would be
         fetched is only counted; what it depends on is read without it.
         """
         self._dry = dry
-        self._way = way
+        self._proxy = proxy
         self._feed = feed
         self._base = f"{quote(feed)}/v3/" if feed else "v3/"
         self._progress = progress or Unseen()
@@ -57,14 +59,14 @@ class Warming:
 
     async def run(self, wants: Wants) -> Warmed:
         """Fetch; raises ProxyError where the proxy itself does not answer."""
-        index = await self._way.get(f"{self._base}index.json")
+        index = await self._proxy.get(f"{self._base}index.json")
         if index.status != 200:
             raise NotFound(f"The feed has no service index ({index.said}); see the proxy's log.")
         await asyncio.gather(self._advisories(), self._learn({one.id for one in wants.exact}, wants.exact))
         await self._learn((), wants.direct)
         walks = await self._resolve(wants, walk)
         await self._resolve(wants, walk_all)
-        lacking = await explained(self._way, self._feed, missing(wants, walks, self.known))
+        lacking = await explained(self._proxy, self._feed, missing(wants, walks, self.known))
         return Warmed(
             fetched=len(self._fetched),
             size=sum(self._fetched.values()),
@@ -72,18 +74,18 @@ class Warming:
             missing=tuple(map(self._explained, lacking)),
         )
 
-    async def _resolve(self, wants: Wants, way: Callable[..., Walk]) -> list[Walk]:
-        walks = [way(graph, self.known) for graph in wants.graphs]
+    async def _resolve(self, wants: Wants, walk: Callable[..., Walk]) -> list[Walk]:
+        walks = [walk(graph, self.known) for graph in wants.graphs]
         while not all(one.complete for one in walks):
             lists = {id_ for one in walks for id_ in one.lists}
             await self._learn(lists, {package for one in walks for package in one.packages})
-            walks = [way(graph, self.known) for graph in wants.graphs]
+            walks = [walk(graph, self.known) for graph in wants.graphs]
         return walks
 
     async def _learn(self, ids: Iterable[str], packages: Iterable[PackageIdentity]) -> None:
         """Have the lists of ``ids`` with these packages, as far as they can be had."""
         wanted = sorted(set(packages) - self.known.groups.keys())
-        await ask(self._way, self._feed, self.known, (), wanted)
+        await ask(self._proxy, self._feed, self.known, (), wanted)
         lacking = [one for one in wanted if self.known.groups[one] is None]
         self._held += len(wanted) - len(lacking)
         self._progress.expect(len(lacking))
@@ -91,7 +93,7 @@ class Warming:
 
     async def _list(self, id_: str) -> None:
         async with self._room:
-            got = await self._way.get(f"{self._base}content/{quote(id_)}/index.json")
+            got = await self._proxy.get(f"{self._base}content/{quote(id_)}/index.json")
         try:
             if got.status == 200:
                 self.known.lists[id_] = tuple(version for _, version in listed_versions(got.body))
@@ -115,10 +117,10 @@ class Warming:
             got = (
                 Fetched(200)
                 if self._dry
-                else await self._way.get(f"{place}.{identity.version}.nupkg", moved, keep=False)
+                else await self._proxy.get(f"{place}.{identity.version}.nupkg", moved, keep=False)
             )
             if got.status == 200 and not got.failure:
-                got = await self._way.get(f"{place}.nuspec")
+                got = await self._proxy.get(f"{place}.nuspec")
                 self._fetched[identity] = size
         self._progress.done(str(identity))
         try:
@@ -132,10 +134,10 @@ class Warming:
 
     async def _advisories(self) -> None:
         """What audits ask for; a feed without it says 404."""
-        got = await self._way.get(f"{self._base}vulnerabilities/index.json")
+        got = await self._proxy.get(f"{self._base}vulnerabilities/index.json")
         rows = got.document if isinstance(got.document, list) else []
         pages = [urlsplit(str(row["@id"])).path for row in rows if isinstance(row, Mapping) and "@id" in row]
-        await _all(self._way.get(page.lstrip("/")) for page in pages)
+        await _all(self._proxy.get(page.lstrip("/")) for page in pages)
 
     def _explained(self, one: Missing) -> Missing:
         why = self._failures.get(f"{one.id} {one.version}") or self._failures.get(one.id)

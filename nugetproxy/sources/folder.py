@@ -162,7 +162,7 @@ class FolderSource:
             return await self._seek(kind, lambda: self.library.nuspec(identity))
         return await self._seek(kind, lambda: self.library.member(identity, kind))
 
-    async def versions_left(self, id_: str) -> tuple[Version, ...] | None:
+    async def versions_without_upstream(self, id_: str) -> tuple[Version, ...] | None:
         """What the folder holds of an id."""
         route = parse_route(f"content/{quote(id_)}/index.json")
         assert route is not None, "an id is a segment of a path"
@@ -174,7 +174,7 @@ class FolderSource:
             return None
         return tuple(version for _, version in listed_versions(made.body))
 
-    async def needs_left(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
+    async def needs_without_upstream(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
         """By the nuspec of a package in the folder."""
         try:
             return parse_nuspec(await self.member(identity, Kind.NUSPEC)).dependency_groups

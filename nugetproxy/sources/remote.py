@@ -242,7 +242,7 @@ class RemoteSource:
             self._groups.target(CATALOG, "", services), page
         )
 
-    async def versions_left(self, id_: str) -> tuple[Version, ...] | None:
+    async def versions_without_upstream(self, id_: str) -> tuple[Version, ...] | None:
         """The stored list, else that of what is held; nobody is asked."""
         route = parse_route(f"content/{quote(id_)}/index.json")
         assert route is not None, "an id is a segment of a path"
@@ -257,7 +257,7 @@ class RemoteSource:
             return tuple(version for _, version in listed_versions(made))
         return () if found is not None or self.offline else None
 
-    async def needs_left(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
+    async def needs_without_upstream(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
         """By the nuspec of the held package."""
         if await self.packages.held(identity) is None:
             return None

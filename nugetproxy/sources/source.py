@@ -135,13 +135,13 @@ class Source(Protocol):
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         """The nuspec, readme, icon or licence out of a held package; None where ``document`` may have it."""
 
-    async def versions_left(self, id_: str) -> tuple[Version, ...] | None:
+    async def versions_without_upstream(self, id_: str) -> tuple[Version, ...] | None:
         """What a client would be told of an id (lower case) if no upstream answered any more; nobody is asked.
 
         Empty where there is no such package, None where that could not be told.
         """
 
-    async def needs_left(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
+    async def needs_without_upstream(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
         """What a held package depends on; None for one that could not be delivered if no upstream answered."""
 
     async def keep_links(self, links: Iterable[Link]) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from nugetproxy.jobs.inner_client import InnerClient
 from nugetproxy.jobs.mirror import Mirrored, Mirroring, Offer, Selection, select
-from nugetproxy.jobs.own_way import OwnWay
 from nugetproxy.nuget.version import Version
 from tests.conftest import StartProxy
 from tests.fakes.clock import FakeClock
@@ -209,7 +209,7 @@ async def rounds(proxy: Proxy, tmp_path: Path, count: int) -> list[str]:
         if slept >= count:
             raise _Enough
 
-    job = Mirroring(OwnWay(proxy.app.desk, "test"), Selection(patterns=("acme.*",)))
+    job = Mirroring(InnerClient(proxy.app.desk, "test"), Selection(patterns=("acme.*",)))
     with pytest.raises(_Enough):
         await job.follow(tmp_path / "mirror.json", lambda one: seen.append(one.id), sleep)
     return seen

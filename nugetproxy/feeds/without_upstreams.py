@@ -1,4 +1,4 @@
-"""Left is what a feed could still answer if no upstream did any more."""
+"""WithoutUpstreams says what a feed could still answer if no upstream did any more."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONG_AGO = CacheStatus(outcome=Outcome.ABSENT, hit=True, ttl=-1.0)
 """Of a word that is no longer fresh, as none is once its upstream is gone."""
 
 
-class Left:
+class WithoutUpstreams:
     """One feed without its upstreams; nobody is asked, but for what its rules look at where that is stale."""
 
     def __init__(self, feed: Feed) -> None:
@@ -42,11 +42,11 @@ class Left:
     async def _versions(self, id_: str) -> tuple[Version, ...] | None:
         merged = self._feed.merged
         if merged is None or self._lists is None:
-            return await self._feed.sources[0].versions_left(id_)
+            return await self._feed.sources[0].versions_without_upstream(id_)
         await merged.guard.claims.ready()
         asked = merged.guard.candidates(id_).asked
         if len(self._feed.sources) == 1:
-            return await asked[0].versions_left(id_) if asked else ()
+            return await asked[0].versions_without_upstream(id_) if asked else ()
         try:
             listed = await self._lists.of(id_, "")
         except NotFound:
@@ -77,7 +77,7 @@ class Left:
         if not await self._is_visible(identity):
             return None
         for source in await self._owners(identity):
-            found = await source.needs_left(identity)
+            found = await source.needs_without_upstream(identity)
             if found is not None:
                 return found
         return None
@@ -114,7 +114,7 @@ class _Stored:
 
     async def said(self, source: Source, route: Route, query: str, base: str) -> SourceAnswer:
         """A version list; raises UpstreamFailure where nothing is known."""
-        versions = await source.versions_left(route.id)
+        versions = await source.versions_without_upstream(route.id)
         if versions is None:
             raise upstream_failure(source.name, Reason.OFFLINE, "nothing of it is stored")
         if not versions:

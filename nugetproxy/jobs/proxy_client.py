@@ -1,4 +1,4 @@
-"""A way is how a job reaches the proxy: as its clients do, with the commands of an operator beside."""
+"""ProxyClient is how a job asks the proxy: GETs as its clients send them, commands as its operators give them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def nobody_counts(_size: int) -> None:
     """Of bytes that are not counted."""
 
 
-class Way(Protocol):
+class ProxyClient(Protocol):
     """To a proxy that runs, or to one that was opened for this job."""
 
     async def get(self, path: str, moved: Moved = nobody_counts, *, keep: bool = True) -> Fetched:
         """A GET of ``path`` (``v3/...``), a status 0 where no answer came; the body is empty without ``keep``."""
 
-    async def tell(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """The result of a command; raises ProxyError."""

@@ -1,4 +1,4 @@
-"""SocketWay is the way of a job to a running proxy: its socket, from threads."""
+"""SocketClient asks a running proxy over its socket, from threads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 from nugetproxy.cli.door import JSON, Connection, asking
 from nugetproxy.errors import BadRequest
 from nugetproxy.jobs.leaks import Fetched
-from nugetproxy.jobs.way import AT_ONCE, Moved, nobody_counts
+from nugetproxy.jobs.proxy_client import AT_ONCE, Moved, nobody_counts
 
 PIECE: Final = 2**18
 GONE: Final = (OSError, HTTPException)
@@ -29,12 +29,12 @@ class _Question:
     keep: bool = True
 
 
-class SocketWay:
+class SocketClient:
     """As many connections as there are requests at once; each is used again."""
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="way")
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="socket-client")
         self._busy: set[Connection] = set()
         self._idle: list[Connection] = []
         self._closed = False
@@ -47,11 +47,11 @@ class SocketWay:
             connection.give_up()
 
     async def get(self, path: str, moved: Moved = nobody_counts, *, keep: bool = True) -> Fetched:
-        """As for ``Way``."""
+        """As for ``ProxyClient``."""
         return await self._asked(_Question(target=f"/{path}", moved=moved, keep=keep))
 
-    async def tell(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """As for ``Way``."""
+    async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As for ``ProxyClient``."""
         target, body = asking(name, arguments)
         got = await self._asked(_Question(target=target, body=body))
         said = got.document

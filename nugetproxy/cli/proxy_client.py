@@ -1,4 +1,4 @@
-"""Reaching opens the way that a job has to the proxy: its socket while it runs, else one of the job's own."""
+"""A job's client of the proxy is opened here: of its socket while it runs, else of an application built for the job."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from nugetproxy.cli.door import NOBODY, Connection
 from nugetproxy.cli.quiet import quiet
-from nugetproxy.cli.socket_way import SocketWay
+from nugetproxy.cli.socket_client import SocketClient
 from nugetproxy.errors import BadRequest
-from nugetproxy.jobs.way import Way
+from nugetproxy.jobs.proxy_client import ProxyClient
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -23,21 +23,21 @@ OURS: Final = "http://localhost/"
 
 
 @asynccontextmanager
-async def reaching(settings: Config) -> AsyncIterator[Way]:
-    """The way to the proxy that runs with this cache directory, or to one opened for now; raises StoreUnusable."""
+async def proxy_client(settings: Config) -> AsyncIterator[ProxyClient]:
+    """A client of the proxy that runs with this cache directory, or of one opened for now; raises StoreUnusable."""
     if await asyncio.to_thread(_runs, settings.cache.path):
-        way = SocketWay(settings.cache.path)
+        client = SocketClient(settings.cache.path)
         try:
-            yield way
+            yield client
         finally:
-            way.close()
+            client.close()
         return
     from nugetproxy.app import build
-    from nugetproxy.jobs.own_way import OwnWay
+    from nugetproxy.jobs.inner_client import InnerClient
 
     with quiet():
         async with build(settings) as app:
-            yield OwnWay(app.desk, f"uid {os.getuid()} (command line)")
+            yield InnerClient(app.desk, f"uid {os.getuid()} (command line)")
 
 
 def _runs(cache: Path) -> bool:

@@ -1,4 +1,4 @@
-"""OwnWay is the way of a job that runs inside the application: its feeds and its desk, without HTTP."""
+"""InnerClient asks the feeds of this process without HTTP, for a job that runs inside the application."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure
 from nugetproxy.feeds.reply import Reply, View
 from nugetproxy.jobs.leaks import Fetched
-from nugetproxy.jobs.way import Moved, nobody_counts
+from nugetproxy.jobs.proxy_client import Moved, nobody_counts
 from nugetproxy.nuget.routes import parse_route
 
 OURS: Final = "http://localhost/"
 """Who we are to ourselves."""
 
 
-class OwnWay:
+class InnerClient:
     """Through the feeds of a desk; ``by`` says in the audit log whose the job is."""
 
     def __init__(self, desk: Desk, by: str) -> None:
@@ -26,7 +26,7 @@ class OwnWay:
         self._by = by
 
     async def get(self, path: str, moved: Moved = nobody_counts, *, keep: bool = True) -> Fetched:
-        """As for ``Way``."""
+        """As for ``ProxyClient``."""
         head, _, below = path.partition("v3/")
         name, feeds = head.strip("/"), self._desk.feeds
         feed = feeds.get(name) if name else next(iter(feeds.values()))
@@ -49,8 +49,8 @@ class OwnWay:
         finally:
             reply.close()
 
-    async def tell(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """As for ``Way``."""
+    async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """As for ``ProxyClient``."""
         return await carry_out(self._desk, name, arguments, by=self._by)
 
 
