@@ -9,13 +9,10 @@ import time
 class Clock:
     """Wall time for what is stored, monotonic time for durations; tests substitute a fake with the same methods."""
 
-    def now(self) -> float:
-        """Wall time, in seconds since the epoch (UTC)."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds that never run backwards; only differences mean anything."""
-        return time.monotonic()
+    now = staticmethod(time.time)
+    """Wall time, in seconds since the epoch (UTC)."""
+    monotonic = staticmethod(time.monotonic)
+    """Seconds that never run backwards; only differences mean anything."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait ``seconds``; never negative."""

@@ -76,7 +76,7 @@ def lane_of(ops: Ops, admission: Admission, shared: Shared) -> Lane:
         metrics=shared.metrics,
         history=shared.history,
         clock=shared.clock,
-        draining=ops.is_draining,
+        stopping=ops,
     )
 
 

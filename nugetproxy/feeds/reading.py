@@ -9,7 +9,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.content_check import AT_ONCE
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
-from nugetproxy.engine.standing import HeldStanding
+from nugetproxy.engine.standing import HeldStanding, MakeStanding
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
 from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, Reply, View, absent_reply
@@ -179,7 +179,7 @@ class Reading:
             if source.immutable:
                 self.rendering.keep(key, page)
         if page is not None:
-            return _member_reply(source, kind, HIT, page)
+            return _member_reply(source, kind, HIT, page, standing=partial(_as_held, source, identity))
         document = await source.document(route, query)
         if document is None:
             raise NotFound("There is no such file in the package.")
@@ -188,10 +188,18 @@ class Reading:
             return absent_reply(kind, found, self._clock.now())
         age = self._clock.now() - found.entry.stored_at
         page = await off_loop(len(found.body), page_of, found.body)
-        return _member_reply(source, kind, found.status, page, age)
+        return _member_reply(source, kind, found.status, page, age=age)
 
 
-def _member_reply(source: Source, kind: Kind, status: CacheStatus, page: Page, age: float | None = None) -> Reply:
+def _member_reply(
+    source: Source,
+    kind: Kind,
+    status: CacheStatus,
+    page: Page,
+    *,
+    age: float | None = None,
+    standing: MakeStanding | None = None,
+) -> Reply:
     return Reply(
         kind=kind,
         cache=status,
@@ -200,7 +208,14 @@ def _member_reply(source: Source, kind: Kind, status: CacheStatus, page: Page, a
         etag=page.etag,
         age=age,
         cache_control=_control(source),
+        standing=standing,
     )
+
+
+def _as_held(source: Source, identity: PackageIdentity) -> HeldStanding | None:
+    """What lies in a package stands while that does."""
+    held = source.at_hand(identity) if source.immutable else None
+    return None if held is None else HeldStanding(held, held.stamp)
 
 
 def _control(source: Source, *, checked: bool = True) -> str:

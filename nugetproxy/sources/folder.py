@@ -162,6 +162,10 @@ class FolderSource:
             return await self._seek(kind, lambda: self.library.nuspec(identity))
         return await self._seek(kind, lambda: self.library.member(identity, kind))
 
+    def at_hand(self, identity: PackageIdentity) -> HeldPackage | None:
+        """A package of the folder that is kept open now."""
+        return self.library.kept.get(identity)
+
     async def versions_without_upstream(self, id_: str) -> tuple[Version, ...] | None:
         """What the folder holds of an id."""
         route = parse_route(f"content/{quote(id_)}/index.json")

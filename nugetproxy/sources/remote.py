@@ -242,6 +242,10 @@ class RemoteSource:
             self._groups.target(CATALOG, "", services), page
         )
 
+    def at_hand(self, identity: PackageIdentity) -> HeldPackage | None:
+        """A held package that is kept open now."""
+        return self.packages.folder.kept.get(identity)
+
     async def versions_without_upstream(self, id_: str) -> tuple[Version, ...] | None:
         """The stored list, else that of what is held; nobody is asked."""
         route = parse_route(f"content/{quote(id_)}/index.json")

@@ -135,6 +135,9 @@ class Source(Protocol):
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         """The nuspec, readme, icon or licence out of a held package; None where ``document`` may have it."""
 
+    def at_hand(self, identity: PackageIdentity) -> HeldPackage | None:
+        """A held package that is kept open now (borrowed, until the next await); None says nothing."""
+
     async def versions_without_upstream(self, id_: str) -> tuple[Version, ...] | None:
         """What a client would be told of an id (lower case) if no upstream answered any more; nobody is asked.
 

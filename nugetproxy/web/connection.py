@@ -17,7 +17,8 @@ from nugetproxy.errors import BadRequest, ProxyError, UnknownVersion
 from nugetproxy.log import rate_limited
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.answers import answer
-from nugetproxy.web.lane import END, MAX_HEAD, Lane, Peer, Seen
+from nugetproxy.web.head_check import END, MAX_HEAD, Condition
+from nugetproxy.web.lane import Asked, Lane, Peer, Seen
 
 _VERSION = re.compile(r"HTTP/(\d+)\.\d+'$", re.MULTILINE)
 PREFACE = "Pause on PRI"
@@ -37,6 +38,7 @@ class Connection(RequestHandler):
         "_answering",
         "_block",
         "_clean",
+        "_condition",
         "_lane",
         "_metrics",
         "_peer",
@@ -65,8 +67,9 @@ class Connection(RequestHandler):
         self._block = b""
         self._seen: Seen | None = None
         """What the header section ``_block`` says, which a client repeats with every request."""
+        self._condition: Condition | None = None
         self._stall: asyncio.TimerHandle | None = None
-        self.asked: tuple[Seen, bytes] | None = None
+        self.asked: Asked | None = None
         """The request that is being answered, if the lane can answer it the next time."""
         self._answering: asyncio.Task[Any] | None = None
         self.carries_body = False
@@ -115,17 +118,17 @@ class Connection(RequestHandler):
         at = data.find(b"\r\n")
         block, seen, transport = data[at:], self._seen, self.transport
         if seen is None or block != self._block or seen.generation != lane.generation:
-            seen = self._seen = lane.see(self._peer_of(), block)
-            self._block = block
-        if seen is None or transport is None or transport.is_closing() or lane.draining():
+            seen, self._condition = lane.see(self._peer_of(), block)
+            self._seen, self._block = seen, block
+        if seen is None or transport is None or transport.is_closing() or lane.stopping.draining:
             return False
-        line, now = data[:at], lane.now()
+        line, now, condition = data[:at], lane.now(), self._condition
         prepared = seen.answers.get(line) if now < seen.until else None
-        wire = prepared.wire(now) if prepared is not None else None
-        if prepared is None or wire is None or transport.get_write_buffer_size():
-            self.asked = (seen, line)
+        form = prepared.answer(condition, now) if prepared is not None else None
+        if prepared is None or form is None or transport.get_write_buffer_size():
+            self.asked = Asked(seen, line, condition)
             return False
-        transport.write(wire)
+        transport.write(form.head + form.body)
         self._request_count += 1
         if self._manager is not None:
             self._manager.requests_count += 1
@@ -133,7 +136,7 @@ class Connection(RequestHandler):
         self.carries_body = prepared.carries_body
         if self._paused:
             self._stall = self._loop.call_later(self._write_timeout, self._give_up)
-        lane.count(prepared, seen, now, perf_counter() - began)
+        lane.count(prepared, form, seen, now, perf_counter() - began)
         return True
 
     def _peer_of(self) -> Peer:

@@ -196,7 +196,9 @@ class Edge:
         response = await self._sender.send(request, reply, event.more)
         asked = connection.asked
         if asked is not None and not download and isinstance(response, Whole) and not self._traced:
-            self._lane.keep(asked, event, reply, response)
+            whole = response if asked.condition is None else self._sender.whole(request, reply, event.more)
+            if whole is not None:
+                self._lane.keep(asked, event, reply, whole)
         return response
 
     async def _operate(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:

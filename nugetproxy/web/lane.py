@@ -1,69 +1,42 @@
 """The lane answers hits before the HTTP parser: a look-aside in front of the ordinary path.
 
-A request takes the lane only when its bytes are one whole, ordinary GET, and the ordinary path has answered the same
-request line a moment ago for a client that sees us the same way. Everything else (a Range, a condition, a body, a
-second request behind it, a field in an odd spelling) takes the ordinary path, which fills the lane's table.
+A request takes the lane only when its bytes are one whole, ordinary GET or HEAD with at most one condition (a range, an
+entity tag), and the ordinary path has answered the same request line a moment ago for a client that sees us the same
+way. Everything else (two conditions, a date, a body, a second request behind it, a field in an odd spelling) takes the
+ordinary path, which fills the lane's table.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from time import time
+from typing import NamedTuple, Protocol
 
 import structlog
 from aiohttp.web_protocol import RequestHandler
 
 from nugetproxy import log as logs
 from nugetproxy.clock import Clock
-from nugetproxy.engine.outcome import CacheStatus
-from nugetproxy.engine.standing import Standing
 from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.history.history import MOST_PENDING, History
-from nugetproxy.store.history.sighting import What, Who
+from nugetproxy.store.history.sighting import Who
 from nugetproxy.web.access import MAX_SESSION, SESSION_ID, AccessEvent, event_fields, what_of, who_fields
 from nugetproxy.web.admission import Admission
+from nugetproxy.web.head_check import LINE, Condition, parse_fields, split_condition
 from nugetproxy.web.negotiation import accepts_gzip
-from nugetproxy.web.whole import Whole, http_date, template_of
+from nugetproxy.web.prepared import Form, Prepared
+from nugetproxy.web.whole import Whole, template_of
 
 log = structlog.get_logger(__name__)
 
-END = b"\r\n\r\n"
-MAX_HEAD = 4096
-"""Bytes of the longest request that is looked at here."""
 MAX_BODY = 128 * 1024
 """Bytes of the largest body that is kept here; larger ones are sent from their files."""
 MAX_HEADS = 4096
 """Header sections whose meaning is remembered."""
 MAX_VIEWS = 256
 """Ways in which clients may see us at the same time; strangers can make up host names without end."""
-OVERHEAD = 2048
-_LINE = re.compile(rb"GET /[!-~]* HTTP/1\.1")
-_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]*): ([!-~](?:[ -~]*[!-~])?)")
-HARMLESS = frozenset(
-    {
-        "host",
-        "user-agent",
-        "accept",
-        "accept-encoding",
-        "accept-language",
-        "authorization",
-        "connection",
-        "x-nuget-session-id",
-        "x-nuget-client-version",
-        "x-forwarded-for",
-        "x-forwarded-proto",
-        "x-forwarded-host",
-        "x-forwarded-prefix",
-    }
-)
-"""Fields that a request in the lane may have, each once. Of those that an answer depends on, the key of ``Seen`` says
-all that it depends on.
-"""
 
 PRIVATE = frozenset(
     {
@@ -92,50 +65,6 @@ def is_usable() -> bool:
     return not missing
 
 
-@dataclass(slots=True, kw_only=True)
-class Prepared:
-    """One answer, ready but for what the time of day says in it."""
-
-    template: bytes
-    """Status line and header section with places for Date, Cache-Status, Age (where ``stored_at`` is not None)."""
-    body: bytes
-    cache: CacheStatus
-    stored_at: float | None
-    """Wall time that Age counts from."""
-    standing: Standing
-    feed: str
-    kind: str
-    outcome: str
-    carries_body: bool
-    """True for a package, which a stop waits for."""
-    said: logs.Part
-    """What the access event says of it."""
-    what: What
-    """What the history keeps of it."""
-    _second: int = -1
-    _head: bytes = b""
-
-    @property
-    def weight(self) -> int:
-        """Bytes that keeping it costs."""
-        return len(self.body) + OVERHEAD
-
-    def wire(self, now: float) -> bytes | None:
-        """All of it as it is sent at ``now`` (wall time); None when the ordinary path must answer."""
-        ttl = self.standing.ttl(now)
-        if ttl is None:
-            return None
-        second = int(now)
-        if second != self._second:
-            status = replace(self.cache, ttl=ttl).header().encode()
-            values = [http_date(int(time())).encode(), status]
-            if self.stored_at is not None:
-                values.append(b"%d" % max(0, int(now - self.stored_at)))
-            self._head = self.template % tuple(values)
-            self._second = second
-        return self._head + self.body
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """What a header section says, as far as answers depend on it."""
@@ -152,6 +81,21 @@ class Seen:
     """What the access event says of the client."""
     asker: Who
     """What the history keeps of it."""
+
+
+class Asked(NamedTuple):
+    """A request, as far as the lane looks at it."""
+
+    seen: Seen
+    line: bytes
+    condition: Condition | None
+
+
+class Stopping(Protocol):
+    """What knows of a stop."""
+
+    draining: bool
+    """True when the process is about to stop."""
 
 
 _ODD = Seen(
@@ -187,10 +131,10 @@ class Lane:
         metrics: Metrics,
         history: History,
         clock: Clock,
-        draining: Callable[[], bool],
+        stopping: Stopping,
     ) -> None:
         self.now = clock.now
-        self.draining = draining
+        self.stopping = stopping
         self.generation = 0
         """Rises when answers may have changed that no standing knows of."""
         self.answered = 0
@@ -205,11 +149,18 @@ class Lane:
         self._order: dict[tuple[Hashable, bytes], Prepared] = {}
         self._heads: dict[tuple[Peer, bytes], Seen] = {}
 
-    def see(self, peer: Peer, block: bytes) -> Seen | None:
-        """What the header section ``block`` (from the line break of the request line on) says.
+    def see(self, peer: Peer, block: bytes) -> tuple[Seen | None, Condition | None]:
+        """What the header section ``block`` (from the line break of the request line on) says, with its condition.
 
         None: nothing for us now. What is none of ours for ever may read nothing.
         """
+        seen = self._heads.get((peer, block))
+        if seen is not None:
+            return seen, None
+        block, condition = split_condition(block)
+        return self._known(peer, block), condition
+
+    def _known(self, peer: Peer, block: bytes) -> Seen | None:
         try:
             return self._heads[peer, block]
         except KeyError:
@@ -245,20 +196,31 @@ class Lane:
             asker=Who(client, session[:MAX_SESSION], self.admission.shown_by(fields.get("authorization", ""))),
         )
 
-    def keep(self, asked: tuple[Seen, bytes], event: AccessEvent, reply: Reply, response: Whole) -> None:
-        """The ordinary path has answered ``asked`` like this; so will the lane while the reply stands."""
-        seen, line = asked
+    def keep(self, asked: Asked, event: AccessEvent, reply: Reply, response: Whole) -> None:
+        """Without its condition, the ordinary path answers ``asked`` like this; so will the lane while the reply
+        stands.
+        """
+        seen, line, _ = asked
         if event.feed not in seen.feeds:
             return
         standing = reply.standing() if reply.standing is not None else None
-        if standing is None or response.status != 200 or response.keep_alive is False or self.draining():
+        if standing is None or response.status != 200 or response.keep_alive is False or self.stopping.draining:
             return
         body = response.whole_body
-        if len(body) > MAX_BODY or _LINE.fullmatch(line) is None or seen.generation != self.generation:
+        if len(body) > MAX_BODY or LINE.fullmatch(line) is None or seen.generation != self.generation:
             return
-        prepared = Prepared(
+        whole = Form(
+            status=200,
             template=template_of(response, reply.age is not None),
             body=body,
+            said=logs.part(event_fields(event, 200, len(body))),
+            what=what_of(replace(event, status=200), len(body)),
+        )
+        prepared = Prepared(
+            whole=whole,
+            method=event.method,
+            etag=reply.etag,
+            size=len(body),
             cache=reply.cache,
             stored_at=None if reply.age is None else self.now() - reply.age,
             standing=standing,
@@ -266,8 +228,6 @@ class Lane:
             kind=event.kind,
             outcome=event.outcome,
             carries_body=not isinstance(reply.body, bytes),
-            said=logs.part(event_fields(event, 200, len(body))),
-            what=replace(what_of(event, len(body)), status=200, pulled=event.kind == Kind.PACKAGE),
         )
         self._put(seen, line, prepared)
 
@@ -286,17 +246,17 @@ class Lane:
             self._bytes -= known.weight
             del self._views[key][line]
 
-    def count(self, prepared: Prepared, seen: Seen, now: float, seconds: float) -> None:
+    def count(self, prepared: Prepared, form: Form, seen: Seen, now: float, seconds: float) -> None:
         """An answer was given at ``now`` (wall time), in so many seconds."""
         self.answered += 1
-        size = len(prepared.body)
-        self._counts.count(prepared.feed, prepared.kind, prepared.outcome, 200, seconds=seconds, size=size)
+        size = len(form.body)
+        self._counts.count(prepared.feed, prepared.kind, prepared.outcome, form.status, seconds=seconds, size=size)
         if len(self._sightings) < MOST_PENDING:
-            self._sightings.append((now, prepared.what, seen.asker, seconds, 0.0, 0.0))
+            self._sightings.append((now, form.what, seen.asker, seconds, 0.0, 0.0))
         else:
             self._dropped.inc()
         if stands_for := logs.takes_hit():
-            logs.emit_parts("request", prepared.said, seen.who, round(seconds * 1000, 2), stands_for)
+            logs.emit_parts("request", form.said, seen.who, round(seconds * 1000, 2), stands_for)
 
     def kept(self) -> list[tuple[Prepared, bytes]]:
         """All answers with their request lines."""
@@ -314,24 +274,3 @@ class Lane:
         self._views.clear()
         self._heads.clear()
         self._bytes = 0
-
-
-def parse_fields(block: bytes) -> Mapping[str, str] | None:
-    """The fields of a header section (between two line breaks and an empty line) by lower-case name.
-
-    None unless all are harmless. Stricter than RFC 9112: one space behind the colon, visible ASCII, no name twice.
-    """
-    if not block.endswith(END) or not block.startswith(b"\r\n") or not block.isascii():
-        return None
-    fields: dict[str, str] = {}
-    for line in block[2:-4].decode("ascii").split("\r\n"):
-        match = _FIELD.fullmatch(line)
-        if match is None:
-            return None
-        name = match[1].lower()
-        if name not in HARMLESS or name in fields:
-            return None
-        fields[name] = match[2]
-    if "host" not in fields or fields.get("connection", "keep-alive").lower() != "keep-alive":
-        return None
-    return fields

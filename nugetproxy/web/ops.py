@@ -52,10 +52,6 @@ class Ops:
         self._admission = admission
         self._metrics_from = tuple(metrics_from)
 
-    def is_draining(self) -> bool:
-        """True when the process is about to stop."""
-        return self.draining
-
     async def respond(self, request: web.BaseRequest, path: str, event: AccessEvent, *, trusted: bool = False) -> Whole:
         """The answer to a path that belongs to no feed; ``trusted`` readers need not be in ``metrics_from``."""
         handler = {"/health/live": self._live, "/health/ready": self._ready, "/metrics": self._exposition}.get(path)

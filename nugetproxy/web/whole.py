@@ -63,6 +63,11 @@ class Whole(web.StreamResponse):
         return self._fields
 
     @property
+    def length(self) -> int | None:
+        """What ``Content-Length`` says; None where it is left out."""
+        return self._length
+
+    @property
     def body_length(self) -> int:
         """Bytes of the body."""
         return len(self._whole)
@@ -114,7 +119,7 @@ def head_of(
 
     The status line names the version that we speak, whatever the request's (RFC 9110 section 6.2).
     """
-    lines = [_status_line(status, reason), f"Date: {http_date(int(time.time()))}"]
+    lines = [status_line(status, reason), f"Date: {http_date(int(time.time()))}"]
     lines += [f"{name}: {value}" for name, value in fields.items()]
     if length is not None and status != HTTPStatus.NO_CONTENT:  # RFC 9110 section 8.6
         lines.append(f"{hdrs.CONTENT_LENGTH}: {length}")
@@ -132,10 +137,12 @@ def head_of(
 def template_of(response: Whole, aged: bool) -> bytes:
     """The head of a 200 on a kept connection, with ``%b`` for Date, Cache-Status and, where it is ``aged``, Age."""
     changing = {CACHE_STATUS, hdrs.AGE} if aged else {CACHE_STATUS}
-    lines = [_status_line(200, ""), "Date: %b"]
+    lines = [status_line(200), "Date: %b"]
     for name, value in response.fields.items():
         lines.append(f"{name}: %b" if name in changing else f"{name}: {value.replace('%', '%%')}")
-    lines += [f"{hdrs.CONTENT_LENGTH}: {response.body_length}", "\r\n"]
+    if response.length is not None:
+        lines.append(f"{hdrs.CONTENT_LENGTH}: {response.length}")
+    lines.append("\r\n")
     return "\r\n".join(lines).encode()
 
 
@@ -146,5 +153,6 @@ def http_date(seconds: int) -> str:
 
 
 @lru_cache(maxsize=64)
-def _status_line(status: int, reason: str) -> str:
+def status_line(status: int, reason: str = "") -> str:
+    """The first line of an answer; ``reason`` is its phrase where that is not the usual one."""
     return f"HTTP/1.1 {status} {reason or HTTPStatus(status).phrase}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from structlog.testing import capture_logs
 
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.web import lane as lanes
-from nugetproxy.web.lane import Lane, parse_fields
+from nugetproxy.web.head_check import parse_fields
+from nugetproxy.web.lane import Lane
 from nugetproxy.web.server import LimitedServer
 from tests.conftest import StartProxy
 from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, UP_VERSIONS, VERSIONS, ask, until
@@ -31,7 +33,7 @@ INDEX = "/v3/index.json"
 NUSPEC = "/v3/content/acme.a/1.0.0/acme.a.nuspec"
 MIDDLE = "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg"
 LARGE = "/v3/content/acme.c/1.0.0/acme.c.1.0.0.nupkg"
-PATHS = [INDEX, VERSIONS, REGISTRATION, PACKAGE, MIDDLE]
+PATHS = [INDEX, VERSIONS, REGISTRATION, PACKAGE, MIDDLE, NUSPEC]
 CHANGING = re.compile(rb"\r\n(?:Date|Age): [^\r]*")
 
 
@@ -47,8 +49,14 @@ def server_of(proxy: Proxy, lane: Lane | None) -> LimitedServer:
     )
 
 
-def get(path: str, *fields: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1:1", *fields, "", ""]).encode()
+def get(path: str, *fields: str, method: str = "GET") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: 127.0.0.1:1", *fields, "", ""]).encode()
+
+
+def tag_of(answer: bytes) -> str:
+    found = re.search(rb"\r\nEtag: ([^\r]*)", answer)
+    assert found is not None, answer[:1000]
+    return found[1].decode()
 
 
 @asynccontextmanager
@@ -78,7 +86,7 @@ async def warm(feed: FakeFeed, proxy: Proxy) -> None:
     feed.add(SMALL)
     feed.add(make_nupkg("Acme.B", "1.0.0", size=20_000))
     feed.add(make_nupkg("Acme.C", "1.0.0", size=300_000))
-    for path in (*PATHS, LARGE, NUSPEC):
+    for path in (*PATHS, LARGE):
         assert (await ask(proxy, path)).status == 200
         assert (await ask(proxy, path)).status == 200
 
@@ -94,6 +102,77 @@ async def test_the_second_same_request_takes_the_lane(proxy: Proxy, path: str, c
         assert proxy.app.lane.answered == before + 1
         assert steady(first) == steady(second) == expected
         assert re.search(rb"\r\nDate: \w{3}, [^\r]* GMT\r\n", second)
+
+
+@pytest.mark.parametrize(
+    ("request_of", "status"),
+    [
+        (lambda path, _: get(path, method="HEAD"), b"200"),
+        (lambda path, tag: get(path, f"If-None-Match: {tag}"), b"304"),
+        (lambda path, tag: get(path, f"if-none-match: W/{tag}"), b"304"),
+        (lambda path, _: get(path, "If-None-Match: *"), b"304"),
+        (lambda path, _: get(path, 'If-None-Match: "another"'), b"200"),
+        (lambda path, tag: get(path, f"If-None-Match: {tag}", method="HEAD"), b"304"),
+        (lambda path, _: get(path, "Range: bytes=3-40"), b"206"),
+        (lambda path, _: get(path, "Range: bytes=9-"), b"206"),
+        (lambda path, _: get(path, "range: bytes=-11"), b"206"),
+        (lambda path, _: get(path, "Range: bytes=0-1,4-5"), b"200"),
+        (lambda path, _: get(path, "Range: bytes=0-1", method="HEAD"), b"200"),
+    ],
+)
+async def test_other_forms_of_an_answer_take_the_lane(
+    proxy: Proxy, request_of: Callable[[str, str], bytes], status: bytes
+) -> None:
+    async with wires(proxy) as [wire], wires(proxy, laned=False) as [ordinary]:
+        for path in PATHS:
+            request = request_of(path, tag_of(await said(ordinary, get(path))))
+            expected = await said(ordinary, request)
+            assert expected[9:12] == status
+            first, before = await said(wire, request), proxy.app.lane.answered
+            second = await said(wire, request)
+            assert proxy.app.lane.answered == before + 1
+            assert steady(first) == steady(second) == steady(expected)
+
+
+async def test_an_answer_is_prepared_whole_by_a_request_with_a_condition(proxy: Proxy) -> None:
+    async with wires(proxy) as [wire], wires(proxy, laned=False) as [ordinary]:
+        whole = steady(await said(ordinary, get(MIDDLE)))
+        await said(wire, get(MIDDLE, "Range: bytes=7-8"))
+        before = proxy.app.lane.answered
+        assert b" 304 " in await said(wire, get(MIDDLE, "If-None-Match: *"))
+        assert (await said(wire, get(MIDDLE, "Range: bytes=1-2"))).endswith(b"\r\n\r\nK\x03")
+        assert steady(await said(wire, get(MIDDLE))) == whole
+        assert proxy.app.lane.answered == before + 3
+
+
+async def test_a_head_prepares_no_get(proxy: Proxy) -> None:
+    """Which may be sent elsewhere."""
+    async with wires(proxy) as [wire]:
+        for _ in range(3):
+            await said(wire, get(MIDDLE, method="HEAD"))
+        before = proxy.app.lane.answered
+        await said(wire, get(MIDDLE))
+        assert proxy.app.lane.answered == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("Range: bytes=99999999-",),
+        ("If-None-Match: *", "Range: bytes=0-1"),
+        ("Range: bytes=0-1", "Range: bytes=0-1"),
+        ("Range: bytes=0-1", 'If-Range: "x"'),
+        ("If-Modified-Since: Sun, 06 Nov 2094 08:49:37 GMT",),
+        ("If-None-Match:*",),
+    ],
+)
+async def test_what_is_unusual_of_a_condition_takes_the_ordinary_path(proxy: Proxy, fields: tuple[str, ...]) -> None:
+    async with wires(proxy) as [wire], wires(proxy, laned=False) as [ordinary]:
+        before = proxy.app.lane.answered
+        expected = steady(await said(ordinary, get(MIDDLE, *fields)))
+        for _ in range(3):
+            assert steady(await said(wire, get(MIDDLE, *fields))) == expected
+        assert proxy.app.lane.answered == before
 
 
 async def test_a_large_package_takes_the_ordinary_path(proxy: Proxy) -> None:
@@ -179,9 +258,10 @@ async def test_a_package_that_is_gone_or_changed_is_not_served_from_memory(proxy
         assert proxy.app.lane.answered == before + 1
 
 
-async def test_a_purged_package_is_not_served_from_memory(proxy: Proxy) -> None:
+@pytest.mark.parametrize("path", [PACKAGE, NUSPEC])
+async def test_a_purged_package_is_not_served_from_memory(proxy: Proxy, path: str) -> None:
     async with wires(proxy) as [wire]:
-        request = get(PACKAGE)
+        request = get(path)
         await said(wire, request)
         await said(wire, request)
         before = proxy.app.lane.answered
@@ -199,23 +279,42 @@ async def test_a_hit_counts_as_a_use(proxy: Proxy) -> None:
         assert await proxy.held.folder.usage.write() == 1
 
 
-async def test_events_and_metrics_are_those_of_the_ordinary_path(proxy: Proxy) -> None:
-    labels = {"upstream": "up", "kind": "versions", "outcome": "hit", "status": "200"}
-    session = "X-NuGet-Session-Id: " + "5" * 80
+@pytest.mark.parametrize(
+    ("path", "kind", "method", "field", "status"),
+    [
+        (VERSIONS, "versions", "GET", "Accept: */*", "200"),
+        (VERSIONS, "versions", "GET", "If-None-Match: *", "304"),
+        (VERSIONS, "versions", "HEAD", "Accept: */*", "200"),
+        (PACKAGE, "package", "GET", "Accept: */*", "200"),
+        (PACKAGE, "package", "GET", "Range: bytes=2-5", "206"),
+        (PACKAGE, "package", "GET", "If-None-Match: *", "304"),
+        (PACKAGE, "package", "HEAD", "Accept: */*", "200"),
+        (NUSPEC, "nuspec", "GET", "Accept: */*", "200"),
+    ],
+)
+async def test_events_history_and_metrics_are_those_of_the_ordinary_path(
+    proxy: Proxy, path: str, kind: str, method: str, field: str, status: str
+) -> None:
+    labels = {"upstream": "up", "kind": kind, "outcome": "hit", "status": status}
+    request = get(path, "X-NuGet-Session-Id: " + "5" * 80, field, method=method)
     async with wires(proxy) as [wire], wires(proxy, laned=False) as [ordinary]:
-        await said(wire, get(VERSIONS, session))
-        counted, sent = proxy.metric("requests_total", **labels), proxy.metric("sent_bytes_total", kind="versions")
+        await said(wire, request)
+        counted, sent = proxy.metric("requests_total", **labels), proxy.metric("sent_bytes_total", kind=kind)
+        seen = len(proxy.app.history.pending)
         with capture_logs() as events:
-            await said(ordinary, get(VERSIONS, session))
-            each = proxy.metric("sent_bytes_total", kind="versions") - sent
+            await said(ordinary, request)
+            each = proxy.metric("sent_bytes_total", kind=kind) - sent
             before = proxy.app.lane.answered
-            await said(wire, get(VERSIONS, session))
+            await said(wire, request)
             assert proxy.app.lane.answered == before + 1
     usual, laned = [{**event, "ms": 0} for event in events]
     assert usual == laned
     assert laned["session"] == "5" * 64
     assert proxy.metric("requests_total", **labels) == counted + 2
-    assert proxy.metric("sent_bytes_total", kind="versions") == sent + 2 * each
+    assert proxy.metric("sent_bytes_total", kind=kind) == sent + 2 * each
+    one, other = [(what, who) for _, what, who, *_ in list(proxy.app.history.pending)[seen:]]
+    assert one == other
+    assert one[0].pulled == (path == PACKAGE and method == "GET" and status == "200")
 
 
 async def test_a_stopping_proxy_answers_without_it(proxy: Proxy) -> None:
@@ -350,8 +449,8 @@ async def test_another_aiohttp_closes_the_lane_with_a_warning(proxy: Proxy, monk
 @pytest.mark.parametrize(
     "block",
     [
-        "Range: bytes=0-1",
-        "If-None-Match: *",
+        "If-Range: bytes=0-1",
+        "If-Match: *",
         "Expect: 100-continue",
         "Content-Length: 0",
         "Transfer-Encoding: chunked",
@@ -434,10 +533,6 @@ FIELDS = [
     "Host: 127.0.0.1:1",
     "Host: localhost",
     "Host: evil.example",
-    "Range: bytes=0-3",
-    "rAnGe: bytes=-3",
-    "If-None-Match: *",
-    "If-Modified-Since: Sun, 06 Nov 2094 08:49:37 GMT",
     "Expect: 100-continue",
     "Content-Length: 0",
     "Content-Length: 4",
@@ -451,6 +546,32 @@ FIELDS = [
     "no colon",
     " folded: x",
 ]
+CONDITIONS = [
+    "If-None-Match: ~tag~",
+    "if-none-match: W/~tag~",
+    "If-None-Match: ~tag-gz~",
+    "If-None-Match: *",
+    'If-None-Match: "other"',
+    'If-None-Match: "other", ~tag~',
+    "If-None-Match: ~tag",
+    "If-None-Match:  ~tag~",
+    "Range: bytes=0-3",
+    "Range: bytes=5-",
+    "rAnGe: Bytes=-3",
+    "Range: bytes=0-99999999",
+    "Range: bytes=99999999-",
+    "Range: bytes=0-0,2-3",
+    "Range: bytes=3-1",
+    "Range: bytes=-0",
+    "Range: bytes= 0-1 ",
+    "Range: items=0-1",
+    "If-Range: ~tag~",
+    "If-Match: ~tag~",
+    "If-Modified-Since: Sun, 06 Nov 2094 08:49:37 GMT",
+    "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT",
+]
+"""Of what a client has already; ``~tag~`` is the entity tag of what it asks for, ``~tag-gz~`` of its gzip coding."""
+FIELDS += CONDITIONS
 LINES = st.builds(
     lambda method, path, version: f"{method} {path} {version}",
     st.sampled_from(["GET"] * 6 + ["HEAD", "get", "POST", "DELETE", "OPTIONS", "PRI", " GET", "GET  "]),
@@ -466,7 +587,11 @@ HEADS = st.builds(
     st.sampled_from([""] * 8 + ["\r\n", "body", "0\r\n\r\n"]),
 )
 CLEAN = st.builds(
-    lambda path, coding: get(path, *coding), st.sampled_from(PATHS), st.sampled_from([[], [FIELDS[0]], [FIELDS[7]]])
+    lambda method, path, coding, condition: get(path, *coding, *condition, method=method),
+    st.sampled_from(["GET"] * 3 + ["HEAD"]),
+    st.sampled_from(PATHS),
+    st.sampled_from([[], [FIELDS[0]], [FIELDS[7]]]),
+    st.one_of(st.just([]), st.sampled_from(CONDITIONS).map(lambda one: [one])),
 )
 
 
@@ -486,8 +611,25 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
     return [piece for piece in pieces if piece]
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What examples share."""
+
+    runner: asyncio.Runner
+    proxy: Proxy
+    tags: dict[tuple[bytes, bytes], bytes]
+    """By path and placeholder."""
+
+    def tagged(self, piece: bytes) -> bytes:
+        """With the entity tags of what it asks for."""
+        for (path, name), tag in self.tags.items():
+            if path + b" " in piece:
+                piece = piece.replace(name, tag)
+        return piece
+
+
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, Proxy]]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A warm proxy on a loop of its own, which examples share."""
     with asyncio.Runner() as runner:
         feed = FakeFeed()
@@ -496,9 +638,12 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.
         runner.run(proxy.start())
         feed.add(SMALL)
         feed.add(make_nupkg("Acme.B", "1.0.0", size=20_000))
-        for path in (*PATHS, NUSPEC):
-            runner.run(ask(proxy, path))
-        yield runner, proxy
+        tags = {}
+        for path in PATHS:
+            for name, coding in ((b"~tag~", "identity"), (b"~tag-gz~", "gzip")):
+                answer = runner.run(ask(proxy, path, headers={"Accept-Encoding": coding}))
+                tags[path.encode(), name] = answer.headers["ETag"].encode()
+        yield Running(runner, proxy, tags)
         runner.run(proxy.stop())
         runner.run(feed.__aexit__(None, None, None))
 
@@ -516,13 +661,14 @@ async def heard(proxy: Proxy, pieces: list[bytes], *, laned: bool) -> tuple[byte
 
 
 @pytest.mark.parametrize("examples", [50, pytest.param(2000, marks=LONG)])
-def test_both_ways_answer_alike(running: tuple[asyncio.Runner, Proxy], examples: int) -> None:
-    runner, proxy = running
+def test_both_ways_answer_alike(running: Running, examples: int) -> None:
+    runner, proxy = running.runner, running.proxy
     before = proxy.app.lane.answered
 
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(conversations())
-    def compare(pieces: list[bytes]) -> None:
+    def compare(made: list[bytes]) -> None:
+        pieces = [running.tagged(piece) for piece in made]
         usual = runner.run(heard(proxy, pieces, laned=False))
         assert runner.run(heard(proxy, pieces, laned=True)) == usual
 

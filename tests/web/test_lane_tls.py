@@ -15,9 +15,9 @@ from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, VERSIONS, ask
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
-from tests.web.test_lane import INDEX, MIDDLE, get, server_of, steady
+from tests.web.test_lane import INDEX, MIDDLE, NUSPEC, get, server_of, steady
 
-PATHS = [INDEX, VERSIONS, REGISTRATION, PACKAGE, MIDDLE]
+PATHS = [INDEX, VERSIONS, REGISTRATION, PACKAGE, MIDDLE, NUSPEC]
 _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n")
 
 

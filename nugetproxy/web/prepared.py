@@ -1,0 +1,120 @@
+"""Prepared is one answer of the lane, ready but for what the time of day says in it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from time import time
+
+from nugetproxy import log as logs
+from nugetproxy.caching.conditions import Selection, select
+from nugetproxy.engine.outcome import CacheStatus
+from nugetproxy.engine.standing import Standing
+from nugetproxy.store.history.sighting import What
+from nugetproxy.web.head_check import Condition
+from nugetproxy.web.whole import http_date, status_line
+
+OVERHEAD = 2048
+"""Bytes that an answer costs besides its body."""
+_OF_CONTENT = re.compile(rb"\r\nContent-(?:Type|Length): [^\r]*")
+_TYPE = b"\r\nContent-Type: "
+
+
+@dataclass(slots=True, kw_only=True)
+class Form:
+    """One form of an answer: the whole, a part of it, or that it is as the client has it."""
+
+    status: int
+    template: bytes
+    """Status line and header section with places for Date, Cache-Status, Age (where the answer has one)."""
+    body: bytes
+    said: logs.Part
+    """What the access event says of it."""
+    what: What
+    """What the history keeps of it."""
+    head: bytes = b""
+    """As it was sent last."""
+    second: int = -1
+    """Wall time of that."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Prepared:
+    """One answer: what the ordinary path said to the same request line a moment ago."""
+
+    whole: Form
+    method: str
+    etag: str | None
+    size: int
+    """Bytes of the representation, of which a HEAD has none here."""
+    cache: CacheStatus
+    stored_at: float | None
+    """Wall time that Age counts from; None where it has none."""
+    standing: Standing
+    feed: str
+    kind: str
+    outcome: str
+    carries_body: bool
+    """True for a package, which a stop waits for."""
+    _condition: Condition | None = None
+    _chosen: Form | None = None
+    """The form for the condition of last time; None where the ordinary path must answer."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that keeping it costs."""
+        return len(self.whole.body) + OVERHEAD
+
+    def answer(self, condition: Condition | None, now: float) -> Form | None:
+        """What is sent at ``now`` (wall time): the head, then the body; None when the ordinary path must answer."""
+        form = self.whole
+        if condition is not None:
+            if condition != self._condition:
+                self._condition, self._chosen = condition, self._choose(condition)
+            if self._chosen is None:
+                return None
+            form = self._chosen
+        ttl = self.standing.ttl(now)
+        if ttl is None:
+            return None
+        second = int(now)
+        if second != form.second:
+            values = [http_date(int(time())).encode(), replace(self.cache, ttl=ttl).header().encode()]
+            if self.stored_at is not None:
+                values.append(b"%d" % max(0, int(now - self.stored_at)))
+            form.head, form.second = form.template % tuple(values), second
+        return form
+
+    def _choose(self, condition: Condition) -> Form | None:
+        """The form that ``condition`` selects, by the same rules as on the ordinary path."""
+        selection = select(self.method, {condition.name: condition.value}, self.etag, None, self.size)
+        match selection.status:
+            case 200:
+                return self.whole
+            case 206:
+                return self._other(206, _part(self.whole.template, selection, self.size), self._bytes(selection))
+            case 304:
+                return self._other(304, _OF_CONTENT.sub(b"", self.whole.template), b"")
+            case _:
+                return None
+
+    def _bytes(self, selection: Selection) -> bytes:
+        return self.whole.body[selection.start : selection.stop]
+
+    def _other(self, status: int, template: bytes, body: bytes) -> Form:
+        whole, fields = self.whole, template.partition(b"\r\n")[2]
+        return Form(
+            status=status,
+            template=b"%b\r\n%b" % (status_line(status).encode(), fields),
+            body=body,
+            said=logs.part({**whole.said.fields, "status": status, "bytes": len(body)}),
+            what=replace(whole.what, status=status, size=len(body), pulled=False),
+        )
+
+
+def _part(template: bytes, selection: Selection, size: int) -> bytes:
+    """The head of a part, made of that of the whole."""
+    first, last = selection.start, selection.stop - 1
+    template = template.replace(_TYPE, b"\r\nContent-Range: bytes %d-%d/%d%b" % (first, last, size, _TYPE), 1)
+    start = template.rindex(b"\r\nContent-Length: ")
+    return b"%b\r\nContent-Length: %d\r\n\r\n" % (template[:start], last + 1 - first)
