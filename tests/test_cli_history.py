@@ -18,7 +18,7 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
 from tests.nuget.test_inventory import wrong_with
-from tests.test_door import cli
+from tests.test_control import cli
 from tests.web.test_tokens import basic
 
 pytestmark = pytest.mark.slow  # most tests start processes

@@ -14,7 +14,7 @@ import pytest
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
-from tests.test_door import cli
+from tests.test_control import cli
 from tests.test_held_commands import path_of
 
 pytestmark = pytest.mark.slow  # most tests start processes

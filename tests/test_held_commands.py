@@ -17,7 +17,7 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
 from tests.fakes.proxy import Proxy
-from tests.test_door import cli
+from tests.test_control import cli
 
 pytestmark = pytest.mark.slow  # most tests start processes
 

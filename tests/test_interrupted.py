@@ -24,7 +24,7 @@ from tests.fakes.process import LIMIT, ROOT, ProxyProcess, clean_environ
 from tests.fakes.proxy import Proxy
 from tests.jobs.test_bundles import Options, box, held, keys, warmed
 from tests.jobs.test_repository import write
-from tests.test_door import cli
+from tests.test_control import cli
 
 pytestmark = pytest.mark.slow  # every test starts processes
 INTERRUPTED = 130

@@ -33,7 +33,7 @@ from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
 from tests.fakes.proxy import Proxy
-from tests.test_door import cli
+from tests.test_control import cli
 from tests.web.test_tls import issue, shown
 from tests.web.test_tokens import basic, token
 

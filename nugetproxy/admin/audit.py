@@ -16,7 +16,7 @@ from nugetproxy.feeds.judge import Judge
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.rules import NOT_DEPRECATED, Action, Traits, Verdict
 from nugetproxy.nuget.version import Version
-from nugetproxy.sources.sights import holdings_of
+from nugetproxy.sources.inspection import holdings_of
 from nugetproxy.store.history.history import HistoryUnavailable
 
 AT_ONCE: Final = 8

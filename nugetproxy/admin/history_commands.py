@@ -18,7 +18,7 @@ from nugetproxy.errors import BadRequest
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
 from nugetproxy.nuget.inventory import Component, bill
-from nugetproxy.sources.sights import holdings_of
+from nugetproxy.sources.inspection import holdings_of
 from nugetproxy.store.history.history import History
 from nugetproxy.store.history.reading import Use
 

@@ -15,8 +15,7 @@ from nugetproxy.admin.desk import Desk, Switch
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.app.access import tokens_of, watch_access, watch_of
 from nugetproxy.app.descriptors import Descriptors
-from nugetproxy.app.endings import looking
-from nugetproxy.app.faces import admission_of, edge_of, lane_of
+from nugetproxy.app.expiry import looking
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
 from nugetproxy.app.measured import declare
@@ -24,6 +23,7 @@ from nugetproxy.app.mirroring import keep_mirrored
 from nugetproxy.app.parts import all_sources, sites
 from nugetproxy.app.replicas import Replicas
 from nugetproxy.app.shared import Shared, shared_of, watched
+from nugetproxy.app.web import admission_of, edge_of, lane_of
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
 from nugetproxy.engine.held_entries import enter_held, keep_entering

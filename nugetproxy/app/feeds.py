@@ -10,7 +10,7 @@ from nugetproxy.feeds.claims import Claims
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.guard import Guard
 from nugetproxy.feeds.rulebook import Rulebook
-from nugetproxy.feeds.together import Together
+from nugetproxy.feeds.settings import FeedSettings
 from nugetproxy.sources.source import Source
 
 
@@ -24,7 +24,7 @@ def published(shared: Shared, sources: Mapping[str, Source], claims: Claims) -> 
             pages=shared.pages,
             clock=shared.clock,
             rulebook=_rulebook(table, shared, sources),
-            together=_together(table, shared, sources, claims) if name in config.feeds else None,
+            settings=_settings(table, shared, sources, claims) if name in config.feeds else None,
             redirect_from=table.redirect_min_bytes if config.cluster.store else 0,
         )
         for name, table in config.published.items()
@@ -42,7 +42,7 @@ def _rulebook(table: FeedTable, shared: Shared, sources: Mapping[str, Source]) -
     )
 
 
-def _together(table: FeedTable, shared: Shared, sources: Mapping[str, Source], claims: Claims) -> Together:
+def _settings(table: FeedTable, shared: Shared, sources: Mapping[str, Source], claims: Claims) -> FeedSettings:
     config = shared.config
     guard = Guard(
         tuple(sources[name] for name in table.sources),
@@ -50,7 +50,7 @@ def _together(table: FeedTable, shared: Shared, sources: Mapping[str, Source], c
         mapping=table.source_mapping,
         claims=claims,
     )
-    return Together(
+    return FeedSettings(
         guard=guard,
         pushes=table.push_mapping,
         advisories=tuple(sources[name] for name in table.advisories if name not in table.sources),

@@ -14,13 +14,13 @@ from nugetproxy import log as logs
 from nugetproxy.app.access import given_tokens, watch_access, watch_secrets
 from nugetproxy.app.composition import App, desk_of
 from nugetproxy.app.descriptors import share_out
-from nugetproxy.app.endings import looking
-from nugetproxy.app.faces import admission_of, edge_of
+from nugetproxy.app.expiry import looking
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import settle_folders, settle_ledger
 from nugetproxy.app.measured import declare_limits, declare_upstreams
 from nugetproxy.app.parts import all_sources, sites
 from nugetproxy.app.shared import Shared, room_limits
+from nugetproxy.app.web import admission_of, edge_of
 from nugetproxy.config import Config, Upstream, warnings
 from nugetproxy.config.difference import differences, without_restart
 from nugetproxy.engine.packages import Packages

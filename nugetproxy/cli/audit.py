@@ -32,7 +32,7 @@ def audit(
     """Tell which packages that are held or were got have an advisory, are withdrawn (critical), deprecated or unlisted
     (low), denied by a rule (high), or would be by one on trial (low), with who has got them.
     """
-    from nugetproxy.cli.door import tell
+    from nugetproxy.cli.control import tell
     from nugetproxy.cli.tables import as_json, table
     from nugetproxy.config import load
     from nugetproxy.nuget.rules import SEVERITIES

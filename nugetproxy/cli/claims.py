@@ -26,7 +26,7 @@ def claims(
     cache_dir: CacheDirectory = None,
 ) -> None:
     """List the ids that private sources have claimed: no public source is asked for them; or end such claims."""
-    from nugetproxy.cli.door import tell
+    from nugetproxy.cli.control import tell
     from nugetproxy.config import load
 
     given = words or []

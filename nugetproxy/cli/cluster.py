@@ -18,7 +18,7 @@ def cluster() -> None:
 @app.command()
 def status(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
     """Ask each engine whether it works; a bucket is tried with eight writers at once."""
-    from nugetproxy.cli.door import tell
+    from nugetproxy.cli.control import tell
     from nugetproxy.config import load
 
     engines = tell(load(config, cache_dir=cache_dir), "cluster/status", {})["engines"]
@@ -32,7 +32,7 @@ def status(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
 @app.command()
 def du(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
     """Count what lies in the bucket, by upstream; the whole bucket is listed."""
-    from nugetproxy.cli.door import tell
+    from nugetproxy.cli.control import tell
     from nugetproxy.config import load
     from nugetproxy.config.units import about_size
 
@@ -44,7 +44,7 @@ def du(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
 @app.command()
 def gc(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
     """Remove leases, probes and writes of yesterday from the bucket, with uploads that never ended; never a package."""
-    from nugetproxy.cli.door import tell
+    from nugetproxy.cli.control import tell
     from nugetproxy.config import load
 
     removed = tell(load(config, cache_dir=cache_dir), "cluster/gc", {})["removed"]

@@ -22,7 +22,7 @@ def explain(
     cache_dir: CacheDirectory = None,
 ) -> None:
     """Say which source serves a package, by which rule, from which stored copy; nobody is asked for it."""
-    from nugetproxy.cli.door import tell
+    from nugetproxy.cli.control import tell
     from nugetproxy.config import load
 
     arguments = {"id": package, "version": version, "feed": feed}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nugetproxy.cli.door import tell
+from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
 from nugetproxy.cli.terminal import say

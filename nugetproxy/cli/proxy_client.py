@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from nugetproxy.cli.door import NOBODY, Connection
+from nugetproxy.cli.control import NOBODY, Connection
 from nugetproxy.cli.quiet import quiet
 from nugetproxy.cli.socket_client import SocketClient
 from nugetproxy.errors import BadRequest

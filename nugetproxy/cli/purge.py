@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nugetproxy.cli.door import tell
+from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
 from nugetproxy.cli.terminal import say

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from nugetproxy.cli.door import tell
+from nugetproxy.cli.control import tell
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, PackageName, Upstream
 from nugetproxy.cli.terminal import say
 

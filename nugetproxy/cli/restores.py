@@ -26,7 +26,7 @@ def restores(
     cache_dir: CacheDirectory = None,
 ) -> None:
     """List the last restores with who was slow (upstream, proxy, client), or say more of one of them."""
-    from nugetproxy.cli.door import tell
+    from nugetproxy.cli.control import tell
     from nugetproxy.cli.tables import as_json
     from nugetproxy.config import load
 

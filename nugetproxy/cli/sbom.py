@@ -25,7 +25,7 @@ def sbom(
     cache_dir: CacheDirectory = None,
 ) -> None:
     """Print the packages that a token, or an address, has got: CycloneDX in JSON. Exit code 1 if there is none."""
-    from nugetproxy.cli.door import tell
+    from nugetproxy.cli.control import tell
     from nugetproxy.cli.tables import as_json
     from nugetproxy.config import load
 

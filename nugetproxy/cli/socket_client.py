@@ -10,7 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 
-from nugetproxy.cli.door import JSON, Connection, asking
+from nugetproxy.cli.control import JSON, Connection, asking
 from nugetproxy.errors import BadRequest
 from nugetproxy.jobs.leaks import Fetched
 from nugetproxy.jobs.proxy_client import AT_ONCE, Moved, nobody_counts

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from nugetproxy.cli.door import tell
+from nugetproxy.cli.control import tell
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.terminal import say
 

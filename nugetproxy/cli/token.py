@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nugetproxy.cli.door import tell
+from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
 from nugetproxy.cli.terminal import say

@@ -23,7 +23,7 @@ def who(
     cache_dir: CacheDirectory = None,
 ) -> None:
     """Tell who has got a package: by which token, at which address, when last. Exit code 1 if nobody has."""
-    from nugetproxy.cli.door import tell
+    from nugetproxy.cli.control import tell
     from nugetproxy.cli.tables import as_json, table
     from nugetproxy.config import load
 

@@ -16,7 +16,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.advisory_book import AdvisoryBook
 from nugetproxy.feeds.source_answer import SourceAnswer, ask_all
-from nugetproxy.feeds.told import Dates, SourceTold
+from nugetproxy.feeds.version_traits import SourceTraits, TraitsReader
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.advisories import Advisory
 from nugetproxy.nuget.identity import PackageIdentity
@@ -77,7 +77,7 @@ class Dossiers:
         *,
         lists: Lists,
         asked: Callable[[str], tuple[Source, ...]],
-        dates: Dates,
+        traits: TraitsReader,
         book: AdvisoryBook | None,
         ledger: Ledger,
         clock: Clock,
@@ -90,7 +90,7 @@ class Dossiers:
         """
         self._lists = lists
         self._asked = asked
-        self._dates = dates
+        self._traits = traits
         self._book = book
         self._ledger = ledger
         self._clock = clock
@@ -130,8 +130,8 @@ class Dossiers:
         except ProxyError:
             whole = False
         sources = listing.sources if listing is not None else self._asked(id_)
-        found = await ask_all(self._dates.told(source, id_, BASE, exact=exact) for source in sources)
-        told = {one.source: one for one in found if isinstance(one, SourceTold)}
+        found = await ask_all(self._traits.traits(source, id_, BASE, exact=exact) for source in sources)
+        told = {one.source: one for one in found if isinstance(one, SourceTraits)}
         whole = whole and len(told) == len(sources) and all(one.whole for one in told.values())
         advisories = await self._book.of(id_, BASE) if self._book is not None else ()
         owners = listing.owners if listing is not None else {}
@@ -156,7 +156,7 @@ class Dossiers:
         self,
         id_: str,
         listing: Listing | None,
-        told: Mapping[str, SourceTold],
+        told: Mapping[str, SourceTraits],
         traits: dict[Version, Traits],
         *,
         exact: bool,
@@ -190,7 +190,7 @@ class Dossiers:
         self,
         id_: str,
         listing: Listing,
-        told: SourceTold,
+        told: SourceTraits,
         missing: frozenset[Version],
         sightings: Mapping[str, Sighting],
     ) -> dict[Version, Traits]:
@@ -224,7 +224,7 @@ class Dossiers:
 
 
 def _traits(
-    owned: Mapping[str, str], told: Mapping[str, SourceTold], advisories: tuple[Advisory, ...]
+    owned: Mapping[str, str], told: Mapping[str, SourceTraits], advisories: tuple[Advisory, ...]
 ) -> dict[Version, Traits]:
     owners = {_parsed(url): source for url, source in owned.items()}
     for one in (one for one in told.values() if one.whole):

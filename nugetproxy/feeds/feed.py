@@ -15,8 +15,8 @@ from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.reply import HeldBody, Reply, View
 from nugetproxy.feeds.rulebook import Parties, Rulebook, ruled
+from nugetproxy.feeds.settings import FeedSettings
 from nugetproxy.feeds.source_answer import cancel_all, outcome_of
-from nugetproxy.feeds.together import Together
 from nugetproxy.feeds.writing import Writing
 from nugetproxy.nuget.routes import Route
 from nugetproxy.sources.source import Source, WriteSide
@@ -34,7 +34,7 @@ class Feed:
         pages: HotPages,
         clock: Clock,
         rulebook: Rulebook,
-        together: Together | None = None,
+        settings: FeedSettings | None = None,
         redirect_from: int = 0,
     ) -> None:
         """``together`` says how ``sources`` are one; an upstream that is published by itself needs none. ``rulebook``
@@ -44,21 +44,21 @@ class Feed:
         self._redirect_from = redirect_from
         self.name = name
         self.sources = sources
-        several = together is not None and (len(sources) > 1 or bool(together.advisories))
+        several = settings is not None and (len(sources) > 1 or bool(settings.advisories))
         self._reading = Reading(name, pages=pages, clock=clock, several=several)
-        self.merged = Merged(name, sources, together, reading=self._reading, clock=clock) if together else None
+        self.merged = Merged(name, sources, settings, reading=self._reading, clock=clock) if settings else None
         self.writes: WriteSide = sources[0].writes
         """Where writes go."""
-        if together is not None and self.merged is not None:
+        if settings is not None and self.merged is not None:
             self.writes = Writing(
                 name,
                 sources,
-                together.pushes,
+                settings.pushes,
                 owners=self.merged.owners,
-                spool=together.spool,
-                max_bytes=together.max_push,
+                spool=settings.spool,
+                max_bytes=settings.max_push,
             )
-        others = together.advisories if together is not None else ()
+        others = settings.advisories if settings is not None else ()
         parts = Parties(name, sources, others, merged=self.merged, reading=self._reading, clock=clock)
         self._shown = ruled(rulebook, parts, self._unruled)
         """As it was at any time; now too, where there are rules."""

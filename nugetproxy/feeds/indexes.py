@@ -10,8 +10,8 @@ from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registrations import Made
 from nugetproxy.feeds.rendering import page_of
 from nugetproxy.feeds.reply import View
+from nugetproxy.feeds.settings import FeedSettings
 from nugetproxy.feeds.source_answer import MADE, SourceAnswer, ask_all, first_failure
-from nugetproxy.feeds.together import Together
 from nugetproxy.nuget.documents.render import parse_service_index, render_index
 from nugetproxy.nuget.merging.service_index import render_merged_index, with_advisories
 from nugetproxy.nuget.routes import Route, parse_route
@@ -30,9 +30,9 @@ class _Known:
 class Indexes:
     """The service indexes of one feed."""
 
-    def __init__(self, sources: tuple[Source, ...], together: Together, reading: Reading) -> None:
+    def __init__(self, sources: tuple[Source, ...], settings: FeedSettings, reading: Reading) -> None:
         self._sources = sources
-        self._together = together
+        self._settings = settings
         self._reading = reading
 
     async def read(self, view: View) -> tuple[Made, str]:
@@ -44,7 +44,7 @@ class Indexes:
         known = [one for one in found if isinstance(one, _Known)]
         if not known and (failure := first_failure(found)) is not None:
             raise failure
-        others = await ask_all(self._known(source, view.base) for source in self._together.advisories)
+        others = await ask_all(self._known(source, view.base) for source in self._settings.advisories)
         advisories = [one.services for one in others if isinstance(one, _Known)]
         if len(self._sources) == 1:
             body = render_index(known[0].services, view.base, secure=view.secure)
@@ -52,7 +52,7 @@ class Indexes:
             if view.secure:
                 self._sources[0].prefetch()
         else:
-            writes = next((one for one in known if self._together.takes_writes(one.said.source)), None)
+            writes = next((one for one in known if self._settings.takes_writes(one.said.source)), None)
             body = render_merged_index(
                 [one.services for one in known],
                 view.base,

@@ -23,8 +23,8 @@ from nugetproxy.feeds.registrations import Made, Registrations
 from nugetproxy.feeds.rendering import Page, page_of
 from nugetproxy.feeds.reply import HeldBody, Reply, View
 from nugetproxy.feeds.searching import Searching
+from nugetproxy.feeds.settings import FeedSettings
 from nugetproxy.feeds.source_answer import ABSENT, SourceAnswer, merged_status
-from nugetproxy.feeds.together import Together
 from nugetproxy.feeds.versions import Tells, Versions, nobody
 from nugetproxy.nuget.documents.exact_json import dumps
 from nugetproxy.nuget.identity import PackageIdentity
@@ -57,22 +57,22 @@ class Merged:
     """One feed's replies, made of what its sources say."""
 
     def __init__(
-        self, feed: str, sources: tuple[Source, ...], together: Together, *, reading: Reading, clock: Clock
+        self, feed: str, sources: tuple[Source, ...], settings: FeedSettings, *, reading: Reading, clock: Clock
     ) -> None:
         self._feed = feed
         self._sources = sources
-        self.guard = together.guard
-        self._ledger = together.ledger
+        self.guard = settings.guard
+        self._ledger = settings.ledger
         self._reading = reading
         self._clock = clock
-        self.owners = Owners(feed, together.ledger, together.truth)
+        self.owners = Owners(feed, settings.ledger, settings.truth)
         self.versions = Versions(feed, reading, self.guard, self.owners)
         self._registrations = Registrations(feed, reading, self.versions)
         self._searching = Searching(feed, sources, reading, guard=self.guard, versions=self.versions)
-        self._advisories = Advisories(feed, tuple(dict.fromkeys((*sources, *together.advisories))), reading)
+        self._advisories = Advisories(feed, tuple(dict.fromkeys((*sources, *settings.advisories))), reading)
         self._alone = len(sources) == 1
-        self._has_others = bool(together.advisories)
-        self._indexes = Indexes(sources, together, reading)
+        self._has_others = bool(settings.advisories)
+        self._indexes = Indexes(sources, settings, reading)
         self._remembered: LRUCache[Hashable, _Remembered] = LRUCache(REMEMBERED)
         registration: Reader = self._registration
         owned: Reader = self._owned

@@ -18,7 +18,7 @@ from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.ruled import Ruled
 from nugetproxy.feeds.source_answer import SourceAnswer, ask_all, first_failure
-from nugetproxy.feeds.told import Dates
+from nugetproxy.feeds.version_traits import TraitsReader
 from nugetproxy.feeds.versions import list_route
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.version_list import listed_versions
@@ -120,11 +120,11 @@ def watching(source: Source, pages: HotPages, ledger: Ledger, clock: Clock, metr
     """What is known of the ids of one source by itself, with what it has withdrawn."""
     reading = Reading(source.name, pages=pages, clock=clock, several=False)
     parties = Parties(source.name, (source,), (), merged=None, reading=reading, clock=clock)
-    dates = Dates(reading, dated_by={}, may_ask=parties.may_date, ledger=ledger, clock=clock, oldest=0.0)
+    traits = TraitsReader(reading, dated_by={}, may_ask=parties.may_date, ledger=ledger, clock=clock, oldest=0.0)
     return Dossiers(
         lists=parties.lists,
         asked=parties.asked,
-        dates=dates,
+        traits=traits,
         book=None,
         ledger=ledger,
         clock=clock,
@@ -140,7 +140,7 @@ def ruled(book: Rulebook, parties: Parties, inner: Inner) -> Ruled:
 
     stamp = parties.stamp(ledger)
     advisories = AdvisoryBook(parties.feed, parties.advisories, parties.reading, clock)
-    dates = Dates(
+    traits = TraitsReader(
         parties.reading,
         dated_by=book.dated_by,
         may_ask=parties.may_date,
@@ -151,7 +151,7 @@ def ruled(book: Rulebook, parties: Parties, inner: Inner) -> Ruled:
     dossiers = Dossiers(
         lists=parties.lists,
         asked=parties.asked,
-        dates=dates,
+        traits=traits,
         book=advisories if any(rule.needs_advisories for rule in book.rules) else None,
         ledger=ledger,
         clock=clock,

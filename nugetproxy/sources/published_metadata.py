@@ -28,7 +28,7 @@ from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import HIVES
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.services import ServiceMap
-from nugetproxy.nuget.synthesis.told import Json, Sayings, Told
+from nugetproxy.nuget.synthesis.version_metadata import IdMetadata, Json, VersionMetadata
 from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.recorder import facts_of
@@ -90,7 +90,7 @@ class PublishedMetadata:
             self._ledger.note_facts(self._name, [said.facts])
         self.wanted.setdefault(identity.id, False)
 
-    async def sayings(self, route: Route, versions: Collection[str], base: str) -> Sayings:
+    async def metadata(self, route: Route, versions: Collection[str], base: str) -> IdMetadata:
         """What is known of versions of an id: leaves in the hive of ``route`` for clients of ``base``, facts of any.
 
         Links in those leaves are remembered.
@@ -110,11 +110,11 @@ class PublishedMetadata:
                         self._links.hand_out(link.token, link.kind, link.url)
                     leaves |= rendered
         stated = {version: _newest(said) for version, said in found.items()}
-        return _Known(await self._facts(id), await self._advisories(id, services), stated, leaves).sayings(versions)
+        return _Known(await self._facts(id), await self._advisories(id, services), stated, leaves).metadata(versions)
 
-    async def brief(self, id: str, versions: Collection[str]) -> Sayings:
+    async def brief(self, id: str, versions: Collection[str]) -> IdMetadata:
         """What the ledger and the advisories say of versions of an id."""
-        return _Known(await self._facts(id), await self._advisories(id, await self._known())).sayings(versions)
+        return _Known(await self._facts(id), await self._advisories(id, await self._known())).metadata(versions)
 
     async def _known(self) -> ServiceMap | None:
         """Where upstream has what, as far as it is stored."""
@@ -205,17 +205,17 @@ class _Known:
     stated: Mapping[str, Statement] = field(default_factory=dict)
     leaves: Mapping[str, Json] = field(default_factory=dict)
 
-    def sayings(self, versions: Iterable[str]) -> Sayings:
+    def metadata(self, versions: Iterable[str]) -> IdMetadata:
         """Of these versions, as URLs have them."""
-        told = {version: self._told(version) for version in versions}
-        return Sayings(versions=told, are_advisories_known=self.advisories is not None)
+        said = {version: self._version(version) for version in versions}
+        return IdMetadata(versions=said, are_advisories_known=self.advisories is not None)
 
-    def _told(self, version: str) -> Told:
+    def _version(self, version: str) -> VersionMetadata:
         stated, facts, parsed = self.stated.get(version), self.facts.get(version), Version.parse(version)
         said = [one for one in (stated, facts) if one is not None]
         deprecation = next((one.deprecation for one in said if one.deprecation is not None), None)
         known = [one.json() for one in self.advisories or () if parsed is not None and one.concerns(parsed)]
-        return Told(
+        return VersionMetadata(
             leaf=self.leaves.get(version),
             published=next((at for one in said if (at := seconds(one.published)) is not None), None),
             listed=next((one.listed for one in said if one.listed is not None), None),

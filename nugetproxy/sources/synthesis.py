@@ -14,7 +14,7 @@ from nugetproxy.nuget.resources import GZ_SEMVER1, GZ_SEMVER2
 from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.synthesis import synthesize
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
-from nugetproxy.nuget.synthesis.told import SILENCE, Sayings
+from nugetproxy.nuget.synthesis.version_metadata import NO_METADATA, IdMetadata
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
 
 log = structlog.get_logger(__name__)
@@ -31,10 +31,10 @@ EMPTY: Mapping[Kind, bytes] = {
 class PublishedFacts(Protocol):
     """What upstream has said of held versions."""
 
-    async def sayings(self, route: Route, versions: Collection[str], base: str) -> Sayings:
+    async def metadata(self, route: Route, versions: Collection[str], base: str) -> IdMetadata:
         """Of versions of the id that the registration at ``route`` is about, for clients of ``base``."""
 
-    async def brief(self, id: str, versions: Collection[str]) -> Sayings:
+    async def brief(self, id: str, versions: Collection[str]) -> IdMetadata:
         """As much of it as costs little."""
 
 
@@ -118,16 +118,16 @@ class Synthesis:
         versions = {facts.identity.version for facts in await self._holdings.facts(route.id)}
         if route.version:
             versions &= {route.version}
-        return (await self._said.sayings(route, versions, "")).unknown()
+        return (await self._said.metadata(route, versions, "")).unknown()
 
     async def _registration(self, route: Route, _query: str, base: str) -> bytes | None:
         facts = await self._holdings.facts(route.id)
-        return synthesize.registration_index(facts, base, route.resource, await self._sayings(route, facts, base))
+        return synthesize.registration_index(facts, base, route.resource, await self._metadata(route, facts, base))
 
-    async def _sayings(self, route: Route, facts: Sequence[PackageFacts], base: str) -> Sayings:
+    async def _metadata(self, route: Route, facts: Sequence[PackageFacts], base: str) -> IdMetadata:
         if self._said is None or not base or not facts:
-            return SILENCE
-        return await self._said.sayings(route, [one.identity.version for one in facts], base)
+            return NO_METADATA
+        return await self._said.metadata(route, [one.identity.version for one in facts], base)
 
     async def _page(self, route: Route, _query: str, base: str) -> bytes | None:
         """Pages are named ``{id}/page/{lower}/{upper}.json``, by us as by nuget.org."""
@@ -136,13 +136,13 @@ class Synthesis:
             return None
         facts = await self._holdings.facts(route.id)
         return synthesize.registration_page(
-            facts, base, route.resource, (words[2], words[3]), await self._sayings(route, facts, base)
+            facts, base, route.resource, (words[2], words[3]), await self._metadata(route, facts, base)
         )
 
     async def _leaf(self, route: Route, _query: str, base: str) -> bytes | None:
         facts = await self._holdings.facts(route.id)
         return synthesize.registration_leaf(
-            facts, base, route.resource, route.version, await self._sayings(route, facts, base)
+            facts, base, route.resource, route.version, await self._metadata(route, facts, base)
         )
 
     async def _search(self, _route: Route, query: str, base: str) -> bytes | None:
@@ -151,12 +151,12 @@ class Synthesis:
         hive = GZ_SEMVER2 if asked.semver2 else GZ_SEMVER1
         if total == 0:
             return None
-        sayings = {}
+        metadata = {}
         if self._said is not None and base:
             for hit in hits:
                 identity = hit.newest.identity
-                sayings[identity.id] = await self._said.brief(identity.id, [identity.version])
-        return synthesize.search_response(hits, total, base, hive, sayings)
+                metadata[identity.id] = await self._said.brief(identity.id, [identity.version])
+        return synthesize.search_response(hits, total, base, hive, metadata)
 
     async def _autocomplete(self, _route: Route, query: str, _base: str) -> bytes | None:
         asked = SearchQuery.parse(query)

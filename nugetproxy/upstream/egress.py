@@ -11,7 +11,7 @@ from aiohttp import hdrs
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class EgressProxy:
     """One HTTP proxy: asked with CONNECT for https, with the whole URL for http (RFC 9110 section 9.3.6)."""
 
     url: str
@@ -29,9 +29,9 @@ class Way:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Egress:
-    """The ways out of one upstream, by scheme."""
+    """The HTTP proxies of one upstream, by scheme."""
 
-    ways: Mapping[str, Way] = field(default_factory=lambda: MappingProxyType({}))
+    proxies: Mapping[str, EgressProxy] = field(default_factory=lambda: MappingProxyType({}))
     no_proxy: tuple[str, ...] = ()
     """Hosts that are asked directly; see ``is_listed``."""
     only_public: bool = True

@@ -237,7 +237,7 @@ def remedy(reason: Reason, detail: str, settings: UpstreamSettings) -> str:
     if reason is Reason.AUTH:
         wrong = "were refused; has the token expired? Look at" if settings.headers else "are missing; set"
         return f"Credentials {wrong} username and password of this upstream."
-    if reason in NO_WAY and not settings.egress.ways and any(os.environ.get(name) for name in PROXIES):
+    if reason in NO_WAY and not settings.egress.proxies and any(os.environ.get(name) for name in PROXIES):
         return "The environment names an HTTP proxy; if this upstream is behind it, set proxy in [network]."
     if reason in {Reason.DNS, Reason.DNS_TIMEOUT}:
         return "Look at the host name in its URL, and at the name service of this machine."

@@ -17,6 +17,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.addresses import AddressRule, is_literal
 from nugetproxy.upstream.asking import waiting
 from nugetproxy.upstream.breakers import Breakers, Ticket
+from nugetproxy.upstream.egress_choice import EgressChoice
 from nugetproxy.upstream.failures import PROXY_LOGIN, ConnectionDropped, Failures, Progress, UnaskedBytes
 from nugetproxy.upstream.patience import Patience, impatience
 from nugetproxy.upstream.questions import Question, Request
@@ -27,7 +28,6 @@ from nugetproxy.upstream.sessions import Lane, close_session, open_session, requ
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.slots import Outgoing, Slot, Slots
 from nugetproxy.upstream.urls import UrlDenied, host_of, next_hop, origin_of, parse_url
-from nugetproxy.upstream.ways import Ways
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SLOT_WAIT = 60.0
@@ -51,8 +51,8 @@ class Wire:
         self._received = metrics.received_bytes.labels(settings.name)
         self._rule = AddressRule.of(settings)
         resolver = resolver or ThreadResolver()
-        self._ways = Ways(settings, self._rule, resolver)
-        self._resolver = GuardedResolver(resolver, self._ways.lookup_rule, settings.connect_timeout)
+        self._egress = EgressChoice(settings, self._rule, resolver)
+        self._resolver = GuardedResolver(resolver, self._egress.lookup_rule, settings.connect_timeout)
         self._tls = tls_context(settings)
         self._index = parse_url(settings.index_url)
         self._credentialed = {origin_of(parse_url(text)) for text in settings.credential_origins}
@@ -221,17 +221,17 @@ class Wire:
         with self.failures.translating(origin, progress), waiting():
             try:
                 async with asyncio.timeout_at(deadline):
-                    way = await self._ways.way(url)
+                    proxy = await self._egress.proxy_for(url)
                     headers = self._headers(request, origin)
-                    if way is not None and url.scheme.lower() == "http":
-                        headers.update(way.headers)  # of a tunnel only its CONNECT carries them
+                    if proxy is not None and url.scheme.lower() == "http":
+                        headers.update(proxy.headers)  # of a tunnel only its CONNECT carries them
                     answer = await session.request(
                         request.method,
                         url,
                         headers=headers,
                         data=body,
-                        proxy=way.url if way is not None else None,
-                        proxy_headers=dict(way.headers) if way is not None else None,
+                        proxy=proxy.url if proxy is not None else None,
+                        proxy_headers=dict(proxy.headers) if proxy is not None else None,
                         allow_redirects=False,
                         trace_request_ctx=progress,
                         timeout=timeout or session.timeout,
@@ -243,7 +243,7 @@ class Wire:
                     raise _Stale from dropped
                 raise
         progress.answered = True
-        if way is not None and answer.status == 407:
+        if proxy is not None and answer.status == 407:
             answer.close()
             progress.answered = False  # not by upstream
             raise self.failures.make(Reason.REFUSED, f"{PROXY_LOGIN} ({origin})")
@@ -286,7 +286,7 @@ class Wire:
         origin, host = origin_of(url), host_of(url)
         if self._index.scheme.lower() == "https" and url.scheme.lower() == "http":
             raise self.failures.make(reason, f"plain http below an https index ({origin})")
-        if (is_literal(host) and not self._rule.allows(host, host)) or self._ways.denies(host):
+        if (is_literal(host) and not self._rule.allows(host, host)) or self._egress.denies(host):
             raise self.failures.make(reason, f"not a public address ({origin})")
         return origin
 

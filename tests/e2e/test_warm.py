@@ -15,7 +15,7 @@ from tests.e2e.test_sdk10 import Box10, dotnet10, new_box, real_packages, restor
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.jobs.test_bundles import unpacked
-from tests.test_door import cli
+from tests.test_control import cli
 
 __all__ = ["dotnet10", "real_packages"]
 

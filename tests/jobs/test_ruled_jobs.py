@@ -14,7 +14,7 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
 from tests.jobs.test_repository import write
 from tests.jobs.test_warm import downloads
-from tests.test_door import cli
+from tests.test_control import cli
 
 pytestmark = pytest.mark.slow  # most tests start processes
 

@@ -18,7 +18,7 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ROOT, ProxyProcess, clean_environ
 from tests.jobs.test_repository import write
 from tests.nuget.projects import shapes
-from tests.test_door import cli
+from tests.test_control import cli
 
 pytestmark = pytest.mark.slow  # most tests start processes
 

@@ -13,7 +13,7 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
 from tests.jobs.test_bundles import Options
 from tests.jobs.test_repository import write
-from tests.test_door import cli
+from tests.test_control import cli
 
 pytestmark = pytest.mark.slow  # most tests start processes
 

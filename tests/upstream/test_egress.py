@@ -21,10 +21,10 @@ from nugetproxy.config import Config
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamUnavailable
 from nugetproxy.upstream.addresses import AddressRule
 from nugetproxy.upstream.client import UpstreamClient
-from nugetproxy.upstream.egress import DIRECT, Egress, Way, is_listed
+from nugetproxy.upstream.egress import DIRECT, Egress, EgressProxy, is_listed
+from nugetproxy.upstream.egress_choice import EgressChoice
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.urls import parse_url
-from nugetproxy.upstream.ways import Ways
 from tests.fakes import canary
 from tests.fakes.names import Names
 from tests.fakes.origin import Origin, Script
@@ -35,8 +35,8 @@ INDEX = f"{FEED}/v3/index.json"
 
 
 def through(origin: Origin, **more: Any) -> Egress:
-    way = Way(origin.url, more.pop("authorization", ""), "HTTPS_PROXY")
-    return Egress(ways={"http": way, "https": way}, **more)
+    proxy = EgressProxy(origin.url, more.pop("authorization", ""), "HTTPS_PROXY")
+    return Egress(proxies={"http": proxy, "https": proxy}, **more)
 
 
 def basic(user: str, password: str) -> str:
@@ -93,7 +93,7 @@ class TestChoice:
 
     def test_the_environments(self) -> None:
         egress = self.chosen(ENVIRON, {"no_proxy": ["z"]})
-        assert {scheme: (way.url, way.said_by) for scheme, way in egress.ways.items()} == {
+        assert {scheme: (proxy.url, proxy.said_by) for scheme, proxy in egress.proxies.items()} == {
             "https": ("http://env:1", "HTTPS_PROXY"),
             "http": ("http://plain:2", "http_proxy"),
         }
@@ -114,7 +114,7 @@ class TestChoice:
         self, network: dict[str, Any], upstream: dict[str, Any], url: str | None
     ) -> None:
         egress = self.chosen(ENVIRON, network, **upstream)
-        assert {way.url for way in egress.ways.values()} == ({url} if url else set())
+        assert {proxy.url for proxy in egress.proxies.values()} == ({url} if url else set())
 
     def test_credentials_are_given_by_reference(self) -> None:
         environ = {"EGRESS": "http://us%40er:p%3Aw@net:9/"}
@@ -123,17 +123,17 @@ class TestChoice:
             self.chosen(environ, proxy="env:EGRESS"),
             self.chosen({"HTTPS_PROXY": environ["EGRESS"]}),
         ):
-            way = egress.ways["https"]
-            assert (way.url, way.authorization) == ("http://net:9", basic("us@er", "p:w"))
+            proxy = egress.proxies["https"]
+            assert (proxy.url, proxy.authorization) == ("http://net:9", basic("us@er", "p:w"))
             assert "p:w" not in repr(egress)
 
     def test_a_variable_that_names_no_http_proxy_is_said_to_be_ignored(self) -> None:
         with capture_logs() as logs:
-            assert self.chosen({"HTTPS_PROXY": "socks5://x:1"}).ways == {}
+            assert self.chosen({"HTTPS_PROXY": "socks5://x:1"}).proxies == {}
         assert [(line["event"], line["variable"]) for line in logs] == [("network.proxy_ignored", "HTTPS_PROXY")]
 
     def test_a_site_that_is_no_feed_goes_the_same_way(self) -> None:
-        assert egress_of(Config(), "symbols", None, ENVIRON).ways["https"].url == "http://env:1"
+        assert egress_of(Config(), "symbols", None, ENVIRON).proxies["https"].url == "http://env:1"
 
 
 class TestPlain:
@@ -173,8 +173,8 @@ class TestPlain:
         names = Names({"nuget.corp": known} if known else {})
         for only_public in (True, False):
             settings = UpstreamSettings(name="feed", index_url=index, egress=through(origin, only_public=only_public))
-            way = await Ways(settings, AddressRule.of(settings), names).way(parse_url(index))
-            assert (way is None) is only_public
+            proxy = await EgressChoice(settings, AddressRule.of(settings), names).proxy_for(parse_url(index))
+            assert (proxy is None) is only_public
 
     async def test_unless_the_operator_said_so_for_it(self, origin: Origin, make_client: MakeClient) -> None:
         index = "http://10.1.2.3/index.json"
@@ -202,9 +202,9 @@ class TestPlain:
         assert not origin.requests
 
     async def test_a_document_does_not_lead_to_the_proxy_itself(self, make_client: MakeClient) -> None:
-        way = Way("http://proxy.corp:3128")
+        proxy = EgressProxy("http://proxy.corp:3128")
         names = Names({"proxy.corp": ["10.0.0.1"]})
-        client = make_client(index_url=INDEX, egress=Egress(ways={"http": way}), resolver=names)
+        client = make_client(index_url=INDEX, egress=Egress(proxies={"http": proxy}), resolver=names)
         assert (await failure(client, "http://proxy.corp:3128/admin")).reason is Reason.ID_DENIED
 
     async def test_one_that_wants_credentials_is_not_taken_for_the_feed(
@@ -260,8 +260,8 @@ class TestTinyproxy:
             yield origin, str(tmp_path / "ca.pem")
 
     def through(self, tiny: str, password: str | None) -> Egress:
-        way = Way(tiny, basic(canary.USER, password) if password else "")
-        return Egress(ways={"http": way, "https": way}, only_public=False)
+        proxy = EgressProxy(tiny, basic(canary.USER, password) if password else "")
+        return Egress(proxies={"http": proxy, "https": proxy}, only_public=False)
 
     async def test_documents_packages_and_pushes_go_through_a_tunnel(
         self, tiny: str, secure: tuple[Origin, str], make_client: MakeClient, tmp_path: Path
@@ -333,4 +333,4 @@ async def _listens(port: int) -> bool:
 
 def test_without_anything_said_nothing_is_used() -> None:
     config = Config(upstreams={"u": {"url": INDEX}})
-    assert egress_of(config, "u", config.upstreams["u"], {}).ways == DIRECT.ways == {}
+    assert egress_of(config, "u", config.upstreams["u"], {}).proxies == DIRECT.proxies == {}

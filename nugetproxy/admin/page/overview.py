@@ -13,7 +13,7 @@ from nugetproxy.admin.page.charts import chart
 from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.admin.tokens import Scope
 from nugetproxy.nuget.client_config import nuget_config
-from nugetproxy.sources.sights import downloads_of, health_of
+from nugetproxy.sources.inspection import downloads_of, health_of
 from nugetproxy.store.history.history import HistoryUnavailable
 
 DATE: Final = "YYYY-MM-DD"

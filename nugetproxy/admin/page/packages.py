@@ -15,7 +15,7 @@ from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
-from nugetproxy.sources.sights import files_of, holdings_of, text_of
+from nugetproxy.sources.inspection import files_of, holdings_of, text_of
 from nugetproxy.sources.source import Source
 from nugetproxy.store.history.reading import Pull, Use
 from nugetproxy.store.holdings.holdings import Holdings

@@ -9,7 +9,7 @@ from typing import Any, Final
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.errors import Reason
-from nugetproxy.sources.sights import Condition, health_of
+from nugetproxy.sources.inspection import Condition, health_of
 
 LATELY: Final = 7 * 86400.0
 MOST: Final = 50

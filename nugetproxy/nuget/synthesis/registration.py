@@ -17,7 +17,7 @@ from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
 from nugetproxy.nuget.nuspec import DependencyGroup
 from nugetproxy.nuget.resources import GZ_SEMVER2, HIVES
 from nugetproxy.nuget.synthesis.ranges import normalized_range
-from nugetproxy.nuget.synthesis.told import SILENCE, Sayings, Told, with_vulnerabilities
+from nugetproxy.nuget.synthesis.version_metadata import NO_METADATA, IdMetadata, VersionMetadata, with_vulnerabilities
 
 INLINED_BELOW: Final = 128
 """Versions from which on an index only names its pages."""
@@ -45,13 +45,15 @@ _LAST_SECOND: Final = 253402300799.0
 """The end of the year 9999."""
 
 
-def registration_index(facts: Iterable[PackageFacts], base: str, hive: str, sayings: Sayings = SILENCE) -> bytes | None:
+def registration_index(
+    facts: Iterable[PackageFacts], base: str, hive: str, metadata: IdMetadata = NO_METADATA
+) -> bytes | None:
     """The index of one id, with its leaves inlined below 128 versions; None if nothing of it is in ``hive``.
 
     ``facts`` are those of one id, in any order. ``base`` is where we are published (``http://host:5555/v3/``),
-    ``hive`` one of ``resources.HIVES``. ``sayings`` is what upstream said of the versions, leaves included.
+    ``hive`` one of ``resources.HIVES``. ``metadata`` is what upstream said of the versions, leaves included.
     """
-    leaves = _leaves(facts, base, hive, sayings)
+    leaves = _leaves(facts, base, hive, metadata)
     if not leaves:
         return None
     inlined = len(leaves) < INLINED_BELOW
@@ -71,7 +73,7 @@ def registration_index(facts: Iterable[PackageFacts], base: str, hive: str, sayi
 
 
 def registration_page(
-    facts: Iterable[PackageFacts], base: str, hive: str, bounds: tuple[str, str], sayings: Sayings = SILENCE
+    facts: Iterable[PackageFacts], base: str, hive: str, bounds: tuple[str, str], metadata: IdMetadata = NO_METADATA
 ) -> bytes | None:
     """The page with the versions from one of ``bounds`` to the other (any spelling); None if ``hive`` has none of them.
 
@@ -81,7 +83,7 @@ def registration_page(
     first, last = map(Version.parse, bounds)
     if first is None or last is None:
         return None
-    leaves = [leaf for leaf in _leaves(facts, base, hive, sayings) if first <= leaf.version <= last]
+    leaves = [leaf for leaf in _leaves(facts, base, hive, metadata) if first <= leaf.version <= last]
     if not leaves:
         return None
     page = _page(leaves, inlined=False, items=True)
@@ -89,11 +91,11 @@ def registration_page(
 
 
 def registration_leaf(
-    facts: Iterable[PackageFacts], base: str, hive: str, version: str, sayings: Sayings = SILENCE
+    facts: Iterable[PackageFacts], base: str, hive: str, version: str, metadata: IdMetadata = NO_METADATA
 ) -> bytes | None:
     """The document of one version (any spelling); None if ``hive`` does not have it."""
     wanted = Version.parse(version)
-    leaf = next((leaf for leaf in _leaves(facts, base, hive, sayings) if leaf.version == wanted), None)
+    leaf = next((leaf for leaf in _leaves(facts, base, hive, metadata) if leaf.version == wanted), None)
     if leaf is None:
         return None
     document = {
@@ -149,7 +151,7 @@ class _Leaf:
     version: Version
     base: str
     hive: str
-    told: Told
+    said: VersionMetadata
     commit: bytes
     """A digest of all that it says."""
 
@@ -169,7 +171,7 @@ class _Leaf:
         return f"{self.folder}/page/{first.url}/{last.url}.json"
 
     def item(self) -> Json:
-        stored = self.told.leaf or {}
+        stored = self.said.leaf or {}
         return {
             **stored,
             "@id": self.url,
@@ -182,13 +184,13 @@ class _Leaf:
 
     def entry(self) -> Json:
         """What upstream says of it, else what the package does; with all vulnerabilities that are known."""
-        stored = self.told.leaf.get("catalogEntry") if self.told.leaf is not None else None
+        stored = self.said.leaf.get("catalogEntry") if self.said.leaf is not None else None
         entry = self._made() if stored is None else {**stored, **self._place()}
-        return with_vulnerabilities(entry, self.told.vulnerabilities)
+        return with_vulnerabilities(entry, self.said.vulnerabilities)
 
     @property
     def published(self) -> float:
-        return self.held.published if self.told.published is None else self.told.published
+        return self.held.published if self.said.published is None else self.said.published
 
     def _place(self) -> Json:
         """Where it is, here."""
@@ -196,8 +198,8 @@ class _Leaf:
 
     def _made(self) -> Json:
         held = self.held
-        listed = held.listed if self.told.listed is None else self.told.listed
-        deprecation = {"deprecation": self.told.deprecation} if self.told.deprecation is not None else {}
+        listed = held.listed if self.said.listed is None else self.said.listed
+        deprecation = {"deprecation": self.said.deprecation} if self.said.deprecation is not None else {}
         identity = held.identity
         readme = {"readmeUrl": content_url(self.base, identity, "readme")} if held.has_readme else {}
         return {
@@ -243,12 +245,12 @@ class _Leaf:
         return document
 
 
-def _leaves(facts: Iterable[PackageFacts], base: str, hive: str, sayings: Sayings) -> list[_Leaf]:
+def _leaves(facts: Iterable[PackageFacts], base: str, hive: str, metadata: IdMetadata) -> list[_Leaf]:
     leaves = []
     for held in hive_members(facts, hive):
-        told = sayings.of(held.identity.version)
-        said = held.to_json() + orjson.dumps(told)
-        leaves.append(_Leaf(held, held.parsed, base, hive, told, blake2b(said, digest_size=16).digest()))
+        said = metadata.of(held.identity.version)
+        made_of = held.to_json() + orjson.dumps(said)
+        leaves.append(_Leaf(held, held.parsed, base, hive, said, blake2b(made_of, digest_size=16).digest()))
     return leaves
 
 

@@ -13,7 +13,7 @@ import orjson
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import Version
 from nugetproxy.nuget.synthesis.registration import icon_of, license_of, tag_list
-from nugetproxy.nuget.synthesis.told import SILENCE, Sayings
+from nugetproxy.nuget.synthesis.version_metadata import NO_METADATA, IdMetadata
 
 _VOCABULARY: Final = "http://schema.nuget.org/schema#"
 
@@ -29,16 +29,16 @@ class Hit:
 
 
 def search_response(
-    hits: Iterable[Hit], total: int, base: str, hive: str, sayings: Mapping[str, Sayings] = MappingProxyType({})
+    hits: Iterable[Hit], total: int, base: str, hive: str, metadata: Mapping[str, IdMetadata] = MappingProxyType({})
 ) -> bytes:
     """One page of a search; ``total`` counts the ids on all pages. ``base`` and ``hive`` as for registrations.
 
-    ``sayings`` by id (lower case): what upstream said of its newest version.
+    ``metadata`` by id (lower case): what upstream said of its newest version.
     """
     document = {
         "@context": {"@vocab": _VOCABULARY, "@base": f"{base}{hive}/"},
         "totalHits": total,
-        "data": [_result(hit, base, hive, sayings.get(hit.newest.identity.id, SILENCE)) for hit in hits],
+        "data": [_result(hit, base, hive, metadata.get(hit.newest.identity.id, NO_METADATA)) for hit in hits],
     }
     return orjson.dumps(document)
 
@@ -53,10 +53,10 @@ def autocomplete_versions(versions: Iterable[str]) -> bytes:
     return orjson.dumps({"@context": {"@vocab": _VOCABULARY}, "data": list(versions)})
 
 
-def _result(hit: Hit, base: str, hive: str, sayings: Sayings) -> dict[str, Any]:
+def _result(hit: Hit, base: str, hive: str, metadata: IdMetadata) -> dict[str, Any]:
     held = hit.newest
-    told = sayings.of(held.identity.version)
-    deprecation = {"deprecation": told.deprecation} if told.deprecation is not None else {}
+    said = metadata.of(held.identity.version)
+    deprecation = {"deprecation": said.deprecation} if said.deprecation is not None else {}
     folder = f"{base}{hive}/{quote(held.identity.id)}"
     urls = {"iconUrl": icon_of(held, base), "licenseUrl": license_of(held, base), "projectUrl": held.project_url}
     return {
@@ -79,7 +79,7 @@ def _result(hit: Hit, base: str, hive: str, sayings: Sayings) -> dict[str, Any]:
             {"version": version, "downloads": downloads, "@id": f"{folder}/{_url_form(version)}.json"}
             for version, downloads in hit.versions
         ],
-        "vulnerabilities": list(told.vulnerabilities),
+        "vulnerabilities": list(said.vulnerabilities),
         **deprecation,
     }
 

@@ -1,4 +1,4 @@
-"""Endings are collected from what the configuration names: certificates, tokens."""
+"""What expires is collected here from what the configuration names: certificates, tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door is how a command reaches the proxy: by its socket while it runs, else the work is done here."""
+"""Commands reach a running proxy by its control socket; of a stopped one they do the work themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sights are what a person may see of a source: how it is, what it downloads, what lies in its packages."""
+"""Inspection is what a person may see of a source: how it is, what it downloads, what lies in its packages."""
 
 from __future__ import annotations
 

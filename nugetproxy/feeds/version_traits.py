@@ -1,4 +1,4 @@
-"""Told is what one source says of the versions of an id: when they came into the world, what became of them."""
+"""SourceTraits is what one source says of the versions of an id: since when they exist, what became of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEAVES_AT_ONCE: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceTold:
+class SourceTraits:
     """What a source says of an id."""
 
     source: str
@@ -42,7 +42,7 @@ class SourceTold:
     """Wall time at which its registration was as it is, where it is sure to have been; None where it is not."""
 
 
-class Dates:
+class TraitsReader:
     """Reads the registrations of the sources of one feed for what rules look at."""
 
     def __init__(
@@ -69,14 +69,14 @@ class Dates:
             STATEMENTS, lambda found: 1 + len(found)
         )
 
-    async def told(self, source: Source, id_: str, base: str, *, exact: bool) -> SourceTold:
+    async def traits(self, source: Source, id_: str, base: str, *, exact: bool) -> SourceTraits:
         """Of an id (lower case); ``exact`` as in ``Dossiers.of``."""
         try:
             part = await self._parts.read(source, GZ_SEMVER2, id_, base)
         except ProxyError:
-            return await self._with_other_dates(source, id_, base, SourceTold(source=source.name, whole=False), exact)
+            return await self._with_other_dates(source, id_, base, SourceTraits(source=source.name, whole=False), exact)
         found = await self._statements(part, id_)
-        told = SourceTold(
+        told = SourceTraits(
             source=source.name,
             traits=await self._traits(source, id_, part, found, base, exact=exact),
             whole=not any(one.status is MADE for one in part.said),
@@ -149,12 +149,14 @@ class Dates:
 
         return list(await asyncio.gather(*(ask(one) for one in wanted)))
 
-    async def _with_other_dates(self, source: Source, id_: str, base: str, told: SourceTold, exact: bool) -> SourceTold:
+    async def _with_other_dates(
+        self, source: Source, id_: str, base: str, told: SourceTraits, exact: bool
+    ) -> SourceTraits:
         """With the dates of whom the source has its packages from, where that one knows the version."""
         other = self._dated_by.get(source.name)
         if other is None or not self._may_ask(id_):
             return told
-        theirs = await self.told(other, id_, base, exact=exact)
+        theirs = await self.traits(other, id_, base, exact=exact)
         dated = {
             version: replace(told.traits.get(version, Traits()), date=one.date)
             for version, one in theirs.traits.items()

@@ -1,4 +1,4 @@
-"""Faces are what clients meet of the proxy: who may come in, what is answered where."""
+"""The web side is built here: who may come in, what is answered where."""
 
 from __future__ import annotations
 

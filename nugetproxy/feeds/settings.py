@@ -1,4 +1,4 @@
-"""Together says how the sources of one feed are one."""
+"""FeedSettings is what is configured of a feed beside its sources."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from nugetproxy.store.ledger.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Together:
-    """What is configured of a feed beside its sources."""
+class FeedSettings:
+    """How its sources are one, with what of the application it needs for that."""
 
     guard: Guard
     pushes: SourceMapping

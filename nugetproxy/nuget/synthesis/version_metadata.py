@@ -1,4 +1,4 @@
-"""Told is what upstream has said of a version, for the documents that are made of it."""
+"""VersionMetadata is what upstream has published about one version, for documents that are made from held packages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
+class VersionMetadata:
     """None: upstream has not said it, as far as is known here."""
 
     leaf: Json | None = None
@@ -24,32 +24,32 @@ class Told:
     """As registrations have them."""
 
 
-NOTHING: Final = Told()
+NONE_KNOWN: Final = VersionMetadata()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sayings:
-    """What upstream has said of the versions of one id."""
+class IdMetadata:
+    """What upstream has published about the versions of one id."""
 
-    versions: Mapping[str, Told]
+    versions: Mapping[str, VersionMetadata]
     """By version as URLs have it."""
     are_advisories_known: bool
 
-    def of(self, version: str) -> Told:
+    def of(self, version: str) -> VersionMetadata:
         """Of one version."""
-        return self.versions.get(version, NOTHING)
+        return self.versions.get(version, NONE_KNOWN)
 
     def unknown(self) -> str:
         """What is not known of one of the versions, in words; empty where all is."""
         missing = []
-        if not all(told.is_deprecation_known for told in self.versions.values()):
+        if not all(said.is_deprecation_known for said in self.versions.values()):
             missing.append("deprecation")
         if not self.are_advisories_known:
             missing.append("vulnerabilities")
         return f"made from held packages, {' and '.join(missing)} unknown" if missing else ""
 
 
-SILENCE: Final = Sayings(versions={}, are_advisories_known=True)
+NO_METADATA: Final = IdMetadata(versions={}, are_advisories_known=True)
 
 
 def with_vulnerabilities(entry: Json, known: tuple[Json, ...]) -> Json:

@@ -1,4 +1,4 @@
-"""Ways decides for each URL of an upstream whether it is asked directly or through a company's HTTP proxy."""
+"""EgressChoice decides for each URL of an upstream whether it is asked directly or through a company's HTTP proxy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from nugetproxy.upstream.addresses import AddressRule, is_literal, is_local_name, is_public
-from nugetproxy.upstream.egress import Way, is_listed
+from nugetproxy.upstream.egress import EgressProxy, is_listed
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.urls import DEFAULT_PORTS, host_of, parse_url
 
 log = structlog.get_logger(__name__)
 
 
-class Ways:
+class EgressChoice:
     """Behind a proxy names are looked up by the proxy, so what is checked of a URL is its name."""
 
     def __init__(self, settings: UpstreamSettings, rule: AddressRule, resolver: AbstractResolver) -> None:
@@ -25,8 +25,8 @@ class Ways:
         self._egress = settings.egress
         self._rule = rule
         self._resolver = resolver
-        self._proxies = frozenset(host_of(parse_url(way.url)) for way in self._egress.ways.values())
-        self._used: bool | None = None if self._egress.ways else False
+        self._proxies = frozenset(host_of(parse_url(proxy.url)) for proxy in self._egress.proxies.values())
+        self._used: bool | None = None if self._egress.proxies else False
         self._told: set[str] = set()
 
     @property
@@ -44,17 +44,17 @@ class Ways:
         near = is_local_name(host) or host in self._proxies
         return bool(self._proxies) and near and not self._rule.allows(host, "127.0.0.1")
 
-    async def way(self, url: URL) -> Way | None:
+    async def proxy_for(self, url: URL) -> EgressProxy | None:
         """The proxy that ``url`` is asked through; None for directly."""
         if self._used is None:
             self._used = not (self._egress.only_public and await self._is_private())
-        way = self._egress.ways.get(url.scheme.lower()) if self._used else None
-        if way is None or self._is_direct(host_of(url), url.port or DEFAULT_PORTS[url.scheme.lower()]):
+        proxy = self._egress.proxies.get(url.scheme.lower()) if self._used else None
+        if proxy is None or self._is_direct(host_of(url), url.port or DEFAULT_PORTS[url.scheme.lower()]):
             return None
-        if way.url not in self._told:
-            self._told.add(way.url)
-            log.info("upstream.through_proxy", upstream=self._settings.name, proxy=way.url, said_by=way.said_by)
-        return way
+        if proxy.url not in self._told:
+            self._told.add(proxy.url)
+            log.info("upstream.through_proxy", upstream=self._settings.name, proxy=proxy.url, said_by=proxy.said_by)
+        return proxy
 
     def _is_direct(self, host: str, port: int) -> bool:
         if self._egress.only_public and (is_local_name(host) or (is_literal(host) and not is_public(host))):
