@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -13,11 +12,12 @@ import aiofiles
 import structlog
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.content_check import AT_ONCE, ContentCheck
+from nugetproxy.engine.commits import Commits
+from nugetproxy.engine.content_check import ContentCheck
 from nugetproxy.engine.fill import Abandoned, Fill
 from nugetproxy.engine.flight import Flight, Flights
 from nugetproxy.engine.flight_body import FlightBody
-from nugetproxy.engine.landing import Arrival, Landing, Metadata
+from nugetproxy.engine.landing import Landing, Metadata
 from nugetproxy.engine.pass_through import Bypass, Hashes, refused
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.room import Room
@@ -28,13 +28,10 @@ from nugetproxy.errors import NotFound, ProxyError, Reason, SignatureRefused, Up
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
-from nugetproxy.nuget.package import DamagedEntry
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
-from nugetproxy.store.packages.staging import PinnedPackage, Staged
 from nugetproxy.upstream.client import UpstreamClient
 
 log = structlog.get_logger(__name__)
@@ -77,18 +74,24 @@ class Packages:
         self.folder = folder
         self.holdings = holdings
         self._pins = pins
-        self._metadata = metadata
         self._upstream = upstream
         self._clock = clock
         self._metrics = metrics
-        self._tasks = tasks
-        self._room = room
         room.add(self)
         self.checks_contents = check_contents
-        self._contents = ContentCheck(upstream.name, folder, clock, on=check_contents)
         self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
-        self._arrivals: dict[PackageIdentity, Arrival] = {}
-        folder.pending.committed = self._committed
+        self._commits = Commits(
+            upstream.name,
+            folder,
+            pins=pins,
+            holdings=holdings,
+            metadata=metadata,
+            contents=ContentCheck(upstream.name, folder, clock, on=check_contents),
+            signatures=signatures,
+            room=room,
+            tasks=tasks,
+            metrics=metrics,
+        )
         self._bypass = Bypass(upstream, hashes, pins, signatures, metrics)
 
     def use(
@@ -103,11 +106,11 @@ class Packages:
     ) -> None:
         """From the next download on ask these; what is in flight goes on as it began."""
         self._upstream = upstream
-        self._metadata = metadata
+        self._commits.metadata = metadata
         self._hashes = hashes
         self._bypass = Bypass(upstream, hashes, self._pins, self.signatures, self._metrics)
         self._flights.abandon_above = abandon_above
-        self.checks_contents = self._contents.on = check_contents
+        self.checks_contents = self._commits.contents.on = check_contents
         self.signatures.use(*signed)
 
     def __repr__(self) -> str:
@@ -243,10 +246,12 @@ class Packages:
         try:
             held = await self._landed_meanwhile(flight.identity)
             if held is None and self.shared is not None:
-                held = await self.shared.land(flight, self.folder.stage, self.known, partial(self._commit, flight))
+                held = await self.shared.land(
+                    flight, self.folder.stage, self.known, partial(self._commits.take, flight)
+                )
             if held is None:
                 staged = await fill.run(flight.urls)
-                held = await self._commit(flight, staged)
+                held = await self._commits.take(flight, staged)
                 self._upstream.acquit(fill.url)
                 if self.shared is not None:
                     self.shared.offer(held, self.folder.nuspec)
@@ -321,80 +326,15 @@ class Packages:
                     await staged.write(piece)
             if staged.sha512 != sha512:
                 raise self._refused(Reason.HASH, "the file has changed since it was verified")
-            await self._commit(Flight(identity, (), abandon_above=0), staged, Landing())
+            await self._commits.take(Flight(identity, (), abandon_above=0), staged, Landing())
         finally:
             await staged.abandon()
             staged.close()
         return True
 
-    async def _commit(self, flight: Flight, staged: Staged, said: Landing | None = None) -> HeldPackage:
-        """Verify what was downloaded, then make it part of the folder; ``said`` of it, where nobody is to be asked."""
-        identity = flight.identity
-        said = said or await self._metadata.landing(identity)
-        sha512 = said.sha512
-        nuspec, checked = await self._verify(flight, staged, stated=sha512)
-        if sha512 is not None and staged.sha512 != sha512:
-            raise self._refused(Reason.HASH, "its SHA-512 is not the one that upstream's metadata states")
-        if said.published is not None:
-            staged.published = said.published
-        pinned = await self._pins.get(identity)
-        if pinned is not None and pinned != staged.sha512:
-            raise self._refused(Reason.PIN, "this version had other bytes before; 'nugetproxy purge' forgets them")
-        await self.signatures.take(staged)
-        await self._room.admit(staged.size)
-        self._arrivals[identity] = Arrival(nuspec=nuspec, said=said, pin=checked and pinned is None)
-        try:
-            held = await staged.commit(nuspec)
-        except PinnedPackage as conflict:
-            raise upstream_failure(self._upstream.name, Reason.PIN, str(conflict)) from conflict
-        finally:
-            if identity not in self.folder.pending:
-                self._arrivals.pop(identity, None)
-        if not checked:
-            held.checked = False
-            self._tasks.start(self.look_into(identity, held.sha512), name=f"contents {identity.nupkg_name}")
-        return held
-
-    async def _committed(self, batch: Sequence[HeldPackage]) -> None:
-        """These are in the folder, durably: note it in the holdings, pin what has been looked into."""
-        arrived = [(held, self._arrivals.pop(held.identity)) for held in batch if held.identity in self._arrivals]
-        if arrived:  # else those that a start has found, before the holdings look at all that there is
-            await self.holdings.change([arrival.facts(held) for held, arrival in arrived], ())
-        for held, arrival in arrived:
-            self.signatures.taken(held)
-            if arrival.pin:
-                self._pins.put(held.identity, held.sha512)
-            self._metadata.landed(held.identity, arrival.said)
-        self._room.landed()
-
-    async def _verify(self, flight: Flight, staged: Staged, *, stated: str | None) -> tuple[Nuspec, bool]:
-        """What is in the package; True if its contents need not be looked into any more."""
-        identity = flight.identity
-        known = not self._contents.on or stated == staged.sha512 or self._contents.is_feeds_own(identity, staged.sha512)
-        at_once = not known and staged.size <= AT_ONCE
-        try:
-            return await staged.verify(identity, contents=at_once, checksum=not known), known or at_once
-        except DamagedEntry as problem:
-            self._contents.refuse(identity, staged.sha512, problem.detail)
-            await self.folder.set_staged_aside(staged)
-            raise self._refused(problem.reason, problem.detail) from problem
-        except InvalidPackage as problem:
-            reason, detail = problem.reason, problem.detail
-            if flight.doubted and reason is Reason.ZIP:
-                reason, detail = Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)"
-            raise self._refused(reason, detail) from problem
-
     async def look_into(self, identity: PackageIdentity, sha512: str) -> None:
-        """Look into a held package behind its answer: only then it is pinned."""
-        if await self._contents.look_into(identity, sha512):
-            held = self.folder.peek(identity)
-            if held is not None:
-                held.checked = True
-            if await self._pins.get(identity) is None:
-                self._pins.put(identity, sha512)
-            return
-        self._metrics.integrity_failures.labels(Reason.ZIP).inc()
-        await self.holdings.remove(identity)
+        """As ``Commits.look_into``."""
+        await self._commits.look_into(identity, sha512)
 
     def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
         return refused(self.name, reason, detail, self._metrics)

@@ -11,7 +11,7 @@ from defusedxml.ElementTree import fromstring
 
 from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.package import InvalidPackage, open_archive, read_entry, read_member, root_entry
+from nugetproxy.nuget.package import InvalidPackage, check_contents, open_archive, read_entry, read_member, root_entry
 from nugetproxy.nuget.version import Version
 
 __all__ = [
@@ -85,17 +85,23 @@ class Nuspec:
         return _is_semver2(self.version) or any(map(has_semver2_bound, ranges))
 
 
-def inspect_package(file: BinaryIO, expected: PackageIdentity | None, *, checksum: bool = True) -> Nuspec:
+def inspect_package(
+    file: BinaryIO, expected: PackageIdentity | None, *, checksum: bool = True, contents: bool = False
+) -> Nuspec:
     """Check a whole .nupkg, read its nuspec. Blocking; ``file`` must be seekable, and is left open anywhere.
 
-    Only the central directory and the nuspec are read, both bounded. With ``expected`` None any identity will do, with
-    ``checksum`` False any checksum of the nuspec, as NuGet does. Raises InvalidPackage: ZIP if it is no sound package,
-    IDENTITY if it is another one; OSError if the disk fails.
+    Only the central directory and the nuspec are read, both bounded; with ``contents`` everything, as ``checking``
+    does. With ``expected`` None any identity will do, with ``checksum`` False any checksum of the nuspec, as NuGet
+    does. Raises InvalidPackage: ZIP if it is no sound package, IDENTITY if it is another one; OSError where the disk
+    fails.
     """
     archive = open_archive(file)
-    nuspec = parse_nuspec(read_entry(archive, root_entry(archive, ".nuspec"), MAX_NUSPEC, checksum=checksum))
+    entry = root_entry(archive, ".nuspec")
+    nuspec = parse_nuspec(read_entry(archive, entry, MAX_NUSPEC, checksum=checksum))
     if expected is not None and nuspec.identity != expected:
         raise InvalidPackage(Reason.IDENTITY, f"it holds {nuspec.identity} instead of {expected}")
+    if contents:
+        check_contents(archive, entry if checksum else None)
     return nuspec
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Archive",
     "DamagedEntry",
     "InvalidPackage",
+    "check_contents",
     "check_entries",
     "checking",
     "open_archive",
@@ -107,7 +108,12 @@ def read_member(file: BinaryIO, path: str, limit: int) -> bytes | None:
 
 def check_entries(file: BinaryIO) -> None:
     """Compare the checksum of every entry, reading all of them; raises as ``checking``."""
-    for _ in checking(file):
+    check_contents(open_archive(file))
+
+
+def check_contents(archive: Archive, known: Entry | None = None) -> None:
+    """The same, but for an entry that is ``known`` to be right."""
+    for _ in _checking(archive, known):
         pass
 
 
@@ -119,8 +125,13 @@ def checking(file: BinaryIO) -> Iterator[int]:
     Entries that are encrypted, compressed in an unusual way or more than ``MAX_RATIO`` times are not looked into, nor
     are those that would have the same bytes of the file read again and again.
     """
-    archive = open_archive(file)
+    yield from _checking(open_archive(file))
+
+
+def _checking(archive: Archive, known: Entry | None = None) -> Iterator[int]:
     for entry in _worth_reading(archive):
+        if entry is known:
+            continue
         crc = 0
         try:
             for piece in archive.pieces(entry):

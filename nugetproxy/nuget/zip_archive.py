@@ -21,6 +21,10 @@ ZIP_MAGIC: Final = b"PK\x03\x04"
 _LOCAL_SIZE = 30
 _HEADER = b"PK\x01\x02"
 _HEADER_SIZE = 46
+_FIELDS = struct.Struct("<8x2H4x3L2H2xH6xL")
+"""Of a header of the directory: flags, method, checksum, packed size, size, lengths of name and extra, disk, place."""
+_SIZES, _SIZES_AT = struct.Struct("<3H"), 28
+"""The lengths of what follows it: name, extra field, comment."""
 _END = b"PK\x05\x06"
 _END_SIZE = 22
 _END_WITHIN = 65_586
@@ -192,32 +196,33 @@ def _headers(source: Source, start: int, count: int) -> Iterator[Entry]:
     """The headers from ``start`` on, one more than ``count`` at most."""
     window, window_at, at, found = b"", start, start, 0
 
-    def held(size: int) -> bytes:
+    def held(size: int) -> int:
+        """Where ``size`` bytes from ``at`` on begin in the window, which may have less."""
         nonlocal window, window_at
         if at + size > window_at + len(window):
             window_at, window = at, source.read(at, min(max(size, _WINDOW), max(0, source.length - at)))
-        return window[at - window_at : at - window_at + size]
+        return at - window_at
 
     while found <= count and at - start <= MAX_DIRECTORY:
-        header = held(_HEADER_SIZE)
-        if len(header) < _HEADER_SIZE or not header.startswith(_HEADER):
+        begin = held(_HEADER_SIZE)
+        if len(window) < begin + _HEADER_SIZE or not window.startswith(_HEADER, begin):
             return
-        sizes = struct.unpack_from("<3H", header, 28)
-        whole = held(_HEADER_SIZE + sum(sizes))
-        if len(whole) < _HEADER_SIZE + sum(sizes):
+        size = _HEADER_SIZE + sum(_SIZES.unpack_from(window, begin + _SIZES_AT))
+        begin = held(size)
+        if len(window) < begin + size:
             return
-        yield _entry(whole, *sizes[:2])
-        at += len(whole)
+        yield _entry(window, begin)
+        at += size
         found += 1
 
 
-def _entry(header: bytes, name_size: int, extra_size: int) -> Entry:
-    flags, method, crc, packed, size = struct.unpack_from("<2H4x3L", header, 8)
-    disk, at = struct.unpack_from("<H6xL", header, 34)
-    name = header[_HEADER_SIZE : _HEADER_SIZE + name_size].decode(errors="replace")
+def _entry(window: bytes, begin: int) -> Entry:
+    flags, method, crc, packed, size, name_size, extra_size, disk, at = _FIELDS.unpack_from(window, begin)
+    name_at = begin + _HEADER_SIZE
+    extra_at = name_at + name_size
+    name = window[name_at:extra_at].decode(errors="replace")
     if _FULL32 in {packed, size, at} or disk == _FULL16:
-        extra = header[_HEADER_SIZE + name_size : _HEADER_SIZE + name_size + extra_size]
-        size, packed, at, disk = _large(extra, size, packed, at, disk)
+        size, packed, at, disk = _large(window[extra_at : extra_at + extra_size], size, packed, at, disk)
     encrypted = bool(flags & _ENCRYPTED)
     return Entry(name=name, encrypted=encrypted, method=method, crc=crc, packed=packed, size=size, at=at, disk=disk)
 

@@ -74,15 +74,16 @@ async def test_a_full_disk_does_not_keep_a_package_from_its_clients(
 ) -> None:
     feed.origin.routes[UP_PACKAGE] = Script(body=nupkg)
     fs.arm(1, errno.ENOSPC, for_ever=True, only=op)
+    behind = op in BEHIND or (op == "rename" and nupkg is not LARGE)  # a small one is written under its sealed name
     with capture_logs() as logs:
         answers = await asyncio.gather(*(ask(proxy, PACKAGE) for _ in range(5)))
         for got in (*answers, await ask(proxy, PACKAGE, headers={"Range": "bytes=100-199"})):
             assert got.body in {nupkg, nupkg[100:200]}
             assert got.status in {200, 206}
-            assert "stored" not in got.cache or nupkg is LARGE or op in BEHIND
+            assert "stored" not in got.cache or nupkg is LARGE or behind
     assert f"{NAME}.sha512" not in held(proxy)
     assert proxy.metric("disk_errors_total", op=op, errno="ENOSPC") >= 1
-    event = "package.not_kept" if op in BEHIND else "download.failed"
+    event = "package.not_kept" if behind else "download.failed"
     assert any(entry["event"] == event and entry["reason"] == "disk" for entry in logs)
     fs.disarm()
     assert (await ask(proxy, PACKAGE)).body == nupkg

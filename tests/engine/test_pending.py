@@ -207,7 +207,7 @@ async def test_a_disk_that_is_full_at_the_commit_makes_room_and_keeps_it(
     feed.add(make_nupkg("Acme.Old", "1.0.0"))
     feed.add(SMALL)
     await ask(proxy, "/v3/content/acme.old/1.0.0/acme.old.1.0.0.nupkg")
-    fs.arm({"mkdir": 1, "create": 2, "rename": 3}[op], errno.ENOSPC, only=op)  # those of the commit
+    fs.arm({"mkdir": 1, "create": 2, "rename": 1}[op], errno.ENOSPC, only=op)  # those of the commit
     assert (await ask(proxy, PACKAGE)).body == SMALL
     assert fs.failed == [op]
     assert held(proxy) == WHOLE, "the other one made way"

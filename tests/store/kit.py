@@ -52,10 +52,15 @@ class FailingFs(FsOps):
 
 
 async def store(
-    folder: PackageFolder, nupkg: bytes = NUPKG, identity: PackageIdentity = IDENTITY, *, piece: int = 1000
+    folder: PackageFolder,
+    nupkg: bytes = NUPKG,
+    identity: PackageIdentity = IDENTITY,
+    *,
+    piece: int = 1000,
+    in_memory: int = 0,
 ) -> HeldPackage:
     """Download, verify and commit a package in pieces; the result is borrowed from the folder."""
-    staged = await folder.stage(identity)
+    staged = await folder.stage(identity, in_memory=in_memory)
     try:
         for at in range(0, len(nupkg), piece):
             await staged.write(nupkg[at : at + piece])

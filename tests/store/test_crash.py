@@ -116,7 +116,7 @@ async def test_every_kill_during_a_download_can_be_recovered_from(make_folder: M
     fs = RecordingFs()
     folder = await downloaded(make_folder, tmp_path / "cache", fs)
     root = folder.layout.root
-    path = folder.layout.sealed(IDENTITY, SHA512)
+    path = Path(folder.layout.sealed(IDENTITY, SHA512) or "")
     sealed = next(effect.after for effect in fs.effects if effect.kind == "link" and effect.path == path)
     for prefix in range(fs.done + 1):
         copy = make_folder(FS, tmp_path / "kills" / str(prefix))
@@ -166,3 +166,38 @@ async def test_every_crash_while_a_package_goes(make_folder: Maker, tmp_path: Pa
             FS.close(finding.fd)
     assert {"NoneType", "Sound"} <= set(found)
     assert ("Damaged" in found) == (act == "quarantine")
+
+
+async def test_every_kill_while_a_small_package_is_written_can_be_recovered_from(
+    make_folder: Maker, tmp_path: Path
+) -> None:
+    """It never has another name than the one that says what it must be: what is not whole is none."""
+    fs = RecordingFs()
+    folder = make_folder(fs, tmp_path / "cache")
+    await folder.prepare()
+    await store(folder, in_memory=len(NUPKG))
+    await folder.close()
+    root, path = folder.layout.root, Path(folder.layout.sealed(IDENTITY, SHA512) or "")
+    written = next(effect.after for effect in fs.effects if effect.kind == "write" and effect.data == NUPKG)
+    assert [effect.kind for effect in fs.effects if effect.path == path] == ["link", "unlink"]
+    for prefix in range(fs.done + 1):
+        copy = make_folder(FS, tmp_path / "kills" / str(prefix))
+        materialise(fs.killed(prefix, root), root, copy.layout.root)
+        await copy.prepare()
+        assert list(copy.layout.staging.iterdir()) == []
+        held = await copy.open(IDENTITY)
+        assert (held is not None) == (prefix >= written)
+        assert content(held or await store(copy)) == NUPKG
+        assert files(copy.layout.root) == package_files(IDENTITY)
+        await copy.close()
+
+
+async def test_every_power_cut_while_a_small_package_is_written(make_folder: Maker, tmp_path: Path) -> None:
+    fs = RecordingFs()
+    folder = make_folder(fs, tmp_path / "cache")
+    await folder.prepare()
+    await store(folder, in_memory=len(NUPKG))
+    await folder.close()
+    found, states = enumerate_states(fs, folder.layout.root, tmp_path)
+    assert found == []
+    assert states > 50

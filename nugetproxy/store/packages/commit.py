@@ -32,8 +32,10 @@ class Verified:
     """Whether a start would find it where it lies."""
 
 
-def seal(fs: FsOps, package: Verified, sealed: Path | None, published: float | None) -> os.stat_result:
+def seal(fs: FsOps, package: Verified, sealed: str | None, published: float | None) -> os.stat_result:
     """Give a finished file its time, then the name from which a start commits it; the state that it keeps.
+
+    A file that was made under that name is committed by a start as soon as it is whole, as the name says what is.
 
     Nothing is synced, so this outlives the end of the process, but no power cut. ``published``, in seconds since the
     epoch, becomes the file's time: NuGet reads it there. Raises DiskFailure.
@@ -42,7 +44,8 @@ def seal(fs: FsOps, package: Verified, sealed: Path | None, published: float | N
         with contextlib.suppress(DiskFailure):
             fs.utime(package.path, published)
     if sealed is not None:
-        fs.rename(package.path, sealed)
+        if package.path != sealed:
+            fs.rename(package.path, sealed)
         package.path, package.is_sealed = sealed, True
     return fs.fstat(package.fd)
 

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -19,16 +18,16 @@ from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.nuspec import Nuspec
-from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
+from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
-from nugetproxy.store.packages.commit import Verified, keep_aside, remove_package, seal, set_aside
-from nugetproxy.store.packages.held import Descriptor, HeldPackage
+from nugetproxy.store.packages.commit import keep_aside, remove_package, set_aside
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.store.packages.intake import Doors, Intake
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_packages import KEPT, OpenPackages
 from nugetproxy.store.packages.pending import PendingCommits
 from nugetproxy.store.packages.recovery import recover
-from nugetproxy.store.packages.staging import FULL, MakesRoom, PinnedPackage, Staged
+from nugetproxy.store.packages.staging import MakesRoom, Staged
 from nugetproxy.store.packages.usage import Usage, held_after, walk
 from nugetproxy.store.packages.verify import (
     Damaged,
@@ -43,9 +42,6 @@ from nugetproxy.store.packages.verify import (
 from nugetproxy.store.threads import DiskCalls, StoreThreads
 
 log = structlog.get_logger()
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 class PackageFolder:
@@ -72,7 +68,6 @@ class PackageFolder:
         self._metrics = metrics
         self._log = log.bind(upstream=upstream)
         self._threads = StoreThreads()
-        self._room = room
         self._calls = DiskCalls(fs, self._threads, metrics)
         self.pending = PendingCommits(
             self.layout,
@@ -95,6 +90,17 @@ class PackageFolder:
         """Those that are open."""
         # One change at a time to what lies on disk for an identity; the lock goes when nobody waits for it.
         self._locks: WeakValueDictionary[PackageIdentity, asyncio.Lock] = WeakValueDictionary()
+        self._intake = Intake(
+            self.layout,
+            self._calls,
+            kept=self.kept,
+            pending=self.pending,
+            usage=self.usage,
+            doors=Doors(lock=self._lock, peek=self.peek, find=self._open),
+            room=room,
+            metrics=metrics,
+            log=self._log,
+        )
 
     async def prepare(self) -> None:
         """Make the directories, commit what was verified before a crash, sweep what it left; raises StoreUnusable.
@@ -146,86 +152,7 @@ class PackageFolder:
 
         Where up to ``in_memory`` bytes may be kept without a file, it is made when there are more.
         """
-        staged = Staged(identity, self._create, self._calls, self._commit, room=self._room, in_memory=in_memory)
-        if in_memory == 0:
-            try:
-                await self._with_room(staged.make_file)
-            except asyncio.CancelledError:  # the file was made all the same, and nobody gets it
-                await staged.abandon()
-                staged.close()
-                raise
-        return staged
-
-    async def _with_room(self, act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do it in a thread; on a full disk once more, after room was made."""
-        try:
-            return await self._calls.run(self._threads.write, act, *args, **kwargs)
-        except DiskFailure as failure:
-            if failure.errno not in FULL or self._room is None or not await self._room.make(1):
-                raise
-        return await self._calls.run(self._threads.write, act, *args, **kwargs)
-
-    def _create(self) -> tuple[str, Descriptor]:
-        path = self.layout.scratch()
-        try:
-            fd = self._fs.create(path)
-        except MissingFile:
-            self._log.warning("store.recreated", directory=str(self.layout.root))
-            self.layout.prepare(self._fs)
-            fd = self._fs.create(path)
-        return path, self.kept.own(fd)
-
-    async def _commit(self, staged: Staged, nuspec: Nuspec) -> HeldPackage:
-        identity = staged.identity
-        async with self._lock(identity):
-            held = self.peek(identity)
-            sealed = None if held is not None else await self._with_room(self._seal_new, staged, nuspec)
-            if sealed is None:
-                held = held or await self._open(identity)
-                if held is not None:
-                    return await self._prefer(held, staged)
-                sealed = await self._with_room(self._seal, staged, nuspec)
-            package, state = sealed
-            staged.descriptor.acquire()
-            held = HeldPackage(identity, staged.descriptor, state, package.sha512)
-            held.warnings, held.signed = staged.warnings, staged.signed
-            self.usage.landed(identity, held.size)
-            with self.kept.keep(held):
-                await self.pending.add(package, held)
-                if not package.is_sealed:  # a kill would leave nothing of it
-                    if (failure := await self.pending.settle(identity)) is not None:
-                        raise failure
-                    self.kept.keep(held.acquire())
-            return held
-
-    def _seal_new(self, staged: Staged, nuspec: Nuspec) -> tuple[Verified, os.stat_result] | None:
-        """None where a package lies there already."""
-        return None if self._fs.exists(self.layout.nupkg(staged.identity)) else self._seal(staged, nuspec)
-
-    def _seal(self, staged: Staged, nuspec: Nuspec) -> tuple[Verified, os.stat_result]:
-        package = Verified(
-            identity=staged.identity,
-            path=staged.make_file(),
-            fd=staged.fd,
-            nuspec=nuspec.xml,
-            sha512=staged.sha512,
-            warnings=staged.warnings,
-            signer=staged.signer,
-        )
-        sealed = None if staged.warnings else self.layout.sealed(staged.identity, package.sha512)
-        state = seal(self._fs, package, sealed, staged.published)
-        staged.path = package.path
-        return package, state
-
-    async def _prefer(self, held: HeldPackage, staged: Staged) -> HeldPackage:
-        """What is held already stays; raises PinnedPackage if the download has other bytes."""
-        if held.sha512 != staged.sha512:
-            self._metrics.integrity_failures.labels("pin").inc()
-            self._log.error("package.pinned", package=str(held.identity), held=held.sha512, offered=staged.sha512)
-            raise PinnedPackage(held.identity, held.sha512, staged.sha512)
-        held.acquire()
-        await staged.remove()
-        return self.kept.keep(held)
+        return await self._intake.stage(identity, in_memory=in_memory)
 
     # --- use ---
 

@@ -99,11 +99,11 @@ class Layout:
         """A new name in staging, different in every process."""
         return f"{self.root}/staging/{secrets.token_hex(12)}{PART}"
 
-    def sealed(self, identity: PackageIdentity, sha512: str) -> Path | None:
+    def sealed(self, identity: PackageIdentity, sha512: str) -> str | None:
         """Where a verified package (SHA-512 in base64) waits for its commit; None where that name were too long."""
         digest = sha512.rstrip("=").translate(_URL_SAFE)
         name = _BETWEEN.join((identity.id, identity.version, digest))
-        return self.staging / name if len(os.fsencode(name)) <= LONGEST_NAME else None
+        return f"{self.root}/staging/{name}" if len(os.fsencode(name)) <= LONGEST_NAME else None
 
     def prepare(self, fs: FsOps) -> None:
         """Make what is missing of the fixed directories, parents included."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import structlog
@@ -17,7 +19,7 @@ from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.commit import Verified, withdraw
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.layout import Layout
-from nugetproxy.store.packages.publishing import Failures, Spread, publish_all
+from nugetproxy.store.packages.publishing import Failures, Spread, in_turn, publish_all
 from nugetproxy.store.packages.staging import FULL, MakesRoom
 from nugetproxy.store.threads import SYNCS, DiskCalls
 
@@ -26,7 +28,7 @@ log = structlog.get_logger(__name__)
 LINGER: Final = 0.02
 """Seconds that the first of a batch waits for others."""
 BATCH_SECONDS: Final = 0.1
-"""The syncs of a batch that would take longer are shared out to several threads."""
+"""The syncs of a batch that would take longer are shared out to as many threads as that needs."""
 FILES: Final = 3
 """A package's, which are synced at the same time."""
 _SYNCING: Final = frozenset({"fsync", "fsync_dir"})
@@ -156,12 +158,12 @@ class PendingCommits:
     async def _publish(self, batch: Sequence[_Pending]) -> Failures:
         """Those that could not be published."""
         loop, threads = asyncio.get_running_loop(), self._calls.threads
-        slow = len(batch) * self._seconds_each > BATCH_SECONDS
-        spread: Spread = threads.sync.map if slow else map
+        wanted = math.ceil(len(batch) * self._seconds_each / BATCH_SECONDS)
+        at_once = max(1, min(SYNCS, FILES * len(batch), wanted))
+        spread: Spread = partial(threads.share_out, at_once) if at_once > 1 else in_turn
         packages = [one.package for one in batch]
         began = loop.time()
         failures = await self._calls.run(threads.commit, self._publish_all, packages, spread)
-        at_once = min(SYNCS, FILES * len(batch)) if slow else 1
         self._seconds_each = (loop.time() - began) * at_once / len(batch)
         for failure in set(failures.values()):
             self._calls.count(failure)

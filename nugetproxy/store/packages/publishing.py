@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from nugetproxy.nuget.identity import PackageIdentity
@@ -22,7 +22,7 @@ class _Publication:
     package: Verified
     places: Places
     small: list[tuple[int, str, str]] = field(default_factory=list)
-    """Each open, with the name that it has and the one that it gets."""
+    """Each open, with the name that it has and the one that it gets, which may be the same."""
     failure: DiskFailure | None = None
 
 
@@ -37,11 +37,17 @@ class _Sync:
     waiting: Sequence[_Publication]
 
 
-Spread = Callable[[Callable[[_Sync], None], Iterable[_Sync]], Iterable[None]]
-"""Calls a function with each of them: ``map``, or that of a pool of threads."""
+Spread = Callable[[Callable[[_Sync], None], Sequence[_Sync]], None]
+"""Calls a function with each of them, and returns when all is done: in turn, or in several threads."""
 
 
-def publish_all(fs: FsOps, layout: Layout, packages: Sequence[Verified], spread: Spread = map) -> Failures:
+def in_turn(act: Callable[[_Sync], None], syncs: Sequence[_Sync]) -> None:
+    """One after the other."""
+    for sync in syncs:
+        act(sync)
+
+
+def publish_all(fs: FsOps, layout: Layout, packages: Sequence[Verified], spread: Spread = in_turn) -> Failures:
     """Move packages into their folders; the failures of those that could not be. ``spread`` shares out the syncs.
 
     One step for all, then the next: what a file system has to write for the first sync of a step it has then written
@@ -82,8 +88,7 @@ def _sync(fs: FsOps, syncs: Sequence[_Sync], spread: Spread) -> None:
             for one in sync.waiting:
                 one.failure = failure
 
-    for _ in spread(attempt, syncs):
-        pass
+    spread(attempt, syncs)
 
 
 def _files(batch: Sequence[_Publication]) -> Sequence[_Sync]:
@@ -107,13 +112,15 @@ def _marks(batch: Sequence[_Publication]) -> Sequence[_Sync]:
 
 def _write(fs: FsOps, layout: Layout, one: _Publication) -> None:
     package, places = one.package, one.places
-    if not _make_directories(fs, layout, places):
+    is_new = _make_directories(fs, layout, places)
+    if not is_new:
         remove_file(fs, places.marker)  # a hash file without its package, left by a deletion
     texts = [(package.nuspec, places.nuspec), (package.sha512.encode(), places.marker)]
     if package.warnings:
         texts.insert(0, ("\n".join(package.warnings).encode(), places.warnings))
     for text, target in texts:
-        scratch = layout.scratch()
+        # In a new folder nobody looks for anything before its hash file is there.
+        scratch = target if is_new and target != places.marker else layout.scratch()
         fd = fs.create(scratch)
         one.small.append((fd, scratch, target))
         fs.write(fd, text, 0)
@@ -123,7 +130,8 @@ def _rename(fs: FsOps, _: Layout, one: _Publication) -> None:
     """All but the hash file, which is the last one."""
     while len(one.small) > 1:
         fd, scratch, target = one.small[0]
-        fs.rename(scratch, target)
+        if scratch != target:
+            fs.rename(scratch, target)
         one.small.pop(0)
         fs.close(fd)
     fs.rename(one.package.path, one.places.nupkg)
@@ -140,6 +148,8 @@ def _mark(fs: FsOps, _: Layout, one: _Publication) -> None:
 def _make_directories(fs: FsOps, layout: Layout, places: Places) -> bool:
     """Make the package's folder; False if it was there. Again when a deletion removes the id's folder in between."""
     for _ in range(2):
+        with contextlib.suppress(MissingFile):
+            return fs.mkdir(places.directory)
         with contextlib.suppress(MissingFile):
             fs.mkdir(places.parent)
             return fs.mkdir(places.directory)

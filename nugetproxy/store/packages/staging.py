@@ -11,13 +11,13 @@ from typing import BinaryIO, Final, Protocol, Self, TypeVar
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import Nuspec
+from nugetproxy.nuget.nuspec import Nuspec, inspect_package
 from nugetproxy.nuget.signatures.verdict import Trust, Verdict, judge
 from nugetproxy.store.fs import DiskFailure, StrPath
 from nugetproxy.store.packages.commit import remove_file
 from nugetproxy.store.packages.held import Descriptor, HeldPackage, Signed
 from nugetproxy.store.packages.reading import read_at, reader
-from nugetproxy.store.packages.verify import PackageHash, inspect
+from nugetproxy.store.packages.verify import PackageHash
 from nugetproxy.store.threads import DiskCalls
 
 _T = TypeVar("_T")
@@ -25,6 +25,12 @@ _T = TypeVar("_T")
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 TRIES_FOR_ROOM: Final = 3
 """An evicted package frees its bytes only when its last reader has closed it."""
+
+
+Look = Callable[[], Nuspec]
+"""Checks that it is a whole package, the one that was asked for; blocks, raises InvalidPackage, DiskFailure."""
+Looked = Callable[[Nuspec], None]
+"""Told what was found in it, before it is held."""
 
 
 class PinnedPackage(ProxyError):
@@ -62,14 +68,17 @@ class Staged:
     def __init__(
         self,
         identity: PackageIdentity,
-        create: Callable[[], tuple[str, Descriptor]],
+        create: Callable[[str | None], tuple[str, Descriptor]],
         calls: DiskCalls,
-        commit: Callable[[Staged, Nuspec], Awaitable[HeldPackage]],
+        commit: Callable[[Staged, Look, Looked], Awaitable[HeldPackage]],
         *,
         room: MakesRoom | None = None,
         in_memory: int = 0,
     ) -> None:
-        """``create`` makes its file, blocking. ``in_memory``: bytes up to which it needs none."""
+        """``create`` makes its file, under a given name if it can, blocking.
+
+        ``in_memory``: bytes up to which it needs none.
+        """
         self.identity = identity
         self.path: StrPath | None = None
         self.size = 0
@@ -161,10 +170,13 @@ class Staged:
         self._hash.update(data)
         self.size += len(data)
 
-    def make_file(self) -> StrPath:
-        """Have all of it in a file; blocks, raises DiskFailure, after which it may be tried again."""
+    def make_file(self, wanted: str | None = None) -> StrPath:
+        """Have all of it in a file, one that is new under the ``wanted`` name if that is free.
+
+        Blocks; raises DiskFailure, after which it may be tried again.
+        """
         if self.path is None:
-            self.path, self._descriptor = self._create()
+            self.path, self._descriptor = self._create(wanted)
         if self._buffer:
             self._calls.fs.write(self.fd, self._buffer, 0)
             self._buffer = b""
@@ -174,12 +186,19 @@ class Staged:
         """Bytes that were written before; raises DiskFailure."""
         return self._buffer[at : at + count] if self._descriptor is None else await read_at(self.fd, count, at)
 
-    async def verify(self, identity: PackageIdentity, *, contents: bool = False, checksum: bool = True) -> Nuspec:
-        """Check that it is a whole package, the one that was asked for; raises InvalidPackage, DiskFailure.
+    def look(self, identity: PackageIdentity, *, contents: bool = False, checksum: bool = True) -> Look:
+        """What checks that it is a whole package, the one that was asked for.
 
         ``contents`` compares the checksums of all files in it; ``checksum`` False not even that of its nuspec.
         """
-        look = partial(inspect, self._view, identity, contents=contents, checksum=checksum)
+        return lambda: inspect_package(self._view(), identity, contents=contents, checksum=checksum)
+
+    async def verify(self, identity: PackageIdentity, *, contents: bool = False, checksum: bool = True) -> Nuspec:
+        """``look`` now; raises InvalidPackage, DiskFailure."""
+        return await self.run(self.look(identity, contents=contents, checksum=checksum))
+
+    async def run(self, look: Look) -> Nuspec:
+        """Look into it now; raises InvalidPackage, DiskFailure."""
         return await self._calls.run(self._calls.threads.hash, look)
 
     async def judge(self, trust: Trust, now: float) -> Verdict:
@@ -191,15 +210,19 @@ class Staged:
             return io.BytesIO(self._buffer)
         return reader(self._calls.fs, self.fd, self.size)
 
-    async def commit(self, nuspec: Nuspec) -> HeldPackage:
-        """Publish it durably; the result is borrowed: ``acquire()`` it before the next await to keep it.
+    async def commit(self, nuspec: Nuspec, looked: Looked = lambda _: None) -> HeldPackage:
+        """As ``land``, of what was verified."""
+        return await self.land(lambda: nuspec, looked)
 
-        Raises DiskFailure (nothing of it is left on disk then) and PinnedPackage. If the same bytes are held already,
-        that copy is the result and this one is dropped.
+    async def land(self, look: Look, looked: Looked) -> HeldPackage:
+        """Verify it, publish it durably; the result is borrowed: ``acquire()`` it before the next await to keep it.
+
+        Raises InvalidPackage, DiskFailure (nothing of it is left on disk then) and PinnedPackage. If the same bytes are
+        held already, that copy is the result, and this one is dropped.
         """
         if self._failure is not None:
             raise self._failure
-        held = await self._commit(self, nuspec)
+        held = await self._commit(self, look, looked)
         self._settled = True
         return held
 

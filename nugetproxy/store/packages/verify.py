@@ -12,14 +12,12 @@ import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec, inspect_package
-from nugetproxy.nuget.package import check_entries, checking
+from nugetproxy.nuget.package import checking
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.packages.commit import mark, write_file
 from nugetproxy.store.packages.held import Descriptor, HeldPackage, Stamp, stamp
@@ -77,25 +75,12 @@ class Damaged:
     reason: str
 
 
-def inspect(
-    view: Callable[[], BinaryIO], identity: PackageIdentity, *, contents: bool, checksum: bool = True
-) -> Nuspec:
-    """Check that it is a whole package, the one that was asked for. Blocks; raises InvalidPackage, DiskFailure.
-
-    ``contents`` compares the checksums of all files in it; ``checksum`` False not even that of its nuspec.
-    """
-    nuspec = inspect_package(view(), identity, checksum=checksum)
-    if contents:
-        check_entries(view())
-    return nuspec
-
-
 def check_whole(fs: FsOps, fd: int, size: int, identity: PackageIdentity, stated: str | None) -> tuple[Nuspec, str]:
     """Check every byte of a package against the SHA-512 that is ``stated``, without one against its own checksums.
 
     Its nuspec, its SHA-512. Blocks; raises InvalidPackage, DiskFailure.
     """
-    nuspec = inspect(partial(reader, fs, fd, size), identity, contents=not stated)
+    nuspec = inspect_package(reader(fs, fd, size), identity, contents=not stated)
     sha = sha512_of(fs, fd, size)
     if stated and stated != sha:
         raise InvalidPackage(Reason.HASH, "its SHA-512 is not the one in the file beside it")
@@ -108,7 +93,7 @@ def examine(fs: FsOps, layout: Layout, identity: PackageIdentity, known: Known |
     The whole SHA-512 is computed unless ``known`` was found out about the very same, unchanged file.
     """
     try:
-        fd = fs.open(layout.nupkg(identity))
+        fd = fs.open(layout.places(identity).nupkg)
     except MissingFile:
         return None
     finding: Sound | Damaged | None = None
@@ -263,6 +248,6 @@ def _restore_nuspec(fs: FsOps, layout: Layout, identity: PackageIdentity, fd: in
     try:
         fs.stat(layout.nuspec(identity))
     except MissingFile:
-        nuspec = inspect(partial(reader, fs, fd, state.st_size), identity, contents=False)
+        nuspec = inspect_package(reader(fs, fd, state.st_size), identity)
         with contextlib.suppress(DiskFailure):
             write_file(fs, layout, layout.nuspec(identity), nuspec.xml)
