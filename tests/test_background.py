@@ -72,6 +72,8 @@ async def test_a_jump_of_the_clock_is_told(proxy: Proxy, clock: BriskClock, logs
     await until(lambda: proxy.app.loop_watch._last is not None)
     clock.set(clock.now() + 7 * DAY)
     await until(lambda: "clock.jumped" in events(logs))
+    (jump,) = [one for one in logs if one["event"] == "clock.jumped"]
+    assert jump["seconds"] == pytest.approx(7 * DAY, abs=60)
 
 
 async def test_a_lock_that_is_removed_is_taken_again(proxy: Proxy, logs: list[EventDict]) -> None:

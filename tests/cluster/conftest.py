@@ -117,7 +117,13 @@ async def start_replica(tmp_path: Path, feed: FakeFeed) -> AsyncIterator[StartRe
 
     async def start(cluster: dict[str, str], **tables: Any) -> Proxy:
         directory = tmp_path / f"replica{len(proxies)}"
-        proxy = Proxy(tables.pop("index_url", feed.index_url), directory, clock=Clock(), cluster=cluster, **tables)
+        proxy = Proxy(
+            tables.pop("index_url", feed.index_url),
+            directory,
+            clock=tables.pop("clock", None) or Clock(),
+            cluster=cluster,
+            **tables,
+        )
         await proxy.start()
         proxies.append(proxy)
         if proxy.app.replicas is not None:

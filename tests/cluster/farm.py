@@ -85,6 +85,8 @@ class Farm:
         self.folder = folder
         self.cluster = dict(cluster)
         self.feed = FakeFeed()
+        self.half = asyncio.Event()
+        """Upstream has been asked for half as many packages as there are."""
         self.replicas: list[ProxyProcess] = []
         self._count = replicas
         self._tables = tables
@@ -99,6 +101,8 @@ class Farm:
 
         async def slowly(seen: Seen) -> Script:
             if seen.path.endswith(".nupkg"):
+                if self.fetches().total() >= len(self.packages) / 2:
+                    self.half.set()
                 await asyncio.sleep(SLOWNESS)
             script = answer(seen)
             return script if isinstance(script, Script) else await script
@@ -261,11 +265,11 @@ def toml(tables: Mapping[str, Any], name: str = "") -> str:
 
 
 @contextlib.asynccontextmanager
-async def after(seconds: float, act: Callable[[], Any]) -> AsyncIterator[None]:
-    """In the middle of the block, ``act``."""
+async def after(event: asyncio.Event, act: Callable[[], Any]) -> AsyncIterator[None]:
+    """In the middle of the block, ``act``: once the event has come."""
 
     async def later() -> None:
-        await asyncio.sleep(seconds)
+        await event.wait()
         result = await asyncio.to_thread(act)
         if asyncio.iscoroutine(result):
             await result

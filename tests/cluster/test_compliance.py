@@ -21,6 +21,7 @@ from nugetproxy.cluster.second_level import Place, SecondLevel
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.cluster.engines import S3
+from tests.fakes.asking import until
 
 NUMBERS = itertools.count()
 ACME = PackageIdentity("acme.a", "1.0.0")
@@ -207,7 +208,7 @@ async def test_what_was_kept_before_a_write_is_not_of_after_it(replica: MakeRepl
     writer, reader = await replica(), await replica()
     await writer.level.put_document(LIST, entry_of(b"old"), b"old", mark="", seconds=60)
     began = Clock().now()
-    await asyncio.sleep(0.01)
+    await until(lambda: Clock().now() > began)
     await writer.level.wrote("up", "acme.a")
     found = await reader.level.document(LIST)
     if made_of == "none":
@@ -242,9 +243,7 @@ async def test_a_write_is_announced_at_once_where_somebody_can(replica: MakeRepl
     listening = asyncio.create_task(anext(reader.level.announcements(), None))
     try:
         if made_of in {"redis", "both"}:
-            async with asyncio.timeout(5):
-                while not reader.level.marks._live:
-                    await asyncio.sleep(0.01)
+            await until(lambda: reader.level.marks._live)
             await writer.level.wrote("up", "acme.a")
             async with asyncio.timeout(1):
                 await told.wait()

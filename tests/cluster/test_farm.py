@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,9 @@ async def test_an_engine_that_is_lost_costs_no_answer_and_two_seconds(
         engine = store if which == "bucket" else redis
         async with Farm(tmp_path / "shared", shared(store, redis)) as farm:
             lose = engine.kill if how == "killed" else engine.hang
-            async with after(0.0 if when == "before" else 1.0, lose):
-                if when == "before":
-                    await asyncio.sleep(0.2)
+            if when == "before":
+                await asyncio.to_thread(lose)
+            async with after(farm.half, lose) if when != "before" else nullcontext():
                 storm = await farm.storm()
             note(record_property, f"{which} {how} {when} (alone: p99 {alone.p99:.2f} s)", storm)
             assert storm.errors == []
@@ -88,7 +89,7 @@ async def test_a_replica_that_is_killed_costs_no_wrong_byte(
         def choose(_: str, number: int) -> int:
             return number % REPLICAS if not dead or number % REPLICAS else 1
 
-        async with after(0.8, lambda: kill()):
+        async with after(farm.half, lambda: kill()):
             storm = await farm.storm(choose)
         note(record_property, "a replica killed", storm)
         assert not [one for one in storm.errors if "WRONG" in one]

@@ -91,12 +91,17 @@ async def test_one_that_answers_others_meanwhile_does_not_hang(engine: Engine) -
     assert not engine.gate.is_open
 
 
-async def test_answers_to_others_are_a_reason_to_wait_on(engine: Engine) -> None:
+async def test_answers_to_others_are_a_reason_to_wait_on(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, passed = asyncio.get_running_loop(), 0.0
+    real = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real() + passed)
     here = asyncio.Event()
-    slow = asyncio.create_task(engine.gate.call(here.wait, 60, silence=0.2))
+    slow = asyncio.create_task(engine.gate.call(here.wait, 6000, silence=200))
+    await asyncio.sleep(0)
     for _ in range(10):
-        await asyncio.sleep(0.05)
+        passed += 150
         assert await engine.gate.call(engine.answers(), 5) == "here"
+        await asyncio.sleep(0)  # whose time is over ends
     here.set()
     assert await slow
 

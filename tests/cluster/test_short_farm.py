@@ -37,7 +37,8 @@ async def test_an_engine_that_is_lost_in_a_storm_costs_no_answer_and_little_time
         store.make_bucket()
         # The bucket hangs first and goes on; then the Redis is gone for good.
         for name, lose in (("bucket hangs", store.hang), ("redis is killed", redis.kill)):
-            async with farm_of(tmp_path / name.partition(" ")[0], shared(store, redis)) as farm, after(0.7, lose):
+            farm = farm_of(tmp_path / name.partition(" ")[0], shared(store, redis))
+            async with farm, after(farm.half, lose):
                 storm = await storm_on(farm)
             store.go_on()
             record_property(f"{name} (alone: p99 {alone.p99:.2f} s)", str(storm))

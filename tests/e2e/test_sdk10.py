@@ -260,13 +260,15 @@ async def test_signatures_of_what_was_restored_verify(
     (await box.run(dotnet10, "restore")).ok()
     (restored,) = box.packages.glob("dapper/*/*.nupkg")
 
-    (await box.run(dotnet10, "nuget", "verify", "--all", restored)).ok()
+    verified = (await box.run(dotnet10, "nuget", "verify", "--all", restored)).ok()
+    assert "Successfully verified package 'Dapper.2.1.86'" in verified.output
 
     altered = bytearray((real_packages / "polly.core.8.9.1.nupkg").read_bytes())
     at = altered.index(b"Polly.Core.dll") - 20
     altered[at] ^= 1  # a byte of an entry's header: what is signed differs
     (box.work / "altered.nupkg").write_bytes(bytes(altered))
-    (await box.run(dotnet10, "nuget", "verify", "--all", box.work / "altered.nupkg")).failed()
+    refused = (await box.run(dotnet10, "nuget", "verify", "--all", box.work / "altered.nupkg")).failed()
+    assert "NU3008" in refused.output
 
 
 async def test_a_push_arrives_and_its_package_is_there(

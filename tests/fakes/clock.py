@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from nugetproxy.clock import Clock
 
@@ -30,6 +31,28 @@ class FakeClock(Clock):
         self.slept.append(seconds)
         self.advance(seconds)
         await asyncio.sleep(0)
+
+
+class StoppableClock(Clock):
+    """The machine's, for processes that sleep for real: it can be stopped, and set ahead."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+        self._stopped: tuple[float, float] | None = None
+
+    def now(self) -> float:  # type: ignore[override]  # a function there
+        return self._ahead + (time.time() if self._stopped is None else self._stopped[0])
+
+    def monotonic(self) -> float:  # type: ignore[override]
+        return self._ahead + (time.monotonic() if self._stopped is None else self._stopped[1])
+
+    def stop(self) -> None:
+        """From now on no time passes."""
+        self._stopped = (time.time(), time.monotonic())
+
+    def advance(self, seconds: float) -> None:
+        """Move both clocks forward."""
+        self._ahead += seconds
 
 
 class BriskClock(FakeClock):
