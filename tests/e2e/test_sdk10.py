@@ -261,7 +261,8 @@ async def test_signatures_of_what_was_restored_verify(
     (restored,) = box.packages.glob("dapper/*/*.nupkg")
 
     verified = (await box.run(dotnet10, "nuget", "verify", "--all", restored)).ok()
-    assert "Successfully verified package 'Dapper.2.1.86'" in verified.output
+    assert "Verifying Dapper.2.1.86" in verified.output
+    assert "Signature type: Repository" in verified.output
 
     altered = bytearray((real_packages / "polly.core.8.9.1.nupkg").read_bytes())
     at = altered.index(b"Polly.Core.dll") - 20
