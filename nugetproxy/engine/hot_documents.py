@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -41,7 +41,7 @@ class HotDocuments:
     ) -> None:
         self._documents = documents
         self._tasks = tasks
-        self._overdue: set[asyncio.Task[Any]] = set()
+        self._overdue: set[asyncio.Future[Any]] = set()
         """Writes that take long: while there are any, nobody waits for another one."""
         self._policies = policies
         self._clock = clock
@@ -53,6 +53,8 @@ class HotDocuments:
         try:
             stored: Stored | None = self._hot[target.key]
         except KeyError:
+            if self._documents.lacks(target.key):
+                return None
             read = await self._documents.get(target.key)
             # Something newer may have been stored while we read.
             stored = self._hot.get(target.key) or read
@@ -62,7 +64,8 @@ class HotDocuments:
 
     async def get_all(self, targets: Sequence[Target]) -> list[Stored | None]:
         """As ``get``, of several at once."""
-        unknown = [target.key for target in targets if target.key not in self._hot]
+        hot, lacks = self._hot, self._documents.lacks
+        unknown = [target.key for target in targets if target.key not in hot and not lacks(target.key)]
         read = dict(zip(unknown, await self._documents.get_all(unknown) if unknown else (), strict=True))
         for key, stored in read.items():
             if stored is not None and key not in self._hot:
@@ -82,25 +85,26 @@ class HotDocuments:
         if entry.absent:
             keep = policy.absent + policy.absent_on_error
         expire = None if keep == FOREVER else max(keep, 1.0)
-        put = self._documents.put(target.key, entry, body, tag=_tag(target), expire=expire)
-        return bool(await self._behind(put, f"store {target.path}"))
+        stored = self._documents.store(target.key, entry, body, tag=_tag(target), expire=expire)
+        kept = await self._outcome(stored, f"store {target.path}")
+        return bool(kept)
 
     async def keep_named(self, index: Target, pages: Collection[Target]) -> None:
         """What ``index`` names now; for documents that are kept as long as something names them."""
         if index.kind.row.spared:
             keep = self._documents.keep_named(_tag(index), [one.key for one in (index, *pages)])
-            await self._behind(keep, f"names {index.path}")
+            name = f"names {index.path}"
+            await self._outcome(self._tasks.start(keep, name=name), name)
 
-    async def _behind(self, write: Coroutine[Any, Any, _T], name: str) -> _T | None:
-        """What ``write`` returns; None where it takes long, or others do: then it goes on alone."""
-        task = self._tasks.start(write, name=name)
-        if self._overdue:
-            return None
-        done, _ = await asyncio.wait({task}, timeout=STORE_SECONDS)
-        if done:
-            return task.result()
-        self._overdue.add(task)
-        task.add_done_callback(self._overdue.discard)
+    async def _outcome(self, write: asyncio.Future[_T], name: str) -> _T | None:
+        """What ``write`` comes to; None where it takes long, or others do: then it goes on alone."""
+        if not self._overdue:
+            done, _ = await asyncio.wait({write}, timeout=STORE_SECONDS)
+            if done:
+                return write.result()
+            self._overdue.add(write)
+            write.add_done_callback(self._overdue.discard)
+        self._tasks.start(_end_of(write), name=name)
         return None
 
     async def entry(self, answer: Answer) -> Entry:
@@ -154,6 +158,10 @@ class HotDocuments:
             outdated.replaced = True
         if _weight(stored) < self._hot.maxsize // 4:
             self._hot[key] = stored
+
+
+async def _end_of(write: asyncio.Future[Any]) -> None:
+    await asyncio.wait({write})
 
 
 def _tag(target: Target) -> str:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from diskcache import Cache
@@ -485,6 +486,71 @@ async def test_a_damaged_value_file_is_a_miss(
     assert (count(metrics.documents_poisoned), count(metrics.documents_rebuilds)) == (found, found)
 
 
+# --- several at once ---
+
+
+async def test_what_comes_together_is_stored_in_one_step(entries: Documents, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    transact = Cache._transact
+
+    def counted(cache: Cache, *args: Any, **kwargs: Any) -> Any:
+        begun.append("nested" if cache._txn_id == threading.get_ident() else "own")
+        return transact(cache, *args, **kwargs)
+
+    monkeypatch.setattr(Cache, "_transact", counted)
+    assert await asyncio.gather(*(entries.put(f"key{n}", ENTRY, SMALL, tag="id") for n in range(20))) == [True] * 20
+    assert (begun.count("own"), begun.count("nested")) == (1, 20)
+    assert await held(entries, 20) == 20
+
+
+async def test_what_is_stored_before_it_is_deleted_is_deleted(entries: Documents) -> None:
+    first = entries.store("key0", ENTRY, SMALL, tag="id")
+    assert await entries.delete("key0")
+    assert first.result() is True
+    assert await held(entries, 1) == 0
+
+
+async def test_where_one_cannot_be_stored_all_is_as_it_was(
+    entries: Documents, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await entries.put("key0", ENTRY, LARGE, tag="id")
+    before = sorted(directory.rglob("*.val"))
+    insert = Cache._row_insert
+
+    def failing(cache: Cache, key: str, *rest: Any) -> None:
+        if key == "e:bad":
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_IOERR, "SQLITE_IOERR"
+            raise error
+        insert(cache, key, *rest)
+
+    monkeypatch.setattr(Cache, "_row_insert", failing)
+    writes = {entries.store(key, ENTRY, b"2" * 40_000, tag="id") for key in ("key0", "key1", "bad")}
+    await asyncio.wait(writes)
+    assert [one.result() for one in writes] == [False], "they are one step"
+    assert sorted(directory.rglob("*.val")) == before
+    assert await entries.get("key0") == Stored(ENTRY, LARGE)
+    assert await entries.get("key1") is None
+    monkeypatch.undo()
+    assert await entries.put("key0", ENTRY, b"2" * 40_000, tag="id")
+    assert len(list(directory.rglob("*.val"))) == 1
+
+
+async def test_it_is_known_what_is_not_stored(entries: Documents, make: Maker, directory: Path) -> None:
+    await fill(entries, 3)
+    await entries.close()
+    again = make()
+    assert not again.lacks("key9"), "of a store that is not open nothing is known"
+    await again.open(directory)
+    assert await again.put("key3", ENTRY, SMALL, tag="id")  # the writer has looked before
+    assert [again.lacks(f"key{n}") for n in range(5)] == [False] * 4 + [True]
+    pending = again.store("key4", ENTRY, SMALL, tag="id")
+    assert not again.lacks("key4")
+    await asyncio.wait({pending})
+    await again.delete("key4")
+    assert await again.get("key4") is None
+
+
 # --- damaged while running ---
 
 
@@ -532,7 +598,7 @@ async def test_a_database_locked_by_someone_else_delays_and_drops_writes_only(
     entries: Documents, directory: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(entries, 10)
-    monkeypatch.setitem(entries._ask.__kwdefaults__, "limit", 0.2)
+    monkeypatch.setattr(entries._batches, "limit", 0.2)
     other = sqlite3.connect(directory / "cache.db", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     begun = time.monotonic()
@@ -542,7 +608,7 @@ async def test_a_database_locked_by_someone_else_delays_and_drops_writes_only(
     assert count(metrics.documents_write_timeouts) == 50
     other.execute("ROLLBACK")
     other.close()
-    monkeypatch.setitem(entries._ask.__kwdefaults__, "limit", 10)
+    monkeypatch.setattr(entries._batches, "limit", 10)
     assert await entries.put("after", ENTRY, SMALL, tag="id")
     assert await entries.get("after") is not None
     assert count(metrics.documents_rebuilds) == 0

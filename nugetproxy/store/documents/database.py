@@ -107,6 +107,13 @@ def expire_unnamed(cache: Cache, tag: str, named: Collection[str], at: float) ->
         connection.execute(update, (orjson.dumps(list(named)).decode(), at, tag))
 
 
+def keys(cache: Cache) -> Iterator[str]:
+    """The keys of all rows."""
+    with closing(open_reader(Path(cache.directory) / DBNAME)) as connection:
+        for (key,) in connection.execute("SELECT key FROM Cache"):
+            yield str(key)
+
+
 def names_and_tags(cache: Cache) -> list[tuple[str, str]]:
     """Key and tag of all rows."""
     with closing(connect(Path(cache.directory) / DBNAME)) as connection:

@@ -16,10 +16,12 @@ from diskcache import Cache
 from nugetproxy.caching.entry import Entry
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
+from nugetproxy.store.documents.batches import Batches, Row, store
 from nugetproxy.store.documents.database import expire_unnamed, names_and_tags, remove_oldest
 from nugetproxy.store.documents.index import Index
-from nugetproxy.store.documents.record import Stored, pack_entry
+from nugetproxy.store.documents.record import Stored
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.sieve import Sieve
 from nugetproxy.store.sqlite_form import LOCK_SECONDS
 
 __all__ = ["Documents", "Stored"]
@@ -64,6 +66,9 @@ class Documents:
         self._readers = tuple(ThreadPoolExecutor(1, thread_name_prefix=f"documents-read-{n}") for n in range(2))
         self._turns = itertools.cycle(self._readers)
         self._index = Index(metrics, fs or FsOps(), self._writer, self._readers)
+        self._batches = Batches(self._writer, self._store, metrics.documents_write_timeouts.inc)
+        self._put = Sieve()
+        """The keys of all that was to be stored since the start."""
 
     async def open(self, directory: Path) -> None:
         """Check what is there, set it aside if it is damaged, begin; the only method that raises (StoreUnusable)."""
@@ -74,6 +79,7 @@ class Documents:
 
     async def close(self) -> None:
         """Close all connections, end the threads; later calls miss."""
+        self._batches.flush()
         for lane in (*self._readers, self._writer):
             await self._ask(lane, self._index.close, None)
             lane.shutdown(wait=False)
@@ -91,19 +97,28 @@ class Documents:
         read = self._index.read
         return await self._ask(next(self._turns), lambda: [read(f"e:{key}") for key in keys], [None] * len(keys))
 
+    def lacks(self, key: str) -> bool:
+        """Whether it is known without a look that nothing is stored under a key."""
+        found, name = self._index.found, f"e:{key}"
+        return found is not None and name not in found and name not in self._put
+
     async def put(self, key: str, entry: Entry, body: bytes, *, tag: str, expire: float | None = None) -> bool:
-        """Store or replace, in one step; False if it was dropped.
+        """As ``store``, waited for."""
+        stored = self.store(key, entry, body, tag=tag, expire=expire)
+        await asyncio.wait({stored})  # which whoever else waits for it survives, when this call is cancelled
+        return stored.result()
+
+    def store(
+        self, key: str, entry: Entry, body: bytes, *, tag: str, expire: float | None = None
+    ) -> asyncio.Future[bool]:
+        """Store or replace, in one step; the future, which must not be cancelled, says False if it was dropped.
 
         ``tag`` (of ``of_id``, ``of_kind`` or ``never_trimmed``) is what ``evict_tag`` finds it by; after ``expire``
         seconds it is gone.
         """
         name = f"e:{key}"
-
-        def store() -> bool:
-            value = pack_entry(name, entry, body)
-            return self._index.change(lambda cache: bool(cache.set(name, value, tag=tag, expire=expire)), False)
-
-        return await self._ask(self._writer, store, False)
+        self._put.add(name)
+        return self._batches.add(Row(name, entry, body, tag, expire))
 
     async def delete(self, key: str) -> bool:
         """Remove; False if it was not there or could not be removed."""
@@ -137,7 +152,11 @@ class Documents:
         """Bytes on disk, as measured after the last change."""
         return self._index.volume
 
+    def _store(self, rows: Sequence[Row]) -> bool:
+        return self._index.change(lambda cache: store(cache, rows), False)
+
     async def _change(self, function: Callable[[Cache], _T], default: _T) -> _T:
+        self._batches.flush()  # what was put before comes before
         return await self._ask(self._writer, lambda: self._index.change(function, default), default)
 
     async def _ask(

@@ -15,10 +15,11 @@ from diskcache.core import DBNAME
 
 from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.documents.database import check, open_cache, translated
+from nugetproxy.store.documents.database import check, keys, open_cache, translated
 from nugetproxy.store.documents.record import DamagedRecord, Stored, unpack_entry
 from nugetproxy.store.documents.strict_disk import PoisonedRow
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.sieve import Sieve
 from nugetproxy.store.sqlite_form import ERRORS, LOCK_SECONDS, Trouble, UnsoundFile, diagnose, file_key, set_aside
 
 log = structlog.get_logger()
@@ -42,6 +43,8 @@ class Index:
     def __init__(self, metrics: Metrics, fs: FsOps, writer: Executor, readers: Sequence[Executor]) -> None:
         self.volume = 0
         """Bytes on disk after the last change."""
+        self.found: Sieve | None = None
+        """The keys that were there when it was opened, once they are known."""
         self._metrics = metrics
         self._fs = fs
         self._writer = writer
@@ -96,6 +99,7 @@ class Index:
         return result
 
     def _open(self) -> None:
+        self.found = None
         self._fs.mkdir(self._directory)
         self._fs.chmod(self._directory, 0o700)
         self._metrics.orphans_removed.inc(check(self._fs, self._directory))
@@ -106,6 +110,13 @@ class Index:
         # A new connection obeys the Settings table: the readers' are made now, while it is as it was checked.
         self._in_readers(lambda: cache.get(""))
         self._cache = cache
+        with suppress(RuntimeError):  # the threads have ended
+            self._writer.submit(self._learn, cache)
+
+    def _learn(self, cache: Cache) -> None:
+        if self._cache is cache:
+            with translated(), suppress(*ERRORS):  # whoever reads will say what is wrong
+                self.found = Sieve(keys(cache))
 
     def _measure(self, cache: Cache) -> None:
         """Note the volume; raises UnsoundFile when the file is no longer the one that is open."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,25 @@ class StrictDisk(Disk):  # type: ignore[misc]  # diskcache has no types
     (CVE-2025-69872), and read and delete any file that a row names.
     """
 
+    _replaced: list[str] | None = None
+    _written: list[str] | None = None
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """One transaction: value files that it replaces stay until it is over, those that it wrote go where it fails.
+
+        For the one thread that writes.
+        """
+        self._replaced, self._written = [], []
+        gone = self._written
+        try:
+            yield
+            gone = self._replaced
+        finally:
+            self._replaced = self._written = None
+            for name in gone:
+                super().remove(name)
+
     def put(self, key: object) -> tuple[str, bool]:
         """The key as it is stored; raises TypeError unless it is text."""
         if type(key) is not str:
@@ -43,7 +63,10 @@ class StrictDisk(Disk):  # type: ignore[misc]  # diskcache has no types
         """The columns for a value; raises TypeError unless it is bytes, OSError if its file cannot be written."""
         if read or type(value) is not bytes:
             raise TypeError("values are bytes")
-        return super().store(value, False, key=key)
+        columns = super().store(value, False, key=key)
+        if self._written is not None and columns[2] is not None:
+            self._written.append(columns[2])
+        return columns
 
     def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
         """The value of a row; raises PoisonedRow unless it is bytes in the row or in a value file, OSError."""
@@ -55,7 +78,11 @@ class StrictDisk(Disk):  # type: ignore[misc]  # diskcache has no types
 
     def remove(self, file_path: object) -> None:
         """Remove a value file; any other name is let alone."""
-        if _is_value_file(file_path):
+        if not _is_value_file(file_path):
+            return
+        if self._replaced is not None:
+            self._replaced.append(str(file_path))
+        else:
             super().remove(file_path)
 
     def _write(self, full_path: str, iterator: Any, mode: str, encoding: str | None = None) -> Any:

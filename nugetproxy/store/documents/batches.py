@@ -1,0 +1,116 @@
+"""Batches are the documents of a few milliseconds, stored in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from diskcache import Cache
+
+from nugetproxy.caching.entry import Entry
+from nugetproxy.store.documents.record import pack_entry
+from nugetproxy.store.documents.strict_disk import StrictDisk
+from nugetproxy.store.sqlite_form import LOCK_SECONDS
+
+PAUSE: Final = 0.004
+"""Seconds between the beginnings of two batches: a document that comes alone is stored at once."""
+
+
+class Row(NamedTuple):
+    """A document that is to be stored."""
+
+    key: str
+    entry: Entry
+    body: bytes
+    tag: str
+    expire: float | None
+    """Seconds from now."""
+
+
+def store(cache: Cache, rows: Sequence[Row]) -> bool:
+    """Store all of them, or none; blocks."""
+    disk: StrictDisk = cache.disk
+    with disk.together(), cache.transact() if len(rows) > 1 else nullcontext():  # one has its own
+        for row in rows:
+            value = pack_entry(row.key, row.entry, row.body)
+            cache.set(row.key, value, tag=row.tag, expire=row.expire)
+    return True
+
+
+@dataclass(slots=True)
+class _Batch:
+    stored: asyncio.Future[bool]
+    rows: list[Row] = field(default_factory=list)
+    job: asyncio.Future[bool] | None = None
+    late: asyncio.TimerHandle | None = None
+
+    def settle(self, stored: bool) -> None:
+        if self.late is not None:
+            self.late.cancel()
+        if not self.stored.done():
+            self.stored.set_result(stored)
+
+
+class Batches:
+    """Gathers rows for the one thread that writes, while that is busy or has just begun."""
+
+    def __init__(
+        self, writer: Executor, write: Callable[[Sequence[Row]], bool], dropped: Callable[[int], None]
+    ) -> None:
+        """``write`` stores rows in the thread; ``dropped`` is told how many were given up."""
+        self.limit = LOCK_SECONDS
+        """Seconds after which rows are given up; those that the writer has not begun with are not stored."""
+        self._writer = writer
+        self._write = write
+        self._dropped = dropped
+        self._gathered: _Batch | None = None
+        self._busy = 0
+        self._next = 0.0
+
+    def add(self, row: Row) -> asyncio.Future[bool]:
+        """Whether it was stored, once that is known; shared with other rows: wait for it, never cancel it."""
+        batch = self._gathered
+        if batch is None:
+            loop = asyncio.get_running_loop()
+            batch = self._gathered = _Batch(loop.create_future())
+            batch.late = loop.call_later(self.limit, self._give_up, batch)
+            self._flush_in_time()
+        batch.rows.append(row)
+        return batch.stored
+
+    def flush(self) -> None:
+        """Hand what was gathered to the writer."""
+        batch, self._gathered = self._gathered, None
+        if batch is None:
+            return
+        self._next = asyncio.get_running_loop().time() + PAUSE
+        try:
+            batch.job = asyncio.wrap_future(self._writer.submit(self._write, batch.rows))
+        except RuntimeError:  # the thread has ended
+            batch.settle(False)
+            return
+        self._busy += 1
+        batch.job.add_done_callback(lambda job: self._done(batch, job))
+
+    def _flush_in_time(self) -> None:
+        if not self._busy:
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(self._next, loop.time()), self.flush)
+
+    def _give_up(self, batch: _Batch) -> None:
+        self._dropped(len(batch.rows))
+        if batch is self._gathered:
+            self._gathered = None
+        if batch.job is not None:
+            batch.job.cancel()
+        batch.settle(False)
+
+    def _done(self, batch: _Batch, job: asyncio.Future[bool]) -> None:
+        self._busy -= 1
+        batch.settle(not job.cancelled() and job.result())
+        if self._gathered is not None:
+            self._flush_in_time()
