@@ -70,8 +70,8 @@ class ProxyError(Exception):
     """Anything that ends a request without its answer; fields carry the facts, ``__str__`` the sentence."""
 
 
-class BadRequest(ProxyError):
-    """The request itself is malformed or not allowed."""
+class _Said(ProxyError):
+    """Whoever raises it says the whole sentence."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -79,6 +79,10 @@ class BadRequest(ProxyError):
 
     def __str__(self) -> str:
         return self.what
+
+
+class BadRequest(_Said):
+    """The request itself is malformed or not allowed."""
 
 
 class SignatureRefused(ProxyError):
@@ -113,15 +117,8 @@ class UnknownVersion(ProxyError):
         return "This server speaks HTTP/1.1 only."
 
 
-class NotFound(ProxyError):
+class NotFound(_Said):
     """It authoritatively does not exist here."""
-
-    def __init__(self, what: str) -> None:
-        super().__init__(what)
-        self.what = what
-
-    def __str__(self) -> str:
-        return self.what
 
 
 class MethodNotAllowed(ProxyError):

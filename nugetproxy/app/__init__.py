@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from nugetproxy.app.composition import App, build
+from nugetproxy.app.application import App
+from nugetproxy.app.composition import build
 
 __all__ = ["App", "build"]

@@ -12,7 +12,8 @@ import structlog
 
 from nugetproxy import log as logs
 from nugetproxy.app.access import given_tokens, watch_access, watch_secrets
-from nugetproxy.app.composition import App, desk_of
+from nugetproxy.app.application import App
+from nugetproxy.app.composition import desk_of
 from nugetproxy.app.descriptors import share_out
 from nugetproxy.app.expiry import looking
 from nugetproxy.app.feeds import published

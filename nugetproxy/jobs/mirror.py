@@ -7,18 +7,18 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 import orjson
 import structlog
 
 from nugetproxy.errors import NotFound, ProxyError
+from nugetproxy.jobs.catalog_cursor import CatalogReader, Cursor
 from nugetproxy.jobs.progress import Progress, Unseen
 from nugetproxy.jobs.proxy_client import ProxyClient
 from nugetproxy.jobs.wants import Missing, Wants
 from nugetproxy.jobs.warm import Warming
-from nugetproxy.nuget.documents.catalog import catalog_changes, catalog_listing, sortable, successor
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.statements import seconds, statements
 from nugetproxy.nuget.documents.version_list import listed_versions
@@ -51,6 +51,10 @@ class Selection:
     prerelease: bool = False
     unlisted: bool = False
     dependencies: bool = True
+
+    def digest(self) -> str:
+        """The same for the same selection only."""
+        return sha256(orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def names(self, id_: str) -> bool:
         """Whether a pattern matches an id (lower case)."""
@@ -226,92 +230,28 @@ class Mirroring:
         ``place``: the file that the cursor is kept in; it moves on when all up to it is here. Raises NotFound where
         the feed has no catalog.
         """
-        stamp, page, complete = _load(place, self._wish)
-        reader = _Reader(self._proxy, self._base, (stamp, page))
+        cursor = Cursor(place, self._wish.digest())
+        stamp, page, complete = cursor.load()
+        reader = CatalogReader(self._proxy, self._base, (stamp, page))
         if not complete:
             if not stamp:
                 await reader.read()
                 # A search may be of a minute ago: whatever changes from here on is seen by the catalog, also where
                 # this is killed before all is fetched.
-                _save(place, self._wish, reader, complete=False)
+                cursor.save(reader, complete=False)
             await self.run(done)
-            _save(place, self._wish, reader)
+            cursor.save(reader)
         while True:
             try:
                 ids = sorted(id_ for id_ in await reader.read() if self._wish.names(id_))
                 total = await self._each(ids, done)
                 if not total.missing:
-                    _save(place, self._wish, reader)
+                    cursor.save(reader)
             except ProxyError as failure:
                 log.warning("mirror.failed", detail=str(failure)[:300])
-                reader = _Reader(self._proxy, self._base, _load(place, self._wish)[:2])
+                reader = CatalogReader(self._proxy, self._base, cursor.load()[:2])
             await sleep(ROUND_SECONDS)
 
 
 async def _only(id_: str) -> AsyncIterator[str]:
     yield id_
-
-
-class _Reader:
-    """Reads what is new in a catalog; raises NotFound where there is none."""
-
-    def __init__(self, proxy: ProxyClient, base: str, known: tuple[str, str]) -> None:
-        self._proxy = proxy
-        self._base = base
-        self.stamp, self.page = known
-
-    async def read(self) -> set[str]:
-        """The ids (lower case) of what has changed since the last time; none the first time."""
-        found: set[str] = set()
-        for page in [self.page] if self.page else await self._newest():
-            found |= await self._take(page) or set()
-        while (after := successor(self.page)) and (more := await self._take(after)) is not None:
-            found |= more
-        return found
-
-    async def _newest(self) -> list[str]:
-        got = await self._proxy.get(f"{self._base}catalog/index.json")
-        if got.status != 200:
-            raise NotFound(f"The feed has no catalog to follow ({got.error or got.said}).")
-        newest = catalog_listing(got.body, "http://localhost/").newest
-        return [newest.rpartition("/")[2]] if newest else []
-
-    async def _take(self, page: str) -> set[str] | None:
-        got = await self._proxy.get(f"{self._base}catalog/{page}")
-        if got.status == 404:
-            if page == self.page:
-                self.page = ""
-            return None
-        if got.status != 200:
-            raise NotFound(f"The page {page} of the catalog cannot be read ({got.error or got.said}).")
-        since, changes = self.stamp, catalog_changes(got.body)
-        self.stamp = max([since, *(change.stamp for change in changes)])
-        self.page = page
-        return {change.id for change in changes if since and change.stamp > since and not change.deleted}
-
-
-def _name(wish: Selection) -> str:
-    return sha256(orjson.dumps(asdict(wish), option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _load(place: Path, wish: Selection) -> tuple[str, str, bool]:
-    """Stamp and page of the last round for the same wish, empty where there was none; whether all was fetched once."""
-    with suppress(OSError, orjson.JSONDecodeError, TypeError, KeyError):
-        known = orjson.loads(place.read_bytes())
-        if known["wish"] == _name(wish):
-            return sortable(str(known["stamp"])), str(known["page"]), bool(known["complete"])
-    return "", "", False
-
-
-def _save(place: Path, wish: Selection, reader: _Reader, *, complete: bool = True) -> None:
-    content: dict[str, Any] = {
-        "wish": _name(wish),
-        "stamp": reader.stamp,
-        "page": reader.page,
-        "complete": complete,
-    }
-    part = place.with_suffix(".part")
-    with suppress(OSError):  # then all is looked through once more, which costs lists only
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        part.write_bytes(orjson.dumps(content))
-        part.replace(place)
