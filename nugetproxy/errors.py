@@ -235,7 +235,7 @@ class Denial:
 
     @property
     def reason(self) -> Reason:
-        """Its word."""
+        """The word for it in logs, metrics and ``Cache-Status``."""
         return Reason.AUTH if self.status in {401, 403} else Reason.STATUS
 
 

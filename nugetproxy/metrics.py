@@ -87,7 +87,7 @@ class Total(Collector):
         self.read: Callable[[], int] = lambda: 0
 
     def collect(self) -> Iterator[Metric]:
-        """The library's hook."""
+        """The counter as it is now; the Prometheus client calls it for each scrape."""
         yield CounterMetricFamily(f"{PREFIX}_{self._name}", self._text, value=self.read())
 
 

@@ -56,7 +56,7 @@ class Explanation:
     """What the rules of the feed say."""
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """The explanation as a terminal shows it, without line ends."""
         yield self.sentence
         for one in self.sources:
             yield f"  {one.name} ({one.role}): {one.why}; {one.stored}"

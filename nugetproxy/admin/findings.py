@@ -26,7 +26,7 @@ class Ruled:
     why: str
 
     def sentence(self) -> str:
-        """For people."""
+        """What the rule decides, as a terminal shows it behind the version."""
         word = {"deny": "denied by", "warn": "marked by", "dry_run": "would be decided by"}[self.action]
         return f"{word} the rule {self.rule!r} of {self.feed!r}{f' ({self.why})' if self.why else ''}"
 

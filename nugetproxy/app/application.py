@@ -152,6 +152,7 @@ class App:
                 branch.keep(self.withdrawals_of(source).run, name=f"withdrawn {source.name}")
 
     def withdrawals_of(self, source: RemoteSource) -> Withdrawals:
+        """What notices that the source has withdrawn versions, also of feeds without rules."""
         dossiers = watching(source, self.shared.pages, self.ledger, self.clock, self.metrics)
         return Withdrawals(source, dossiers, self.ledger, self.clock)
 

@@ -89,7 +89,7 @@ class Connection(HTTPConnection):
         self.close()
 
     def connect(self) -> None:
-        """The library's hook."""
+        """Open the socket; ``http.client`` calls it before the first request. Raises OSError."""
         from nugetproxy.web.control import IN_CACHE, reachable
 
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -47,11 +47,11 @@ class SocketClient:
             connection.give_up()
 
     async def get(self, path: str, moved: Moved = nobody_counts, *, keep: bool = True) -> Fetched:
-        """As for ``ProxyClient``."""
+        """As ``ProxyClient.get`` says it."""
         return await self._asked(_Question(target=f"/{path}", moved=moved, keep=keep))
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """As for ``ProxyClient``."""
+        """As ``ProxyClient.command`` says it."""
         target, body = asking(name, arguments)
         got = await self._asked(_Question(target=target, body=body))
         said = got.document

@@ -120,5 +120,5 @@ def _end(found: tuple[Missing, ...], what: str, *, quietly: bool) -> None:
 
 
 def rows(found: Iterable[Missing]) -> list[Mapping[str, str]]:
-    """For JSON."""
+    """What is missing as ``--json`` prints it."""
     return [{"id": one.id, "version": one.version, "why": one.why} for one in found]

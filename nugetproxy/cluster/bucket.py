@@ -109,9 +109,12 @@ class Bucket:
 
     @property
     def problem(self) -> str:
+        """As for ``ObjectStore``: of reads before that of writes."""
         return self.reads.problem or self.writes.problem
 
     async def read(self, key: str) -> Thing | None:
+        """As ``ObjectStore.read``; nothing larger than ``LARGEST_THING``."""
+
         async def ask() -> Thing | None:
             got = await self._get(key)
             if got is None or got.meta["size"] > LARGEST_THING:
@@ -125,6 +128,7 @@ class Bucket:
         return await self._look(ask)
 
     async def stream(self, key: str) -> Blob | None:
+        """As ``ObjectStore.stream``."""
         got = await self._look(lambda: self._get(key))
         if got is None:
             return None
@@ -140,6 +144,8 @@ class Bucket:
             yield bytes(piece)
 
     async def head(self, key: str) -> Stated | None:
+        """As ``ObjectStore.head``."""
+
         async def ask() -> Stated | None:
             got = await self._get(key, head=True)
             return Stated(size=got.meta["size"], meta=_meta(got)) if got is not None else None
@@ -147,9 +153,12 @@ class Bucket:
         return await self._look(ask)
 
     async def write(self, key: str, body: bytes, meta: Mapping[str, str]) -> None:
+        """As ``ObjectStore.write``."""
         await self.writes.call(lambda: self._put(key, body, meta), STORE)
 
     async def upload(self, key: str, chunks: AsyncIterator[bytes], size: int, meta: Mapping[str, str]) -> None:
+        """As ``ObjectStore.upload``."""
+
         async def ask() -> None:
             if size <= PART:
                 await self._put(key, b"".join([chunk async for chunk in chunks]), meta)
@@ -162,6 +171,8 @@ class Bucket:
         await self.writes.call(ask, UPLOAD)
 
     async def create(self, key: str, body: bytes) -> bool:
+        """As ``ObjectStore.create``."""
+
         async def ask() -> bool:
             try:
                 await obstore.put_async(self._store, key, body, mode="create", use_multipart=False)
@@ -173,6 +184,8 @@ class Bucket:
         return await self.writes.call(ask, RACE if races else LOOK)
 
     async def replace(self, key: str, body: bytes, tag: str) -> bool:
+        """As ``ObjectStore.replace``."""
+
         async def ask() -> bool:
             try:
                 await obstore.put_async(self._store, key, body, mode={"e_tag": tag}, use_multipart=False)
@@ -183,6 +196,8 @@ class Bucket:
         return await self.writes.call(ask, RACE)
 
     async def remove(self, key: str) -> None:
+        """As ``ObjectStore.remove``."""
+
         async def ask() -> None:
             try:
                 await obstore.delete_async(self._store, key)
@@ -192,6 +207,8 @@ class Bucket:
         await self.writes.call(ask, LOOK)
 
     async def listing(self, prefix: str) -> tuple[Listed, ...]:
+        """As ``ObjectStore.listing``."""
+
         async def ask() -> tuple[Listed, ...]:
             found: list[Listed] = []
             async for chunk in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=1000):
@@ -205,6 +222,7 @@ class Bucket:
         return await self.reads.call(ask, patience if prefix else UPLOAD)
 
     async def sign(self, key: str, seconds: float) -> str:
+        """As ``ObjectStore.sign``."""
         store: Any = self._store
         return await self._look(lambda: obstore.sign_async(store, "GET", key, timedelta(seconds=seconds)))
 

@@ -29,6 +29,7 @@ class BucketLeases:
         self._clock = clock
 
     async def acquire(self, key: str) -> str | None:
+        """As ``Leases.acquire``; the proof is what the object holds."""
         name, proof = keys.lease(key), secrets.token_hex(16)
         found = await self._store.read(name)  # who loses a race may wait for seconds
         if found is None:
@@ -41,6 +42,7 @@ class BucketLeases:
         return found.body == GIVEN_BACK or self._clock.now() - found.modified > LEASE_SECONDS + SKEW
 
     async def renew(self, key: str, proof: str) -> str | None:
+        """As ``Leases.renew`` says it."""
         name, found = keys.lease(key), await self._store.read(keys.lease(key))
         if found is None or found.body != proof.encode():
             return None
@@ -49,6 +51,7 @@ class BucketLeases:
         return proof_of_next if await self._store.replace(name, proof_of_next.encode(), found.tag) else None
 
     async def release(self, key: str, proof: str) -> None:
+        """As ``Leases.release`` says it."""
         name = keys.lease(key)
         found = await self._store.read(name)
         if found is not None and found.body == proof.encode():

@@ -92,6 +92,7 @@ class RedisCoordinator:
 
     @property
     def problem(self) -> str:
+        """As ``Coordinator.problem`` says it."""
         return self.gate.problem
 
     async def close(self) -> None:
@@ -108,6 +109,7 @@ class RedisCoordinator:
                 await end()
 
     async def ping(self) -> None:
+        """As ``Coordinator.ping`` says it."""
         await self._ask(self._redis.ping)
 
     async def _touch(self) -> None:
@@ -115,19 +117,24 @@ class RedisCoordinator:
         await self._redis.set(f"{self._namespace}:alive", b"", px=int(LEASE_SECONDS * 1000))
 
     async def acquire(self, key: str) -> str | None:
+        """As ``Coordinator.acquire`` says it."""
         proof = secrets.token_hex(16)
         name, lasts = self._lease(key), int(LEASE_SECONDS * 1000)
         won = await self._ask(lambda: self._redis.set(name, proof, nx=True, px=lasts))
         return proof if won else None
 
     async def renew(self, key: str, proof: str) -> str | None:
+        """As ``Coordinator.renew`` says it."""
         lasts = int(LEASE_SECONDS * 1000)
         return proof if await self._ask(lambda: self._renew(keys=[self._lease(key)], args=[proof, lasts])) else None
 
     async def release(self, key: str, proof: str) -> None:
+        """As ``Coordinator.release`` says it."""
         await self._ask(lambda: self._release(keys=[self._lease(key)], args=[proof]))
 
     async def document(self, tag: str, key: str) -> tuple[Thing | None, str]:
+        """As ``Coordinator.document`` says it."""
+
         async def ask() -> tuple[dict[bytes, bytes], bytes | None]:
             async with self._redis.pipeline(transaction=False) as pipe:
                 pipe.hgetall(self._document(tag, key))
@@ -142,6 +149,7 @@ class RedisCoordinator:
         return None if body is None else Thing(body=body, meta=meta), _text(mark)
 
     async def put_document(self, tag: str, key: str, thing: Thing, *, mark: str, seconds: float) -> bool:
+        """As ``Coordinator.put_document`` says it."""
         if len(thing.body) > LARGEST:
             return True  # what is too large for here lies in the bucket
         lasts = int(1000 * min(max(seconds, 1.0), MOST_SECONDS))
@@ -150,12 +158,15 @@ class RedisCoordinator:
         return bool(await self._ask(lambda: self._put(keys=keys, args=[mark, lasts, *rows, "body", thing.body])))
 
     async def mark(self, tag: str) -> str:
+        """As ``Coordinator.mark`` says it."""
         return _text(await self._ask(lambda: self._redis.get(self._mark(tag))))
 
     async def set_mark(self, tag: str, mark: str) -> None:
+        """As ``Coordinator.set_mark`` says it."""
         await self._ask(lambda: self._redis.set(self._mark(tag), mark, ex=MARK_SECONDS))
 
     async def announce(self, what: str) -> None:
+        """As ``Coordinator.announce`` says it."""
         await self._ask(lambda: self._redis.publish(self._channel, what))
 
     async def announcements(self) -> AsyncIterator[str | None]:

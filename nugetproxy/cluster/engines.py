@@ -138,7 +138,7 @@ class Coordinator(Leases, Protocol):
         """There was a write: everybody is told."""
 
     async def announce(self, what: str) -> None:
-        """Tell every replica."""
+        """Tell every replica ``what`` has happened, without waiting for them."""
 
     def announcements(self) -> AsyncIterator[str | None]:
         """What others announce; None at the beginning, since something may have been missed before."""

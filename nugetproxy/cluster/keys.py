@@ -22,7 +22,7 @@ ORIGINS: Final = f"{TRUTH}origins/"
 
 
 def package(source: str, identity: PackageIdentity) -> str:
-    """The package file."""
+    """The key of a package file."""
     return f"{source}/flat/{identity.id}/{identity.version}/{identity.nupkg_name}"
 
 

@@ -57,7 +57,7 @@ class Place:
 
     @property
     def path(self) -> str:
-        """In the bucket."""
+        """The document's key in the bucket."""
         if self.is_version_list:
             return keys.versions(self.source, self.id)
         return keys.document(self.source, self.kind, self.id, self.key)

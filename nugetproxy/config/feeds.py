@@ -26,7 +26,7 @@ class Mapped(Section):
 
 
 class FeedTable(Section):
-    """One published feed."""
+    """One published feed, as ``[feeds.NAME]`` configures it."""
 
     sources: Names = Field(min_length=1)
     default: bool = False

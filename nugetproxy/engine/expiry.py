@@ -74,7 +74,7 @@ class Expiry:
             await self._clock.sleep(ROUND)
 
     async def round(self) -> None:
-        """Look once."""
+        """Look once at all that ends, and warn of what ends soon."""
         now = self._clock.now()
         self.endings = tuple(sorted(await self.look()))
         self._metric.clear()

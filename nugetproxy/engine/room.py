@@ -41,7 +41,7 @@ class Tenant(Protocol):
 
     @property
     def name(self) -> str:
-        """The upstream's."""
+        """The name of the upstream."""
 
     def in_flight(self, identity: PackageIdentity) -> bool:
         """Whether this one is being downloaded."""
@@ -133,7 +133,7 @@ class Room:
 
     @property
     def tenants(self) -> tuple[Tenant, ...]:
-        """What counts now."""
+        """Those whose packages count towards the limit now."""
         return tuple(self._tenants)
 
     async def run(self) -> None:

@@ -43,6 +43,7 @@ class Position:
     damaged: int = 0
 
     def to_json(self) -> bytes:
+        """The stored form, for ``Position.of``."""
         last = [self.last.id, self.last.version] if self.last is not None else None
         return orjson.dumps([self.began, last, self.done, self.packages, self.damaged])
 

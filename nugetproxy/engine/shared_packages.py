@@ -64,7 +64,7 @@ class Uploads:
         return True
 
     def done(self, size: int) -> None:
-        """One has ended."""
+        """Give back the room of one of ``size`` bytes that ``admit`` let in."""
         self._count -= 1
         self._bytes -= size
         self._metrics.uploads_waiting.set(self._count)

@@ -65,7 +65,7 @@ class NoList:
     """The list of a folder: there is none."""
 
     async def fingerprints(self) -> frozenset[str]:
-        """None."""
+        """None: a folder does not say with what it signs."""
         return frozenset()
 
 
@@ -88,7 +88,7 @@ class Signatures:
 
     @property
     def on(self) -> bool:
-        """Whether anybody looks."""
+        """Whether signatures are looked at at all."""
         return self.policy.mode is not Mode.OFF
 
     @property

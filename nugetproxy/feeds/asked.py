@@ -43,6 +43,7 @@ class Asked:
 
     @property
     def etag(self) -> str:
+        """The answer's entity tag; empty where it has none."""
         return self.reply.etag or ""
 
     @property
@@ -62,5 +63,6 @@ def page_of_reply(reply: Reply) -> Page:
 
 
 def body_of(reply: Reply) -> bytes:
+    """The bytes of an answer that is a document."""
     assert isinstance(reply.body, bytes), "a document"
     return reply.body

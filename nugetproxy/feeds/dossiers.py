@@ -55,7 +55,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dossier:
-    """One id's."""
+    """What is known of the versions of one id."""
 
     traits: Mapping[Version, Traits] = field(default_factory=dict)
     until: float = 0.0

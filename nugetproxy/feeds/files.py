@@ -31,7 +31,7 @@ class Site(Protocol):
         """The reply to one GET or HEAD of ``path`` (raw, from the site's word on); raises ProxyError."""
 
     async def close(self) -> None:
-        """End its connections."""
+        """End its connections to its upstreams."""
 
 
 class Files:

@@ -28,6 +28,7 @@ class Part:
 
     @property
     def key(self) -> Hashable:
+        """Differs where the documents differ; empty where there are none."""
         return (self.said[0].source.name, self.filtered, tuple(one.etag for one in self.said)) if self.said else ()
 
 

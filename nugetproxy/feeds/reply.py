@@ -47,7 +47,7 @@ class HeldBody:
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Bytes of the whole package."""
         return self.held.size
 
     async def pieces(self, start: int, stop: int | None) -> AsyncIterator[Piece]:

@@ -165,7 +165,7 @@ def writing(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    """One small file."""
+    """Add a file whose whole content is at hand."""
     tar.addfile(_entry(name, len(content)), io.BytesIO(content))
 
 

@@ -73,4 +73,5 @@ def _versions(texts: Iterable[str]) -> tuple[Version, ...]:
 
 
 def batches(found: list[T]) -> Iterator[list[T]]:
+    """Lists of at most ``BATCH`` items, in their order."""
     yield from (found[at : at + BATCH] for at in range(0, len(found), BATCH))

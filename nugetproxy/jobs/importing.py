@@ -47,7 +47,7 @@ class _Given:
 
 
 class Importing:
-    """One import."""
+    """One import of a bundle, or of a folder of packages."""
 
     def __init__(
         self, proxy: ProxyClient, cache: Path, progress: Progress, *, upstreams: Sequence[str], into: str

@@ -26,7 +26,7 @@ class InnerClient:
         self._by = by
 
     async def get(self, path: str, moved: Moved = nobody_counts, *, keep: bool = True) -> Fetched:
-        """As for ``ProxyClient``."""
+        """As ``ProxyClient.get`` says it."""
         head, _, below = path.partition("v3/")
         name, feeds = head.strip("/"), self._desk.feeds
         feed = feeds.get(name) if name else next(iter(feeds.values()))
@@ -50,7 +50,7 @@ class InnerClient:
             reply.close()
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """As for ``ProxyClient``."""
+        """As ``ProxyClient.command`` says it."""
         return await carry_out(self._desk, name, arguments, by=self._by)
 
 

@@ -23,7 +23,7 @@ MOST = 400
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One answer."""
+    """One answer of the proxy to a GET."""
 
     status: int
     content_type: str = ""
@@ -62,7 +62,7 @@ Fetch = Callable[[str, bool], Awaitable[Fetched]]
 
 @dataclass(slots=True)
 class Report:
-    """What was found."""
+    """What a walk through a feed has found."""
 
     read: int = 0
     """Documents."""

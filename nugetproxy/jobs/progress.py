@@ -19,13 +19,13 @@ class Progress(Protocol):
 
 
 class Unseen:
-    """Nobody looks on."""
+    """For a job that nobody looks at."""
 
     def expect(self, count: int) -> None:
-        """Nothing."""
+        """Nobody is to be told."""
 
     def moved(self, size: int) -> None:
-        """Nothing."""
+        """Nobody is to be told."""
 
     def done(self, what: str) -> None:
-        """Nothing."""
+        """Nobody is to be told."""

@@ -39,7 +39,7 @@ class Wants:
 
     @staticmethod
     def of(needs: Iterable[Needs]) -> Wants:
-        """All together."""
+        """What all ``needs`` ask for together."""
         found = list(needs)
         return Wants(
             exact=tuple(dict.fromkeys(one for each in found for one in each.exact)),

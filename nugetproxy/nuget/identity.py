@@ -66,12 +66,12 @@ class PackageIdentity:
 
     @property
     def nupkg_name(self) -> str:
-        """``{id}.{version}.nupkg``"""
+        """The package's file name in the flat container, ``{id}.{version}.nupkg``."""
         return f"{self.id}.{self.version}.nupkg"
 
     @property
     def nuspec_name(self) -> str:
-        """``{id}.nuspec``"""
+        """The nuspec's file name in the flat container, ``{id}.nuspec``."""
         return f"{self.id}.nuspec"
 
     def __str__(self) -> str:

@@ -67,7 +67,7 @@ class FolderSource:
         await self.library.open(self._cache)
 
     def start(self, tasks: Tasks, *, secure: bool) -> None:
-        """Watch the folder."""
+        """Watch the folder as a background task."""
         tasks.keep(self.watch, name=f"folder {self.name}")
 
     async def close(self) -> None:
@@ -111,7 +111,7 @@ class FolderSource:
         return resource in synthesize.SYNTHESIZED
 
     def prefetch(self) -> None:
-        """Everything is here."""
+        """Nothing to do: everything is here."""
 
     async def keep_links(self, links: Iterable[Link]) -> None:
         """Its documents have none."""
@@ -151,7 +151,7 @@ class FolderSource:
         return held
 
     async def elsewhere(self, identity: PackageIdentity) -> str | None:
-        """Nowhere."""
+        """None: nobody else can read the folder."""
         return None
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes:
@@ -228,7 +228,7 @@ class NoWrites:
     """The write side of a folder: there is none."""
 
     async def check(self, method: str, _route: Route, _length: int | None) -> str:
-        """Raises WriteRefused, always."""
+        """Raises WriteRefused: a folder takes no writes."""
         raise self._refusal(method)
 
     async def send(
@@ -241,7 +241,7 @@ class NoWrites:
         *,
         named: Named,
     ) -> Sent:
-        """Raises WriteRefused, always."""
+        """Raises WriteRefused: a folder takes no writes."""
         raise self._refusal(method)
 
     @staticmethod

@@ -123,7 +123,7 @@ class RemoteSource:
         return self._recorder.suspects
 
     def lacks(self, id_: str) -> frozenset[str]:
-        """As ``Recorder.lacks``."""
+        """As ``Recorder.lacks`` says it."""
         return self._recorder.lacks(id_)
 
     def __repr__(self) -> str:

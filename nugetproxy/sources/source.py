@@ -88,7 +88,7 @@ class Source(Protocol):
 
     @property
     def writes(self) -> WriteSide:
-        """Its write side."""
+        """What takes pushes, deletes and relists for it."""
 
     async def open(self) -> None:
         """Make what is held usable; raises StoreUnusable."""

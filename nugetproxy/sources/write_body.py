@@ -79,7 +79,7 @@ class WriteBody:
             return await asyncio.to_thread(_identity, self._copy) if self._copy is not None and self.whole else None
 
     def close(self) -> None:
-        """Forget the copy."""
+        """Remove the copy from the disk."""
         if self._copy is not None:
             self._copy.close()
             self._copy = None

@@ -33,7 +33,7 @@ class FileWatch:
         self._watched.clear()
 
     async def look(self) -> None:
-        """Look once."""
+        """Look once at all files; call those that wait for a change."""
         if not self._watched:
             return
         watched = tuple(self._watched)
@@ -44,7 +44,7 @@ class FileWatch:
                 await one.changed()
 
     async def run(self) -> None:
-        """Look for ever."""
+        """Look every ``SECONDS`` until cancelled."""
         while True:
             await self.look()
             await self._clock.sleep(SECONDS)

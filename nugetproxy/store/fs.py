@@ -135,7 +135,7 @@ class FsOps:
             self.close(fd)
 
     def close(self, fd: int) -> None:
-        """Close a descriptor."""
+        """Close a descriptor; raises DiskFailure."""
         self.call("close", "", os.close, fd)
 
     def rename(self, source: StrPath, target: StrPath) -> None:
@@ -143,7 +143,7 @@ class FsOps:
         self.call("rename", str(target), os.replace, source, target)
 
     def unlink(self, path: StrPath) -> None:
-        """Remove a file."""
+        """Remove a file; raises DiskFailure."""
         self.call("unlink", str(path), os.unlink, path)
 
     def mkdir(self, path: StrPath) -> bool:

@@ -99,5 +99,5 @@ class DiskCalls:
             raise
 
     def count(self, failure: DiskFailure) -> None:
-        """Count a failure."""
+        """Count a failure in the metrics."""
         self._metrics.disk_errors.labels(failure.op, failure.errno_name).inc()

@@ -28,7 +28,7 @@ class Attempts:
         return self._level(_key(address)) > BURST - 1
 
     def failed(self, address: str) -> None:
-        """They were wrong."""
+        """Note that the credentials of an address were wrong."""
         key = _key(address)
         self._spent[key] = (self._level(key) + 1, self._clock.monotonic())
 

@@ -31,7 +31,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class Limits(TypedDict):
-    """Those of ``LimitedServer``."""
+    """The limits of a ``LimitedServer``; times in seconds."""
 
     max_connections: int
     max_per_ip: int

@@ -17,7 +17,7 @@ _SAFE = re.compile(r"/(?:(?!\.)[A-Za-z0-9._~+-]{1,100}/){0,8}(?!\.)[A-Za-z0-9._~
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One download."""
+    """One download that tools.json lists."""
 
     url: str
     versioned: bool

@@ -52,7 +52,7 @@ class Signer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """Whose signatures count."""
+    """Whose signatures of a package count."""
 
     roots: Roots = NO_ROOTS
     """Whoever has a certificate of theirs may sign, and say when somebody else has."""

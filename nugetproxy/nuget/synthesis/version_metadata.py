@@ -36,7 +36,7 @@ class IdMetadata:
     are_advisories_known: bool
 
     def of(self, version: str) -> VersionMetadata:
-        """Of one version."""
+        """What is known of one version; ``NONE_KNOWN`` where nothing is."""
         return self.versions.get(version, NONE_KNOWN)
 
     def unknown(self) -> str:

@@ -161,7 +161,7 @@ def restores(connection: sqlite3.Connection, most: int) -> tuple[Seen, ...]:
 
 
 def restore(connection: sqlite3.Connection, number: int) -> Seen | None:
-    """One of them."""
+    """The restore of this number; None where it is not kept."""
     return next(iter(_restores(connection, "WHERE number = :number", number=number)), None)
 
 

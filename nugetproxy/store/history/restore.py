@@ -68,7 +68,7 @@ class Restore:
         return max(0.0, self.ended - self.began)
 
     def add(self, sightings: Iterable[Sighting]) -> None:
-        """Some more requests."""
+        """Count some more requests of the same restore, in any order."""
         for at, what, _, seconds, waited, taking in sorted(sightings, key=lambda one: one[0] - one[3]):
             start = at - seconds
             self.began = min(self.began, start)
@@ -110,7 +110,7 @@ class Restore:
         return next((step for step in self.slowest if step.kind == PACKAGE), None)
 
     def to_json(self) -> bytes:
-        """The stored form."""
+        """The stored form, for ``Restore.from_json``."""
         return orjson.dumps(asdict(self))
 
     @staticmethod

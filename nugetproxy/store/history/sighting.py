@@ -37,7 +37,7 @@ class What:
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Who asked."""
+    """The client that asked."""
 
     client: str
     """Address."""
