@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
-from nugetproxy.store.ledger.rows import Token
+from nugetproxy.store.ledger.records import Token
 from tests.conftest import StartProxy
 from tests.fakes import canary
 from tests.fakes.asking import PACKAGE, SMALL, UP_INDEX, UP_PACKAGE, VERSIONS, ask, until

@@ -11,22 +11,12 @@ from tests.fakes.asking import until
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
-from tests.test_cli_history import restore, written
+from tests.test_cli_history import SECRET, restore
 from tests.test_control import cli
 
 pytestmark = pytest.mark.slow  # most tests start processes
 
 HOLE = {"url": "https://example.test/advisories/GHSA-aaaa-bbbb-cccc", "severity": 2, "versions": "(, 1.0.0]"}
-
-RULES = """
-[feeds.up]
-sources = ["up"]
-[[feeds.up.rules]]
-name = "no-betas"
-ids = ["Acme.Tool"]
-prerelease = true
-dry_run = true
-"""
 
 
 @pytest.fixture
@@ -34,7 +24,30 @@ def config(tmp_path: Path, feed: FakeFeed) -> Path:
     feed.add(make_nupkg("Acme.A", "1.0.0"))
     feed.add(make_nupkg("Acme.Tool", "2.0.0-beta.1"))
     feed.vulnerabilities["base"] = {"acme.a": [HOLE]}
-    return written(tmp_path, feed, RULES)
+    (tmp_path / "secret").write_text(SECRET)
+    file = tmp_path / "proxy.toml"
+    file.write_text(
+        f"""
+[cache]
+directory = "{tmp_path / "cache"}"
+min_free = "0"
+[upstreams.up]
+url = "{feed.index_url}"
+anonymous = true
+[feeds.up]
+sources = ["up"]
+[[feeds.up.rules]]
+name = "no-betas"
+ids = ["Acme.Tool"]
+prerelease = true
+dry_run = true
+[[access.tokens]]
+name = "farm"
+token = "file:{tmp_path / "secret"}"
+scopes = ["read"]
+"""
+    )
+    return file
 
 
 async def fetched(config: Path, proxy: ProxyProcess) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.times import date
 from nugetproxy.admin.tokens import Scope
-from nugetproxy.store.ledger.rows import Token
+from nugetproxy.store.ledger.records import Token
 
 
 async def add(

@@ -18,7 +18,7 @@ from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import BadRequest, NotFound, ProxyError
-from nugetproxy.store.ledger.rows import Token
+from nugetproxy.store.ledger.records import Token
 
 log = structlog.get_logger(__name__)
 

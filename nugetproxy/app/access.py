@@ -17,7 +17,7 @@ from nugetproxy.log import register_secret
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
 from nugetproxy.store.file_watch import FileWatch
-from nugetproxy.store.ledger.rows import Token
+from nugetproxy.store.ledger.records import Token
 from nugetproxy.store.token_file import TokenFile
 from nugetproxy.web.admission import Rule
 

@@ -111,7 +111,6 @@ class Flight:
         """The upstream answered 200 and its body goes to ``staged``."""
         self._staged = staged
         self.total = total
-        self._wake()
 
     def doubt(self) -> None:
         """Its first bytes are no zip signature: nobody gets any of it before it is verified."""
@@ -119,8 +118,9 @@ class Flight:
 
     def grow(self, size: int) -> None:
         """``size`` bytes are in the file now."""
-        self._size = size
-        self._wake()
+        before, self._size = self.ready, size
+        if self.ready > before:  # else nobody could do anything with it
+            self._wake()
 
     def land(self, held: HeldPackage) -> None:
         """The package is committed; every byte may be read."""

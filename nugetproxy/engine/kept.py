@@ -9,7 +9,7 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
-from nugetproxy.store.ledger.rows import Wanted
+from nugetproxy.store.ledger.records import Wanted
 
 log = structlog.get_logger(__name__)
 

@@ -136,9 +136,9 @@ class Packages:
         await self.folder.close()
         await self.holdings.close()
 
-    async def open(self, identity: PackageIdentity) -> HeldPackage | None:
+    async def open(self, identity: PackageIdentity, *, sure: bool = True) -> HeldPackage | None:
         """As ``held``, for somebody who wants to have it; raises SignatureRefused, UpstreamFailure."""
-        held = await self.held(identity)
+        held = await self.held(identity, sure=sure)
         try:
             if held is not None and self.signatures.on:
                 await self._judged(held)
@@ -155,10 +155,16 @@ class Packages:
                 self.folder.kept.keep_on(held)
         self.signatures.check(held)
 
-    async def held(self, identity: PackageIdentity) -> HeldPackage | None:
-        """The package from the folder; None when it is not held, was found damaged, or cannot be read now."""
+    async def held(self, identity: PackageIdentity, *, sure: bool = True) -> HeldPackage | None:
+        """The package from the folder; None when it is not held, was found damaged, or cannot be read now.
+
+        Where it need not be ``sure``, None also for what only somebody else can have put there since the last count.
+        """
         try:
-            return self.folder.peek(identity) or await self.folder.open(identity)
+            held = self.folder.peek(identity)
+            if held is None and not sure and self.folder.usage.lacks(identity):
+                return None
+            return held or await self.folder.open(identity)
         except DiskFailure as failure:
             self._warn_unopened(identity, failure)
             return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from urllib.parse import quote
 
 import structlog
@@ -33,6 +32,7 @@ from nugetproxy.sources.catalog_pages import CatalogPages
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.following import Following
 from nugetproxy.sources.keeper import Keeper
+from nugetproxy.sources.package_finder import PackageFinder
 from nugetproxy.sources.published_metadata import PublishedMetadata
 from nugetproxy.sources.recorder import Recorder
 from nugetproxy.sources.registrations import Registrations
@@ -103,13 +103,21 @@ class RemoteSource:
         self._held_lists = offline and held_only
         self._catalog = CatalogPages(cache)
         self._registrations = Registrations(self.name, cache, groups)
-        self._relay = Relay(upstream)
         self._published_metadata = published_metadata
         self._recorder = cache.witness = Recorder(packages, ledger, clock, published_metadata.wanted)
         self.keeper = Keeper(
             upstream, cache, groups, services=services, packages=packages, recorder=self._recorder, clock=clock
         )
         self._keeps_registrations = keep_registrations and not offline
+        self._finder = PackageFinder(
+            packages,
+            cache,
+            services,
+            registrations=self._registrations,
+            published_metadata=published_metadata,
+            relay=Relay(upstream),
+            offline=offline,
+        )
         self._synthesis = Synthesis(self.name, packages.holdings, published_metadata)
         self._prefetched_until = 0.0
         self.following = following
@@ -299,50 +307,7 @@ class RemoteSource:
 
     async def package(self, route: Route, *, head: bool) -> HeldPackage | FlightBody | Head | Found:
         """A package: held, in flight, what upstream says to a HEAD, or its absence."""
-        identity = PackageIdentity(route.id, route.version)
-        held = await self.packages.open(identity)
-        if held is not None:
-            self.packages.folder.usage.note(identity)
-            return held
-        target = Target(kind=Kind.PACKAGE, path=f"content/{route.rest}", id=route.id, scope=self._services.scope)
-        known = await self._cache.known_absent(target)
-        if known is not None:
-            return known
-        try:
-            with self._patience():
-                return await self._find(identity, target, route, head)
-        except UpstreamFailure as failure:
-            known = await self._cache.known_absent(target, failure)
-            if known is None or await self._published_metadata.lists(identity):  # a list that was stored since
-                raise
-            return known
-
-    async def _find(
-        self, identity: PackageIdentity, target: Target, route: Route, head: bool
-    ) -> FlightBody | Head | Found:
-        """A package that is not held: where the flat container has it, else where its registration says."""
-        services = await self._services.map()
-        usual = replace(target, urls=services.upstream_urls("content", route.rest))
-        try:
-            return await self._fetch(identity, usual, head)
-        except NotFound:
-            # Feeds that keep the original casing, have no flat container, or packages elsewhere.
-            stated = await self._registrations.content_url(identity, services)
-            if stated is not None and stated not in usual.urls:
-                return await self._fetch(identity, replace(target, urls=(stated,)), head)
-            return await self._cache.put_absent(target)
-
-    async def _fetch(self, identity: PackageIdentity, target: Target, head: bool) -> FlightBody | Head:
-        if head:
-            shared = self.packages.shared
-            size = await shared.head(identity, self.packages.known) if shared is not None else None
-            if size is not None:
-                return Head(status=200, length=size, shared=True)
-            return await self._relay.head(target)
-        body = await self.packages.fly(identity, target.urls)
-        if body.flight.landed is not None:
-            self.packages.folder.usage.note(identity)
-        return body
+        return await self._finder.find(route, head=head)
 
     async def refresh(self, id: str) -> Mapping[str, CacheStatus]:
         """Ask about an id (lower case) now: its version list, what is stored of its registrations; how that went.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nugetproxy.errors import ProxyError
-from nugetproxy.store.ledger.rows import Token
+from nugetproxy.store.ledger.records import Token
 
 FORM: Final = 1
 LARGEST: Final = 4 * 2**20

@@ -16,7 +16,7 @@ from nugetproxy.admin.tokens import Scope, Tokens, is_for
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.reply import NO_CACHE, Reply
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.ledger.rows import Token
+from nugetproxy.store.ledger.records import Token
 from nugetproxy.web.attempts import Attempts
 from nugetproxy.web.hosts import Network, PublicAddresses
 from nugetproxy.web.refusals import Forbidden, TooManyAttempts, Unauthorized

@@ -17,9 +17,10 @@ from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger import rows
 from nugetproxy.store.ledger.copies import copy, copy_is_due, snapshot
 from nugetproxy.store.ledger.form import LEDGER, LedgerUnavailable
+from nugetproxy.store.ledger.known_pins import KnownPins
 from nugetproxy.store.ledger.links import Links
 from nugetproxy.store.ledger.opening import BEGIN_AFRESH, NAME, RESTORED, make_ready
-from nugetproxy.store.ledger.rows import Epoch, Judged, Owner, Sighting, Token, VersionFacts, Wanted, Writes
+from nugetproxy.store.ledger.records import Epoch, Judged, Owner, Sighting, Token, VersionFacts, Wanted, Writes
 from nugetproxy.store.ledger.write_behind import WriteBehind
 from nugetproxy.store.sqlite_file import SqliteFile
 from nugetproxy.store.sqlite_form import ERRORS, file_key
@@ -49,6 +50,7 @@ class Ledger:
         self._path = Path()
         self._copier = ThreadPoolExecutor(1, thread_name_prefix="ledger-copy")
         self._behind = WriteBehind(self._file)
+        self._known_pins = KnownPins(self._file, self._clock)
         self._writes: dict[str, Writes] = {}
         self._numbers = itertools.count()
         self._loaded = False
@@ -78,6 +80,7 @@ class Ledger:
     async def close(self) -> None:
         """Write what waits, close the file, end the threads."""
         await self.settle()
+        await self._known_pins.end()
         await self._file.end()
         self._copier.shutdown(wait=False)
 
@@ -110,13 +113,16 @@ class Ledger:
 
     async def pinned(self, source: str, identity: PackageIdentity) -> str | None:
         """The SHA-512 (base64) that a package of this source had when it was first verified."""
-        known = self._behind.noted(("pins", source, identity.id, identity.version))
-        return known if known is not None else await self._file.read(rows.pin_of, source, identity)
+        known: str | None = self._behind.noted(("pins", source, identity.id, identity.version))
+        if known is None and not self._known_pins.lacks(identity):
+            return await self._file.read(rows.pin_of, source, identity)
+        return known
 
     def pin(self, source: str, identity: PackageIdentity, sha512: str) -> None:
         """Note the SHA-512 (base64) of a package; the first one stays until it is forgotten."""
         key = ("pins", source, identity.id, identity.version)
         if self._behind.noted(key) is None:
+            self._known_pins.note(identity)
             self._behind.note(key, rows.PIN, (*key[1:], sha512), sha512)
 
     async def pinned_versions(self, source: str, id: str) -> frozenset[PackageIdentity]:
@@ -134,15 +140,13 @@ class Ledger:
         await self.settle()
         await self._file.write(rows.forget, source, identity)
 
-    # --- links ---
+    # --- links, epochs, scrub positions ---
 
     def links(self, source: str) -> Links:
         """The opaque links that were handed out for one source."""
         if source not in self._links:
             self._links[source] = Links(source, self._file, self._clock, self._behind)
         return self._links[source]
-
-    # --- epochs ---
 
     def writes(self, source: str) -> Writes:
         """The writes through this source; the same object always, which goes on to be right."""
@@ -157,8 +161,6 @@ class Ledger:
         self.writes(source).put(id, epoch)
         self._behind.note(("epochs", source, id), rows.EPOCH, (source, id, epoch.number, epoch.at), epoch)
         return epoch
-
-    # --- scrub positions ---
 
     async def scrub(self, source: str) -> bytes | None:
         """How far the scrub of one source's packages is, as it was noted."""
@@ -288,6 +290,7 @@ class Ledger:
     async def take(self, found: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
         """Write statements of ``rows`` with their values, all of them or none; raises LedgerUnavailable."""
         await self._file.write(rows.run_all, found)
+        self._known_pins.forget()
 
     def _lose(self) -> None:
         """The keeper has met damage while we run."""

@@ -15,6 +15,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.retention import Counted
+from nugetproxy.store.sieve import Sieve
 from nugetproxy.store.threads import DiskCalls
 
 LOW_WATER = 0.95
@@ -55,6 +56,10 @@ class Usage:
         self._log = log
         self._pending = pending
         self._uses: dict[PackageIdentity, float] = {}
+        self._found: Sieve | None = None
+        """Those that the last count has found; None before the first, or where it could not see all."""
+        self._came = Sieve()
+        """Those that landed since the start."""
         self._landed: OrderedDict[PackageIdentity, float] = OrderedDict()
 
     def add(self, size: int, packages: int) -> None:
@@ -83,9 +88,17 @@ class Usage:
     def landed(self, identity: PackageIdentity, size: int) -> None:
         """A package came just now."""
         self.add(size, 1)
+        self._came.add(str(identity))
         self._landed[identity] = self._clock.monotonic()
         self._landed.move_to_end(identity)
         self._grow_up()
+
+    def lacks(self, identity: PackageIdentity) -> bool:
+        """Whether it is not there as far as is known; somebody else may have put it there since the last count."""
+        if self._found is None:
+            return False
+        text = str(identity)
+        return text not in self._found and text not in self._came
 
     def is_young(self, identity: PackageIdentity) -> bool:
         """Whether a package came within the last ``YOUNG_SECONDS``."""
@@ -113,6 +126,7 @@ class Usage:
         found = await self._calls.run(self._calls.threads.read, _survey, self._calls.fs, self._layout, uses)
         sizes = {**pending, **{identity: size for _, identity, size in found.packages}}
         self._set(sum(sizes.values()), len(sizes))
+        self._found = None if found.unreadable else found.sieve
         for failure in found.unreadable:
             self._calls.count(failure)
             self._log.warning("folder.unreadable", reason=Reason.DISK, detail=str(failure))
@@ -220,6 +234,8 @@ class _Survey:
     """(last use, identity, bytes), the least recently used first."""
     unreadable: list[DiskFailure]
     """Of folders of ids that could not be listed: they must not keep the others from being counted or evicted."""
+    sieve: Sieve
+    """Of the packages."""
 
 
 def _survey(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> _Survey:
@@ -230,7 +246,7 @@ def _survey(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> _S
             found += [(uses.get(held, used), held, size) for held, size, used in _walk_id(fs, layout, id_name)]
         except DiskFailure as failure:
             unreadable.append(failure)
-    return _Survey(sorted(found), unreadable)
+    return _Survey(sorted(found), unreadable, Sieve(str(identity) for _, identity, _ in found))
 
 
 def held_after(fs: FsOps, layout: Layout, last: PackageIdentity | None, count: int) -> list[PackageIdentity]:

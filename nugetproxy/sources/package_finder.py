@@ -1,0 +1,102 @@
+"""PackageFinder finds the packages of one remote feed: held, else from where upstream has them."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+from nugetproxy.cluster.allowance import limited
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.packages import Packages
+from nugetproxy.engine.relay import Relay
+from nugetproxy.engine.target import Found, Target
+from nugetproxy.errors import NotFound, UpstreamFailure
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.routes import Route
+from nugetproxy.sources.published_metadata import PublishedMetadata
+from nugetproxy.sources.registrations import Registrations
+from nugetproxy.sources.services import Services
+from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.upstream.answers import Head
+
+
+class PackageFinder:
+    """Looks on disk first where something may be there, last where it is known that nothing is."""
+
+    def __init__(
+        self,
+        packages: Packages,
+        cache: Cache,
+        services: Services,
+        *,
+        registrations: Registrations,
+        published_metadata: PublishedMetadata,
+        relay: Relay,
+        offline: bool,
+    ) -> None:
+        self._packages = packages
+        self._cache = cache
+        self._services = services
+        self._registrations = registrations
+        self._published_metadata = published_metadata
+        self._relay = relay
+        self._offline = offline
+        self._patience = limited if packages.shared is not None else nullcontext
+        """With what a client waits for what is shared."""
+
+    async def find(self, route: Route, *, head: bool) -> HeldPackage | FlightBody | Head | Found:
+        """A package: held, in flight, what upstream says to a HEAD, or its absence."""
+        identity = PackageIdentity(route.id, route.version)
+        held = await self._held(identity, sure=self._offline)
+        if held is not None:
+            return held
+        target = Target(kind=Kind.PACKAGE, path=f"content/{route.rest}", id=route.id, scope=self._services.scope)
+        known = await self._cache.known_absent(target)
+        if known is not None:
+            return known
+        try:
+            with self._patience():
+                return await self._find(identity, target, route, head)
+        except UpstreamFailure as failure:
+            if (held := await self._held(identity)) is not None:
+                return held
+            known = await self._cache.known_absent(target, failure)
+            if known is None or await self._published_metadata.lists(identity):  # a list that was stored since
+                raise
+            return known
+
+    async def _held(self, identity: PackageIdentity, *, sure: bool = True) -> HeldPackage | None:
+        """As ``Packages.open``, for a client."""
+        held = await self._packages.open(identity, sure=sure)
+        if held is not None:
+            self._packages.folder.usage.note(identity)
+        return held
+
+    async def _find(
+        self, identity: PackageIdentity, target: Target, route: Route, head: bool
+    ) -> HeldPackage | FlightBody | Head | Found:
+        """A package that is not held: where the flat container has it, else where its registration says."""
+        services = await self._services.map()
+        usual = replace(target, urls=services.upstream_urls("content", route.rest))
+        try:
+            return await self._fetch(identity, usual, head)
+        except NotFound:
+            # Feeds that keep the original casing, have no flat container, or packages elsewhere.
+            stated = await self._registrations.content_url(identity, services)
+            if stated is not None and stated not in usual.urls:
+                return await self._fetch(identity, replace(target, urls=(stated,)), head)
+            return await self._held(identity) or await self._cache.put_absent(target)
+
+    async def _fetch(self, identity: PackageIdentity, target: Target, head: bool) -> FlightBody | Head:
+        if head:
+            shared = self._packages.shared
+            size = await shared.head(identity, self._packages.known) if shared is not None else None
+            if size is not None:
+                return Head(status=200, length=size, shared=True)
+            return await self._relay.head(target)
+        body = await self._packages.fly(identity, target.urls)
+        if body.flight.landed is not None:
+            self._packages.folder.usage.note(identity)
+        return body

@@ -1,0 +1,107 @@
+"""What the rows of the ledger say, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nugetproxy.nuget.identity import PackageIdentity
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """How often an id was written to, and when last (wall time, seconds since the epoch)."""
+
+    number: int
+    at: float
+
+
+@dataclass(slots=True)
+class Writes:
+    """The writes through one source, by id; the id "" stands for any."""
+
+    by_id: dict[str, Epoch] = field(default_factory=dict)
+    number: int = 0
+    """How many this process has seen."""
+    last: float = 0.0
+    """When the latest of them happened."""
+
+    def put(self, id: str, epoch: Epoch) -> None:
+        """Something was written."""
+        self.by_id[id] = epoch
+        self.number += 1
+        self.last = max(self.last, epoch.at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionFacts:
+    """What upstream said of a version, beside what lies in the package; None: not said."""
+
+    identity: PackageIdentity
+    published: str | None = None
+    """As upstream wrote it."""
+    listed: bool | None = None
+    deprecation: str | None = None
+    """JSON as upstream wrote it; "null" where upstream says that there is none."""
+    origin: str
+    """The kind of document that said it."""
+    noted: float
+    """Wall time, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What this proxy has noticed of a version that nobody dates, or that is gone; wall times."""
+
+    first: float
+    """When it was first seen."""
+    missing: float | None = None
+    """Since when upstream is known not to have it; None while it has."""
+    withdrawn: float | None = None
+    """When that was seen for the second time, an hour later; None until then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What was found out about the signature of a package."""
+
+    sha512: str
+    """Of the package, in base64."""
+    trust: str
+    """By which it was found: the key of whose signatures counted."""
+    verdict: str
+    """As ``Verdict.text`` writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The source that a version belongs to, with its SHA-512 (base64)."""
+
+    source: str
+    sha512: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A package that is never evicted."""
+
+    id: str
+    version: str
+    """Empty for all versions."""
+    by: str
+    """The path of the lock file that wants it; empty where an operator named it."""
+    at: float
+    """Wall time, in seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """What lets a client in; the secret itself is not kept."""
+
+    name: str
+    hash: str
+    scopes: tuple[str, ...]
+    feeds: tuple[str, ...] = ()
+    """Those that it is good for; none means all."""
+    expires: float | None = None
+    created: float
+    """Both wall time, in seconds since the epoch."""
