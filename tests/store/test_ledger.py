@@ -20,6 +20,7 @@ from nugetproxy.store.ledger import form, links, rows, write_behind
 from nugetproxy.store.ledger.copies import KEPT, copies
 from nugetproxy.store.ledger.ledger import Epoch, Ledger, LedgerUnavailable, Owner, Token, VersionFacts
 from nugetproxy.store.ledger.opening import begin_afresh
+from tests.fakes.asking import until
 from tests.fakes.clock import FakeClock
 
 DAY = 86400.0
@@ -70,6 +71,33 @@ async def with_copies(ledger: Ledger, clock: FakeClock, number: int) -> None:
 
 
 # --- what is noted ---
+
+
+async def test_the_pinned_versions_of_an_id(ledger: Ledger, make: Callable[[], Ledger], path: Path) -> None:
+    assert await ledger.pinned_versions("up", "acme") == frozenset()
+    ledger.pin("up", ONE, "first")
+    ledger.pin("other", TWO, "second")
+    assert await ledger.pinned_versions("up", "acme") == {ONE}
+    found = await again(ledger, make, path)
+    found.pin("up", TWO, "second")
+    for _ in range(2):  # what is pinned is learned behind the first question
+        assert await found.pinned_versions("up", "acme") == {ONE, TWO}
+        assert await found.pinned_versions("up", "beta") == frozenset()
+        await until(lambda: found._known_pins.lacks_id("beta"))
+    await found.take([(rows.PIN, ("up", "beta", "1.0.0", "third"))])
+    for _ in range(2):
+        assert await found.pinned_versions("up", "beta") == {PackageIdentity("beta", "1.0.0")}
+        await until(lambda: found._known_pins.lacks_id("gamma"))
+
+
+async def test_of_an_id_that_is_not_pinned_the_file_is_not_asked(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.pin("up", ONE, "first")
+    await until(lambda: ledger._known_pins.lacks_id("beta"))
+    monkeypatch.setattr(rows, "pinned_versions", lambda *_: frozenset({TWO}))
+    assert await ledger.pinned_versions("up", "beta") == frozenset()
+    assert await ledger.pinned_versions("up", "acme") == {TWO}
 
 
 async def test_a_pin_stays_the_first_one(ledger: Ledger, make: Callable[[], Ledger], path: Path) -> None:

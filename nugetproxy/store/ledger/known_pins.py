@@ -33,14 +33,21 @@ class KnownPins:
 
     def note(self, identity: PackageIdentity) -> None:
         """It is about to be pinned."""
+        self._noted.add(identity.id)
         self._noted.add(_text(identity.id, identity.version))
 
     def lacks(self, identity: PackageIdentity) -> bool:
         """Whether it is certain that nothing is pinned of it."""
+        return self._lacks(_text(identity.id, identity.version))
+
+    def lacks_id(self, id: str) -> bool:
+        """Whether it is certain that no version of an id (lower case) is pinned."""
+        return self._lacks(id)
+
+    def _lacks(self, text: str) -> bool:
         if self._found is None:
             self._learn_soon()
             return False
-        text = _text(identity.id, identity.version)
         return text not in self._found and text not in self._noted
 
     def forget(self) -> None:
@@ -70,8 +77,9 @@ class KnownPins:
 
 
 def _sieve(connection: sqlite3.Connection) -> Sieve:
-    return Sieve(_text(id, version) for id, version in rows.pinned(connection))
+    return Sieve(text for id, version in rows.pinned(connection) for text in (id, _text(id, version)))
 
 
 def _text(id: str, version: str) -> str:
+    """No id has a slash in it."""
     return f"{id}/{version}"

@@ -127,6 +127,8 @@ class Ledger:
 
     async def pinned_versions(self, source: str, id: str) -> frozenset[PackageIdentity]:
         """The versions of an id (lower case) that are pinned, held or not."""
+        if self._known_pins.lacks_id(id):
+            return frozenset()
         await self.settle()
         return await self._file.read(rows.pinned_versions, source, id)
 
