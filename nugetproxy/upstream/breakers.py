@@ -237,7 +237,7 @@ class Ticket:
         self, breakers: Breakers, origin: str, breaker: CircuitBreaker, admitted: Pass, question: Question
     ) -> None:
         self._breakers = breakers
-        self._origin = origin
+        self.origin = origin
         self._breaker = breaker
         self._pass = admitted
         self._question = question
@@ -248,9 +248,9 @@ class Ticket:
     def arrived(self) -> None:
         """The headers of a long body are here: as a probe it has shown enough."""
         if self._pass.role is not Role.NORMAL:
-            self._breaker.succeed(self._pass, self._breakers.waiting(self._origin))
+            self._breaker.succeed(self._pass, self._breakers.waiting(self.origin))
             self._pass = Pass(Role.NORMAL)
-            self._breakers.report(self._origin, None)
+            self._breakers.report(self.origin, None)
 
     def disregard(self) -> None:
         """Whatever the end, say nothing."""
@@ -259,7 +259,7 @@ class Ticket:
     def give_back(self) -> None:
         """Nothing was asked."""
         self._breaker.abandon(self._pass)
-        self._breakers.report(self._origin, None)
+        self._breakers.report(self.origin, None)
 
     def __enter__(self) -> Self:
         return self
@@ -272,7 +272,7 @@ class Ticket:
         if self._inconclusive:
             self._breaker.abandon(self._pass)
         elif error is None or reason in ANSWERED:
-            self._breaker.succeed(self._pass, self._breakers.waiting(self._origin))
+            self._breaker.succeed(self._pass, self._breakers.waiting(self.origin))
         elif isinstance(error, UpstreamFailure) and self._is_of_the_host(error):
             failed = self._question
             # A short Retry-After is waited for by the request itself.
@@ -285,7 +285,7 @@ class Ticket:
             self._breaker.fault(self._pass, self._breakers.now(), self._question.name, cause)
         else:
             self._breaker.abandon(self._pass)
-        self._breakers.report(self._origin, failed, useless=useless)
+        self._breakers.report(self.origin, failed, useless=useless)
 
     def _is_of_the_host(self, error: UpstreamFailure) -> bool:
         return error.reason in WEIGHTS and (error.of_host or not self.progress.answered)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import ssl
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import TracebackType
 
 import aiohttp
 import structlog
@@ -170,23 +170,43 @@ class Failures:
         """Count a failure that somebody else finds words for."""
         self._counter.labels(self._upstream, reason).inc()
 
-    @contextmanager
-    def translating(self, origin: str, progress: Progress) -> Iterator[None]:
+    def translating(self, origin: str, progress: Progress) -> Translating:
         """Turn whatever aiohttp raises inside into UpstreamFailure."""
-        try:
-            yield
-        except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
-            if (number := _shortage(error)) is not None:
-                raise self._ours(number) from error
-            name = next(name for kind, name in _TABLE if isinstance(error, kind))
-            reason, detail = name(error, progress)
-            raise self.make(reason, f"{detail} ({origin})") from error
+        return Translating(self, origin, progress)
+
+    def translated(self, error: BaseException, origin: str, progress: Progress) -> UpstreamFailure:
+        """What an error of aiohttp's comes to."""
+        if (number := _shortage(error)) is not None:
+            return self._ours(number)
+        name = next(name for kind, name in _TABLE if isinstance(error, kind))
+        reason, detail = name(error, progress)
+        return self.make(reason, f"{detail} ({origin})")
 
     def _ours(self, number: int) -> UpstreamFailure:
         """Not counted as a failure of upstream, logged once a minute."""
         self._shortages.labels(errno.errorcode[number]).inc()
         _say_shortage(number)
         return upstream_failure(self._upstream, Reason.EXHAUSTED, os.strerror(number))
+
+
+class Translating:
+    """As ``Failures.translating``: no generator, as it is entered several times for each response."""
+
+    __slots__ = ("_failures", "_origin", "_progress")
+
+    def __init__(self, failures: Failures, origin: str, progress: Progress) -> None:
+        self._failures = failures
+        self._origin = origin
+        self._progress = progress
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError):
+            raise self._failures.translated(error, self._origin, self._progress) from error
 
 
 _once_a_minute = FloodGate(burst=1, every=60.0)

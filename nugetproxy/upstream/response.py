@@ -57,6 +57,8 @@ class Response:
         self._progress = progress
         self._received = received
         self._hiding = hiding
+        self._pace = Pace()
+        self._slow = False
         self.url = without_query(url)
         self.status = answer.status
         self.on_arrival: Callable[[], None] = lambda: None
@@ -119,31 +121,39 @@ class Response:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives, still coded. Raises UpstreamFailure."""
-        pace = Pace()
-        content = self._answer.content
-        while True:
-            began = self._clock.monotonic()
-            with self._failures.translating(self._origin, self._progress):
-                async with asyncio.timeout_at(self._deadline or asyncio.get_running_loop().time() + self._silence):
-                    piece = await content.readany()
-            if not piece:
-                return
-            slow = pace.too_slow(self._clock.monotonic() - began, len(piece))
-            self._received.inc(len(piece))
+        while piece := await self._next():
             yield piece
-            if slow:
-                raise self._failures.make(Reason.SLOW, f"less than 1 KiB/s ({self._origin})")
+            self._check_pace()
 
     async def read(self, limit: int) -> bytes:
         """The whole body, still coded. Raises UpstreamFailure, TOO_LARGE beyond ``limit`` bytes."""
         self.check_size(self.length, limit, "limits.document")
         pieces: list[bytes] = []
         size = 0
-        async for piece in self.chunks():
+        while piece := await self._next():
             pieces.append(piece)
             size += len(piece)
             self.check_size(size, limit, "limits.document")
-        return await off_loop(size, b"".join, pieces)
+            self._check_pace()
+        return pieces[0] if len(pieces) == 1 else await off_loop(size, b"".join, pieces)
+
+    async def _next(self) -> bytes:
+        """The next piece of the body, empty at its end."""
+        content = self._answer.content
+        with self._failures.translating(self._origin, self._progress):
+            if content.is_eof():  # all of it is here
+                piece = content.read_nowait()
+            else:
+                began = self._clock.monotonic()
+                async with asyncio.timeout_at(self._deadline or asyncio.get_running_loop().time() + self._silence):
+                    piece = await content.readany()
+                self._slow = self._pace.too_slow(self._clock.monotonic() - began, len(piece))
+        self._received.inc(len(piece))
+        return piece
+
+    def _check_pace(self) -> None:
+        if self._slow:
+            raise self._failures.make(Reason.SLOW, f"less than 1 KiB/s ({self._origin})")
 
     def check_size(self, size: int | None, limit: int, key: str) -> None:
         """Raises UpstreamFailure (TOO_LARGE) if ``size`` is known and beyond ``limit``, which ``key`` sets."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Self
 
 from nugetproxy.upstream.asking import asking
@@ -23,10 +22,16 @@ class Turns:
         waiting = {client: len(turns) for client, turns in self._waiting.items()}
         return f"{self._free} free, waiting {waiting}"
 
+    def at_once(self) -> bool:
+        """Take one if any is free, which it is only where nobody waits."""
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
     async def acquire(self) -> None:
         """Take one when it is this client's turn."""
-        if self._free > 0:
-            self._free -= 1
+        if self.at_once():
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(asking().client, deque()).append(turn)
@@ -61,16 +66,12 @@ class Slots:
     def __repr__(self) -> str:
         return f"<Slots: {self._most}, {self._free!r}>"
 
-    @asynccontextmanager
-    async def hold(self, seconds: float) -> AsyncIterator[Slot]:
-        """One slot; raises TimeoutError when none is free for ``seconds``."""
-        async with asyncio.timeout(seconds):
-            await self._free.acquire()
-        slot = Slot(self._free)
-        try:
-            yield slot
-        finally:
-            slot.lend()
+    async def take(self, seconds: float) -> Slot:
+        """One slot, to be lent in the end; raises TimeoutError when none is free for ``seconds``."""
+        if not self._free.at_once():
+            async with asyncio.timeout(seconds):
+                await self._free.acquire()
+        return Slot(self._free)
 
 
 class Slot:

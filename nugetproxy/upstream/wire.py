@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import cache, partial
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -48,6 +49,8 @@ class Wire:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        self._requests = cache(partial(metrics.upstream_requests.labels, settings.name))
+        self._seconds = cache(partial(metrics.upstream_seconds.labels, settings.name))
         self._received = metrics.received_bytes.labels(settings.name)
         self._rule = AddressRule.of(settings)
         resolver = resolver or ThreadResolver()
@@ -91,20 +94,33 @@ class Wire:
         visited = {str(url)}
         # Before the slot: who waits for a lost upstream must not keep others from a connection.
         ticket = await self._admit(question, url, patience, redirected=False)
-        async with self._slot(request.lane, seconds, ticket):
+        slot = await self._slot(request.lane, seconds, ticket)
+        try:
             deadline = asyncio.get_running_loop().time() + seconds
             while True:
-                async with self._hop(request, url, deadline, ticket, redirected=len(visited) > 1) as response:
-                    if response.status not in REDIRECTS:
-                        yield response
-                        return
-                    await response.drain()
+                with ticket:
+                    response = await self._arrived(request, url, deadline, ticket, redirected=len(visited) > 1)
                     try:
-                        url = next_hop(url, response.headers.get("Location"), frozenset(visited))
-                    except UrlDenied as denied:
-                        raise self.failures.make(Reason.REDIRECT_DENIED, denied.why) from denied
-                    visited.add(str(url))
+                        await self._check_status(response, ticket.origin)
+                        if response.status not in REDIRECTS:
+                            yield response
+                            return
+                        await response.drain()
+                        url = self._next_hop(url, response, visited)
+                    finally:
+                        response.close()
                 ticket = await self._admit(question, url, patience, redirected=True)
+        finally:
+            slot.lend()
+
+    def _next_hop(self, url: URL, response: Response, visited: set[str]) -> URL:
+        """Where a redirect leads, which is then one of those ``visited``; raises UpstreamFailure (REDIRECT_DENIED)."""
+        try:
+            target = next_hop(url, response.headers.get("Location"), frozenset(visited))
+        except UrlDenied as denied:
+            raise self.failures.make(Reason.REDIRECT_DENIED, denied.why) from denied
+        visited.add(str(target))
+        return target
 
     async def _admit(self, question: Question, url: URL, patience: Patience, *, redirected: bool) -> Ticket:
         return await self.breakers.admit(self._vet(url, redirected=redirected), question, patience)
@@ -115,7 +131,8 @@ class Wire:
     ) -> AsyncIterator[Response]:
         """The response to a write, sent once; ``progress`` shows how far it got, also after a failure."""
         self._check_online()
-        async with self._slot(request.lane, seconds) as slot:
+        slot = await self._slot(request.lane, seconds)
+        try:
             if body is not None:
                 body.hold_while_flowing(slot)
             deadline = asyncio.get_running_loop().time() + seconds
@@ -136,6 +153,8 @@ class Wire:
                     yield response
                 finally:
                     response.close()
+        finally:
+            slot.lend()
 
     def moved(self, response: Response, trail: tuple[URL, ...]) -> URL:
         """Where a redirect of a write leads: keys go with it, so only to an origin that may have them.
@@ -165,42 +184,33 @@ class Wire:
             await close_session(session)
         await self._resolver.close()
 
-    @asynccontextmanager
-    async def _slot(self, lane: Lane, seconds: float, ticket: Ticket | None = None) -> AsyncIterator[Slot]:
-        """A connection's turn; without one ``ticket`` is given back."""
-        async with AsyncExitStack() as stack:
-            try:
-                # Packages may queue for longer: a restore asks for hundreds at once, over a slow line.
-                wait = SLOT_WAIT if lane is Lane.PACKAGES else seconds
-                slot = await stack.enter_async_context(self._slots[lane].hold(wait))
-            except BaseException as error:
-                if ticket is not None:
-                    ticket.give_back()
-                if not isinstance(error, TimeoutError):
-                    raise
-                raise self.failures.make(
-                    Reason.CONNECT_TIMEOUT, f"all {self._settings.connections} connections for {lane} were busy"
-                ) from error
-            yield slot
+    async def _slot(self, lane: Lane, seconds: float, ticket: Ticket | None = None) -> Slot:
+        """A connection's turn, to be lent in the end; without one ``ticket`` is given back."""
+        try:
+            # Packages may queue for longer: a restore asks for hundreds at once, over a slow line.
+            return await self._slots[lane].take(SLOT_WAIT if lane is Lane.PACKAGES else seconds)
+        except BaseException as error:
+            if ticket is not None:
+                ticket.give_back()
+            if not isinstance(error, TimeoutError):
+                raise
+            raise self.failures.make(
+                Reason.CONNECT_TIMEOUT, f"all {self._settings.connections} connections for {lane} were busy"
+            ) from error
 
-    @asynccontextmanager
-    async def _hop(
+    async def _arrived(
         self, request: Request, url: URL, deadline: float, ticket: Ticket, *, redirected: bool
-    ) -> AsyncIterator[Response]:
-        with ticket:
+    ) -> Response:
+        """The response to one request, sent again where its pooled connection turned out to be closed."""
+        ticket.progress = Progress(redirected=redirected)
+        try:
+            response = await self._send(request, url, ticket.progress, deadline, again=True)
+        except _Stale:
+            self._metrics.upstream_retries.labels(self._settings.name).inc()
             ticket.progress = Progress(redirected=redirected)
-            try:
-                response = await self._send(request, url, ticket.progress, deadline, again=True)
-            except _Stale:
-                self._metrics.upstream_retries.labels(self._settings.name).inc()
-                ticket.progress = Progress(redirected=redirected)
-                response = await self._send(request, url, ticket.progress, deadline)
-            response.on_arrival = ticket.arrived
-            try:
-                await self._check_status(response, origin_of(url))
-                yield response
-            finally:
-                response.close()
+            response = await self._send(request, url, ticket.progress, deadline)
+        response.on_arrival = ticket.arrived
+        return response
 
     async def _send(
         self,
@@ -216,7 +226,7 @@ class Wire:
         """Raises UpstreamFailure; but _Stale, if ``again``, where a pooled connection turned out to be closed."""
         session = self._session(request.lane)
         origin = origin_of(url)
-        self._metrics.upstream_requests.labels(self._settings.name, request.method).inc()
+        self._requests(request.method).inc()
         began = self._clock.monotonic()
         with self.failures.translating(origin, progress), waiting():
             try:
@@ -247,9 +257,7 @@ class Wire:
             answer.close()
             progress.answered = False  # not by upstream
             raise self.failures.make(Reason.REFUSED, f"{PROXY_LOGIN} ({origin})")
-        self._metrics.upstream_seconds.labels(self._settings.name, request.method).observe(
-            self._clock.monotonic() - began
-        )
+        self._seconds(request.method).observe(self._clock.monotonic() - began)
         return Response(
             answer,
             url,
