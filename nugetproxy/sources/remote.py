@@ -31,10 +31,10 @@ from nugetproxy.nuget.version import Version
 from nugetproxy.sources.catalog_pages import CatalogPages
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.following import Following
-from nugetproxy.sources.keeper import Keeper
 from nugetproxy.sources.package_finder import PackageFinder
 from nugetproxy.sources.published_metadata import PublishedMetadata
 from nugetproxy.sources.recorder import Recorder
+from nugetproxy.sources.registration_keeper import RegistrationKeeper
 from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.repository_certificates import SIGNATURES
 from nugetproxy.sources.services import Services
@@ -105,7 +105,7 @@ class RemoteSource:
         self._registrations = Registrations(self.name, cache, groups)
         self._published_metadata = published_metadata
         self._recorder = cache.witness = Recorder(packages, ledger, clock, published_metadata.wanted)
-        self.keeper = Keeper(
+        self.registrations_kept = RegistrationKeeper(
             upstream, cache, groups, services=services, packages=packages, recorder=self._recorder, clock=clock
         )
         self._keeps_registrations = keep_registrations and not offline
@@ -160,7 +160,7 @@ class RemoteSource:
         tasks.start(look_into_unpinned(self.packages, self._clock), name=f"unpinned {self.name}")
         tasks.start(self._recorder.keep_unlisted(), name=f"unlisted {self.name}")
         if self._keeps_registrations:
-            tasks.keep(self.keeper.run, name=f"registrations {self.name}")
+            tasks.keep(self.registrations_kept.run, name=f"registrations {self.name}")
         if self.following is not None:
             tasks.keep(self.following.run, name=f"catalog {self.name}")
 

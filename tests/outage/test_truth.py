@@ -69,7 +69,7 @@ def source_of(proxy: Proxy) -> RemoteSource:
 
 async def keep(proxy: Proxy) -> None:
     """What happens behind the clients' backs."""
-    await source_of(proxy).keeper.round()
+    await source_of(proxy).registrations_kept.round()
     await until(lambda: not proxy.app.tasks.running())
 
 
@@ -288,7 +288,7 @@ async def test_nothing_is_fetched_while_something_else_is_under_way(start_proxy:
     await known.set_mode("hang")
     asking = asyncio.create_task(ask(proxy, "/v3/content/acme.b/index.json"))
     await until(lambda: known.count("/v3-flatcontainer/acme.b/index.json") == 1)
-    await source_of(proxy).keeper.round()
+    await source_of(proxy).registrations_kept.round()
     assert known.count(UP_REGISTRATION) == 0
     await known.set_mode("up")
     await asking
@@ -302,7 +302,7 @@ async def test_a_lost_upstream_is_left_alone(start_proxy: StartProxy, known: Fak
     await known.set_mode("5xx")
     for number in range(8):
         await ask(proxy, f"/v3/content/acme.missing{number}/index.json")
-    await source_of(proxy).keeper.round()
+    await source_of(proxy).registrations_kept.round()
     assert known.count(UP_REGISTRATION) == 0
 
 

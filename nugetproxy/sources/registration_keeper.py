@@ -1,4 +1,4 @@
-"""Keeper fetches the registrations of what is held, so that an outage finds them stored."""
+"""RegistrationKeeper fetches the registrations of what is held, so that an outage finds them stored."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRIES: Final = 3
 """After so many failures an id waits for the next change of its version list."""
 
 
-class Keeper:
+class RegistrationKeeper:
     """Behind the clients' backs: one registration after the other, while nothing else is under way."""
 
     def __init__(
