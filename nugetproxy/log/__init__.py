@@ -141,16 +141,20 @@ class Part:
 
     fields: EventDict
     members: bytes
+    secrets: int
+    """So many were known when it was made."""
 
 
 def part(fields: EventDict) -> Part:
-    """Fields that many events have in common; what is a secret must be known before."""
+    """Fields that many events have in common."""
     safe = _redact(None, "info", fields)
-    return Part(dict(safe), orjson.dumps(safe)[1:-1])
+    return Part(dict(safe), orjson.dumps(safe)[1:-1], secrets_known())
 
 
 def emit_parts(event: str, what: Part, who: Part, milliseconds: float, stands_for: int = 1) -> None:
     """``emit``, of parts and of how long it took; ``stands_for`` so many alike."""
+    if what.secrets != (known := secrets_known()) or who.secrets != known:
+        what, who = part(what.fields), part(who.fields)
     if _writer is None or not _in_parts or stands_for > 1:
         emit(event, {**what.fields, "ms": milliseconds, **who.fields, **sampled(stands_for)})
     else:

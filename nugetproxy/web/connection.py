@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
-from aiohttp.http_exceptions import BadStatusLine, HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
-from nugetproxy.errors import BadRequest, ProxyError, UnknownVersion
 from nugetproxy.log import rate_limited
 from nugetproxy.metrics import Metrics
 from nugetproxy.web.answers import answer
+from nugetproxy.web.file_answer import FileAnswer
 from nugetproxy.web.head_check import END, MAX_HEAD, Condition
-from nugetproxy.web.lane import Asked, Lane, Peer, Seen
-
-_VERSION = re.compile(r"HTTP/(\d+)\.\d+'$", re.MULTILINE)
-PREFACE = "Pause on PRI"
-"""What the parser says to the first line of a client that knows HTTP/2 to be spoken (RFC 9113 section 3.4)."""
-MALFORMED = "The request is not well-formed HTTP/1.1."
-TOO_LONG = "The request line, or a header line, is too long: {line} bytes for the one, {field} for the other."
+from nugetproxy.web.kernelcopy import KernelCopy
+from nugetproxy.web.lane import Lane
+from nugetproxy.web.malformed import refusal
+from nugetproxy.web.seen import Asked, Peer, Seen
 
 
 class ClientStalled(ClientConnectionResetError):
@@ -39,9 +34,13 @@ class Connection(RequestHandler):
         "_block",
         "_clean",
         "_condition",
+        "_copy",
+        "_ending",
+        "_file",
         "_lane",
         "_metrics",
         "_peer",
+        "_pending",
         "_seen",
         "_stall",
         "_wire",
@@ -68,6 +67,13 @@ class Connection(RequestHandler):
         self._seen: Seen | None = None
         """What the header section ``_block`` says, which a client repeats with every request."""
         self._condition: Condition | None = None
+        self._file: FileAnswer | None = None
+        """What the lane sends now; nothing else is looked at meanwhile."""
+        self._copy: KernelCopy | None = None
+        self._pending = b""
+        """What came in meanwhile."""
+        self._ending = False
+        """True when the connection ends behind it."""
         self._stall: asyncio.TimerHandle | None = None
         self.asked: Asked | None = None
         """The request that is being answered, if the lane can answer it the next time."""
@@ -91,6 +97,9 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """aiohttp's hook for what has come in."""
+        if self._file is not None:
+            self._put_off(data)
+            return
         lane, waiter = self._lane, self._waiter
         self.asked = None
         if (
@@ -128,6 +137,9 @@ class Connection(RequestHandler):
         if prepared is None or form is None or transport.get_write_buffer_size():
             self.asked = Asked(seen, line, condition)
             return False
+        held = prepared.held if form.size else None
+        if held is not None and transport.get_extra_info("socket") is None:
+            return False
         transport.write(form.head + form.body)
         self._request_count += 1
         if self._manager is not None:
@@ -136,8 +148,58 @@ class Connection(RequestHandler):
         self.carries_body = prepared.carries_body
         if self._paused:
             self._stall = self._loop.call_later(self._write_timeout, self._give_up)
-        lane.count(prepared, form, seen, now, perf_counter() - began)
+        if held is None:
+            lane.count(prepared, form, seen, now, perf_counter() - began)
+        else:
+            self._file = FileAnswer(lane, seen, prepared, form, held, began=began)
+            if not self._paused:
+                self._send_file(self._file, transport)
         return True
+
+    # --- bodies from files ---
+
+    def _send_file(self, file: FileAnswer, transport: asyncio.Transport) -> None:
+        """The client has the head."""
+        if self._copy is None:
+            self._copy = KernelCopy(transport, stall=self._write_timeout)
+        try:
+            sent = file.start(self._copy, self._file_ended)
+        except OSError as error:
+            self._file_ended(error)
+            return
+        if sent:
+            self._file_ended(None)
+
+    def _file_ended(self, error: Exception | None) -> None:
+        file, self._file = self._file, None
+        assert file is not None, "it is sent once"
+        if self._copy is not None:
+            self._copy.close()
+        pending, self._pending = self._pending, b""
+        if error is not None:
+            file.cut(error, self._metrics)
+            self.cut()
+            return
+        file.sent()
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        if self._ending:
+            self.finish()
+        elif pending:
+            if self.transport is not None:
+                self.transport.resume_reading()
+            self.data_received(pending)
+
+    def _put_off(self, data: bytes) -> None:
+        """Look at ``data`` behind what is being sent; who sends very much meanwhile has to wait."""
+        self._pending += data
+        if len(self._pending) > MAX_HEAD and self.transport is not None:
+            self.transport.pause_reading()
+
+    def _process_keepalive(self) -> None:
+        """aiohttp's hook for a connection on which nothing has come in for long: one that takes a body is in use."""
+        if self._file is not None:
+            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        super()._process_keepalive()
 
     def _peer_of(self) -> Peer:
         if self._peer is None:
@@ -153,10 +215,14 @@ class Connection(RequestHandler):
         """asyncio's hook: the client has taken all that was written."""
         self._forget_stall()
         super().resume_writing()
+        if self._file is not None and self.transport is not None:
+            self._send_file(self._file, self.transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """asyncio's hook for the end of the connection."""
         self._forget_stall()
+        if self._file is not None:
+            self._file_ended(ConnectionResetError("the client has left"))
         super().connection_lost(exc)
 
     def _forget_stall(self) -> None:
@@ -166,6 +232,9 @@ class Connection(RequestHandler):
 
     def _give_up(self) -> None:
         """The client has taken nothing of what the lane sent for as long as a write may take."""
+        if self._file is not None:
+            self._file_ended(TimeoutError("the client takes nothing"))
+            return
         self._metrics.responses_aborted.labels("client_stall").inc()
         self.cut()
 
@@ -188,11 +257,11 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """aiohttp's hook for a request that could not be read; what it says quotes nothing of the request."""
-        error = _refusal(exc, self.max_line_size, self.max_field_size)
-        self._metrics.rejected.labels("malformed").inc()
-        what = type(exc).__name__ if exc is not None else "unknown"
-        rate_limited("request.malformed", what, client=request.remote or "", what=what)
-        response = answer(error)
+        response = answer(refusal(exc, self.max_line_size, self.max_field_size))
+        if not isinstance(exc, ConnectionError):  # an answer that was cut off was read before
+            self._metrics.rejected.labels("malformed").inc()
+            what = type(exc).__name__ if exc is not None else "unknown"
+            rate_limited("request.malformed", what, client=request.remote or "", what=what)
         response.force_close()
         return response
 
@@ -203,6 +272,9 @@ class Connection(RequestHandler):
 
     def finish(self) -> None:
         """End behind the answer that is being made or sent; at once where there is none."""
+        if self._file is not None:
+            self._ending = True
+            return
         self.close()
         if self.at_finish is not None:
             self.at_finish()
@@ -219,15 +291,3 @@ class Connection(RequestHandler):
         """Drop whatever is still to be sent."""
         if isinstance(self._wire, asyncio.WriteTransport):
             self._wire.abort()
-
-
-def _refusal(exc: BaseException | None, line: int, field: int) -> ProxyError:
-    if exc is not None and not isinstance(exc, HttpProcessingError):
-        return ProxyError("The proxy failed unexpectedly; its log says more.")
-    said = exc.message if isinstance(exc, HttpProcessingError) else ""
-    version = _VERSION.search(said) if isinstance(exc, BadStatusLine) else None
-    if said.startswith(PREFACE) or (version is not None and int(version[1]) != 1):
-        return UnknownVersion()
-    if isinstance(exc, LineTooLong):
-        return BadRequest(TOO_LONG.format(line=line, field=field))
-    return BadRequest(MALFORMED)

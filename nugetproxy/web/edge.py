@@ -195,9 +195,10 @@ class Edge:
         event.answered(reply)
         response = await self._sender.send(request, reply, event.more)
         asked = connection.asked
-        if asked is not None and not download and isinstance(response, Whole) and not self._traced:
-            whole = response if asked.condition is None else self._sender.whole(request, reply, event.more)
-            if whole is not None:
+        if asked is not None and not download and not self._traced:
+            usual = isinstance(response, Whole) and asked.condition is None
+            whole = response if usual else self._sender.whole(request, reply, event.more)
+            if isinstance(whole, Whole):
                 self._lane.keep(asked, event, reply, whole)
         return response
 

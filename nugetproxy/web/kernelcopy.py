@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+from collections.abc import Callable
+from functools import partial
 from socket import SO_SNDBUF, SOL_SOCKET
 
 PIECE = 2**20
@@ -15,6 +18,13 @@ FAST_BUFFER = 4 * 2**20
 """A client that took ``FAST_BYTES`` within ``FAST_SECONDS`` gets a large send buffer: fewer wake-ups for each
 gigabyte. All others keep the small one of the listening socket, so that slow readers cannot fill the kernel."""
 
+AGAIN_SECONDS = 0.02
+"""Where no descriptor is left to wait with, the client is tried so often."""
+OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
+
+AtEnd = Callable[[Exception | None], None]
+"""Called once a copy has ended by itself: with nothing, or with why it failed."""
+
 
 class KernelCopy:
     """Copies to one client, one part after the other; to be closed.
@@ -25,6 +35,7 @@ class KernelCopy:
     """
 
     def __init__(self, transport: asyncio.Transport, *, stall: float) -> None:
+        """``stall``: seconds for which the client may take nothing."""
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._stall = stall
@@ -37,48 +48,94 @@ class KernelCopy:
         self._taken = 0
         self._began = self._loop.time()
         self._fast = False
-        self._done: asyncio.Future[None] | None = None
+        self._at_end: AtEnd | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._again: asyncio.TimerHandle | None = None
 
     async def send(self, fd: int, start: int, stop: int) -> None:
         """Send the bytes ``[start, stop)`` of ``fd``; what was written to the transport before must have been sent.
 
         Raises TimeoutError when nothing moves for ``stall`` to twice ``stall`` seconds, ConnectionError when the
-        client leaves or the file is shorter than ``stop``, OSError when the file cannot be read or no descriptor is
-        left.
+        client leaves or the file is shorter than ``stop``, OSError when the file cannot be read.
+        """
+        done: asyncio.Future[None] = self._loop.create_future()
+        if self.start(fd, start, stop, partial(_settle, done)):
+            return
+        try:
+            await done
+        finally:
+            self._withdraw()
+
+    def start(self, fd: int, start: int, stop: int, at_end: AtEnd) -> bool:
+        """Begin as ``send`` does; whether everything was sent at once. If not, ``at_end`` is called later.
+
+        Raises what ``send`` raises, for what goes wrong at once.
         """
         self._fd, self.at, self._stop = fd, start, stop
+        if not self._fast and self._loop.time() - self._began > FAST_SECONDS:
+            self._began, self._taken = self._loop.time(), 0
         if self._push():
-            return
-        if self._socket < 0:
-            self._socket = os.dup(self._out)
-        self._done = self._loop.create_future()
-        self._loop.add_writer(self._socket, self._writable)
-        try:
-            while not self._done.done():
-                before = self.at
-                await asyncio.wait((self._done,), timeout=self._stall)
-                if self.at == before and not self._done.done():
-                    raise TimeoutError("the client takes nothing")
-            self._done.result()
-        finally:
-            self._loop.remove_writer(self._socket)
+            return True
+        self._wait()
+        self._at_end = at_end
+        self._watch = self._loop.call_later(self._stall, self._look, self.at)
+        return False
 
     def close(self) -> None:
-        """Give the duplicate back."""
+        """Stop, and give the duplicate back; ``at_end`` is not called any more."""
+        self._withdraw()
         if self._socket >= 0:
             os.close(self._socket)
             self._socket = -1
 
+    def _withdraw(self) -> AtEnd | None:
+        """Wait for the client no longer."""
+        at_end, self._at_end = self._at_end, None
+        if at_end is not None and self._socket >= 0:
+            self._loop.remove_writer(self._socket)
+        for timer in (self._watch, self._again):
+            if timer is not None:
+                timer.cancel()
+        self._watch = self._again = None
+        return at_end
+
+    def _wait(self) -> None:
+        """Until the client has taken something."""
+        if self._socket < 0:
+            try:
+                self._socket = os.dup(self._out)
+            except OSError as error:
+                if error.errno not in OUT_OF_DESCRIPTORS:
+                    raise
+                self._again = self._loop.call_later(AGAIN_SECONDS, self._try_again)
+                return
+        self._loop.add_writer(self._socket, self._writable)
+
+    def _try_again(self) -> None:
+        self._writable()
+        if self._at_end is not None:
+            self._again = self._loop.call_later(AGAIN_SECONDS, self._try_again)
+
     def _writable(self) -> None:
-        if self._done is None or self._done.done():
-            return
         try:
             complete = self._push()
         except OSError as error:
-            self._done.set_exception(error)
+            self._end(error)
             return
         if complete:
-            self._done.set_result(None)
+            self._end(None)
+
+    def _look(self, before: int) -> None:
+        """Whether the client has taken something since ``before``."""
+        if self.at == before:
+            self._end(TimeoutError("the client takes nothing"))
+        else:
+            self._watch = self._loop.call_later(self._stall, self._look, self.at)
+
+    def _end(self, error: Exception | None) -> None:
+        at_end = self._withdraw()
+        if at_end is not None:
+            at_end(error)
 
     def _push(self) -> bool:
         """Give the kernel one piece; whether that was all of the part."""
@@ -97,3 +154,12 @@ class KernelCopy:
             if self._loop.time() - self._began < FAST_SECONDS:
                 self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, FAST_BUFFER)
         return self.at == self._stop
+
+
+def _settle(done: asyncio.Future[None], error: Exception | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(None)
+    else:
+        done.set_exception(error)

@@ -8,25 +8,27 @@ ordinary path, which fills the lane's table.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from dataclasses import replace
+from typing import Protocol
 
 import structlog
+from aiohttp import hdrs
 from aiohttp.web_protocol import RequestHandler
 
 from nugetproxy import log as logs
 from nugetproxy.clock import Clock
-from nugetproxy.feeds.reply import Reply
+from nugetproxy.feeds.reply import HeldBody, Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.history.history import MOST_PENDING, History
 from nugetproxy.store.history.sighting import Who
-from nugetproxy.web.access import MAX_SESSION, SESSION_ID, AccessEvent, event_fields, what_of, who_fields
+from nugetproxy.upstream.asking import Asking
+from nugetproxy.web.access import MAX_SESSION, SESSION_ID, Access, AccessEvent, event_fields, what_of, who_fields
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.head_check import LINE, Condition, parse_fields, split_condition
 from nugetproxy.web.negotiation import accepts_gzip
 from nugetproxy.web.prepared import Form, Prepared
+from nugetproxy.web.seen import ODD, Asked, Peer, Seen
 from nugetproxy.web.whole import Whole, template_of
 
 log = structlog.get_logger(__name__)
@@ -65,59 +67,11 @@ def is_usable() -> bool:
     return not missing
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a header section says, as far as answers depend on it."""
-
-    key: Hashable
-    answers: dict[bytes, Prepared]
-    """By request line."""
-    feeds: frozenset[str]
-    """Names of those that it may read."""
-    until: float
-    """Wall time of the end of that."""
-    generation: int
-    who: logs.Part
-    """What the access event says of the client."""
-    asker: Who
-    """What the history keeps of it."""
-
-
-class Asked(NamedTuple):
-    """A request, as far as the lane looks at it."""
-
-    seen: Seen
-    line: bytes
-    condition: Condition | None
-
-
 class Stopping(Protocol):
     """What knows of a stop."""
 
     draining: bool
     """True when the process is about to stop."""
-
-
-_ODD = Seen(
-    key=None,
-    answers={},
-    feeds=frozenset(),
-    until=-math.inf,
-    generation=0,
-    who=logs.part({}),
-    asker=Who("", "", ""),
-)
-"""A header section that only the ordinary path understands."""
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The other end of a connection, as far as answers depend on it."""
-
-    address: str
-    local: str
-    """Our own address, by which it may call us."""
-    tls: bool
 
 
 class Lane:
@@ -142,6 +96,7 @@ class Lane:
         self._counts = metrics.requests
         self._sightings = history.pending
         self._dropped = metrics.history_dropped
+        self._access = Access(metrics, admission.addresses, history)
         self._max_bytes = max_bytes
         self.admission = admission
         self._bytes = 0
@@ -176,7 +131,7 @@ class Lane:
     def _see(self, peer: Peer, block: bytes) -> Seen | None:
         fields = parse_fields(block)
         if fields is None:
-            return replace(_ODD, generation=self.generation)
+            return replace(ODD, generation=self.generation)
         may = self.admission.readable(peer.address, fields)
         if may is None:
             return None
@@ -192,6 +147,7 @@ class Lane:
             feeds=feeds,
             until=until,
             generation=self.generation,
+            over_tls=peer.tls,
             who=logs.part(who_fields(client, session)),
             asker=Who(client, session[:MAX_SESSION], self.admission.shown_by(fields.get("authorization", ""))),
         )
@@ -206,21 +162,27 @@ class Lane:
         standing = reply.standing() if reply.standing is not None else None
         if standing is None or response.status != 200 or response.keep_alive is False or self.stopping.draining:
             return
-        body = response.whole_body
+        body, held = response.whole_body, None
+        if isinstance(reply.body, HeldBody) and not body and event.method == hdrs.METH_GET:
+            if seen.over_tls:  # which the kernel does not speak
+                return
+            held = reply.body.held
+        size = len(body) if held is None else held.size
         if len(body) > MAX_BODY or LINE.fullmatch(line) is None or seen.generation != self.generation:
             return
         whole = Form(
             status=200,
             template=template_of(response, reply.age is not None),
             body=body,
-            said=logs.part(event_fields(event, 200, len(body))),
-            what=what_of(replace(event, status=200), len(body)),
+            size=size,
+            said=logs.part(event_fields(event, 200, size)),
+            what=what_of(replace(event, status=200), size),
         )
         prepared = Prepared(
             whole=whole,
             method=event.method,
             etag=reply.etag,
-            size=len(body),
+            size=size,
             cache=reply.cache,
             stored_at=None if reply.age is None else self.now() - reply.age,
             standing=standing,
@@ -228,6 +190,7 @@ class Lane:
             kind=event.kind,
             outcome=event.outcome,
             carries_body=not isinstance(reply.body, bytes),
+            held=held,
         )
         self._put(seen, line, prepared)
 
@@ -246,17 +209,36 @@ class Lane:
             self._bytes -= known.weight
             del self._views[key][line]
 
-    def count(self, prepared: Prepared, form: Form, seen: Seen, now: float, seconds: float) -> None:
-        """An answer was given at ``now`` (wall time), in so many seconds."""
+    def count(
+        self, prepared: Prepared, form: Form, seen: Seen, now: float, seconds: float, *, waited: float = 0.0
+    ) -> None:
+        """An answer was given at ``now`` (wall time), in so many seconds; for ``waited`` of them its client took it."""
         self.answered += 1
-        size = len(form.body)
+        size = form.size
         self._counts.count(prepared.feed, prepared.kind, prepared.outcome, form.status, seconds=seconds, size=size)
         if len(self._sightings) < MOST_PENDING:
-            self._sightings.append((now, form.what, seen.asker, seconds, 0.0, 0.0))
+            self._sightings.append((now, form.what, seen.asker, seconds, 0.0, waited))
         else:
             self._dropped.inc()
         if stands_for := logs.takes_hit():
             logs.emit_parts("request", form.said, seen.who, round(seconds * 1000, 2), stands_for)
+
+    def cut(self, prepared: Prepared, form: Form, seen: Seen, why: str, seconds: float) -> None:
+        """An answer was cut off, so many seconds after its request."""
+        told, asker, what = form.said.fields, seen.asker, form.what
+        event = AccessEvent(
+            method=str(told["method"]),
+            path=str(told["path"]),
+            client=asker.client,
+            session=asker.session,
+            token=asker.token,
+            feed=what.feed,
+            kind=what.kind,
+            id=what.id,
+            version=what.version,
+        )
+        event.cut(why)
+        self._access.end(event, None, seconds, Asking(asker.client))
 
     def kept(self) -> list[tuple[Prepared, bytes]]:
         """All answers with their request lines."""

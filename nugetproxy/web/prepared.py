@@ -11,6 +11,7 @@ from nugetproxy.caching.conditions import Selection, select
 from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.standing import Standing
 from nugetproxy.store.history.sighting import What
+from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.web.head_check import Condition
 from nugetproxy.web.whole import http_date, status_line
 
@@ -28,10 +29,15 @@ class Form:
     template: bytes
     """Status line and header section with places for Date, Cache-Status, Age (where the answer has one)."""
     body: bytes
+    """Empty where it comes out of a file."""
+    size: int
+    """Bytes of the body that are sent."""
     said: logs.Part
     """What the access event says of it."""
     what: What
     """What the history keeps of it."""
+    start: int = 0
+    """The first byte of the file that is sent, where there is one."""
     head: bytes = b""
     """As it was sent last."""
     second: int = -1
@@ -56,6 +62,8 @@ class Prepared:
     outcome: str
     carries_body: bool
     """True for a package, which a stop waits for."""
+    held: HeldPackage | None
+    """What the body is sent from; None for one in memory."""
     _condition: Condition | None = None
     _chosen: Form | None = None
     """The form for the condition of last time; None where the ordinary path must answer."""
@@ -92,23 +100,23 @@ class Prepared:
             case 200:
                 return self.whole
             case 206:
-                return self._other(206, _part(self.whole.template, selection, self.size), self._bytes(selection))
+                return self._other(_part(self.whole.template, selection, self.size), selection)
             case 304:
-                return self._other(304, _OF_CONTENT.sub(b"", self.whole.template), b"")
+                return self._other(_OF_CONTENT.sub(b"", self.whole.template), selection)
             case _:
                 return None
 
-    def _bytes(self, selection: Selection) -> bytes:
-        return self.whole.body[selection.start : selection.stop]
-
-    def _other(self, status: int, template: bytes, body: bytes) -> Form:
+    def _other(self, template: bytes, selection: Selection) -> Form:
         whole, fields = self.whole, template.partition(b"\r\n")[2]
+        status, size = selection.status, selection.stop - selection.start
         return Form(
             status=status,
             template=b"%b\r\n%b" % (status_line(status).encode(), fields),
-            body=body,
-            said=logs.part({**whole.said.fields, "status": status, "bytes": len(body)}),
-            what=replace(whole.what, status=status, size=len(body), pulled=False),
+            body=whole.body[selection.start : selection.stop],
+            size=size,
+            start=selection.start,
+            said=logs.part({**whole.said.fields, "status": status, "bytes": size}),
+            what=replace(whole.what, status=status, size=size, pulled=False),
         )
 
 

@@ -68,13 +68,16 @@ class Sender:
             reply.close()
 
     def whole(self, request: web.BaseRequest, reply: Reply, more: Mapping[str, str]) -> Whole | None:
-        """What ``request`` gets without its conditions, where that is in memory."""
+        """What ``request`` gets without its conditions, without the body where that is in a file; None for what is
+        neither in memory nor in a file.
+        """
         selection = _whole_of(reply.size or 0)
         fields = _fields(reply, selection, more)
         if request.method == hdrs.METH_HEAD or isinstance(reply.body, bytes):
             return _whole(reply, selection, fields, bodiless=request.method == hdrs.METH_HEAD)
-        content: bytes | None = self._contents.get(reply.body.held) if isinstance(reply.body, HeldBody) else None
-        return None if content is None else Whole(200, fields, content, length=len(content))
+        if not isinstance(reply.body, HeldBody):
+            return None
+        return Whole(200, fields, self._contents.get(reply.body.held, b""), length=reply.body.size)
 
     async def _held(
         self, request: web.BaseRequest, body: HeldBody, selection: Selection, fields: Mapping[str, str]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from time import perf_counter
 from types import TracebackType
@@ -18,7 +17,6 @@ from nugetproxy.web.whole import head_of, open_transport
 
 PIECE = 64 * 1024
 """Of what the kernel cannot copy by itself so much is written at once, which bounds what one client costs."""
-OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE})
 
 
 class Streamed(web.StreamResponse):
@@ -83,14 +81,8 @@ class Streamed(web.StreamResponse):
         await self._frame(stop - start)
         if self._by_kernel:
             began = perf_counter()
-            try:
-                await self._copy.send(fd, start, stop)
-            except OSError as error:
-                if error.errno not in OUT_OF_DESCRIPTORS:
-                    raise
-                await self._copy_by_hand(fd, self._copy.at, stop)
-            else:
-                self.waited += perf_counter() - began
+            await self._copy.send(fd, start, stop)
+            self.waited += perf_counter() - began
         else:
             await self._copy_by_hand(fd, start, stop)
         await self._frame_end()

@@ -55,13 +55,14 @@ async def test_behind_a_trusted_front_end_the_client_is_named(
     assert last(events)["client"] == last(events, "write.audit")["client"] == client
 
 
+@pytest.mark.parametrize("ordinary", [True, False])
 async def test_an_event_like_one_before_hides_a_secret_that_is_known_since(
-    proxy: Proxy, feed: FakeFeed, events: list[Any], monkeypatch: pytest.MonkeyPatch
+    proxy: Proxy, feed: FakeFeed, events: list[Any], monkeypatch: pytest.MonkeyPatch, *, ordinary: bool
 ) -> None:
     monkeypatch.setattr(redaction, "_secrets", set())
     monkeypatch.setattr(redaction, "_secret_pattern", None)
     feed.add(SMALL)
-    part = {"Range": "bytes=0-9"}
+    part = {"X-Unknown": "1"} if ordinary else {}
     for _ in range(3):
         await ask(proxy, PACKAGE, headers=part)
     assert (last(events)["outcome"], last(events)["path"]) == ("hit", PACKAGE)

@@ -175,12 +175,6 @@ async def test_what_is_unusual_of_a_condition_takes_the_ordinary_path(proxy: Pro
         assert proxy.app.lane.answered == before
 
 
-async def test_a_large_package_takes_the_ordinary_path(proxy: Proxy) -> None:
-    for _ in range(3):
-        assert (await ask(proxy, LARGE)).status == 200
-    assert not any(b"acme.c" in line for _, line in proxy.app.lane.kept())
-
-
 async def test_age_and_ttl_go_on(proxy: Proxy, clock: FakeClock) -> None:
     async with wires(proxy) as [wire]:
         request = get(VERSIONS)

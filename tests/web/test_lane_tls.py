@@ -92,3 +92,19 @@ async def test_tls_and_plain_http_are_two_answers(proxy: Proxy, authority: trust
             assert b"http://127.0.0.1:1/" in without
             assert b"https://127.0.0.1" not in without
     assert proxy.app.lane.answered >= 4
+
+
+async def test_a_large_package_over_tls_takes_the_ordinary_path(
+    proxy: Proxy, feed: FakeFeed, authority: trustme.CA
+) -> None:
+    """The kernel does not speak TLS: its bytes must pass through this process."""
+    content = make_nupkg("Acme.C", "1.0.0", size=300_000)
+    feed.add(content)
+    path = "/v3/content/acme.c/1.0.0/acme.c.1.0.0.nupkg"
+    await ask(proxy, path)
+    async with connected(proxy, authority) as secure, connected(proxy, None) as plain:
+        for wire in (secure, plain, secure):
+            before = proxy.app.lane.answered
+            for _ in range(3):
+                assert (await wire.said(get(path))).endswith(content)
+            assert proxy.app.lane.answered == before + (2 if wire is plain else 0)

@@ -1,0 +1,63 @@
+"""Seen is what a header section says of its client, as far as answers depend on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from nugetproxy import log as logs
+from nugetproxy.store.history.sighting import Who
+from nugetproxy.web.head_check import Condition
+from nugetproxy.web.prepared import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of a connection, as far as answers depend on it."""
+
+    address: str
+    local: str
+    """Our own address, by which it may call us."""
+    tls: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a header section says, as far as answers depend on it."""
+
+    key: Hashable
+    answers: dict[bytes, Prepared]
+    """By request line."""
+    feeds: frozenset[str]
+    """Names of those that it may read."""
+    until: float
+    """Wall time of the end of that."""
+    generation: int
+    over_tls: bool
+    who: logs.Part
+    """What the access event says of the client."""
+    asker: Who
+    """What the history keeps of it."""
+
+
+class Asked(NamedTuple):
+    """A request, as far as the lane looks at it."""
+
+    seen: Seen
+    line: bytes
+    condition: Condition | None
+
+
+ODD = Seen(
+    key=None,
+    answers={},
+    feeds=frozenset(),
+    until=-math.inf,
+    generation=0,
+    over_tls=False,
+    who=logs.part({}),
+    asker=Who("", "", ""),
+)
+"""A header section that only the ordinary path understands."""
