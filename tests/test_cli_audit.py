@@ -11,29 +11,14 @@ from tests.fakes.asking import until
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
-from tests.test_cli_history import SECRET, restore
+from tests.test_cli_history import restore, written
 from tests.test_control import cli
 
 pytestmark = pytest.mark.slow  # most tests start processes
 
 HOLE = {"url": "https://example.test/advisories/GHSA-aaaa-bbbb-cccc", "severity": 2, "versions": "(, 1.0.0]"}
 
-
-@pytest.fixture
-def config(tmp_path: Path, feed: FakeFeed) -> Path:
-    feed.add(make_nupkg("Acme.A", "1.0.0"))
-    feed.add(make_nupkg("Acme.Tool", "2.0.0-beta.1"))
-    feed.vulnerabilities["base"] = {"acme.a": [HOLE]}
-    (tmp_path / "secret").write_text(SECRET)
-    file = tmp_path / "proxy.toml"
-    file.write_text(
-        f"""
-[cache]
-directory = "{tmp_path / "cache"}"
-min_free = "0"
-[upstreams.up]
-url = "{feed.index_url}"
-anonymous = true
+RULES = """
 [feeds.up]
 sources = ["up"]
 [[feeds.up.rules]]
@@ -41,13 +26,15 @@ name = "no-betas"
 ids = ["Acme.Tool"]
 prerelease = true
 dry_run = true
-[[access.tokens]]
-name = "farm"
-token = "file:{tmp_path / "secret"}"
-scopes = ["read"]
 """
-    )
-    return file
+
+
+@pytest.fixture
+def config(tmp_path: Path, feed: FakeFeed) -> Path:
+    feed.add(make_nupkg("Acme.A", "1.0.0"))
+    feed.add(make_nupkg("Acme.Tool", "2.0.0-beta.1"))
+    feed.vulnerabilities["base"] = {"acme.a": [HOLE]}
+    return written(tmp_path, feed, RULES)
 
 
 async def fetched(config: Path, proxy: ProxyProcess) -> None:

@@ -28,10 +28,8 @@ NUPKG = make_nupkg("Acme.A", "1.0.0", authors="Ann", description="Does it.")
 TOOL = make_nupkg("Acme.Tool", "2.0.0-beta.1")
 
 
-@pytest.fixture
-def config(tmp_path: Path, feed: FakeFeed) -> Path:
-    feed.add(NUPKG)
-    feed.add(TOOL)
+def written(tmp_path: Path, feed: FakeFeed, more: str = "") -> Path:
+    """A configuration for one upstream that anybody may read, with a token; ``more`` tables."""
     (tmp_path / "secret").write_text(SECRET)
     file = tmp_path / "proxy.toml"
     file.write_text(
@@ -46,9 +44,17 @@ anonymous = true
 name = "farm"
 token = "file:{tmp_path / "secret"}"
 scopes = ["read"]
+{more}
 """
     )
     return file
+
+
+@pytest.fixture
+def config(tmp_path: Path, feed: FakeFeed) -> Path:
+    feed.add(NUPKG)
+    feed.add(TOOL)
+    return written(tmp_path, feed)
 
 
 async def restore(proxy: ProxyProcess) -> None:

@@ -36,6 +36,14 @@ async def uploaded(proxy: Proxy, packages: int = 1) -> None:
     await soon(lambda: proxy.metric("uploads_waiting") == 0)
 
 
+async def with_package(start_replica: StartReplica, cluster: dict[str, str], body: bytes = SMALL) -> Proxy:
+    """A replica that has fetched a package, which is in the bucket."""
+    replica = await start_replica(cluster)
+    assert (await ask(replica, PACKAGE)).body == body
+    await uploaded(replica)
+    return replica
+
+
 async def settled(proxy: Proxy) -> None:
     """Whatever is written behind an answer is written."""
     await soon(lambda: not [one for one in proxy.app.tasks.running() if one.get_name().startswith(("share", "upload"))])
@@ -78,9 +86,7 @@ async def test_a_head_is_answered_out_of_the_bucket_before_upstream_is_asked(
 ) -> None:
     feed.add(SMALL)
     cluster = shared(moto, None)
-    first = await start_replica(cluster)
-    await ask(first, PACKAGE)
-    await uploaded(first)
+    await with_package(start_replica, cluster)
     second = await start_replica(cluster)
     asked = feed.count(UP_PACKAGE)
     got = await ask(second, PACKAGE, "HEAD")
@@ -94,9 +100,7 @@ async def test_a_head_of_what_the_bucket_has_other_bytes_of_is_upstreams(
 ) -> None:
     feed.add(SMALL)
     cluster = shared(moto, None)
-    replica = await start_replica(cluster)
-    await ask(replica, PACKAGE)
-    await uploaded(replica)
+    replica = await with_package(start_replica, cluster)
     await forge(bucket_of(cluster, moto), "forged")
     await replica.stop()
     shutil.rmtree(replica.packages / "acme.a")
@@ -126,9 +130,7 @@ async def test_what_the_bucket_has_wrong_is_refused_fetched_again_and_replaced(
     """Forged content with a forged hash beside it is known by the pin of this replica."""
     feed.add(LARGE)
     cluster = shared(moto, None)
-    first = await start_replica(cluster)
-    assert (await ask(first, PACKAGE)).body == LARGE
-    await uploaded(first)
+    first = await with_package(start_replica, cluster, LARGE)
     await forge(bucket_of(cluster, moto), how)
     second = await start_replica(cluster) if how != "forged" else first
     if how == "forged":
@@ -148,9 +150,7 @@ async def test_what_the_bucket_has_wrong_is_refused_fetched_again_and_replaced(
 async def test_a_purge_is_one_in_the_bucket_too(start_replica: StartReplica, feed: FakeFeed, moto: Moto) -> None:
     feed.add(SMALL)
     cluster = shared(moto, None)
-    first = await start_replica(cluster)
-    await ask(first, PACKAGE)
-    await uploaded(first)
+    first = await with_package(start_replica, cluster)
     assert await first.held.purge(PackageIdentity("acme.a", "1.0.0")) == len(SMALL)
     second = await start_replica(cluster)
     await feed.set_mode("refused")

@@ -9,11 +9,13 @@ import pytest
 
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.fs import FsOps
+from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.packages.folder import PackageFolder
 from tests.fakes.clock import FakeClock
 from tests.store.kit import FailingFs
 
 Maker = Callable[..., PackageFolder]
+MakeLedger = Callable[[], Ledger]
 
 
 @pytest.fixture
@@ -54,3 +56,17 @@ async def folder(make_folder: Maker, fs: FailingFs) -> PackageFolder:
     folder = make_folder(fs)
     await folder.prepare()
     return folder
+
+
+@pytest.fixture
+async def make_ledger(clock: FakeClock) -> AsyncIterator[MakeLedger]:
+    """Makes ledgers; all are closed in the end."""
+    made: list[Ledger] = []
+
+    def make() -> Ledger:
+        made.append(Ledger(clock=clock))
+        return made[-1]
+
+    yield make
+    for ledger in made:
+        await ledger.close()

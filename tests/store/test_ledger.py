@@ -7,7 +7,7 @@ import itertools
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from nugetproxy.store.ledger.ledger import Epoch, Ledger, LedgerUnavailable, Own
 from nugetproxy.store.ledger.opening import begin_afresh
 from tests.fakes.asking import until
 from tests.fakes.clock import FakeClock
+from tests.store.conftest import MakeLedger
 
 DAY = 86400.0
 ONE = PackageIdentity("acme", "1.0.0")
@@ -35,29 +36,16 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def make(clock: FakeClock) -> AsyncIterator[Callable[[], Ledger]]:
-    made: list[Ledger] = []
-
-    def make() -> Ledger:
-        made.append(Ledger(clock=clock))
-        return made[-1]
-
-    yield make
-    for ledger in made:
-        await ledger.close()
-
-
-@pytest.fixture
-async def ledger(make: Callable[[], Ledger], tmp_path: Path) -> Ledger:
-    made = make()
+async def ledger(make_ledger: MakeLedger, tmp_path: Path) -> Ledger:
+    made = make_ledger()
     await made.open(tmp_path, fresh=True)
     return made
 
 
-async def again(ledger: Ledger, make: Callable[[], Ledger], path: Path) -> Ledger:
+async def again(ledger: Ledger, make_ledger: MakeLedger, path: Path) -> Ledger:
     """The ledger as the next start finds it."""
     await ledger.close()
-    made = make()
+    made = make_ledger()
     await made.open(path.parent)
     return made
 
@@ -73,12 +61,12 @@ async def with_copies(ledger: Ledger, clock: FakeClock, number: int) -> None:
 # --- what is noted ---
 
 
-async def test_the_pinned_versions_of_an_id(ledger: Ledger, make: Callable[[], Ledger], path: Path) -> None:
+async def test_the_pinned_versions_of_an_id(ledger: Ledger, make_ledger: MakeLedger, path: Path) -> None:
     assert await ledger.pinned_versions("up", "acme") == frozenset()
     ledger.pin("up", ONE, "first")
     ledger.pin("other", TWO, "second")
     assert await ledger.pinned_versions("up", "acme") == {ONE}
-    found = await again(ledger, make, path)
+    found = await again(ledger, make_ledger, path)
     found.pin("up", TWO, "second")
     for _ in range(2):  # what is pinned is learned behind the first question
         assert await found.pinned_versions("up", "acme") == {ONE, TWO}
@@ -100,14 +88,14 @@ async def test_of_an_id_that_is_not_pinned_the_file_is_not_asked(
     assert await ledger.pinned_versions("up", "acme") == {TWO}
 
 
-async def test_a_pin_stays_the_first_one(ledger: Ledger, make: Callable[[], Ledger], path: Path) -> None:
+async def test_a_pin_stays_the_first_one(ledger: Ledger, make_ledger: MakeLedger, path: Path) -> None:
     assert await ledger.pinned("up", ONE) is None
     ledger.pin("up", ONE, "first")
     ledger.pin("up", ONE, "at once")
     assert await ledger.pinned("up", ONE) == "first"
     assert await ledger.settle()
     ledger.pin("up", ONE, "second")
-    ledger = await again(ledger, make, path)
+    ledger = await again(ledger, make_ledger, path)
     assert await ledger.pinned("up", ONE) == "first"
     assert await ledger.pinned("other", ONE) is None
     assert await ledger.pinned("up", TWO) is None
@@ -148,12 +136,10 @@ async def test_a_forgotten_version_is_one_never_seen(ledger: Ledger, clock: Fake
     assert [facts.identity for facts in await ledger.facts("up", "acme")] == [TWO]
 
 
-async def test_a_link_is_known_at_once_and_after_a_restart(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path
-) -> None:
+async def test_a_link_is_known_at_once_and_after_a_restart(ledger: Ledger, make_ledger: MakeLedger, path: Path) -> None:
     ledger.links("up").hand_out("token", Kind.SEARCH, "https://x/s?q=1")
     assert await ledger.links("up").find("token") == (Kind.SEARCH, "https://x/s?q=1")
-    ledger = await again(ledger, make, path)
+    ledger = await again(ledger, make_ledger, path)
     assert await ledger.links("up").find("token") == (Kind.SEARCH, "https://x/s?q=1")
     assert await ledger.links("up").find("another") is None
 
@@ -165,7 +151,7 @@ async def test_a_link_of_one_source_is_none_of_another(ledger: Ledger) -> None:
 
 
 async def test_links_go_when_nobody_was_handed_them_for_half_a_year(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, clock: FakeClock
 ) -> None:
     for token in ("old", "asked", "new"):
         ledger.links("up").hand_out(token, Kind.SEARCH, f"https://x/{token}")
@@ -174,7 +160,7 @@ async def test_links_go_when_nobody_was_handed_them_for_half_a_year(
         ledger.links("up").hand_out("new", Kind.SEARCH, "https://x/new")
         assert await ledger.links("up").find("asked")
         await ledger.tidy()
-    ledger = await again(ledger, make, path)
+    ledger = await again(ledger, make_ledger, path)
     found = {token for token in ("old", "asked", "new") if await ledger.links("up").find(token)}
     assert found == {"asked", "new"}
 
@@ -193,30 +179,30 @@ async def test_a_source_keeps_its_newest_links(
 
 
 async def test_a_write_is_known_to_the_next_start(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, clock: FakeClock
 ) -> None:
     ledger.raise_epoch("up", "acme")
     clock.advance(5)
     assert ledger.raise_epoch("up", "acme") == Epoch(2, clock.now())
     ledger.raise_epoch("other", "")
-    ledger = await again(ledger, make, path)
+    ledger = await again(ledger, make_ledger, path)
     assert ledger.writes("up").by_id == {"acme": Epoch(2, clock.now())}
     assert ledger.writes("other").by_id == {"": Epoch(1, clock.now())}
 
 
 async def test_a_later_document_adds_to_the_facts_of_a_version(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path
+    ledger: Ledger, make_ledger: MakeLedger, path: Path
 ) -> None:
     said = {"published": "2026-01-02T03:04:05Z", "listed": False}
     ledger.note_facts("up", [VersionFacts(identity=ONE, origin="registration", noted=1.0, **said)])
     ledger.note_facts("up", [VersionFacts(identity=ONE, deprecation=DEPRECATION, origin="search", noted=2.0)])
-    ledger = await again(ledger, make, path)
+    ledger = await again(ledger, make_ledger, path)
     expected = VersionFacts(identity=ONE, deprecation=DEPRECATION, origin="search", noted=2.0, **said)
     assert await ledger.facts("up", "acme") == (expected,)
     assert await ledger.facts("other", "acme") == ()
 
 
-async def test_owners_claims_tokens_and_positions(ledger: Ledger, make: Callable[[], Ledger], path: Path) -> None:
+async def test_owners_claims_tokens_and_positions(ledger: Ledger, make_ledger: MakeLedger, path: Path) -> None:
     ledger.own("all", ONE, Owner("up", "sha"))
     ledger.own("all", ONE, Owner("thief", "other"))
     ledger.claim("up", "acme")
@@ -229,7 +215,7 @@ async def test_owners_claims_tokens_and_positions(ledger: Ledger, make: Callable
     assert await ledger.remove_token("other") is False
     ledger.note_scrub("up", b"[1]")
     assert await ledger.scrub("up") == b"[1]"
-    ledger = await again(ledger, make, path)
+    ledger = await again(ledger, make_ledger, path)
     assert await ledger.owners("all", "acme") == {"1.0.0": Owner("up", "sha")}
     assert await ledger.claims() == {("up", "acme")}
     assert await ledger.tokens() == (token,)
@@ -247,7 +233,7 @@ async def test_it_is_private(ledger: Ledger, path: Path) -> None:
 
 
 async def test_steps_go_forward_and_a_failed_one_leaves_nothing(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.pin("up", ONE, "sha")
     await ledger.close()
@@ -255,13 +241,13 @@ async def test_steps_go_forward_and_a_failed_one_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(form, "STEPS", bad)
         with pytest.raises(StoreUnusable):
-            await make().open(path.parent)
+            await make_ledger().open(path.parent)
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (len(form.STEPS),)
         assert not connection.execute("SELECT * FROM sqlite_master WHERE name = 'more'").fetchall()
     connection.close()
     monkeypatch.setattr(form, "STEPS", (*form.STEPS, ("CREATE TABLE more (x)",)))
-    ledger = make()
+    ledger = make_ledger()
     await ledger.open(path.parent)
     assert await ledger.pinned("up", ONE) == "sha"
     connection = sqlite3.connect(path)
@@ -270,7 +256,7 @@ async def test_steps_go_forward_and_a_failed_one_leaves_nothing(
 
 
 async def test_the_ledger_of_a_newer_version_is_refused_and_left_alone(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, clock: FakeClock
 ) -> None:
     await with_copies(ledger, clock, 1)
     await ledger.close()
@@ -278,7 +264,7 @@ async def test_the_ledger_of_a_newer_version_is_refused_and_left_alone(
     connection.execute("PRAGMA user_version = 999")
     connection.close()
     with pytest.raises(StoreUnusable, match="newer nugetproxy"):
-        await make().open(path.parent)
+        await make_ledger().open(path.parent)
     assert not list(path.parent.glob("*.corrupt-*"))
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (999,)
@@ -327,13 +313,13 @@ every_damage = pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: dam
 
 @every_damage
 async def test_a_damaged_ledger_is_replaced_by_its_newest_good_copy(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock, damage: Callable[[Path], None]
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, clock: FakeClock, damage: Callable[[Path], None]
 ) -> None:
     await with_copies(ledger, clock, 3)
     await ledger.close()
     damage(path)
     garbage(copies(FsOps(), path)[-1])
-    ledger = make()
+    ledger = make_ledger()
     await ledger.open(path.parent)
     assert "copy was taken" in ledger.problem
     assert [await ledger.pinned("up", PackageIdentity("acme", f"{day}.0.0")) for day in range(3)] == [
@@ -346,16 +332,16 @@ async def test_a_damaged_ledger_is_replaced_by_its_newest_good_copy(
 
 @every_damage
 async def test_without_a_good_copy_the_start_is_refused(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, damage: Callable[[Path], None]
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, damage: Callable[[Path], None]
 ) -> None:
     ledger.pin("up", ONE, "sha")
     await ledger.close()
     damage(path)
     for _ in range(2):
         with pytest.raises(StoreUnusable, match="nugetproxy ledger begin-afresh"):
-            await make().open(path.parent)
+            await make_ledger().open(path.parent)
     begin_afresh(FsOps(), path.parent)
-    ledger = make()
+    ledger = make_ledger()
     await ledger.open(path.parent)
     assert await ledger.pinned("up", ONE) is None
     assert ledger.problem == ""
@@ -375,7 +361,7 @@ async def test_copies_are_made_daily_and_seven_are_kept(ledger: Ledger, path: Pa
 
 
 async def test_damage_while_running_is_replaced_and_told(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, clock: FakeClock
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, clock: FakeClock
 ) -> None:
     await with_copies(ledger, clock, 1)
     ledger.pin("up", ONE, "later")
@@ -385,7 +371,7 @@ async def test_damage_while_running_is_replaced_and_told(
     ledger.pin("up", TWO, "after")
     assert await ledger.settle()
     assert await ledger.pinned("up", PackageIdentity("acme", "0.0.0")) == "sha0"
-    ledger = await again(ledger, make, path)
+    ledger = await again(ledger, make_ledger, path)
     assert await ledger.pinned("up", ONE) == "later"
     assert await ledger.pinned("up", TWO) == "after"
 
@@ -402,11 +388,11 @@ async def test_damage_while_running_without_a_copy_is_told_and_makes_no_new_ledg
 
 
 async def test_a_locked_ledger_is_written_later(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ledger.close()
     monkeypatch.setattr("nugetproxy.store.sqlite_form.LOCK_SECONDS", 0.05)
-    ledger = make()
+    ledger = make_ledger()
     await ledger.open(path.parent)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
@@ -416,13 +402,13 @@ async def test_a_locked_ledger_is_written_later(
     other.execute("ROLLBACK")
     other.close()
     await ledger.tidy()
-    ledger = await again(ledger, make, path)
+    ledger = await again(ledger, make_ledger, path)
     assert await ledger.pinned("up", ONE) == "sha"
     assert ledger.problem == ""
 
 
 async def test_the_links_of_one_document_are_written_in_one_transaction(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[int] = []
     real = write_behind._write_all
@@ -433,7 +419,7 @@ async def test_the_links_of_one_document_are_written_in_one_transaction(
     )
     await ledger.settle()
     assert written == [count]
-    found = (await again(ledger, make, path)).links("up")
+    found = (await again(ledger, make_ledger, path)).links("up")
     assert await found.find(f"t{count - 1}") == (Kind.CATALOG, f"https://h/{count - 1}")
 
 

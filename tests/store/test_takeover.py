@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from nugetproxy.store.documents.record import pack, pack_entry
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.takeover import is_old, take_over
-from tests.fakes.clock import FakeClock
+from tests.store.conftest import MakeLedger
 from tests.store.kit import FailingFs, files
 
 PINS = {PackageIdentity("acme.a", f"1.0.{patch}"): f"sha{patch}" for patch in range(5)}
@@ -71,24 +71,11 @@ def old(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture
-async def make(clock: FakeClock) -> AsyncIterator[Callable[[], Ledger]]:
-    made: list[Ledger] = []
-
-    def make() -> Ledger:
-        made.append(Ledger(clock=clock))
-        return made[-1]
-
-    yield make
-    for ledger in made:
-        await ledger.close()
-
-
 async def start(
-    make: Callable[[], Ledger], directory: Path, fs: FsOps | None = None, upstreams: dict[str, str] = ALONE
+    make_ledger: MakeLedger, directory: Path, fs: FsOps | None = None, upstreams: dict[str, str] = ALONE
 ) -> Ledger:
     """What a start does before anything else."""
-    ledger = make()
+    ledger = make_ledger()
     await ledger.open(directory, fresh=True)
     if is_old(directory):
         await take_over(fs or FsOps(), directory, ledger, upstreams, 1_800_000_000.0)
@@ -105,19 +92,19 @@ async def assert_taken_over(ledger: Ledger, directory: Path) -> None:
     }
 
 
-async def test_what_is_precious_moves_and_packages_stay(old: Path, make: Callable[[], Ledger]) -> None:
-    ledger = await start(make, old)
+async def test_what_is_precious_moves_and_packages_stay(old: Path, make_ledger: MakeLedger) -> None:
+    ledger = await start(make_ledger, old)
     await assert_taken_over(ledger, old)
     await ledger.close()
     assert not is_old(old)
-    await assert_taken_over(await start(make, old), old)
+    await assert_taken_over(await start(make_ledger, old), old)
 
 
-async def test_a_kill_at_any_step_loses_nothing(old: Path, make: Callable[[], Ledger]) -> None:
+async def test_a_kill_at_any_step_loses_nothing(old: Path, make_ledger: MakeLedger) -> None:
     steps = 0
     while True:
         try:
-            ledger = await start(make, old, KillingFs(steps))
+            ledger = await start(make_ledger, old, KillingFs(steps))
         except Killed:
             steps += 1
             assert steps < 100
@@ -128,7 +115,7 @@ async def test_a_kill_at_any_step_loses_nothing(old: Path, make: Callable[[], Le
 
 
 async def test_a_kill_before_the_rows_are_written_loses_nothing(
-    old: Path, make: Callable[[], Ledger], monkeypatch: pytest.MonkeyPatch
+    old: Path, make_ledger: MakeLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
 
@@ -137,48 +124,48 @@ async def test_a_kill_before_the_rows_are_written_loses_nothing(
 
         patch.setattr(Ledger, "take", killed)
         with pytest.raises(Killed):
-            await start(make, old)
-    await assert_taken_over(await start(make, old), old)
+            await start(make_ledger, old)
+    await assert_taken_over(await start(make_ledger, old), old)
 
 
-async def test_what_the_ledger_says_already_stays(old: Path, make: Callable[[], Ledger]) -> None:
-    ledger = make()
+async def test_what_the_ledger_says_already_stays(old: Path, make_ledger: MakeLedger) -> None:
+    ledger = make_ledger()
     await ledger.open(old, fresh=True)
     ledger.pin("up", PackageIdentity("acme.a", "1.0.0"), "newer")
     await ledger.close()
-    ledger = await start(make, old)
+    ledger = await start(make_ledger, old)
     assert await ledger.pinned("up", PackageIdentity("acme.a", "1.0.0")) == "newer"
 
 
-async def test_a_link_goes_to_those_whose_host_it_names(old: Path, make: Callable[[], Ledger]) -> None:
-    ledger = await start(make, old, upstreams=SEVERAL)
+async def test_a_link_goes_to_those_whose_host_it_names(old: Path, make_ledger: MakeLedger) -> None:
+    ledger = await start(make_ledger, old, upstreams=SEVERAL)
     assert await ledger.links("up").find("token") == LINK
     assert await ledger.links("other").find("token") is None
 
 
-async def test_a_changed_pin_is_not_believed(old: Path, make: Callable[[], Ledger]) -> None:
+async def test_a_changed_pin_is_not_believed(old: Path, make_ledger: MakeLedger) -> None:
     connection = sqlite3.connect(old / "entries" / "cache.db")
     with connection:
         connection.execute("UPDATE Cache SET value = CAST(replace(value, 'sha1', 'shaX') AS BLOB)")
     connection.close()
-    ledger = await start(make, old)
+    ledger = await start(make_ledger, old)
     assert await ledger.pinned("up", PackageIdentity("acme.a", "1.0.1")) is None
     assert await ledger.pinned("up", PackageIdentity("acme.a", "1.0.2")) == "sha2"
 
 
-async def test_damaged_old_documents_are_set_aside(old: Path, make: Callable[[], Ledger]) -> None:
+async def test_damaged_old_documents_are_set_aside(old: Path, make_ledger: MakeLedger) -> None:
     database = old / "entries" / "cache.db"
     database.write_bytes(os.urandom(database.stat().st_size))
-    ledger = await start(make, old)
+    ledger = await start(make_ledger, old)
     assert await ledger.pinned("up", PackageIdentity("acme.a", "1.0.1")) is None
     assert len(list(old.glob("entries.corrupt-*"))) == 1
     assert not is_old(old)
 
 
 async def test_a_disk_that_fails_refuses_the_start_and_the_next_one_goes_on(
-    old: Path, make: Callable[[], Ledger], fs: FailingFs
+    old: Path, make_ledger: MakeLedger, fs: FailingFs
 ) -> None:
     fs.arm(1, errno.EIO, only="rename")
     with pytest.raises(StoreUnusable, match="Nothing is lost"):
-        await start(make, old, fs)
-    await assert_taken_over(await start(make, old), old)
+        await start(make_ledger, old, fs)
+    await assert_taken_over(await start(make_ledger, old), old)

@@ -178,15 +178,6 @@ def judge(file: BinaryIO, trust: Trust, now: float) -> Verdict:
         return Verdict(flaw=error.flaw, detail=error.detail, signers=signers, owners=owners)
 
 
-def signer_of(file: BinaryIO) -> Signer | None:
-    """Whoever says to have signed the package in ``file``, unproven; raises OSError if the disk fails."""
-    try:
-        archive = open_signed(file)
-        return None if archive is None else _read(archive.signature).signers[0]
-    except Flawed:
-        return None
-
-
 def _read(signature: bytes) -> _Signatures:
     message = read_message(signature, PRIMARY)
     if len(message.parts) != 1 or message.content_type != DATA:
