@@ -102,7 +102,7 @@ async def test_a_pin_stays_the_first_one(ledger: Ledger, make_ledger: MakeLedger
 
 
 async def test_what_was_never_pinned_is_not_looked_for(
-    ledger: Ledger, make: Callable[[], Ledger], path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, make_ledger: MakeLedger, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked: list[PackageIdentity] = []
     really = rows.pin_of
@@ -113,7 +113,7 @@ async def test_what_was_never_pinned_is_not_looked_for(
 
     monkeypatch.setattr(rows, "pin_of", pin_of)
     ledger.pin("up", ONE, "sha")
-    ledger = await again(ledger, make, path)
+    ledger = await again(ledger, make_ledger, path)
     async with asyncio.timeout(30):
         while looked != [ONE]:  # until it has learned, behind the first question, what there is
             looked.clear()
