@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Final
 from urllib.parse import quote
 
@@ -67,6 +68,9 @@ class RegistrationKeeper:
     async def round(self) -> None:
         """Fetch what is wanted until there is nothing more, something else is under way, or upstream fails."""
         wanted = self._recorder.wanted
+        if wanted and not self._is_disturbing():
+            with suppress(HoldingsUnavailable):  # whoever visits them will meet it
+                await self._leave_unheld(wanted)
         while wanted and not self._is_disturbing():
             id = next(iter(wanted))
             changed = wanted.pop(id)
@@ -79,6 +83,14 @@ class RegistrationKeeper:
                     wanted[id] = wanted.get(id, False) or changed
                 return
             self._failed.pop(id, None)
+
+    async def _leave_unheld(self, wanted: dict[str, bool]) -> None:
+        """Most ids that clients ask about are not held: one look for all of them. Raises HoldingsUnavailable."""
+        asked = tuple(wanted)
+        held = await self._packages.holdings.held_ids(asked)
+        for id in asked:
+            if id not in held:
+                wanted.pop(id, None)
 
     def _is_disturbing(self) -> bool:
         lost = any(state.phase is not Phase.CLOSED for state in self._upstream.breakers().values())

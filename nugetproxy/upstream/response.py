@@ -21,7 +21,7 @@ from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.off_loop import off_loop
 from nugetproxy.upstream.coding import CODINGS
 from nugetproxy.upstream.failures import Failures, MalformedBody, Progress
-from nugetproxy.upstream.urls import origin_of, without_query
+from nugetproxy.upstream.urls import without_query
 
 DRAIN = 64 * 1024
 DRAIN_WAIT = 1.0
@@ -40,6 +40,7 @@ class Response:
         answer: aiohttp.ClientResponse,
         url: URL,
         *,
+        origin: str,
         deadline: float,
         silence: float,
         clock: Clock,
@@ -49,7 +50,7 @@ class Response:
         hiding: Hiding,
     ) -> None:
         self._answer = answer
-        self._origin = origin_of(url)
+        self._origin = origin
         self._deadline: float | None = deadline
         self._silence = silence
         self._clock = clock

@@ -141,7 +141,7 @@ class Wire:
                 ticket.progress = progress
                 timeout = request_timeout(self._settings, seconds)
                 try:
-                    response = await self._send(request, url, progress, deadline, body=body, timeout=timeout)
+                    response = await self._send(request, url, ticket, deadline, body=body, timeout=timeout)
                 except UpstreamFailure as failure:
                     if body is not None and body.error is not None:
                         ticket.disregard()
@@ -204,11 +204,11 @@ class Wire:
         """The response to one request, sent again where its pooled connection turned out to be closed."""
         ticket.progress = Progress(redirected=redirected)
         try:
-            response = await self._send(request, url, ticket.progress, deadline, again=True)
+            response = await self._send(request, url, ticket, deadline, again=True)
         except _Stale:
             self._metrics.upstream_retries.labels(self._settings.name).inc()
             ticket.progress = Progress(redirected=redirected)
-            response = await self._send(request, url, ticket.progress, deadline)
+            response = await self._send(request, url, ticket, deadline)
         response.on_arrival = ticket.arrived
         return response
 
@@ -216,7 +216,7 @@ class Wire:
         self,
         request: Request,
         url: URL,
-        progress: Progress,
+        ticket: Ticket,
         deadline: float,
         *,
         again: bool = False,
@@ -224,8 +224,7 @@ class Wire:
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> Response:
         """Raises UpstreamFailure; but _Stale, if ``again``, where a pooled connection turned out to be closed."""
-        session = self._session(request.lane)
-        origin = origin_of(url)
+        session, origin, progress = self._session(request.lane), ticket.origin, ticket.progress
         self._requests(request.method).inc()
         began = self._clock.monotonic()
         with self.failures.translating(origin, progress), waiting():
@@ -261,6 +260,7 @@ class Wire:
         return Response(
             answer,
             url,
+            origin=origin,
             deadline=deadline,
             silence=self._settings.read_timeout + SPARE,
             clock=self._clock,

@@ -149,6 +149,14 @@ async def test_what_is_found(shelf: Holdings, q: str, expected: set[str]) -> Non
     assert set(await ids(shelf, q)) == expected
 
 
+async def test_which_ids_are_held(shelf: Holdings) -> None:
+    assert await shelf.held_ids(["json", "newtonsoft.json", "newtonsoft", "other", "json"]) == {
+        "json",
+        "newtonsoft.json",
+    }
+    assert await shelf.held_ids([]) == frozenset()
+
+
 async def test_everything_is_ordered_by_downloads_then_id(holdings: Holdings) -> None:
     await hold(holdings, [facts("B"), facts("A"), facts("C", downloads=5)])
     assert await ids(holdings) == ["C", "A", "B"]

@@ -6,7 +6,7 @@ from typing import Any
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
 from nugetproxy.nuget.identity import Version
-from nugetproxy.nuget.version import in_order
+from nugetproxy.nuget.version import in_order, place_of
 
 
 def listed_versions(body: bytes) -> tuple[tuple[str, Version], ...]:
@@ -35,7 +35,7 @@ def render_versions(body: bytes) -> tuple[bytes, tuple[str, ...]]:
 def check_versions(document: Any) -> None:
     """Raises InvalidDocument unless ``document`` is a version list of which something can be used, or empty."""
     listed = _strings(document)
-    if listed and not any(Version.parse(text) is not None for text in listed):
+    if listed and not any(place_of(text) for text in listed):
         raise InvalidDocument("nothing in the version list is a version")
 
 

@@ -86,6 +86,10 @@ class Holdings:
         """All that is held of an id (any case), ascending by version. Raises HoldingsUnavailable."""
         return await self._file.read(rows.facts_of, invariant_lower(id))
 
+    async def held_ids(self, ids: Collection[str]) -> frozenset[str]:
+        """Those ids (lower case) of which something is held. Raises HoldingsUnavailable."""
+        return await self._file.read(rows.held_ids, ids)
+
     async def search(self, query: SearchQuery) -> tuple[int, tuple[Hit, ...]]:
         """The exact number of ids found, with the hits that ``skip`` and ``take`` leave. Raises HoldingsUnavailable.
 

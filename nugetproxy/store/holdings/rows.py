@@ -6,6 +6,8 @@ import sqlite3
 import zlib
 from collections.abc import Collection, Iterable
 
+import orjson
+
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity, Version
 from nugetproxy.nuget.synthesis.search_query import camel_parts, id_parts, split_words
@@ -78,6 +80,12 @@ def facts_of(connection: sqlite3.Connection, id: str) -> tuple[PackageFacts, ...
         "SELECT packed FROM packages JOIN facts USING (number) WHERE id = ? ORDER BY ordering", (id,)
     )
     return tuple(unpack(packed) for (packed,) in rows)
+
+
+def held_ids(connection: sqlite3.Connection, ids: Collection[str]) -> frozenset[str]:
+    """Those ids (lower case) of which something is held."""
+    among = "SELECT DISTINCT id FROM packages WHERE id IN (SELECT value FROM json_each(?))"
+    return frozenset(id for (id,) in connection.execute(among, (orjson.dumps(list(ids)).decode(),)))
 
 
 def facts_numbered(connection: sqlite3.Connection, number: int) -> PackageFacts:
