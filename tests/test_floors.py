@@ -46,7 +46,6 @@ HOMES = {
     "sqlite3": {"store"},
     "tomllib": {"config"},
     "pydantic": {"config"},
-    "pydantic_settings": {"config"},
     "platformdirs": {"config"},
     "typer": {"cli"},
     "rich": {"cli", "demo"},

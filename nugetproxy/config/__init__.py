@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from nugetproxy.config.checks import conditions, contradictions, warnings
 from nugetproxy.config.feeds import FeedTable
-from nugetproxy.config.layers import Layer, environment_layer, file_layer, flags_layer
+from nugetproxy.config.layers import Layer, Tree, environment_layer, file_layer, flags_layer, overlaid
 from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Symbols, Tools
 from nugetproxy.config.places import Address, derive_name, feed_of, safe_url
 from nugetproxy.config.problems import problem_lines
@@ -72,14 +71,10 @@ def load(
 def _merge(layers: Sequence[Layer]) -> Config:
     """One Config of all layers, the first one winning; raises ConfigError."""
 
-    class Layered(Config):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(InitSettingsSource(settings_cls, layer.values) for layer in layers)
-
+    values: Tree = {}
+    for layer in reversed(layers):
+        values = overlaid(values, layer.values)
     try:
-        return Config(**dict(Layered()))
+        return Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(problem_lines(error, layers)) from None

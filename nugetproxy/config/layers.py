@@ -53,6 +53,15 @@ def contains(tree: Tree, key: Key) -> bool:
     return True
 
 
+def overlaid(below: Tree, above: Tree) -> Tree:
+    """Both in one: tables of both are merged, of all else ``above`` wins."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = overlaid(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
 def file_layer(file: Path) -> Layer:
     """The values of a TOML file; raises ConfigError."""
     try:

@@ -10,7 +10,6 @@ from typing import Literal, Self
 
 from platformdirs import user_cache_path
 from pydantic import Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.config.access import Access
@@ -160,13 +159,11 @@ class PolicyCells(Section):
     absent_on_error: AnySpan | None = None
 
 
-class Config(BaseSettings):
+class Config(Section):
     """Everything that may be set; the first feed, else the first upstream, is the one published at ``/v3/``.
 
-    Built from its arguments only: ``nugetproxy.config.load`` brings in files and the environment.
+    ``nugetproxy.config.load`` brings in files and the environment.
     """
-
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, case_sensitive=True)
 
     server: Server = Server()
     cache: Cache = Cache()
@@ -184,18 +181,6 @@ class Config(BaseSettings):
     tools: Tools = Tools()
     history: HistorySettings = HistorySettings()
     policy: Mapping[Kind, PolicyCells] = Field(default_factory=dict)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments only, so that a Config is the same on every machine."""
-        return (init_settings,)
 
     @property
     def published(self) -> Mapping[str, FeedTable]:
