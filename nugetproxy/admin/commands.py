@@ -5,23 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
 
-from nugetproxy.admin import (
-    cluster_commands,
-    feed_commands,
-    held_commands,
-    history_commands,
-    left_commands,
-    provenance_commands,
-    proxy_commands,
-    room_commands,
-    token_commands,
-    transfer_commands,
-)
 from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import BadRequest, NotFound, ProxyError
 
@@ -34,47 +23,55 @@ Run = Callable[..., Awaitable[Mapping[str, Any]]]
 class Command:
     """A function of the desk, with arguments by keyword; what it returns can be written as JSON."""
 
-    run: Run
+    place: str
+    """Its module in this package with its name there: a proxy loads what it is asked for."""
     changes: bool
     """Whether it changes anything: over HTTP it is then a POST, else a GET."""
+
+    @property
+    def run(self) -> Run:
+        """The function, loaded now."""
+        module, name = self.place.split(".")
+        run: Run = getattr(import_module(f"nugetproxy.admin.{module}"), name)
+        return run
 
 
 COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
     {
-        "reload": Command(proxy_commands.reload, changes=True),
-        "backup": Command(proxy_commands.backup, changes=True),
-        "stats": Command(proxy_commands.stats, changes=False),
-        "ls": Command(held_commands.listed, changes=False),
-        "purge": Command(held_commands.purged, changes=True),
-        "refresh": Command(held_commands.refresh, changes=True),
-        "verify": Command(held_commands.verify, changes=True),
-        "keep": Command(room_commands.keep, changes=True),
-        "unkeep": Command(room_commands.unkeep, changes=True),
-        "kept": Command(room_commands.kept, changes=False),
-        "evict": Command(room_commands.evict, changes=True),
-        "token/add": Command(token_commands.add, changes=True),
-        "token/list": Command(token_commands.listed, changes=False),
-        "token/revoke": Command(token_commands.revoke, changes=True),
-        "who": Command(history_commands.who, changes=False),
-        "audit": Command(history_commands.audited, changes=False),
-        "sbom": Command(history_commands.sbom, changes=False),
-        "restores": Command(history_commands.listed, changes=False),
-        "restore": Command(history_commands.restore, changes=False),
-        "provenance/verify": Command(provenance_commands.verify, changes=False),
-        "provenance/lines": Command(provenance_commands.lines, changes=False),
-        "explain": Command(feed_commands.explain, changes=False),
-        "claims": Command(feed_commands.listed, changes=False),
-        "claims/release": Command(feed_commands.release, changes=True),
-        "transfer/fits": Command(transfer_commands.fits, changes=True),
-        "transfer/take": Command(transfer_commands.take, changes=True),
-        "transfer/give-documents": Command(transfer_commands.give_documents, changes=True),
-        "transfer/take-documents": Command(transfer_commands.take_documents, changes=True),
-        "left/versions": Command(left_commands.versions, changes=True),
-        "left/denied": Command(left_commands.denied, changes=True),
-        "left/packages": Command(left_commands.packages, changes=True),
-        "cluster/status": Command(cluster_commands.status, changes=True),
-        "cluster/du": Command(cluster_commands.du, changes=False),
-        "cluster/gc": Command(cluster_commands.gc, changes=True),
+        "reload": Command("proxy_commands.reload", changes=True),
+        "backup": Command("proxy_commands.backup", changes=True),
+        "stats": Command("proxy_commands.stats", changes=False),
+        "ls": Command("held_commands.listed", changes=False),
+        "purge": Command("held_commands.purged", changes=True),
+        "refresh": Command("held_commands.refresh", changes=True),
+        "verify": Command("held_commands.verify", changes=True),
+        "keep": Command("room_commands.keep", changes=True),
+        "unkeep": Command("room_commands.unkeep", changes=True),
+        "kept": Command("room_commands.kept", changes=False),
+        "evict": Command("room_commands.evict", changes=True),
+        "token/add": Command("token_commands.add", changes=True),
+        "token/list": Command("token_commands.listed", changes=False),
+        "token/revoke": Command("token_commands.revoke", changes=True),
+        "who": Command("history_commands.who", changes=False),
+        "audit": Command("history_commands.audited", changes=False),
+        "sbom": Command("history_commands.sbom", changes=False),
+        "restores": Command("history_commands.listed", changes=False),
+        "restore": Command("history_commands.restore", changes=False),
+        "provenance/verify": Command("provenance_commands.verify", changes=False),
+        "provenance/lines": Command("provenance_commands.lines", changes=False),
+        "explain": Command("feed_commands.explain", changes=False),
+        "claims": Command("feed_commands.listed", changes=False),
+        "claims/release": Command("feed_commands.release", changes=True),
+        "transfer/fits": Command("transfer_commands.fits", changes=True),
+        "transfer/take": Command("transfer_commands.take", changes=True),
+        "transfer/give-documents": Command("transfer_commands.give_documents", changes=True),
+        "transfer/take-documents": Command("transfer_commands.take_documents", changes=True),
+        "left/versions": Command("left_commands.versions", changes=True),
+        "left/denied": Command("left_commands.denied", changes=True),
+        "left/packages": Command("left_commands.packages", changes=True),
+        "cluster/status": Command("cluster_commands.status", changes=True),
+        "cluster/du": Command("cluster_commands.du", changes=False),
+        "cluster/gc": Command("cluster_commands.gc", changes=True),
     }
 )
 """Each by its path below ``/-/``. A row here is all that a command needs: its arguments, their types and which may be
@@ -92,7 +89,8 @@ async def carry_out(desk: Desk, name: str, arguments: Mapping[str, Any], *, by: 
     result = "failed unexpectedly"
     try:
         await desk.flush()
-        done = await command.run(desk, **_read(command.run, arguments))
+        run = command.run
+        done = await run(desk, **_read(run, arguments))
     except ProxyError as error:
         result = str(error)
         raise

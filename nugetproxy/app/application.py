@@ -14,7 +14,6 @@ from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.app.descriptors import Descriptors
 from nugetproxy.app.folders import name_leftovers, settle_folders, settle_ledger
-from nugetproxy.app.mirroring import keep_mirrored
 from nugetproxy.app.replicas import Replicas
 from nugetproxy.app.shared import Shared
 from nugetproxy.clock import Clock
@@ -137,6 +136,8 @@ class App:
         if self.replicas is not None:
             self.replicas.start(self.claims, self.tokens)
         if self.config.mirror.ids:
+            from nugetproxy.app.mirroring import keep_mirrored
+
             self.tasks.keep(partial(keep_mirrored, self.config, self.desk, self.clock), name="mirror")
         for source in self.sources.values():
             self.start_source(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import ssl
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any, Final
 
 UNUSED: Final = "rich"
 """structlog loads it for coloured tracebacks, which the log does not have."""
+NO_PLUGINS: Final = "PYDANTIC_DISABLE_PLUGINS"
+"""Without it pydantic reads what every installed distribution says of itself."""
 
 
 @contextmanager
@@ -21,7 +24,8 @@ def lean_imports() -> Iterator[None]:
     their own. Ours always do, so these contexts trust nobody here.
     """
     gc.disable()  # an import makes little garbage, while each collection looks at all that was loaded before
-    loaded, context = UNUSED in sys.modules, ssl.create_default_context
+    loaded, context, plugins = UNUSED in sys.modules, ssl.create_default_context, os.environ.get(NO_PLUGINS)
+    os.environ[NO_PLUGINS] = "1"
     if not loaded:
         sys.modules[UNUSED] = None  # type: ignore[assignment]  # Python's way to say that there is no such module
     ssl.create_default_context = _trusting_nobody
@@ -29,6 +33,10 @@ def lean_imports() -> Iterator[None]:
         yield
     finally:
         ssl.create_default_context = context
+        if plugins is None:
+            del os.environ[NO_PLUGINS]
+        else:
+            os.environ[NO_PLUGINS] = plugins
         if not loaded:
             del sys.modules[UNUSED]
         gc.enable()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nugetproxy.nuget.signatures.certificates import Certificate, Roots, load_pem
+from nugetproxy.nuget.signatures.roots import Roots
+
+if TYPE_CHECKING:
+    from nugetproxy.nuget.signatures.certificates import Certificate
 
 
 def read_roots(paths: tuple[str, ...]) -> Roots:
@@ -20,4 +24,6 @@ def read_roots(paths: tuple[str, ...]) -> Roots:
 
 @lru_cache(maxsize=64)
 def _read(path: Path, _changed: int, _size: int) -> tuple[Certificate, ...]:
+    from nugetproxy.nuget.signatures.certificates import load_pem
+
     return load_pem(path.read_bytes())

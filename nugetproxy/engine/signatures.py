@@ -15,8 +15,8 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import SignatureRefused, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.signatures.certificates import NO_ROOTS, Roots
 from nugetproxy.nuget.signatures.flaw import Flaw
+from nugetproxy.nuget.signatures.roots import NO_ROOTS, Roots
 from nugetproxy.nuget.signatures.verdict import Trust, Verdict
 from nugetproxy.store.ledger.ledger import Judged, Ledger, LedgerUnavailable
 from nugetproxy.store.packages.held import HeldPackage, Signed

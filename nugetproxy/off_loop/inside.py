@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -41,6 +40,8 @@ def _answer(question: Packed) -> Packed:
 
 def _settle(parent: int) -> None:
     """End with the parent; sooner, where memory is short."""
+    import ctypes  # the parent imports this module, too
+
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before we had asked for that
         sys.exit()

@@ -287,8 +287,7 @@ async def test_nobody_looks_unless_it_is_wanted(proxy: Proxy, feed: FakeFeed, mo
     def looked(*_: object) -> None:
         raise AssertionError("somebody has looked")
 
-    monkeypatch.setattr("nugetproxy.store.packages.staging.judge", looked)
-    monkeypatch.setattr("nugetproxy.store.packages.open_packages.judge", looked)
+    monkeypatch.setattr("nugetproxy.nuget.signatures.judge.judge", looked)
     feed.add(BAD)
     assert (await ask(proxy, PACKAGE)).status == 200
     assert all(feed.count(path) == 0 for path in LISTS)

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nugetproxy.nuget.signatures.certificates import Roots, load_pem
+from nugetproxy.nuget.signatures.certificates import load_pem
 from nugetproxy.nuget.signatures.flaw import Flaw
-from nugetproxy.nuget.signatures.verdict import By, Trust, Verdict, judge
+from nugetproxy.nuget.signatures.judge import judge
+from nugetproxy.nuget.signatures.roots import Roots
+from nugetproxy.nuget.signatures.verdict import By, Trust, Verdict
 from tests.fakes import signing
 from tests.fakes.packages import make_nupkg
 from tests.fakes.signing import Seal, Stamp, authority, signature, signed, with_signature

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -130,33 +129,7 @@ def key_of(certificate: Certificate) -> RSAPublicKey | None:
     return None
 
 
-class Roots:
-    """Certificates that are believed without a reason, as an operator named them."""
-
-    def __init__(self, certificates: Iterable[Certificate] = ()) -> None:
-        self._by_subject = _by_subject(certificates)
-        self.fingerprints = frozenset(one.fingerprint for group in self._by_subject.values() for one in group)
-        """Of all of them."""
-
-    def __bool__(self) -> bool:
-        return bool(self.fingerprints)
-
-    def vouch(
-        self, certificate: Certificate, pool: Iterable[Certificate], purpose: ObjectIdentifier, at: float
-    ) -> bool:
-        """Whether a chain leads from ``certificate`` to one of them, by way of ``pool``, all valid ``at`` that time."""
-        chains = _chains(certificate, self._by_subject, _by_subject(pool), purpose, at)
-        return any(chain[-1].fingerprint in self.fingerprints for chain in chains)
-
-
-def _by_subject(certificates: Iterable[Certificate]) -> Mapping[bytes, list[Certificate]]:
-    found: defaultdict[bytes, list[Certificate]] = defaultdict(list)
-    for one in certificates:
-        found[one.subject].append(one)
-    return found
-
-
-def _chains(
+def chains(
     certificate: Certificate,
     roots: Mapping[bytes, list[Certificate]],
     pool: Mapping[bytes, list[Certificate]],
@@ -225,6 +198,3 @@ def _part(one: Any) -> str:
     kind = one["type"].native
     value = str(one["value"].native)
     return f"{_SHORT.get(kind, kind)}={''.join(letter for letter in value if letter.isprintable())}"
-
-
-NO_ROOTS: Final = Roots()

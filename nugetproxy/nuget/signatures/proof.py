@@ -16,12 +16,12 @@ from nugetproxy.nuget.signatures.certificates import (
     CODE_SIGNING,
     TIME_STAMPING,
     Certificate,
-    Roots,
     key_of,
     objection,
 )
 from nugetproxy.nuget.signatures.flaw import Flaw, Flawed
 from nugetproxy.nuget.signatures.message import TIMESTAMP_INFO, Message, Part, read_message, read_timestamp_info
+from nugetproxy.nuget.signatures.roots import Roots
 
 _HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = MappingProxyType(
     {"sha256": hashes.SHA256(), "sha384": hashes.SHA384(), "sha512": hashes.SHA512()}

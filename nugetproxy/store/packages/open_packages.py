@@ -13,7 +13,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec, inspect_package, read_member
 from nugetproxy.nuget.package import open_archive
-from nugetproxy.nuget.signatures.verdict import Trust, Verdict, judge
+from nugetproxy.nuget.signatures.verdict import Trust, Verdict
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.reading import reader
@@ -144,7 +144,7 @@ class OpenPackages:
     async def judge(self, held: HeldPackage, trust: Trust, now: float) -> Verdict:
         """The verdict over its signature at ``now``, a wall time. Raises DiskFailure."""
         with held:
-            look = lambda: judge(reader(self._calls.fs, held.fd, held.size), trust, now)  # noqa: E731 - two words
+            look = lambda: trust.judge(reader(self._calls.fs, held.fd, held.size), now)  # noqa: E731 - two words
             return await self._calls.run(self._calls.threads.hash, look)
 
     async def _read(self, held: HeldPackage | None, read: Callable[[HeldPackage], _T]) -> _T | None:

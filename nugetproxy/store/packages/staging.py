@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, Protocol, Self, TypeVar
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Nuspec, inspect_package
-from nugetproxy.nuget.signatures.verdict import Trust, Verdict, judge
+from nugetproxy.nuget.signatures.verdict import Trust, Verdict
 from nugetproxy.store.fs import DiskFailure, StrPath
 from nugetproxy.store.packages.commit import remove_file
 from nugetproxy.store.packages.held import Descriptor, HeldPackage, Signed
@@ -203,7 +203,7 @@ class Staged:
 
     async def judge(self, trust: Trust, now: float) -> Verdict:
         """The verdict over its signature at ``now``, a wall time; raises DiskFailure."""
-        return await self._calls.run(self._calls.threads.hash, lambda: judge(self._view(), trust, now))
+        return await self._calls.run(self._calls.threads.hash, lambda: trust.judge(self._view(), now))
 
     def _view(self) -> BinaryIO:
         if self._descriptor is None:

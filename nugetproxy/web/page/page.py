@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -11,9 +10,6 @@ import orjson
 from aiohttp import hdrs, web
 
 from nugetproxy.admin.desk import Desk
-from nugetproxy.admin.page import audits, overview, packages, restores, trouble
-from nugetproxy.admin.page.charts import chart
-from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound
 from nugetproxy.web.access import AccessEvent
@@ -28,30 +24,6 @@ ROOT: Final = "/page/"
 HTML: Final = "text/html"
 LONGEST: Final = 300
 """Characters of an argument."""
-
-Show = Callable[[Desk, Viewer, Mapping[str, str]], Awaitable[Mapping[str, Any]]]
-
-
-def _number(text: str) -> int:
-    if not text.isascii() or not text.isdigit():
-        raise BadRequest("The number of a restore is a whole number.")
-    return int(text[:18])
-
-
-SHOWN: Final[Mapping[str, Show]] = MappingProxyType(
-    {
-        "live": lambda desk, viewer, _: overview.live(desk, viewer),
-        "chart": lambda desk, viewer, query: chart(desk, viewer, span=query.get("span", "hour")),
-        "packages": lambda desk, viewer, _: packages.newest_and_most_used(desk, viewer),
-        "search": lambda desk, viewer, query: packages.search(desk, viewer, q=query.get("q", "")),
-        "package": lambda desk, viewer, query: packages.package(desk, viewer, **_package(query)),
-        "restores": lambda desk, viewer, _: restores.listed(desk, viewer),
-        "restore": lambda desk, viewer, query: restores.one(desk, viewer, number=_number(query.get("number", ""))),
-        "audit": lambda desk, viewer, _: audits.shown(desk, viewer),
-        "trouble": lambda desk, viewer, _: trouble.troubles(desk, viewer),
-    }
-)
-"""What the page asks for, by the last word of its path."""
 
 
 class Page:
@@ -86,18 +58,16 @@ class Page:
             return _file(request, asset)
         if name == "events" and request.method == hdrs.METH_GET:
             return await self.streams.stream(request, viewer)
+        from nugetproxy.web.page import shown  # large; most proxies are never looked at
+
         if name == "about":
-            return _json(overview.about(self._desk, viewer, base=base, closed=self._admission.closed()))
+            return _json(shown.about(self._desk, viewer, base=base, closed=self._admission.closed()))
         if name == "icon":
-            return _picture(*await packages.icon(self._desk, viewer, **_package(_arguments(query))))
-        show = SHOWN.get(name)
+            return _picture(*await shown.icon(self._desk, viewer, _arguments(query)))
+        show = shown.SHOWN.get(name)
         if show is None:
             raise NotFound("The page has no such part; it is at /.")
         return _json(await show(self._desk, viewer, _arguments(query)))
-
-
-def _package(query: Mapping[str, str]) -> dict[str, str]:
-    return {name: query.get(name, "") for name in ("id", "version")}
 
 
 def _picture(type_: str, body: bytes) -> Whole:

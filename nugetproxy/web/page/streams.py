@@ -10,7 +10,6 @@ import orjson
 from aiohttp import hdrs, web
 
 from nugetproxy.admin.desk import Desk
-from nugetproxy.admin.page.overview import live
 from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import Overloaded
@@ -99,6 +98,8 @@ class Streams:
         now = asyncio.get_running_loop().time()
         known = self._seen.get(viewer)
         if known is None or now - known[0] >= EVERY / 2:
+            from nugetproxy.admin.page.overview import live  # large; most proxies are never looked at
+
             seen: Mapping[str, Any] = await live(self._desk, viewer)
             known = self._seen[viewer] = (now, orjson.dumps({name: seen[name] for name in seen if name != "at"}))
         return known[1]

@@ -1,0 +1,66 @@
+"""A plain start loads what a plain proxy needs: the rest is loaded when somebody asks for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import pytest
+
+from nugetproxy.admin.commands import COMMANDS
+
+STARTED: Final = """
+import nugetproxy.cli.serve
+from nugetproxy.cli.lean import lean_imports
+with lean_imports():
+    import nugetproxy.config, nugetproxy.serve
+import os, sys
+assert "rich" not in sys.modules and "PYDANTIC_DISABLE_PLUGINS" not in os.environ
+print(*sys.modules)
+"""
+"""What ``serve`` imports, in its order."""
+LATE: Final = (
+    "nugetproxy.jobs",
+    "nugetproxy.demo",
+    "nugetproxy.cli.doctor",
+    "nugetproxy.admin.explain",
+    "nugetproxy.admin.audit",
+    "nugetproxy.admin.page.overview",
+    "nugetproxy.app.mirroring",
+    "nugetproxy.nuget.projects",
+    "nugetproxy.nuget.signatures.judge",
+    "nugetproxy.nuget.signatures.certificates",
+    "nugetproxy.cluster.bucket",
+    "nugetproxy.cluster.coordinator",
+    "asn1crypto",
+    "cryptography",
+    "ctypes",
+    "obstore",
+    "opentelemetry",
+    "pydantic_settings",
+    "redis",
+    "rich",
+    "uvloop",
+    "zstandard",
+)
+"""Each costs memory of every proxy for what few of them do: certificates alone were 11 MB."""
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Sequence[str]:
+    """The modules of a process that is about to serve."""
+    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, check=False, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_a_plain_start_does_not_load(loaded: Sequence[str], name: str) -> None:
+    assert [one for one in loaded if one == name or one.startswith(f"{name}.")] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_where_the_table_says(name: str) -> None:
+    assert callable(COMMANDS[name].run)
