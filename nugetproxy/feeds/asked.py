@@ -25,6 +25,8 @@ class Cut:
     page: Page | None = None
     """None where nothing is left."""
     rulings: tuple[Ruling, ...] = ()
+    lasting: bool = False
+    """Whether nothing but the answer and its one ruling could change it."""
     why: str = ""
     """Why nothing is left."""
     denied: tuple[str, Version, Verdict] | None = None

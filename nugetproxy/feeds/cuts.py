@@ -71,23 +71,23 @@ class Cuts:
         """A document that names versions of one id."""
         ruling = self._judge.known(id_) or await self._judge.ruling(id_)
         if ruling.leaves_whole(asked.etag):
-            return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,))
+            return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,), lasting=True)
         versions = [one.version for one in (await self._names(asked.etag, read, asked.body)).named]
         if ruling.leaves_whole(asked.etag) is None:
             ruling = await self._judge.ruling(id_, named=versions, because=asked.etag)
             if ruling.look_at(asked.etag, versions):
-                return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,))
+                return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,), lasting=True)
 
         async def make() -> Rendered:
             body = await off_loop(2 * len(asked.body), cut, asked.body, _shown(ruling, versions))
             return Rendered(body or b"", empty=body is None)
 
         page = await self._rendering.merged(asked.place, (asked.etag, ruling.digest), [asked.body], make)
-        return self._left(asked, page, ruling, versions)
+        return self._left(asked, page, ruling, versions, lasting=True)
 
-    def _left(self, asked: Asked, page: Page, ruling: Ruling, versions: Iterable[Version]) -> Cut:
+    def _left(self, asked: Asked, page: Page, ruling: Ruling, versions: Iterable[Version], *, lasting: bool) -> Cut:
         if not page.empty:
-            return Cut(reply=asked.reply, page=page, rulings=(ruling,))
+            return Cut(reply=asked.reply, page=page, rulings=(ruling,), lasting=lasting)
         newest = max(versions, default=None)
         sentence = ruling.of(newest).sentence(self._judge.feed, f"{ruling.id} {newest}") if newest is not None else ""
         why = f"No version of {ruling.id} passes the rules of the feed {self._judge.feed!r}. {sentence}".rstrip()
@@ -128,7 +128,7 @@ class Cuts:
             ruling = await self._judge.ruling(id_, named=versions, because=document)
             ruling.look_at(document, versions)
         if ruling.leaves_whole(document):
-            return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,))
+            return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,), lasting=not pages)
 
         async def make() -> Rendered:
             shown = _shown(ruling, versions)
@@ -141,7 +141,7 @@ class Cuts:
 
         made_of = (*document, ruling.digest)
         page = await self._rendering.merged(asked.place, made_of, [asked.body], make)
-        return self._left(asked, page, ruling, versions)
+        return self._left(asked, page, ruling, versions, lasting=not pages)
 
     async def _pages(self, asked: Asked) -> tuple[str, ...]:
         """Where the pages are that an index does not hold itself."""

@@ -13,6 +13,7 @@ from cachetools import LRUCache
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.dossiers import Dossier, Dossiers
 from nugetproxy.feeds.kept_pages import digest_of
+from nugetproxy.feeds.shown import Shown
 from nugetproxy.nuget.judging import changes_at, judge, judge_all, rules_about
 from nugetproxy.nuget.rules import Instant, Rule, Traits, Verdict
 from nugetproxy.nuget.version import Version
@@ -50,6 +51,16 @@ class Ruling:
     """Equal for equal rulings, whoever made them."""
     _alone: LRUCache[Version, Verdict] = field(default_factory=lambda: LRUCache(REMEMBERED))
     _whole: dict[Hashable, bool] = field(default_factory=dict)
+    shown: dict[Hashable, Shown] = field(default_factory=dict)
+    """What it has left of the answer to a question."""
+    unmarked: set[str] = field(default_factory=set)
+    """Versions in URL form that exist, with nothing to be said of them; known to be such once they were asked for."""
+
+    def remember(self, question: Hashable, shown: Shown) -> None:
+        """What it has left of the answer to a question."""
+        if len(self.shown) >= DOCUMENTS:
+            self.shown.clear()
+        self.shown[question] = shown
 
     def leaves_whole(self, document: Hashable) -> bool | None:
         """Whether all that a document names exists; None where that was not looked at."""

@@ -31,7 +31,7 @@ SMALL_BYTES = 8 * 1024
 OVERHEAD_BYTES = 600
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Page:
     """Finished bytes with their strong entity tag."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from weakref import ref
 
 import structlog
 
@@ -17,6 +18,7 @@ from nugetproxy.feeds.cuts import Cuts
 from nugetproxy.feeds.judge import Judge, Ruling
 from nugetproxy.feeds.rendering import Page, Rendering
 from nugetproxy.feeds.reply import Reply, View
+from nugetproxy.feeds.shown import Shown
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.exact_json import dumps
 from nugetproxy.nuget.nuspec import parse_nuspec
@@ -76,22 +78,40 @@ class Ruled:
         """As ``Feed.read``; raises Denied for a version that does not exist for this feed."""
         if route.kind is not None and route.kind.row.unruled:
             return await self._inner(route, query, view)
+        ruling = self.judge.known(route.id) if route.id else None
         if route.id and route.version:
-            return await self._named(route, query, view)
-        cut = await self._cuts.read(route, query, _plain(view))
+            if ruling is not None and route.version in ruling.unmarked:
+                return self._shown(await self._inner(route, query, view), (ruling,))
+            return await self._named(route, query, view, ruling)
+        question = (route.resource, route.rest, query, view.base, view.gzip)
+        if ruling is not None and (known := ruling.shown.get(question)) is not None:
+            reply = await self._inner(route, query, known.view)
+            if (left := known.of(reply)) is not None:
+                return self._shown(reply, (ruling,), left)
+            reply.close()
+        return await self._cut(route, query, view, question)
+
+    # --- documents ---
+
+    async def _cut(self, route: Route, query: str, view: View, question: Hashable) -> Reply:
+        plain = _plain(view)
+        cut = await self._cuts.read(route, query, plain)
         if cut.denied is not None:
             raise self._denial(*cut.denied)
         if cut.page is None:
             return _nothing(cut)
         page = await self._rendering.coded(cut.page, gzipped=view.gzip and cut.reply.negotiated)
+        if cut.lasting:
+            whole = cut.page.body is cut.reply.body
+            shown = Shown(replace(plain, gzip=page.gzipped), page.etag) if whole else None
+            cut.rulings[0].remember(question, shown or Shown(plain, cut.reply.etag, ref(page)))
         return self._shown(cut.reply, cut.rulings, page)
 
     # --- what is asked for by id and version ---
 
-    async def _named(self, route: Route, query: str, view: View) -> Reply:
+    async def _named(self, route: Route, query: str, view: View, ruling: Ruling | None) -> Reply:
         version = Version.parse(route.version)
         assert version is not None, "a route has a version in URL form"
-        ruling = self.judge.known(route.id)
         if ruling is None or not ruling.knows(version):
             ruling = await self.judge.ruling(route.id, named=(version,), because=("name", version.url))
         verdict = ruling.of(version)
@@ -102,6 +122,8 @@ class Ruled:
             if not ruling.knows(version) and (absent := await self._absent(route, query, view)) is not None:
                 return absent
             raise self._denial(route.id, version, verdict)
+        if verdict.action is not Action.WARN and not verdict.tried and ruling.knows(version):
+            ruling.unmarked.add(route.version)
         reply = await self._inner(route, query, view)
         return self._told(self._shown(reply, (ruling,)), route, version, verdict)
 

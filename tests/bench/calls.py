@@ -40,15 +40,15 @@ PATHS = {
 }
 
 
-async def count(proxy: Proxy, path: str, headers: dict[str, str]) -> Counter[str]:
-    """Calls by function for ``TIMES`` warm hits; coroutines count once for each time they are entered."""
+async def count(proxy: Proxy, path: str, headers: dict[str, str], times: int = TIMES) -> Counter[str]:
+    """Calls by function for so many warm hits; coroutines count once for each time they are entered."""
 
     async def ask(times: int) -> None:
         for _ in range(times):
             assert await (await proxy.client.get(path, headers=headers)).read()
 
     await ask(5)
-    return await counted(lambda: ask(TIMES))
+    return await counted(lambda: ask(times))
 
 
 async def counted(ask: Callable[[], Awaitable[None]]) -> Counter[str]:

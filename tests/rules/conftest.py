@@ -20,6 +20,9 @@ from tests.fakes.proxy import Proxy
 HIVE = "/v3/registration/gz-semver2"
 COOLDOWN = {"name": "cooldown", "min_age": "7d", "reason": "New versions wait a week"}
 
+ORDINARY = {"headers": {"X-Unknown": "1"}}
+"""Keeps a request out of the lane."""
+
 StartShop = Callable[..., Awaitable["Shop"]]
 
 
@@ -35,8 +38,8 @@ class Shop:
     async def get(self, path: str, method: str = "GET", **more: Any) -> Got:
         return await ask(self.proxy, f"{self.root}{path.removeprefix(self.proxy.url + self.root)}", method, **more)
 
-    async def read(self, path: str) -> Any:
-        got = await self.get(path)
+    async def read(self, path: str, **more: Any) -> Any:
+        got = await self.get(path, **more)
         assert got.status == 200, (path, got.status, got.body)
         return json.loads(got.body)
 
@@ -45,20 +48,20 @@ class Shop:
 
     # --- the versions of an id that each surface shows ---
 
-    async def listed(self, id: str) -> list[str]:
-        got = await self.get(f"/v3/content/{id}/index.json")
+    async def listed(self, id: str, **more: Any) -> list[str]:
+        got = await self.get(f"/v3/content/{id}/index.json", **more)
         return [] if got.status == 404 else list(json.loads(got.body)["versions"])
 
-    async def registered(self, id: str, hive: str = HIVE) -> list[str]:
+    async def registered(self, id: str, hive: str = HIVE, **more: Any) -> list[str]:
         """Of the registration, whose counts and bounds are right."""
-        got = await self.get(f"{hive}/{id}/index.json")
+        got = await self.get(f"{hive}/{id}/index.json", **more)
         if got.status == 404:
             return []
         index = json.loads(got.body)
         assert index["count"] == len(index["items"])
         found: list[str] = []
         for item in index["items"]:
-            page = item if "items" in item else await self.read(item["@id"])
+            page = item if "items" in item else await self.read(item["@id"], **more)
             versions = [leaf["catalogEntry"]["version"] for leaf in page["items"]]
             assert item["count"] == page["count"] == len(versions)
             assert (item["lower"], item["upper"]) == (page["lower"], page["upper"]) == (versions[0], versions[-1])

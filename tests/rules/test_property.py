@@ -13,7 +13,8 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.feed_packages import is_prerelease, sort_key
 from tests.fakes.packages import make_nupkg
-from tests.rules.conftest import Shop, StartShop, ago
+from tests.rules.conftest import ORDINARY, Shop, StartShop, ago
+from tests.rules.test_surfaces import FILES, file_of
 
 DAY = 86400.0
 IDS = ("acme.a", "acme.b", "contoso.a")
@@ -60,6 +61,7 @@ class World:
         return [version for version in sorted(self.versions[id], key=sort_key) if self.exists(id, version, now)]
 
 
+FACES: dict[str, Any] = {"readme": "# Acme", "icon": b"\x89PNG\r\n\x1a\n", "license_file": "MIT"}
 HOLES = {"low": ("https://example.test/low", 0, "1.0.0"), "high": ("https://example.test/high", 2, "1.1.0")}
 """Of ids of acme: what, how bad, the last version that has it."""
 
@@ -100,7 +102,7 @@ class Walk:
     def publish(self, id: str, version: str, days: float = 0.0) -> None:
         listed = self.dice.random() < 0.8
         at = ago(self.clock, days)
-        self.feed.add(make_nupkg(id, version), listed=listed, at=at)
+        self.feed.add(make_nupkg(id, version, **FACES), listed=listed, at=at)
         holes = [one for one in HOLES.values() if id != "contoso.a" and sort_key(version) <= sort_key(one[2])]
         known = Known(
             at.timestamp(), listed, frozenset(one[0] for one in holes), max((o[1] for o in holes), default=-1)
@@ -135,10 +137,21 @@ async def assert_as_modelled(shop: Shop, walk: Walk) -> None:
         assert await shop.searched(id) == listed, (id, walk.world)
         assert await shop.completed(id) == listed, (id, walk.world)
         assert sorted(set(await shop.catalogued(id)), key=sort_key) == there, (id, walk.world)
+        for again in ({}, ORDINARY):  # what is remembered of both
+            assert await shop.listed(id, **again) == there, (id, walk.world)
+            assert await shop.registered(id, **again) == there, (id, walk.world)
         for version in versions:
-            expected = 200 if version in there else 403
-            for method in ("HEAD", "GET"):
-                assert (await shop.package(id, version, method)).status == expected, (id, version, walk.world)
+            await assert_all_files(shop, id, version, exists=version in there)
+
+
+async def assert_all_files(shop: Shop, id: str, version: str, *, exists: bool) -> None:
+    """Whatever is asked for by id and version: there, or refused with a reason."""
+    for file in FILES:
+        for method in ("HEAD", "GET"):
+            got = await shop.get(file_of(file, id, version), method)
+            assert got.status == (200 if exists else 403), (file, method, id, version)
+    part = await shop.package(id, version, headers={"Range": "bytes=0-9"})
+    assert part.status == (206 if exists else 403)
 
 
 @pytest.mark.parametrize("seed", range(6))
