@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.findings import Finding, Ruled
@@ -18,11 +18,17 @@ from nugetproxy.nuget.rules import NOT_DEPRECATED, Action, Traits, Verdict
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.inspection import holdings_of
 from nugetproxy.store.history.history import HistoryUnavailable
+from nugetproxy.store.history.reading import Pull
 
 AT_ONCE: Final = 8
 """Ids of which upstreams are asked at once."""
 
+SLICE: Final = 10
+"""Ids that are looked at before others have their turn."""
+
+T = TypeVar("T")
 Known = dict[PackageIdentity, Traits]
+Remarks = Mapping[PackageIdentity, tuple[bool, str | None]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -37,9 +43,11 @@ class _Scope:
     """What could not be found out."""
 
 
-async def audit(desk: Desk, *, feeds: Collection[str], since: float = 0.0, ask: bool = False) -> Mapping[str, Any]:
+async def audit(
+    desk: Desk, *, feeds: Collection[str], since: float = 0.0, ask: bool = False, most: int | None = None
+) -> Mapping[str, Any]:
     """What is to be said of the versions that ``feeds`` hold or have handed out; of those since a wall time only, where
-    one is given.
+    one is given. The gravest come first, so many of them as are wanted at ``most``.
 
     ``ask``: upstreams are asked for what rules look at, as a restore does; else what is known here must do.
     """
@@ -47,23 +55,38 @@ async def audit(desk: Desk, *, feeds: Collection[str], since: float = 0.0, ask: 
     found: dict[PackageIdentity, Finding] = {}
     looked: set[PackageIdentity] = set()
     for name in feeds:
-        wanted = _wanted(scope, desk.feeds[name], since)
-        looked |= wanted.keys()
+        wanted = await asyncio.to_thread(_wanted, scope, desk.feeds[name], since)
+        await asyncio.to_thread(looked.update, wanted)
         await _judge(scope, desk.feeds[name], wanted, found, ask=ask)
     await _advise(desk, looked, found)
-    _tell_facts(scope, looked, found)
-    findings = [one for one in found.values() if one.is_any]
-    for one in findings:
+    findings = await asyncio.to_thread(_gravest_first, scope, looked, found)
+    for one in findings[:most]:
         await _complete(desk, scope, one, feeds, since)
-    findings.sort(key=lambda one: (-one.severity, one.id, Version.parse(one.version) or Version.parse("0")))
     told = [(name, says) for name, says in desk.advisories.problems.items() if name in scope.held]
     problems = [{"upstream": name, "says": says} for name, says in told]
     return {
         "looked_at": len(looked),
-        "findings": [one.json() for one in findings],
+        "total": len(findings),
+        "findings": [one.json() for one in findings[:most]],
         "without_advisories": sorted(desk.advisories.silent & scope.held.keys()),
         "unknown": scope.unknown + problems,
     }
+
+
+async def _in_slices(things: Iterable[T]) -> AsyncIterator[T]:
+    """Each of them; the clients of the proxy have their turn now and then."""
+    for number, one in enumerate(things, 1):
+        yield one
+        if number % SLICE == 0:
+            await asyncio.sleep(0)
+
+
+def _gravest_first(
+    scope: _Scope, looked: Collection[PackageIdentity], found: dict[PackageIdentity, Finding]
+) -> list[Finding]:
+    _tell_facts(scope, looked, found)
+    findings = [one for one in found.values() if one.is_any]
+    return sorted(findings, key=lambda one: (-one.severity, one.id, Version.parse(one.version) or Version.parse("0")))
 
 
 async def _scope(desk: Desk, feeds: Collection[str], since: float) -> _Scope:
@@ -73,24 +96,49 @@ async def _scope(desk: Desk, feeds: Collection[str], since: float) -> _Scope:
         recorded = await holdings.recorded() if holdings is not None else {}
         remarks = await desk.ledger.remarkable(source.name)
         gone = {one for one, seen in (await desk.ledger.missing(source.name)).items() if seen.withdrawn is not None}
-        scope.held[source.name] = {}
-        for identity in recorded.keys() | remarks.keys() | gone:
-            listed, deprecation = remarks.get(identity, (True, None))
-            scope.held[source.name][identity] = Traits(
-                source=source.name if identity in recorded else "",
-                date=recorded[identity][1] if identity in recorded else None,
-                spared=True,
-                listed=listed,
-                deprecation=deprecation,
-                withdrawn=identity in gone,
-            )
+        scope.held[source.name] = await asyncio.to_thread(_known, source.name, recorded, remarks, gone)
     try:
         await desk.history.flush()
-        for pull in await desk.history.pulled(since, feeds):
-            scope.pulled.setdefault(pull.feed, {})[PackageIdentity(pull.id, pull.version)] = pull.last
+        scope.pulled = await asyncio.to_thread(_pulled, await desk.history.pulled(since, feeds))
     except HistoryUnavailable as error:
         scope.unknown.append({"upstream": "", "says": f"what clients have got: {error}"})
     return scope
+
+
+def _known(
+    source: str,
+    recorded: Mapping[PackageIdentity, tuple[int, float]],
+    remarks: Remarks,
+    gone: Collection[PackageIdentity],
+) -> Known:
+    """What is known of all that one source has here, or has said something about."""
+    known: Known = {}
+    for identity in {*recorded, *remarks, *gone}:
+        listed, deprecation = remarks.get(identity, (True, None))
+        known[identity] = Traits(
+            source=source if identity in recorded else "",
+            date=recorded[identity][1] if identity in recorded else None,
+            spared=True,
+            listed=listed,
+            deprecation=deprecation,
+            withdrawn=identity in gone,
+        )
+    return known
+
+
+def _pulled(pulls: Iterable[Pull]) -> dict[str, dict[PackageIdentity, float]]:
+    """By feed: what clients have got, with the last time."""
+    pulled: dict[str, dict[PackageIdentity, float]] = {}
+    for pull in pulls:
+        pulled.setdefault(pull.feed, {})[PackageIdentity(pull.id, pull.version)] = pull.last
+    return pulled
+
+
+def _by_id(identities: Iterable[PackageIdentity]) -> dict[str, list[PackageIdentity]]:
+    of_id: defaultdict[str, list[PackageIdentity]] = defaultdict(list)
+    for identity in identities:
+        of_id[identity.id].append(identity)
+    return of_id
 
 
 def _wanted(scope: _Scope, feed: Feed, since: float) -> Known:
@@ -113,19 +161,16 @@ async def _judge(scope: _Scope, feed: Feed, wanted: Known, found: dict[PackageId
     judge = feed.judge
     if judge is None:
         return
-    of_id: defaultdict[str, Known] = defaultdict(dict)
-    for identity, traits in wanted.items():
-        of_id[identity.id][identity] = traits
-    turns = asyncio.Semaphore(AT_ONCE)
+    left = iter((await asyncio.to_thread(_by_id, wanted)).items())
 
-    async def look(id_: str, known: Known) -> None:
-        async with turns:
-            verdicts = await _verdicts(feed, judge, id_, known, ask=ask)
-        for identity, verdict in verdicts.items():
-            if rules := list(_ruled(feed.name, verdict)):
-                _of(found, identity).rules += rules
+    async def look() -> None:
+        async for id_, identities in _in_slices(left):
+            known = {one: wanted[one] for one in identities}
+            for identity, verdict in (await _verdicts(feed, judge, id_, known, ask=ask)).items():
+                if rules := list(_ruled(feed.name, verdict)):
+                    _of(found, identity).rules += rules
 
-    await asyncio.gather(*(look(id_, known) for id_, known in of_id.items()))
+    await asyncio.gather(*(look() for _ in range(AT_ONCE)))
 
 
 async def _verdicts(
@@ -163,10 +208,8 @@ def _ruled(feed: str, verdict: Verdict) -> Iterable[Ruled]:
 
 
 async def _advise(desk: Desk, looked: Iterable[PackageIdentity], found: dict[PackageIdentity, Finding]) -> None:
-    of_id: defaultdict[str, list[PackageIdentity]] = defaultdict(list)
-    for identity in looked:
-        of_id[identity.id].append(identity)
-    for id_, identities in of_id.items():
+    of_id = await asyncio.to_thread(_by_id, looked)
+    async for id_, identities in _in_slices(of_id.items()):
         for identity in identities if (known := await desk.advisories.of(id_, BASE)) else ():
             version = Version.parse(identity.version)
             mine = {one.url: one for one in known if version is not None and one.concerns(version)}

@@ -3,13 +3,21 @@ about, with who has got it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from nugetproxy.admin.audit import audit as audit_of
 from nugetproxy.admin.commands import carry_out
+from nugetproxy.admin.page.audits import SHOWN, shown
+from nugetproxy.admin.page.viewer import Viewer
+from nugetproxy.nuget.facts import PackageFacts
+from nugetproxy.nuget.identity import PackageIdentity
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask, until
 from tests.fakes.clock import FakeClock
@@ -20,6 +28,7 @@ from tests.rules.conftest import COOLDOWN, Shop, StartShop, ago
 from tests.rules.test_rules import licensed
 
 Stock = Callable[..., None]
+MANY = 20_000
 HOLE = {"url": "https://example.test/1", "severity": 2, "versions": "(, 1.0.0]"}
 WORSE = {"url": "https://example.test/2", "severity": 3, "versions": "(, 0.9.0]"}
 
@@ -129,6 +138,48 @@ async def test_a_rule_about_licences_is_told_by_what_is_held(
         feeds={"up": {"sources": ["up"], "rules": [{"name": "lawyers", "licenses": ["AGPL-3.0-only"]}]}}
     )
     assert list(await named(shop.proxy)) == [("acme.a", "2.0.0")]
+
+
+@pytest.mark.slow
+async def test_others_have_their_turn_while_all_that_is_held_is_looked_at(
+    start_shop: StartShop, feed: FakeFeed, clock: FakeClock
+) -> None:
+    """In calls between two turns of the event loop, which unlike times are the same on every machine."""
+    feed.vulnerabilities["base"] = {f"acme.n{number}": [HOLE] for number in range(0, MANY, 50)}
+    shop = await start_shop(COOLDOWN)
+    (holdings,) = (packages.holdings for packages in shop.proxy.app.packages.values())
+    for begin in range(0, MANY, 2000):
+        held = [PackageIdentity(f"acme.n{number}", "1.0.0") for number in range(begin, min(begin + 2000, MANY))]
+        facts = {"published": clock.now() - 90 * 86400.0, "size": 1}
+        await holdings.change([PackageFacts(identity=one, id=one.id, version=one.version, **facts) for one in held], ())
+    viewer = Viewer(admin=True, feeds=frozenset(shop.proxy.app.feeds))
+    async with calls_between_turns() as calls:
+        said = await shown(shop.proxy.app.desk, viewer)
+    assert (said["looked_at"], said["total"], len(said["findings"])) == (MANY, MANY // 50, SHOWN)
+    assert max(calls) < MANY // 2, "some milliseconds; all of it takes hundreds of thousands"
+
+
+@asynccontextmanager
+async def calls_between_turns() -> AsyncIterator[list[int]]:
+    """The calls in the event loop's thread between one turn of it and the next."""
+    loop, found, calls = asyncio.get_running_loop(), [0], 0
+
+    def turn() -> None:
+        nonlocal calls, handle
+        found.append(calls)
+        calls, handle = 0, loop.call_soon(turn)
+
+    def called(_frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    handle = loop.call_soon(turn)
+    sys.setprofile(called)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+        handle.cancel()
 
 
 async def test_since_a_time_only_what_was_got_is_looked_at_held_or_not(

@@ -14,12 +14,8 @@ SHOWN: Final = 200
 
 async def shown(desk: Desk, viewer: Viewer) -> Mapping[str, Any]:
     """The gravest findings of the feeds that somebody may read; administrators see who has got what."""
-    said = await audit(desk, feeds=[name for name in desk.feeds if name in viewer.feeds])
+    said = await audit(desk, feeds=[name for name in desk.feeds if name in viewer.feeds], most=SHOWN)
     findings = said["findings"]
-    rows = [one if viewer.admin else {**one, "users": []} for one in findings[:SHOWN]]
-    clients = [len({use["token"] or use["client"] for use in one["users"]}) for one in findings[:SHOWN]]
-    return {
-        **said,
-        "findings": [{**one, "clients": count} for one, count in zip(rows, clients, strict=True)],
-        "total": len(findings),
-    }
+    rows = [one if viewer.admin else {**one, "users": []} for one in findings]
+    clients = [len({use["token"] or use["client"] for use in one["users"]}) for one in findings]
+    return {**said, "findings": [{**one, "clients": count} for one, count in zip(rows, clients, strict=True)]}
