@@ -121,7 +121,7 @@ def test_mapping_and_audit_sources_become_a_feeds(office: str) -> None:
         "mapping": {"Contoso.*": ["contoso-feed"], "*": ["nuget.org"]},
         "rules": [
             {"name": "exceptions", "ids": ["Contoso.*"], "action": "allow"},
-            {"name": "cooldown-nuget.org", "sources": ["nuget.org"], "min_age": "72h"},
+            {"name": "cooldown-nuget.org", "sources": ["nuget.org"], "min_age": "72h", "advisory_bypass": False},
         ],
     }
 
@@ -133,6 +133,7 @@ def test_a_minimal_age_alone_makes_a_feed_with_a_rule(tmp_path: Path) -> None:
     config = checked(init("--from", tmp_path / "nuget.config").stdout, tmp_path)
     (rule,) = [one.rule for one in config.feeds["all"].rules]
     assert (rule.min_age, rule.sources, rule.action) == (86400.0, ("nuget.org",), "deny")
+    assert not rule.advisory_bypass, "NuGet has none"
 
 
 @pytest.mark.parametrize("text", ["", "<configuration>", "<other />"])

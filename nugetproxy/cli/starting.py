@@ -151,6 +151,8 @@ def _cooldown(said: NugetConfig, waiting: Mapping[str, ConfiguredSource]) -> Ite
                 f"name = {_text(f'cooldown-{name}'[:64])}",
                 f"sources = {json.dumps([name])}",
                 f'min_age = "{source.min_publish_age_hours}h"',
+                "# As NuGet means it; true: what fixes a known advisory does not wait.",
+                "advisory_bypass = false",
             )
         )
 
