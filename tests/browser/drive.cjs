@@ -6,7 +6,7 @@ const [kit, chromium, url, out, secret] = process.argv.slice(2);
 const playwright = require(path.join(kit, "node_modules", "playwright-core"));
 const axe = fs.readFileSync(path.join(kit, "node_modules", "axe-core", "axe.min.js"), "utf8");
 const WIDTHS = { phone: { width: 390, height: 844 }, desktop: { width: 1280, height: 860 } };
-const seen = { violations: [], foreign: [], errors: [], overflow: [], restores: {}, live: [], icons: [] };
+const seen = { violations: [], foreign: [], errors: [], overflow: [], restores: {}, live: [], icons: [], signatures: [], audits: [] };
 
 async function look(page, name) {
   await page.screenshot({ path: path.join(out, `${name}.png`), fullPage: true });
@@ -37,6 +37,8 @@ async function go(page, hash, view) {
   await ready(page, view);
 }
 
+const signature = (page) => page.locator("dt", { hasText: "Signature" }).locator("xpath=following-sibling::dd[1]").innerText();
+
 async function tour(browser, size, scheme) {
   const name = (view) => `${view}-${size}-${scheme}`;
   const page = await open(browser, size, scheme, secret ? { username: "any", password: secret } : undefined);
@@ -54,7 +56,10 @@ async function tour(browser, size, scheme) {
   await page.waitForSelector(".readme");
   await page.waitForFunction(() => document.querySelector("img.icon").complete);
   seen.icons.push(await page.evaluate(() => document.querySelector("img.icon")?.naturalWidth));
+  seen.signatures.push(await signature(page));
   await look(page, name("package"));
+  await go(page, "#/package/Fabrikam.Tools.Format", "package");
+  seen.signatures.push(await signature(page));
   await go(page, "#/restores", "restores");
   await page.waitForSelector("tbody tr");
   await look(page, name("restores"));
@@ -66,6 +71,7 @@ async function tour(browser, size, scheme) {
   for (const [view, piece] of [["audit", ".rows .mark.bad"], ["trouble", ".todo"], ["setup", "pre"]]) {
     await go(page, `#/${view}`, view);
     await page.waitForSelector(piece);
+    if (view === "audit") seen.audits.push(await page.locator("main").innerText());
     await look(page, name(view));
   }
   await page.context().close();

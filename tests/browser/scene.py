@@ -29,6 +29,7 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
+from tests.fakes.signing import Seal, authority, signed
 
 ADMIN = "nupx_scene-of-the-page-admin-token"
 README = """\
@@ -56,6 +57,8 @@ PACKAGES = {
     "Fabrikam.Tools.Format": ["3.1.0"],
 }
 PRIVATE = {"Northwind.Billing": ["1.4.0", "1.5.0"], "Northwind.Contracts": ["7.0.2"]}
+ROOT = authority("Contoso Root")
+AUTHOR = ROOT.issue("Contoso")
 SLOW, SLOW_VERSION = "contoso.data.sqlite", "8.0.2"
 BIG = "contoso.native"
 SLOW_SECONDS = 3.2
@@ -105,6 +108,7 @@ async def scene(directory: Path) -> AsyncIterator[Scene]:
     async with FakeFeed() as public, FakeFeed() as private:
         fill(public, private, more)
         directory.joinpath("admin").write_text(ADMIN)
+        directory.joinpath("roots.pem").write_bytes(ROOT.pem)
         await seed(directory / "cache")
         config = directory / "proxy.toml"
         config.write_text(CONFIG.format(public=public.index_url, private=private.index_url, directory=directory))
@@ -134,6 +138,8 @@ token = "file:{directory}/admin"
 scopes = ["admin"]
 [upstreams."nuget.org"]
 url = "{public}"
+signatures = "warn"
+signature_roots = ["{directory}/roots.pem"]
 read_timeout = "300s"
 private = false
 [upstreams.company]
@@ -159,7 +165,7 @@ def fill(public: FakeFeed, private: FakeFeed, more: asyncio.Event) -> None:
         ]
     }
     public.registration_extra["contoso.json"] = {"12.0.3": {"deprecation": {"reasons": ["Legacy"]}}}
-    big = make_nupkg("Contoso.Native", "6.2.0", size=6_000_000)
+    big = signed(make_nupkg("Contoso.Native", "6.2.0", size=6_000_000), Seal(by=AUTHOR))
     public.add(big)
     path = f"/v3-flatcontainer/{BIG}/6.2.0/{BIG}.6.2.0.nupkg"
     public.origin.routes[path] = Script(body=big, gate=more, gate_at=2_500_000)
@@ -192,9 +198,9 @@ def picture(side: int = 64) -> bytes:
 
 
 def packed(id_: str, version: str) -> bytes:
-    """A package with everything that the page shows."""
+    """A package with everything that the page shows; those of Contoso are signed."""
     tool = id_.startswith("Fabrikam.Tools")
-    return make_nupkg(
+    nupkg = make_nupkg(
         id_,
         version,
         description=f"{id_.replace('.', ' ')} for services that must answer, whatever else does not.",
@@ -212,11 +218,14 @@ def packed(id_: str, version: str) -> bytes:
         package_types=["DotnetTool"] if tool else (),
         files={f"lib/net8.0/{id_}.dll": "x" * 9000, f"lib/net8.0/{id_}.xml": "<doc/>"},
     )
+    return signed(nupkg, Seal(by=AUTHOR)) if id_.startswith("Contoso.") else nupkg
 
 
 async def warm(url: str) -> None:
-    """Have most packages held."""
+    """Have most packages held, and heard what upstream says of one."""
     async with aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/v3/registration/gz-semver2/contoso.json/index.json") as answer:
+            assert answer.status == 200, await answer.text()
         for id_, versions in {**PACKAGES, **PRIVATE}.items():
             for version in versions:
                 name = f"{id_}/{version}/{id_}.{version}.nupkg".lower()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.scene import ADMIN, SESSION, scene
+from tests.browser.scene import ADMIN, AUTHOR, SESSION, scene
 
 DRIVE = Path(__file__).parent / "drive.cjs"
 KIT = os.environ.get("NUGETPROXY_TEST_BROWSER_KIT", "")
@@ -76,6 +76,20 @@ def test_no_view_is_wider_than_its_window(seen: dict[str, Any]) -> None:
 
 def test_the_icon_of_a_package_is_shown(seen: dict[str, Any]) -> None:
     assert seen["icons"] == [64] * 4, "two widths, light and dark"
+
+
+def test_who_has_signed_a_package_is_a_row_of_its_view(seen: dict[str, Any]) -> None:
+    assert seen["signatures"] == 4 * [
+        f"contoso.http 2.1.3 is signed by CN=Contoso (SHA-256 {AUTHOR.fingerprint}).",
+        "fabrikam.tools.format 3.1.0 has no signature that counts: it is not signed.",
+    ]
+
+
+def test_the_audit_names_what_should_not_be_used_any_more(seen: dict[str, Any]) -> None:
+    assert len(seen["audits"]) == 4, "two widths, light and dark"
+    for text in seen["audits"]:
+        for piece in ("contoso.http", "1.8.0", "2.0.0", "critical", "contoso.json", "12.0.3", "deprecated"):
+            assert piece in text.lower(), text
 
 
 def test_a_slow_restore_is_found_with_what_was_slow(seen: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import shutil
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -21,6 +22,7 @@ from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, VERSIONS, ask,
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
+from tests.fakes.signing import Seal, authority, signed
 
 KEY = "up/flat/acme.a/1.0.0/acme.a.1.0.0.nupkg"
 
@@ -226,3 +228,31 @@ async def test_what_is_beyond_the_room_for_uploads_is_dropped() -> None:
 def test_who_fails_says_which_engine_and_what_becomes_of_it() -> None:
     told = str(EngineUnavailable("bucket", "no answer within 2 s"))
     assert told == "The shared bucket gives no answer (no answer within 2 s); this replica goes on without it."
+
+
+@pytest.mark.parametrize("by", ["somebody trusted", "a stranger"])
+async def test_what_another_replica_has_brought_is_judged_by_its_signature_before_it_goes_out(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, tmp_path: Path, by: str
+) -> None:
+    """The first replica does not look; the second trusts one authority."""
+    trusted, other = authority("Root"), authority("Other Root")
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(trusted.pem)
+    package = signed(SMALL, Seal(by=(trusted if by == "somebody trusted" else other).issue("Author")))
+    feed.add(package)
+    cluster = shared(moto, None)
+    first = await start_replica(cluster)
+    assert (await ask(first, PACKAGE)).body == package
+    await uploaded(first)
+    second = await start_replica(cluster, upstream={"signatures": "require", "signature_roots": [str(roots)]})
+    for _ in range(2):
+        got = await ask(second, PACKAGE)
+        if by == "somebody trusted":
+            assert (got.status, got.body) == (200, package)
+        else:
+            assert got.status == 403
+            assert "its signature does not count (signer)" in got.reason
+            assert held(second) == set(), "nothing of it is kept as good"
+    assert feed.count(UP_PACKAGE) == 1, "it came out of the bucket"
+    verdict = "counts" if by == "somebody trusted" else "signer"
+    assert second.metric("signatures_total", upstream="up", verdict=verdict) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from datetime import UTC, datetime
@@ -281,6 +282,26 @@ async def test_a_warning_goes_with_the_answer_from_the_first_time_on(
             )
     assert [one["refused"] for one in logs if one["event"] == "package.signature_flawed"] == [False]
     assert verdicts(proxy, "signer") == 1
+
+
+async def test_of_a_large_one_the_first_answer_has_begun_before_anybody_can_warn(
+    start_proxy: StartProxy, feed: FakeFeed, roots: Path
+) -> None:
+    package = signed(LARGE, Seal(by=STRANGER))
+    more = asyncio.Event()
+    feed.origin.routes[UP_PACKAGE] = Script(body=package, gate=more, gate_at=len(package) - 100)
+    proxy = await start_proxy(feed.index_url, upstream=wanted("warn", roots))
+    with capture_logs() as logs:
+        async with proxy.client.get(PACKAGE) as first:
+            assert "X-NuGet-Warning" not in first.headers
+            more.set()
+            assert await first.read() == package
+    assert [one["refused"] for one in logs if one["event"] == "package.signature_flawed"] == [False]
+    assert verdicts(proxy, "signer") == 1
+    for _ in range(3):
+        got = await ask(proxy, PACKAGE)
+        assert got.body == package
+        assert "CN=Stranger" in got.headers["X-NuGet-Warning"]
 
 
 async def test_nobody_looks_unless_it_is_wanted(proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch) -> None:
