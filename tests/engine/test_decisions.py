@@ -9,6 +9,10 @@ import pytest
 from aiohttp import FormData
 from structlog.testing import capture_logs
 
+from nugetproxy.engine.hot_documents import HotDocuments
+from nugetproxy.engine.target import Target
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.documents.documents import Stored
 from tests.conftest import StartProxy
 from tests.fakes import canary
 from tests.fakes.asking import (
@@ -46,6 +50,31 @@ async def warm(proxy: Proxy, feed: FakeFeed) -> Proxy:
     feed.origin.routes[UP_VERSIONS] = listed(ONE)
     await ask(proxy, VERSIONS)
     return proxy
+
+
+async def test_what_has_landed_since_it_was_looked_up_is_not_fetched_again(
+    proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.origin.routes[UP_VERSIONS] = listed(ONE)
+    looked, landed = asyncio.Event(), asyncio.Event()
+    get = HotDocuments.get
+
+    async def late(documents: HotDocuments, target: Target) -> Stored | None:
+        """The first one who finds no list goes on once there is one."""
+        found = await get(documents, target)
+        if target.kind is Kind.VERSIONS and not looked.is_set():
+            looked.set()
+            await landed.wait()
+        return found
+
+    monkeypatch.setattr(HotDocuments, "get", late)
+    late_one = asyncio.create_task(ask(proxy, VERSIONS))
+    await looked.wait()
+    assert (await ask(proxy, VERSIONS)).body == ONE
+    landed.set()
+    got = await late_one
+    assert (got.body, got.cache.split(";")[0]) == (ONE, "hit")
+    assert feed.count(UP_VERSIONS) == 1
 
 
 async def test_nothing_stored_then_200(proxy: Proxy, feed: FakeFeed) -> None:

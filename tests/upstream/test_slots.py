@@ -57,3 +57,16 @@ async def test_a_wait_has_a_limit_and_leaves_nothing_behind() -> None:
         await slots.take(0.01)
     slot.lend()
     (await slots.take(0.01)).lend()
+
+
+async def test_a_slots_repr_says_how_many_are_free_and_who_waits() -> None:
+    slots = Slots(2)
+    asking.begin("a")
+    assert repr(slots) == "<Slots: 2, 2 free, waiting {}>"
+    held = [await slots.take(1.0), await slots.take(1.0)]
+    waiting = asyncio.create_task(slots.take(60.0))
+    await settle()
+    assert repr(slots) == "<Slots: 2, 0 free, waiting {'a': 1}>"
+    held[0].lend()
+    await waiting
+    assert repr(slots) == "<Slots: 2, 0 free, waiting {}>"
