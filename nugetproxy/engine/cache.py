@@ -9,24 +9,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, assert_never
 
-import structlog
-
-from nugetproxy.caching.decide import (
-    Fail,
-    Fresh,
-    Freshen,
-    Lookup,
-    Miss,
-    ServeStale,
-    Stale,
-    Store,
-    decide_answer,
-    decide_lookup,
-)
+from nugetproxy.caching.decide import Fresh, Lookup, Miss, Stale, decide_lookup
 from nugetproxy.caching.entry import Answer, Entry, Failure
-from nugetproxy.caching.policy import FOREVER, HOUR, Policy
+from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.clock import Clock
 from nugetproxy.cluster.second_level import SharedDocument
+from nugetproxy.engine.conclusions import Conclusions, body_of
 from nugetproxy.engine.fetch import Fetcher
 from nugetproxy.engine.hot_documents import HotDocuments
 from nugetproxy.engine.invalidation import Invalidation
@@ -34,7 +22,7 @@ from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.rotation import same_since
 from nugetproxy.engine.shared_documents import SharedDocuments, is_shared
 from nugetproxy.engine.standing import Standing
-from nugetproxy.engine.target import Found, Group, Target, Witness
+from nugetproxy.engine.target import Found, Group, Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
@@ -44,8 +32,6 @@ from nugetproxy.store.documents.documents import Documents, Stored
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.patience import is_spared
-
-log = structlog.get_logger(__name__)
 
 SOFT_DEADLINE: Final = 0.5
 """Seconds that a client with a usable stale answer waits for a better one."""
@@ -87,8 +73,9 @@ class Cache:
         self._invalidation = Invalidation(ledger, upstream.name, clock)
         self._fetcher = Fetcher(upstream, clock, metrics, bounds)
         self._fetches: dict[tuple[str, int, bool], asyncio.Task[Found]] = {}
-        self.witness: Witness | None = None
-        """Is told of documents that have changed."""
+        self.conclusions = Conclusions(
+            upstream, self._hot, self._invalidation, policies=policies, clock=clock, tasks=tasks, shared=shared
+        )
         self._overdue: set[asyncio.Task[Found]] = set()
         """Fetches that have outlived the soft deadline while upstream answered nothing else."""
 
@@ -113,17 +100,17 @@ class Cache:
                 outcome = Outcome.ABSENT if entry.absent else Outcome.HIT
                 status = CacheStatus(outcome=outcome, hit=True, ttl=ttl, detail=detail)
                 standing = None if entry.absent else partial(self._standing, target, entry, ttl)
-                return Found(entry=entry, body=_body(stored), status=status, standing=standing)
+                return Found(entry=entry, body=body_of(stored), status=status, standing=standing)
             case Stale(entry=entry, refreshable=refreshable, usable=usable, ttl=ttl):
                 task, collapsed = self._fetch(target, group)
                 status = CacheStatus(outcome=Outcome.STALE, hit=True, ttl=ttl)
                 if refreshable:
-                    return Found(entry=entry, body=_body(stored), status=status)
+                    return Found(entry=entry, body=body_of(stored), status=status)
                 self._metrics.collapsed.inc(collapsed)
                 # That the feed is slow is no reason to say that it has no such thing, or not yet.
                 waits = entry.absent or self._invalidation.is_outdated(target, entry.stored_at)
                 if usable and not waits and not await self._within_soft_deadline(task):
-                    return Found(entry=entry, body=_body(stored), status=replace(status, detail="slow_upstream"))
+                    return Found(entry=entry, body=body_of(stored), status=replace(status, detail="slow_upstream"))
             case Miss():
                 if self._offline and self._shared is None:
                     raise upstream_failure(self._upstream.name, Reason.OFFLINE, "it is not in this cache")
@@ -174,7 +161,7 @@ class Cache:
         if isinstance(answer, Answer) and answer.status in {404, 410}:
             answer = Failure(Reason.GONE, f"{target.path} is named but not there")
         stale = Stale(entry=held.entry, refreshable=False, usable=False, ttl=0.0) if held is not None else None
-        await self._conclude(target, epoch, held, stale, answer)
+        await self.conclusions.carry_out(target, epoch, held, stale, answer)
 
     async def keep_named(self, index: Target, pages: Sequence[Target]) -> None:
         """``index`` names these pages now: where they are kept however old, those that it named before go later."""
@@ -263,7 +250,7 @@ class Cache:
         looked = self._look(target, stored)
         if isinstance(looked, Fresh):  # somebody landed between our lookup and our turn
             status = CacheStatus(outcome=Outcome.HIT, hit=True, ttl=looked.ttl)
-            return Found(entry=looked.entry, body=_body(stored), status=status)
+            return Found(entry=looked.entry, body=body_of(stored), status=status)
         if self._shared is not None and is_shared(target):
             return await self._fly_in_turn(self._shared, target, group)
         return await self._ask_upstream(target, epoch, stored, looked, group)
@@ -279,7 +266,7 @@ class Cache:
                 outcome = Outcome.ABSENT if looked.entry.absent else Outcome.HIT
                 detail = "lease" if turn.waited else "second_level"
                 status = CacheStatus(outcome=outcome, hit=True, ttl=looked.ttl, detail=detail)
-                return Found(entry=looked.entry, body=_body(stored), status=status)
+                return Found(entry=looked.entry, body=body_of(stored), status=status)
             return await self._ask_upstream(target, epoch, stored, looked, group)
         finally:
             shared.end(target, turn.held)
@@ -292,7 +279,7 @@ class Cache:
             if not entry.absent and not await self._fetcher.is_sound(target, body):
                 return False
             await self._hot.put(target, entry, body)
-            self._tell(target, self._invalidation.epoch(target), entry, body)
+            self.conclusions.tell(target, self._invalidation.epoch(target), entry, body)
             stored = Stored(entry, body)
         return isinstance(self._look(target, stored), Fresh)
 
@@ -306,70 +293,4 @@ class Cache:
         if isinstance(answer, Answer):
             self._overdue.clear()
             answer = await self._fetcher.examine(target, stored, answer, group)
-        return await self._conclude(target, epoch, stored, stale, answer)
-
-    async def _conclude(
-        self, target: Target, epoch: int, stored: Stored | None, stale: Stale | None, answer: Answer | Failure
-    ) -> Found:
-        """Store and serve what the answer, or its absence, leads to."""
-        forwarded = "stale" if stale is not None else "uri-miss"
-        entry, usable = (stale.entry, stale.usable) if stale is not None else (None, False)
-        match decide_answer(entry, usable, answer, self._clock.now()):
-            case Store(said, _):
-                entry = await self._hot.entry(said)
-                kept = await self._put_unless_outdated(target, epoch, entry, said.body)
-                if stored is None or stored.entry.digest != entry.digest:
-                    self._tell(target, epoch, entry, said.body)
-                outcome = Outcome.ABSENT if entry.absent else Outcome.MISS
-                status = CacheStatus(outcome=outcome, forwarded=forwarded, forward_status=said.status, stored=kept)
-                return Found(entry=entry, body=said.body, status=status)
-            case Freshen(entry):
-                await self._put_unless_outdated(target, epoch, entry, _body(stored))
-                status = CacheStatus(outcome=Outcome.REVALIDATED, forwarded=forwarded, forward_status=304)
-                return Found(entry=entry, body=_body(stored), status=status)
-            case ServeStale(entry, reason):
-                self._upstream.note_stale()
-                log.debug("document.stale", upstream=self._upstream.name, path=target.path, reason=reason)
-                status = CacheStatus(outcome=Outcome.STALE, forwarded=forwarded, detail=reason)
-                return Found(entry=entry, body=_body(stored), status=status, notice=self._notice(answer))
-            case Fail(reason, retry_after):
-                failed = (
-                    answer if isinstance(answer, Failure) else Failure(reason, f"status {answer.status}", retry_after)
-                )
-                failure = failed.exception(self._upstream.name)
-                failure.forwarded = forwarded
-                raise failure
-            case unknown:
-                assert_never(unknown)
-
-    def _notice(self, answer: Answer | Failure) -> str:
-        """What readers of a stale document must know: an outage passes by itself, a final no does not."""
-        if isinstance(answer, Answer) or answer.denial is None:
-            return ""
-        return f"{answer.exception(self._upstream.name)} What was stored before is served."
-
-    def _tell(self, target: Target, epoch: int, entry: Entry, body: bytes) -> None:
-        """Also of what the disk did not take: the ledger may."""
-        said = not entry.absent or target.kind is Kind.VERSIONS  # that there is none says what was withdrawn
-        if self.witness is not None and said and epoch == self._invalidation.epoch(target):
-            self._tasks.start(self.witness.note(target, body), name=f"witness {target.path}")
-
-    async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:
-        """Store, unless a write came between the question and now: then the answer may be of before it.
-
-        False also where it is not known to be stored.
-        """
-        if epoch != self._invalidation.epoch(target):
-            return False
-        if self._shared is not None and is_shared(target):
-            self._shared.put(target, entry, body, seconds=self._keep_hot(target, entry))
-        return await self._hot.put(target, entry, body)
-
-    def _keep_hot(self, target: Target, entry: Entry) -> float:
-        """Seconds that a document is of use to other replicas, even if they have one of their own in the end."""
-        policy = self._policies[target.kind]
-        return policy.absent if entry.absent else policy.fresh + policy.refresh + HOUR
-
-
-def _body(stored: Stored | None) -> bytes:
-    return stored.body if stored is not None else b""
+        return await self.conclusions.carry_out(target, epoch, stored, stale, answer)

@@ -104,7 +104,7 @@ class RemoteSource:
         self._catalog = CatalogPages(cache)
         self._registrations = Registrations(self.name, cache, groups)
         self._published_metadata = published_metadata
-        self._recorder = cache.witness = Recorder(packages, ledger, clock, published_metadata.wanted)
+        self._recorder = cache.conclusions.witness = Recorder(packages, ledger, clock, published_metadata.wanted)
         self.registrations_kept = RegistrationKeeper(
             upstream, cache, groups, services=services, packages=packages, recorder=self._recorder, clock=clock
         )
