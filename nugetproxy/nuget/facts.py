@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -100,8 +101,7 @@ class PackageFacts:
     def to_json(self) -> bytes:
         """A compact form, equal for equal facts; what is empty is left out."""
         stored: dict[str, Any] = {"id": self.id, "version": self.version}
-        for name in _READ:
-            value = getattr(self, name)
+        for name, value in zip(_READ, _VALUES(self), strict=True):
             if value != _DEFAULTS.get(name):
                 stored[name] = _WRITE[name](value) if name in _WRITE else value
         return orjson.dumps(stored)
@@ -186,6 +186,8 @@ _READ: Mapping[str, Any] = MappingProxyType(
 """How each stored field is read."""
 _WRITE: Mapping[str, Any] = MappingProxyType({"dependency_groups": _write_groups})
 _DEFAULTS: Mapping[str, Any] = MappingProxyType({field.name: field.default for field in fields(PackageFacts)})
+
+_VALUES = attrgetter(*_READ)
 
 if _READ.keys() | {"identity", "id", "version"} != _DEFAULTS.keys():  # pragma: no cover - found at import
     raise AssertionError("every field of PackageFacts needs a way to be read")

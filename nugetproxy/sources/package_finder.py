@@ -11,7 +11,7 @@ from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
-from nugetproxy.errors import NotFound, UpstreamFailure
+from nugetproxy.errors import NotFound, Reason, UpstreamFailure
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
@@ -60,7 +60,8 @@ class PackageFinder:
             with self._patience():
                 return await self._find(identity, target, route, head)
         except UpstreamFailure as failure:
-            if (held := await self._held(identity)) is not None:
+            # Other bytes than somebody has put there meanwhile are told once; then those are served.
+            if failure.reason is not Reason.PIN and (held := await self._held(identity)) is not None:
                 return held
             known = await self._cache.known_absent(target, failure)
             if known is None or await self._published_metadata.lists(identity):  # a list that was stored since

@@ -33,7 +33,7 @@ from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.recorder import facts_of
 from nugetproxy.sources.services import Services
-from nugetproxy.sources.stated_hashes import StatedHashes
+from nugetproxy.sources.stated_hashes import StatedHashes, index_route
 from nugetproxy.store.documents.documents import Stored
 from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable, VersionFacts
 
@@ -129,7 +129,7 @@ class PublishedMetadata:
 
     async def _registrations(self, id: str, services: ServiceMap) -> AsyncIterator[tuple[str, Kind, Stored]]:
         hives = [hive for hive in HIVES if services.has(hive)]
-        indexes = await self._stated.registrations([f"{hive}/{quote(id)}/index.json" for hive in hives], services)
+        indexes = await self._stated.registrations([index_route(hive, id) for hive in hives], services)
         for hive, index in zip(hives, indexes, strict=True):
             if index is not None:
                 yield hive, Kind.REGISTRATION, index

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncIterator, Sequence
+from urllib.parse import quote
 
 from nugetproxy.engine.cache import Cache
 from nugetproxy.nuget.documents.render import InvalidDocument, registration_pages, stated_catalog_leaf, stated_sha512
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import parse_route
+from nugetproxy.nuget.routes import Route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.version import Version
 from nugetproxy.off_loop import off_loop
@@ -57,11 +58,10 @@ class StatedHashes:
         self, identity: PackageIdentity, version: Version, services: ServiceMap
     ) -> AsyncIterator[tuple[Kind, Stored]]:
         """What is stored about the package with its kind, the smallest documents first."""
-        rests = (f"{identity.id}/{identity.version}.json", f"{identity.id}/index.json")
-        places = [f"{hive}/{rest}" for hive in HIVES if services.has(hive) for rest in rests]
-        stored = dict(zip(places, await self.registrations(places, services), strict=True))
-        for hive in HIVES:
-            leaf, index = (stored.get(f"{hive}/{rest}") for rest in rests)
+        hives = [hive for hive in HIVES if services.has(hive)]
+        routes = [route for hive in hives for route in (leaf_route(hive, identity), index_route(hive, identity.id))]
+        stored = iter(await self.registrations(routes, services))
+        for hive, leaf, index in zip(hives, stored, stored, strict=True):
             if leaf is not None:
                 yield Kind.REGISTRATION_LEAF, leaf
                 async for catalog_leaf in self._catalog_leaf(leaf, identity, version, services):
@@ -71,14 +71,10 @@ class StatedHashes:
                 async for page in self.pages(index, hive, identity.id, services):
                     yield Kind.REGISTRATION_PAGE, page
 
-    async def registrations(self, places: Sequence[str], services: ServiceMap) -> list[Stored | None]:
-        """The stored documents at these places, each a hive with what follows it."""
-        routes = {place: parse_route(place) for place in places}
-        targets = {
-            place: self._groups.target(route, "", services) for place, route in routes.items() if route is not None
-        }
-        stored = dict(zip(targets, await self._cache.stored_all(list(targets.values())), strict=True))
-        return [_present(stored.get(place)) for place in places]
+    async def registrations(self, routes: Sequence[Route], services: ServiceMap) -> list[Stored | None]:
+        """The stored documents behind these routes, of hives that there are."""
+        targets = [self._groups.target(route, "", services) for route in routes]
+        return [_present(stored) for stored in await self._cache.stored_all(targets)]
 
     async def _catalog_leaf(
         self, leaf: Stored, identity: PackageIdentity, version: Version, services: ServiceMap
@@ -102,6 +98,18 @@ class StatedHashes:
         for stored in await self._cache.stored_all(targets):
             if (page := _present(stored)) is not None:
                 yield page
+
+
+def leaf_route(hive: str, identity: PackageIdentity) -> Route:
+    """What ``parse_route`` makes of the path of a leaf, without its work: it is needed for every package that lands."""
+    rest = f"{quote(identity.id)}/{identity.version}.json"
+    kind = Kind.REGISTRATION_LEAF
+    return Route(kind=kind, resource=hive, rest=rest, id=identity.id, version=identity.version)
+
+
+def index_route(hive: str, id: str) -> Route:
+    """The same of the index of an id (lower case)."""
+    return Route(kind=Kind.REGISTRATION, resource=hive, rest=f"{quote(id)}/index.json", id=id)
 
 
 def normal_sha512(stated: str) -> str | None:

@@ -91,6 +91,8 @@ async def test_what_somebody_has_put_there_is_not_replaced(proxy: Proxy, feed: F
     other = make_nupkg("Acme.A", "1.0.0", files={"lib/other.txt": b"other"})
     put_there(proxy, other)
     feed.add(SMALL)
+    got = await ask(proxy, PACKAGE)
+    assert (got.status, got.cache) == (502, 'fwd=uri-miss; detail="pin"'), "that there are two is said once"
     assert (await ask(proxy, PACKAGE)).body == other
     assert (proxy.packages / "acme.a" / "1.0.0" / NAME).read_bytes() == other
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import struct
 import zlib
 from collections.abc import Collection, Iterable
+from typing import Final
 
 import orjson
 
@@ -17,6 +19,7 @@ from nugetproxy.store.sqlite_form import UnsoundFile, transaction
 _PRERELEASE, _SEMVER2, _UNLISTED = 1, 2, 4
 _EVERYTHING = _PRERELEASE | _SEMVER2 | _UNLISTED
 _INT32 = 2**31
+_NUMBERS: Final = struct.Struct(">4I")
 
 _DELETE_WORDS = "DELETE FROM words WHERE rowid = ?"
 _INSERT_WORDS = """
@@ -37,8 +40,7 @@ def hidden_from(seen: int) -> int:
 
 def sort_key(version: Version) -> bytes:
     """Bytes that are ordered as versions are, and equal for equal versions."""
-    numbers = (version.major, version.minor, version.patch, version.revision)
-    head = b"".join(number.to_bytes(4, "big") for number in numbers)
+    head = _NUMBERS.pack(version.major, version.minor, version.patch, version.revision)
     if not version.release:
         return head + b"\xff"
     return head + b"".join(map(_label_key, version.release)) + b"\x00"

@@ -52,6 +52,7 @@ class Usage:
         self._layout = layout
         self._calls = calls
         self._metrics = metrics
+        self._gauge = metrics.store_bytes.labels("packages")
         self._clock = clock
         self._log = log
         self._pending = pending
@@ -68,7 +69,7 @@ class Usage:
 
     def _set(self, size: int, packages: int) -> None:
         # The gauges are sums over all upstreams' folders.
-        self._metrics.store_bytes.labels("packages").inc(size - self.bytes)
+        self._gauge.inc(size - self.bytes)
         self._metrics.store_packages.inc(packages - self.packages)
         self.bytes, self.packages = size, packages
 
