@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from nugetproxy.errors import Denial, Reason, UpstreamDenied, UpstreamFailure, upstream_failure
@@ -41,15 +41,16 @@ class Entry:
     warnings: tuple[str, ...] = ()
     """What upstream had to say to whoever reads it (``X-NuGet-Warning``)."""
 
+    absent: bool = field(init=False)
+    """True when upstream said 404."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "absent", self.status != 200)  # asked for six times for each hit
+
     @staticmethod
     def of(status: int, body: bytes, *, stored_at: float) -> Entry:
         """The entry of a body that did not come from upstream."""
         return Entry(status=status, stored_at=stored_at, digest=hashlib.sha256(body).hexdigest())
-
-    @property
-    def absent(self) -> bool:
-        """True when the entry records that upstream said 404."""
-        return self.status != 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,8 @@ class HeldStanding:
 
     def ttl(self, _now: float) -> float | None:
         """For ever, or not at all."""
-        return math.inf if self.held.stamp is self.stamp and self.held.used_again() else None
+        held, keeper = self.held, self.held.keeper
+        return math.inf if held.stamp is self.stamp and keeper is not None and keeper.use_again(held) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,7 +64,7 @@ class AccessEvent:
     def routed(self, route: Route) -> None:
         """It is known what is asked for, whatever becomes of that."""
         self.kind = route.kind.value if route.kind is not None else self._operation(route)
-        self.named(route.id, route.version)
+        self.id, self.version = route.id, route.version
 
     def _operation(self, route: Route) -> str:
         if not route.write:

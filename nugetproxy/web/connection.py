@@ -135,7 +135,8 @@ class Connection(RequestHandler):
         prepared = seen.answers.get(line) if now < seen.until else None
         form = prepared.answer(condition, now) if prepared is not None else None
         if prepared is None or form is None or transport.get_write_buffer_size():
-            self.asked = Asked(seen, line, condition)
+            if seen.key is not None:
+                self.asked = Asked(seen, line, condition)
             return False
         held = prepared.held if form.size else None
         if held is not None and transport.get_extra_info("socket") is None:

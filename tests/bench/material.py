@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from random import Random
+from zipfile import ZipFile
 
 from tests.fakes.packages import make_nupkg
 
@@ -37,6 +39,11 @@ class Package:
     def path(self) -> str:
         """Below a flat container."""
         return f"{self.id}/{self.version}/{self.id}.{self.version}.nupkg"
+
+    @property
+    def nuspec(self) -> str:
+        """Where its description is, below a flat container."""
+        return f"{self.id}/{self.version}/{self.id}.nuspec"
 
 
 def crowd(id: str, number: int) -> Package:
@@ -72,7 +79,11 @@ def write_cold(folder: Path, *, lists: int, small: int, large: int) -> None:
 def _write(folder: Path, package: Package, size: int) -> None:
     file = folder / package.path
     file.parent.mkdir(parents=True)
-    file.write_bytes(make_nupkg(package.id, package.version, files=_noise(package, size)))
+    content = make_nupkg(package.id, package.version, files=_noise(package, size))
+    file.write_bytes(content)
+    if package.id == SMALL:
+        with ZipFile(BytesIO(content)) as archive:
+            (folder / package.nuspec).write_bytes(archive.read(f"{package.id}.nuspec"))
 
 
 def _noise(package: Package, size: int) -> dict[str, bytes]:

@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         file = self._folder / self.path.removeprefix(f"{FLAT}/")
         if self.path in documents:
             self._document(documents[self.path]())
-        elif self.path.endswith(".nupkg") and file.is_file():
+        elif self.path.endswith((".nupkg", ".nuspec")) and file.is_file():
             self._file(file)
         else:
             self.send_error(404)

@@ -23,6 +23,7 @@ class What(Enum):
     SMALL = "1 kB package"
     SMALLISH = "20 kB package"
     MIDDLING = "1 MB package"
+    NUSPEC = "nuspec"
 
 
 _PACKAGES = {What.SMALL: SMALL, What.SMALLISH: SMALLISH, What.MIDDLING: MIDDLING}
@@ -55,6 +56,8 @@ class Hit:
                 return f"{server.flat}/{SMALL}/index.json"
             case What.REGISTRATION:
                 return f"{server.registration}/{SMALL}/index.json"
+            case What.NUSPEC:
+                return f"{server.flat}/{Package(SMALL).nuspec}"
             case package:
                 return f"{server.flat}/{Package(_PACKAGES[package]).path}"
 
@@ -77,15 +80,20 @@ LANE = (
     Hit(what=What.REGISTRATION, limit=1.0),
     Hit(what=What.SMALL, limit=1.0),
     Hit(what=What.SMALLISH, limit=1.5),
+    Hit(what=What.NUSPEC, limit=1.0),
 )
 """Goals 1 and 4: hits that are answered before the parser."""
-FULL_PATH = (
+UNKNOWN = "X-Unknown: 1"
+"""A field that the lane does not know, so that the request takes the ordinary path."""
+FORMS = (
     Hit(what=What.LIST, limit=6.0, header="If-None-Match: {etag}", note="If-None-Match"),
     Hit(what=What.SMALLISH, limit=6.0, header="Range: bytes=100-299", note="Range"),
     Hit(what=What.SMALLISH, limit=6.0, method="HEAD", note="HEAD"),
     Hit(what=What.MIDDLING, limit=1.0),
+    Hit(what=What.LIST, limit=6.0, header=UNKNOWN, note="ordinary path"),
+    Hit(what=What.SMALLISH, limit=6.0, header=UNKNOWN, note="ordinary path"),
 )
-"""Goals 3 and 4: hits that are not."""
+"""Goals 3 and 4: other forms of an answer, files, what is not answered before the parser."""
 TLS = (
     Hit(what=What.LIST, limit=1.3, note="TLS"),
     Hit(what=What.SMALL, limit=1.3, note="TLS"),

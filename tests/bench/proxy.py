@@ -32,7 +32,7 @@ from typing import NoReturn
 import trustme
 
 from tests.bench import load, material, nginx, varnish
-from tests.bench.points import AGGREGATED, FULL_PATH, LANE, RULED, TLS
+from tests.bench.points import AGGREGATED, FORMS, LANE, RULED, TLS
 from tests.bench.report import Samples, document, table
 from tests.bench.rounds import FULL, QUICK, Effort, Rounds
 from tests.bench.servers import Origin, Proxy, Published, Server
@@ -94,7 +94,7 @@ class Bench:
         measures: dict[str, Callable[[], None]] = {
             "idle": rounds.idle,
             "hits": partial(self._rounds(origin, hits).hits, LANE),
-            "full": partial(self._rounds(origin, hits).hits, FULL_PATH),
+            "full": partial(self._rounds(origin, hits).hits, FORMS),
             "tls": partial(self._tls, origin),
             "aggregated": partial(self._aggregated, origin),
             "rules": partial(self._ruled, origin),

@@ -172,10 +172,6 @@ class HeldPackage:
         self.arrived = state.st_ctime  # when the file was last moved or given another time: seldom, and by us
         self.stamp = stamp(state)
 
-    def used_again(self) -> bool:
-        """Whether opening it anew would find it as it is; counts as a use."""
-        return self.keeper is not None and self.keeper.use_again(self)
-
     def intact(self, fs: FsOps) -> bool:
         """True while the file is still there with the size and time that were verified; a quick fstat."""
         state, known = (
