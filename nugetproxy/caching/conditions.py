@@ -74,7 +74,7 @@ def _precondition(
 
 # --- entity tags (RFC 9110 section 8.8.3) ---
 
-_ETAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\U0010ffff]*"'
+_ETAG = r'(?:W/)?"[^\x00-\x20"\x7f]*"'
 _ONE_ETAG = re.compile(_ETAG)
 _ETAG_LIST = re.compile(rf"[ \t,]*{_ETAG}(?:[ \t]*,[ \t,]*{_ETAG})*[ \t,]*")
 
