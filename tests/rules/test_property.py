@@ -144,6 +144,19 @@ async def assert_as_modelled(shop: Shop, walk: Walk) -> None:
             await assert_all_files(shop, id, version, exists=version in there)
 
 
+async def assert_as_modelled_offline(shop: Shop, walk: Walk) -> None:
+    """Every surface that is made of what is held: all of it was got before there were rules."""
+    for id, versions in walk.world.versions.items():
+        there = walk.world.visible(id, walk.clock.now())
+        listed = [version for version in there if versions[version].listed]
+        for again in ({}, ORDINARY):
+            assert await shop.listed(id, **again) == there, (id, walk.world)
+            assert await shop.registered(id, **again) == there, (id, walk.world)
+        assert await shop.searched(id) == await shop.completed(id) == listed, (id, walk.world)
+        for version in versions:
+            await assert_all_files(shop, id, version, exists=version in there)
+
+
 async def assert_all_files(shop: Shop, id: str, version: str, *, exists: bool) -> None:
     """Whatever is asked for by id and version: there, or refused with a reason."""
     for file in FILES:
@@ -181,3 +194,25 @@ async def test_every_surface_agrees_with_the_model_of_the_past(
             listed = [version for version in there if versions[version].listed]
             assert await then.listed(id) == await then.registered(id) == there, (id, days, walk.world)
             assert await then.searched(id) == await then.completed(id) == listed, (id, days, walk.world)
+
+
+@pytest.mark.parametrize("seed", range(9, 12))
+async def test_every_surface_of_what_is_held_agrees_with_the_model_offline(
+    start_shop: StartShop, feed: FakeFeed, clock: FakeClock, seed: int
+) -> None:
+    walk = Walk(seed, feed, clock)
+    before = await start_shop()
+    for id, versions in walk.world.versions.items():
+        await before.registered(id)
+        for version in versions:
+            assert (await before.package(id, version)).status == 200
+    index = await before.read("/v3/vulnerabilities/index.json")
+    for page in index:
+        await before.read(page["@id"])
+    await before.proxy.stop()
+    shop = await start_shop(*walk.tables(), upstream={"offline": True})
+    asked = len(feed.requests)
+    for days in (0, 1, 3, 8):
+        clock.advance(days * DAY)
+        await assert_as_modelled_offline(shop, walk)
+    assert len(feed.requests) == asked, "nobody is asked"
