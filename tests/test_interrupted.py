@@ -164,8 +164,9 @@ async def test_a_verification_ends_in_the_middle_of_a_repair(
 
 
 @either
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_a_bundle_that_is_not_whole_is_not_there(
-    feed: FakeFeed, gate: asyncio.Event, tmp_path: Path, running: bool
+    feed: FakeFeed, gate: asyncio.Event, tmp_path: Path, running: bool, number: signal.Signals
 ) -> None:
     gate.set()
     options = await warmed(tmp_path, feed, "Acme.A@1.0.0", "Acme.B@2.0.0")
@@ -175,7 +176,7 @@ async def test_a_bundle_that_is_not_whole_is_not_there(
         process = await begun("export", bundle, *options)
         reader = await asyncio.to_thread(pipe.open, "rb")
         assert await asyncio.to_thread(reader.read, 1000)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         drained = asyncio.create_task(asyncio.to_thread(reader.read))
         code, out, err = await ended(process)
         assert (code, out) == (INTERRUPTED, ""), err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,7 +33,7 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
     """What a job brings; ends the command where the job fails, or where somebody ends it."""
     try:
         return asyncio.run(_only(work))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         fail(["Ended; what is done stays. Run it again to go on."], INTERRUPTED)
     except ProxyError as error:
         if exit_code(error) is not None:
@@ -40,7 +42,11 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def _only(work: Coroutine[Any, Any, T]) -> T:
-    """What it brings; of several failures at once the first."""
+    """What it brings; of several failures at once the first. SIGTERM ends it as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task is not None, "it runs in one"
+    if threading.current_thread() is threading.main_thread():  # nobody else may, as with asyncio.run's own for Ctrl-C
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     try:
         return await work
     except BaseExceptionGroup as failures:
