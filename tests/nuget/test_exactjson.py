@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -111,3 +112,14 @@ def test_the_message_says_what_came_instead() -> None:
     with pytest.raises(InvalidDocument) as empty:
         loads(b"  ")
     assert empty.value.detail == "an empty body"
+
+
+def test_a_document_that_is_kept_takes_no_more_memory_than_its_bytes() -> None:
+    lists = [{"versions": [f"1.{number}.{patch}" for patch in range(100)]} for number in range(200)]
+    tracemalloc.start()
+    try:
+        kept = [dumps(one) for one in lists]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 1.5 * sum(map(len, kept))

@@ -80,7 +80,8 @@ def dumps(value: Any) -> bytes:
     Raises InvalidDocument when it is nested deeper than 254 levels.
     """
     try:
-        return orjson.dumps(value)
+        # A copy: what orjson returns keeps the room that it was written in, 8 to 32 KiB for a list of 1 kB.
+        return memoryview(orjson.dumps(value)).tobytes()
     except orjson.JSONEncodeError as error:
         raise InvalidDocument(_TOO_DEEP) from error
 
