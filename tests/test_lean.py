@@ -5,11 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from mmap import PAGESIZE as PAGE
+from pathlib import Path
 from typing import Final
 
 import pytest
 
 from nugetproxy.admin.commands import COMMANDS
+from nugetproxy.store.sieve import Sieve
 
 STARTED: Final = """
 import nugetproxy.cli.serve
@@ -64,3 +67,16 @@ def test_a_plain_start_does_not_load(loaded: Sequence[str], name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_is_where_the_table_says(name: str) -> None:
     assert callable(COMMANDS[name].run)
+
+
+def test_a_sieve_takes_memory_only_where_something_was_put_in() -> None:
+    before = _resident()
+    sieves = [Sieve(("one", "two")) for _ in range(64)]
+    taken = _resident() - before
+    assert all("one" in sieve and "three" not in sieve for sieve in sieves)
+    assert taken < 16 * 2**20
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * PAGE
