@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import zlib
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import structlog
@@ -71,9 +71,9 @@ def _weight(page: Page) -> int:
     return len(page.body) + len(page.packed) + OVERHEAD_BYTES
 
 
-def page_of(body: bytes) -> Page:
+def page_of(body: bytes, *, empty: bool = False) -> Page:
     """``body`` with an entity tag of its bytes."""
-    return Page(body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"')
+    return Page(body, f'"{hashlib.blake2b(body, digest_size=16).hexdigest()}"', empty=empty)
 
 
 def gzip_coding(body: bytes) -> bytes:
@@ -126,7 +126,7 @@ class Rendering:
         rendered = await self._render(source, document, view)
         if rendered.links:
             await source.keep_links(rendered.links)
-        return self._pages.put(key, replace(page_of(rendered.body), empty=rendered.empty))
+        return self._pages.put(key, page_of(rendered.body, empty=rendered.empty))
 
     async def merged(
         self, place: tuple[str, ...], made_of: tuple[Hashable, ...], bodies: Sequence[bytes], make: Make
@@ -140,7 +140,7 @@ class Rendering:
             kept = await self._large(key, (self._feed, "merged", *place), make)
             return self._pages.put(key, Page(kept.body, kept.etag, empty=kept.empty, packed=kept.packed))
         made = await make()
-        return self._pages.put(key, replace(page_of(made.body), empty=made.empty))
+        return self._pages.put(key, page_of(made.body, empty=made.empty))
 
     async def _large(self, key: Hashable, place: tuple[str, ...], make: Make) -> KeptPage:
         """A page that is too large to be kept in memory, or to be made again without need."""

@@ -111,6 +111,6 @@ class Batches:
 
     def _done(self, batch: _Batch, job: asyncio.Future[bool]) -> None:
         self._busy -= 1
-        batch.settle(not job.cancelled() and job.result())
         if self._gathered is not None:
             self._flush_in_time()
+        batch.settle(not job.cancelled() and job.result())
