@@ -22,7 +22,7 @@ class _Publication:
     package: Verified
     places: Places
     small: list[tuple[int, str, str]] = field(default_factory=list)
-    """Each open, with the name that it has and the one that it gets, which may be the same."""
+    """Each open, with the name that it has and the one that it gets."""
     failure: DiskFailure | None = None
 
 
@@ -112,15 +112,13 @@ def _marks(batch: Sequence[_Publication]) -> Sequence[_Sync]:
 
 def _write(fs: FsOps, layout: Layout, one: _Publication) -> None:
     package, places = one.package, one.places
-    is_new = _make_directories(fs, layout, places)
-    if not is_new:
+    if not _make_directories(fs, layout, places):
         remove_file(fs, places.marker)  # a hash file without its package, left by a deletion
     texts = [(package.nuspec, places.nuspec), (package.sha512.encode(), places.marker)]
     if package.warnings:
         texts.insert(0, ("\n".join(package.warnings).encode(), places.warnings))
     for text, target in texts:
-        # In a new folder nobody looks for anything before its hash file is there.
-        scratch = target if is_new and target != places.marker else layout.scratch()
+        scratch = layout.scratch()
         fd = fs.create(scratch)
         one.small.append((fd, scratch, target))
         fs.write(fd, text, 0)
@@ -130,8 +128,7 @@ def _rename(fs: FsOps, _: Layout, one: _Publication) -> None:
     """All but the hash file, which is the last one."""
     while len(one.small) > 1:
         fd, scratch, target = one.small[0]
-        if scratch != target:
-            fs.rename(scratch, target)
+        fs.rename(scratch, target)
         one.small.pop(0)
         fs.close(fd)
     fs.rename(one.package.path, one.places.nupkg)
