@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from nugetproxy.store.history.restore import Restore
-from nugetproxy.store.history.sighting import FAILED, FETCHES, HITS, SPARED, Sighting, Who
+from nugetproxy.store.history.sighting import FAILED, FETCHES, HITS, SPARED, Sighting, What, Who
 from nugetproxy.store.sqlite_form import UnsoundFile, transaction
 
 DAY: Final = 86400
@@ -55,20 +55,41 @@ _PRUNED: Final = {
 
 def write(connection: sqlite3.Connection, batch: Sequence[Sighting], *, restores: int, usage: float) -> None:
     """Enter a batch in one transaction; ``restores`` that are kept (0: none), ``usage`` in seconds (0: none)."""
+    alike = _alike(batch)
+    pulled = [one for one in alike if one.what.pulled]
     with transaction(connection):
-        connection.executemany(_COUNT, _counts(batch))
-        pulled = [one for one in batch if one[1].pulled]
+        connection.executemany(_COUNT, _counts(alike))
         connection.executemany(_PULL, _pulls(pulled))
         if usage:
             connection.executemany(_USE, _uses(pulled))
-        connection.executemany(_TROUBLE, _troubles(batch))
+        connection.executemany(_TROUBLE, _troubles(alike))
         if restores:
             _write_restores(connection, batch)
 
 
-def _counts(batch: Iterable[Sighting]) -> Iterable[tuple[object, ...]]:
+class _Alike(NamedTuple):
+    """Sightings of one batch that differ only in their times."""
+
+    what: What
+    who: Who
+    times: list[float]
+
+
+def _alike(batch: Iterable[Sighting]) -> Sequence[_Alike]:
+    """By the objects, not by what they say: the lane has one for all hits alike, of which there may be thousands."""
+    found: dict[tuple[int, int], _Alike] = {}
+    for one in batch:
+        key = (id(one[1]), id(one[2]))
+        if key in found:
+            found[key].times.append(one[0])
+        else:
+            found[key] = _Alike(one[1], one[2], [one[0]])
+    return [*found.values()]
+
+
+def _counts(batch: Iterable[_Alike]) -> Iterable[tuple[object, ...]]:
     sums: dict[tuple[int, int, str], list[int]] = defaultdict(lambda: [0] * 7)
-    for at, what, *_ in batch:
+    for what, _, times in batch:
         outcome, size = what.outcome, what.size
         adds = (
             1,
@@ -79,34 +100,38 @@ def _counts(batch: Iterable[Sighting]) -> Iterable[tuple[object, ...]]:
             size * (outcome in SPARED),
             what.pulled,
         )
-        for span in SPANS:
-            row = sums[span, int(at) // span * span, what.feed]
-            for index, add in enumerate(adds):
-                row[index] += add
+        for minute, requests in Counter(int(at) // 60 * 60 for at in times).items():
+            for span in SPANS:
+                row = sums[span, minute // span * span, what.feed]
+                for index, add in enumerate(adds):
+                    row[index] += add * requests
     return ((*key, *row) for key, row in sums.items())
 
 
-def _pulls(batch: Iterable[Sighting]) -> Iterable[tuple[object, ...]]:
+def _pulls(batch: Iterable[_Alike]) -> Iterable[tuple[object, ...]]:
     found: dict[tuple[str, str, str], list[float]] = {}
-    for at, what, *_ in batch:
-        row = found.setdefault((what.feed, what.id, what.version), [at, 0.0, 0, what.size])
-        arrived = at if what.outcome in FETCHES else 0.0
-        row[:3] = max(row[0], at), max(row[1], arrived), row[2] + 1
+    for what, _, times in batch:
+        last = max(times)
+        row = found.setdefault((what.feed, what.id, what.version), [last, 0.0, 0, what.size])
+        arrived = last if what.outcome in FETCHES else 0.0
+        row[:3] = max(row[0], last), max(row[1], arrived), row[2] + len(times)
     return ((*key, *row) for key, row in found.items())
 
 
-def _uses(batch: Iterable[Sighting]) -> Iterable[tuple[object, ...]]:
+def _uses(batch: Iterable[_Alike]) -> Iterable[tuple[object, ...]]:
     found: dict[tuple[str, str, str, str, str], list[float]] = {}
-    for at, what, who, *_ in batch:
-        row = found.setdefault((what.id, what.version, what.feed, who.token, who.client), [at, at, 0])
-        row[:] = min(row[0], at), max(row[1], at), row[2] + 1
+    for what, who, times in batch:
+        key = (what.id, what.version, what.feed, who.token, who.client)
+        row = found.setdefault(key, [times[0], times[0], 0])
+        row[:] = min(row[0], *times), max(row[1], *times), row[2] + len(times)
     return ((*key, *row) for key, row in found.items())
 
 
-def _troubles(batch: Iterable[Sighting]) -> Iterable[tuple[object, ...]]:
-    for at, what, *_ in batch:
+def _troubles(batch: Iterable[_Alike]) -> Iterable[tuple[object, ...]]:
+    for what, _, times in batch:
         if what.outcome == FAILED:
-            yield what.feed, what.kind, what.reason, at, at, 1, what.id, what.version, what.detail, what.status
+            seen = (min(times), max(times), len(times))
+            yield what.feed, what.kind, what.reason, *seen, what.id, what.version, what.detail, what.status
 
 
 def _write_restores(connection: sqlite3.Connection, batch: Iterable[Sighting]) -> None:
