@@ -259,5 +259,5 @@ async def commit(folder: PackageFolder, number: int) -> None:
     identity = PackageIdentity(f"acme.p{number}", "1.0.0")
     staged = await folder.stage(identity)
     await staged.write(nupkg)
-    await staged.commit(await staged.verify(identity))
+    await staged.land(staged.look(identity))
     staged.close()

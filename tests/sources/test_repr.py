@@ -36,4 +36,5 @@ async def test_of_a_folder(start_proxy: StartProxy, tmp_path: Path) -> None:
     proxy = await start_proxy(str(folder))
     source = proxy.app.sources["up"]
     await ask(proxy, PACKAGE)
-    await until(lambda: repr(source) == f"<FolderSource 'up' at {folder}: read, 1 packages>")
+    await until(lambda: ": read, " in repr(source))
+    assert repr(source) == f"<FolderSource 'up' at {folder}: read, 1 packages>"

@@ -64,7 +64,7 @@ async def store(
     try:
         for at in range(0, len(nupkg), piece):
             await staged.write(nupkg[at : at + piece])
-        held = await staged.commit(await staged.verify(identity))
+        held = await staged.land(staged.look(identity))
         await folder.pending.empty()
         return held
     finally:

@@ -111,6 +111,22 @@ async def test_the_enumeration_finds_a_forgotten_sync(make_folder: Maker, tmp_pa
     assert found != []
 
 
+async def assert_each_kill_is_recovered_from(
+    make_folder: Maker, kills: Path, fs: RecordingFs, *, root: Path, durable: int
+) -> None:
+    """From the effect ``durable`` on the package is held."""
+    for prefix in range(fs.done + 1):
+        copy = make_folder(FS, kills / str(prefix))
+        materialise(fs.killed(prefix, root), root, copy.layout.root)
+        await copy.prepare()
+        assert list(copy.layout.staging.iterdir()) == []
+        held = await copy.open(IDENTITY)
+        assert (held is not None) == (prefix >= durable)
+        assert content(held or await store(copy)) == NUPKG
+        assert files(copy.layout.root) == package_files(IDENTITY)
+        await copy.close()
+
+
 async def test_every_kill_during_a_download_can_be_recovered_from(make_folder: Maker, tmp_path: Path) -> None:
     """Without a power cut everything done is there; from the moment that it is sealed, the package is held."""
     fs = RecordingFs()
@@ -118,16 +134,7 @@ async def test_every_kill_during_a_download_can_be_recovered_from(make_folder: M
     root = folder.layout.root
     path = Path(folder.layout.sealed(IDENTITY, SHA512) or "")
     sealed = next(effect.after for effect in fs.effects if effect.kind == "link" and effect.path == path)
-    for prefix in range(fs.done + 1):
-        copy = make_folder(FS, tmp_path / "kills" / str(prefix))
-        materialise(fs.killed(prefix, root), root, copy.layout.root)
-        await copy.prepare()
-        assert list(copy.layout.staging.iterdir()) == []
-        held = await copy.open(IDENTITY)
-        assert (held is not None) == (prefix >= sealed)
-        assert content(held or await store(copy)) == NUPKG
-        assert files(copy.layout.root) == package_files(IDENTITY)
-        await copy.close()
+    await assert_each_kill_is_recovered_from(make_folder, tmp_path / "kills", fs, root=root, durable=sealed)
 
 
 def flip_padding(fs: RecordingFs, folder: PackageFolder) -> None:
@@ -180,16 +187,7 @@ async def test_every_kill_while_a_small_package_is_written_can_be_recovered_from
     root, path = folder.layout.root, Path(folder.layout.sealed(IDENTITY, SHA512) or "")
     written = next(effect.after for effect in fs.effects if effect.kind == "write" and effect.data == NUPKG)
     assert [effect.kind for effect in fs.effects if effect.path == path] == ["link", "unlink"]
-    for prefix in range(fs.done + 1):
-        copy = make_folder(FS, tmp_path / "kills" / str(prefix))
-        materialise(fs.killed(prefix, root), root, copy.layout.root)
-        await copy.prepare()
-        assert list(copy.layout.staging.iterdir()) == []
-        held = await copy.open(IDENTITY)
-        assert (held is not None) == (prefix >= written)
-        assert content(held or await store(copy)) == NUPKG
-        assert files(copy.layout.root) == package_files(IDENTITY)
-        await copy.close()
+    await assert_each_kill_is_recovered_from(make_folder, tmp_path / "kills", fs, root=root, durable=written)
 
 
 async def test_every_power_cut_while_a_small_package_is_written(make_folder: Maker, tmp_path: Path) -> None:

@@ -125,8 +125,7 @@ async def test_a_failed_sync_is_not_tried_again(folder: PackageFolder, fs: Faili
     fs.arm(1, errno.EIO, only="fsync")
     staged = await folder.stage(IDENTITY)
     await staged.write(NUPKG)
-    nuspec = await staged.verify(IDENTITY)
-    held = (await staged.commit(nuspec)).acquire()
+    held = (await staged.land(staged.look(IDENTITY))).acquire()
     await folder.pending.empty()
     assert fs.calls == 1
     assert files(folder.layout.root) == set()

@@ -89,7 +89,7 @@ async def test_readers_follow_a_file_that_grows(folder: PackageFolder) -> None:
     assert staged.size == 1000
     assert os.pread(staged.fd, 4096, 200) == NUPKG[200:1000]
     await staged.write(NUPKG[1000:])
-    held = await staged.commit(await staged.verify(IDENTITY))
+    held = await staged.land(staged.look(IDENTITY))
     staged.close()
     staged.close()
     assert os.pread(staged.fd, len(NUPKG), 0) == NUPKG
@@ -140,8 +140,7 @@ async def test_two_downloads_of_the_same_bytes_are_one_package(folder: PackageFo
     first, second = await asyncio.gather(folder.stage(IDENTITY), folder.stage(IDENTITY))
     for staged in (first, second):
         await staged.write(NUPKG)
-    nuspec = await first.verify(IDENTITY)
-    one, two = await asyncio.gather(first.commit(nuspec), second.commit(nuspec))
+    one, two = await asyncio.gather(*(staged.land(staged.look(IDENTITY)) for staged in (first, second)))
     assert one is two
     assert content(one) == NUPKG
     first.close()
@@ -206,9 +205,9 @@ async def test_a_directory_deleted_during_a_download_costs_only_that_download(fo
     staged = await folder.stage(IDENTITY)
     await staged.write(NUPKG)
     os.system(f"rm -rf '{folder.layout.root}'")
-    nuspec = await staged.verify(IDENTITY)
+    look = staged.look(IDENTITY)
     with pytest.raises(DiskFailure):
-        await staged.commit(nuspec)
+        await staged.land(look)
     assert os.pread(staged.fd, len(NUPKG), 0) == NUPKG
     staged.close()
     assert content(await store(folder)) == NUPKG

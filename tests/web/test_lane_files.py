@@ -230,12 +230,13 @@ async def test_a_stop_waits_for_a_body(proxy: Proxy) -> None:
 
 
 async def test_a_stop_does_not_wait_for_ever(proxy: Proxy) -> None:
-    held = held_of(proxy)
+    held, aborted = held_of(proxy), proxy.metric("responses_aborted_total", reason="client_left")
     async with client_of(proxy) as client:
         await under_way(proxy, client)
         with capture_logs() as events:
             await client.server.shutdown(0.05)
             await cut_off(proxy, events, held, "client_left")
+    assert proxy.metric("responses_aborted_total", reason="client_left") == aborted + 1
 
 
 async def test_a_connection_that_takes_a_body_is_not_idle(proxy: Proxy) -> None:

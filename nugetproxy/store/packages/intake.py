@@ -106,7 +106,7 @@ class Intake:
         return path, self._kept.own(fd)
 
     async def _commit(self, staged: Staged, look: Look, looked: Looked) -> HeldPackage:
-        """One job for a thread: look into it, then seal it."""
+        """One job for a thread looks into it, then seals it."""
         identity, hashing = staged.identity, self._calls.threads.hash
         async with self._doors.lock(identity):
             held = self._doors.peek(identity)

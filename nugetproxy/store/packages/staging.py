@@ -193,10 +193,6 @@ class Staged:
         """
         return lambda: inspect_package(self._view(), identity, contents=contents, checksum=checksum)
 
-    async def verify(self, identity: PackageIdentity, *, contents: bool = False, checksum: bool = True) -> Nuspec:
-        """``look`` now; raises InvalidPackage, DiskFailure."""
-        return await self.run(self.look(identity, contents=contents, checksum=checksum))
-
     async def run(self, look: Look) -> Nuspec:
         """Look into it now; raises InvalidPackage, DiskFailure."""
         return await self._calls.run(self._calls.threads.hash, look)
@@ -210,11 +206,7 @@ class Staged:
             return io.BytesIO(self._buffer)
         return reader(self._calls.fs, self.fd, self.size)
 
-    async def commit(self, nuspec: Nuspec, looked: Looked = lambda _: None) -> HeldPackage:
-        """As ``land``, of what was verified."""
-        return await self.land(lambda: nuspec, looked)
-
-    async def land(self, look: Look, looked: Looked) -> HeldPackage:
+    async def land(self, look: Look, looked: Looked = lambda _: None) -> HeldPackage:
         """Verify it, publish it durably; the result is borrowed: ``acquire()`` it before the next await to keep it.
 
         Raises InvalidPackage, DiskFailure (nothing of it is left on disk then) and PinnedPackage. If the same bytes are
