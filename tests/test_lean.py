@@ -24,6 +24,22 @@ assert "rich" not in sys.modules and "PYDANTIC_DISABLE_PLUGINS" not in os.enviro
 print(*sys.modules)
 """
 """What ``serve`` imports, in its order."""
+UNDER_WAY: Final = """
+import gc
+from nugetproxy import serve
+from nugetproxy.config.model import Config
+
+async def hold(*_):
+    gc.collect()
+    before = gc.get_stats()[0]["collections"]
+    held = [[one] for one in range(3_000)]
+    print(gc.get_stats()[0]["collections"] - before, len(held))
+    return 0
+
+serve._serve = hold
+serve.run(Config())
+"""
+"""What a few dozen requests at once hold, in a process that serves."""
 LATE: Final = (
     "nugetproxy.jobs",
     "nugetproxy.demo",
@@ -62,6 +78,11 @@ def loaded() -> Sequence[str]:
 @pytest.mark.parametrize("name", LATE)
 def test_a_plain_start_does_not_load(loaded: Sequence[str], name: str) -> None:
     assert [one for one in loaded if one == name or one.startswith(f"{name}.")] == []
+
+
+def test_what_requests_hold_while_they_are_under_way_is_not_looked_through_for_garbage() -> None:
+    done = subprocess.run([sys.executable, "-c", UNDER_WAY], capture_output=True, check=False, text=True, timeout=120)
+    assert (done.stdout, done.returncode) == ("0 3000\n", 0), done.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)
