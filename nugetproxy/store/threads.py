@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, Generic, ParamSpec, TypeVar, cast
 
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.fs import DiskFailure, FsOps
@@ -69,15 +70,54 @@ async def hop(pool: ThreadPoolExecutor, function: Callable[_P, _T], /, *args: _P
     A thread cannot be stopped, so a cancelled caller still waits for its end: whoever comes next must not meet it
     half-way through a change on disk.
     """
-    # Not through aiofiles, which makes a task of every call: a tenth of what a cold package cost the loop.
-    work = asyncio.get_running_loop().run_in_executor(pool, partial(function, *args, **kwargs))
+    # Not by run_in_executor, whose two chained futures with a shield in front cost the loop as much again as the job.
+    job = _Job(partial(function, *args, **kwargs))
+    pool.submit(job.work)
     try:
-        return await asyncio.shield(work)
+        await job.ended
     except asyncio.CancelledError:
-        await asyncio.wait({work})
-        if not work.cancelled():
-            work.exception()  # looked at, so that asyncio does not report it as lost
+        if not job.is_over:
+            job.ended = asyncio.get_running_loop().create_future()
+            await job.ended
         raise
+    return job.outcome()
+
+
+class _Job(Generic[_T]):
+    """One call for a thread, of which the loop is told that it is over."""
+
+    __slots__ = ("_call", "_error", "_loop", "_result", "ended", "is_over")
+
+    def __init__(self, call: Callable[[], _T]) -> None:
+        self._call = call
+        self._loop = asyncio.get_running_loop()
+        self._result: _T | None = None
+        self._error: BaseException | None = None
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        self.is_over = False
+
+    def work(self) -> None:
+        """Make the call, in a thread."""
+        try:
+            self._result = self._call()
+        except BaseException as error:  # the caller's to handle
+            self._error = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended, nobody waits
+            self._loop.call_soon_threadsafe(self._end)
+
+    def _end(self) -> None:
+        self.is_over = True
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def outcome(self) -> _T:
+        """What the call returned; raises what it raised."""
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # which knows this frame: no cycle is left
+        return cast(_T, self._result)
 
 
 class DiskCalls:
