@@ -28,6 +28,7 @@ from nugetproxy.banner import banner
 from nugetproxy.config import Address, Config, warnings
 from nugetproxy.errors import ConfigError, StoreUnusable
 from nugetproxy.web.control import admin_socket, control_socket
+from nugetproxy.web.direct_tls import DirectSite, is_usable
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.listening import ADMIN, BACKLOG, HTTP, own_socket, passed_sockets
 from nugetproxy.web.server import Handler, LimitedServer, Limits
@@ -231,8 +232,14 @@ class _Door:
     async def open(self) -> None:
         """Begin to accept."""
         await self._runner.setup()
+        direct = self._tls is not None and is_usable(asyncio.get_running_loop())
         for listener in self._listeners:
-            await web.SockSite(self._runner, listener, backlog=BACKLOG, ssl_context=self._tls).start()
+            await self._site(listener, direct=direct).start()
+
+    def _site(self, listener: socket.socket, *, direct: bool) -> web.BaseSite:
+        if self._tls is not None and direct:
+            return DirectSite(self._runner, listener, self._tls, backlog=BACKLOG)
+        return web.SockSite(self._runner, listener, backlog=BACKLOG, ssl_context=self._tls)
 
     async def close(self) -> None:
         """Accept nobody any more, let what is under way end."""

@@ -6,7 +6,8 @@ stays behind. ``tests.bench.restore`` measures real restores.
 
 An origin process, the real proxy (``serve``; its log at level info, as JSON to a file), nginx (one worker, sendfile,
 its access log to a file) and for hits Varnish run side by side, each left out where it is not installed; each point is
-measured on one server after the other, in rounds whose order alternates. CPU is user plus system time of all processes
+measured on one server after the other, in rounds whose order alternates. Over TLS both speak version 1.3 with the same
+cipher, on connections that are kept. CPU is user plus system time of all processes
 of a server, from /proc. On loopback the kernel's work for both ends of a connection is mostly done in the sender's
 time, so it counts for the servers. The table shows medians; what a machine can do besides is in the ratios.
 """

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trustme
 
+from nugetproxy.web.direct_tls import DirectTls
 from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, VERSIONS, ask
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -50,7 +51,9 @@ async def connected(proxy: Proxy, authority: trustme.CA | None, *, laned: bool =
         authority.issue_cert("127.0.0.1").configure_cert(ours)
         authority.configure_trust(theirs)
     limited = server_of(proxy, proxy.app.lane if laned else None)
-    server = await asyncio.get_running_loop().create_server(limited, "127.0.0.1", 0, ssl=ours)
+    loop = asyncio.get_running_loop()
+    accepted = limited if ours is None else lambda: DirectTls(loop, limited(), ours)
+    server = await loop.create_server(accepted, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=theirs)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import signal
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,7 +16,9 @@ import trustme
 
 from tests.fakes.asking import LARGE, PACKAGE
 from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
+from tests.web.test_push import PUSH, form, sending
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +107,34 @@ async def test_old_versions_are_refused(secure: ProxyProcess, trusting: ssl.SSLC
     trusting.set_ciphers("DEFAULT:@SECLEVEL=0")
     with pytest.raises((ssl.SSLError, ConnectionError)):
         await asyncio.open_connection("127.0.0.1", secure.port, ssl=trusting)
+
+
+async def test_a_stop_lets_a_package_under_way_reach_its_end(
+    secure: ProxyProcess, feed: FakeFeed, trusting: ssl.SSLContext
+) -> None:
+    content = make_nupkg("Acme.A", "1.0.0", size=8_000_000)
+    feed.add(content)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session:
+        async with session.get(secure.url + PACKAGE) as answer:
+            assert await answer.read() == content
+        async with session.get(secure.url + PACKAGE) as answer:
+            first = await answer.content.readexactly(100_000)
+            secure.send(signal.SIGTERM)
+            await secure.logged("proxy.draining")
+            assert first + await answer.read() == content
+    assert await secure.ended() == 0
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000])
+async def test_what_is_pushed_arrives_whole(
+    secure: ProxyProcess, feed: FakeFeed, trusting: ssl.SSLContext, size: int
+) -> None:
+    content = make_nupkg("Acme.New", "1.0.0", size=size)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session:
+        body = io.BytesIO(form(content))
+        async with session.put(f"{secure.url}{PUSH}", data=body, headers=sending()) as answer:
+            assert answer.status == 201
+    assert feed.shelf.find("Acme.New", "1.0.0").content == content
 
 
 async def test_a_renewed_certificate_drops_no_connection(
