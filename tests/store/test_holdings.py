@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nugetproxy.nuget.facts import PackageFacts
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency, DependencyGroup
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
 from nugetproxy.nuget.version import Version
-from nugetproxy.store.holdings.database import make_tables
+from nugetproxy.store.holdings.database import FILTERS, make_tables
 from nugetproxy.store.holdings.holdings import Holdings
-from nugetproxy.store.holdings.rows import change, sort_key
+from nugetproxy.store.holdings.rows import change, facts_of, sort_key
 from nugetproxy.store.holdings.search import autocomplete, search
 from tests.nuget.held import facts
 from tests.store.kit import hold
@@ -441,6 +442,62 @@ def test_any_text_can_be_searched_for(q: str) -> None:
     assert total == len(hits) <= 3
     total, ids = autocomplete(connection, asked)
     assert total == len(ids) <= 3
+    connection.close()
+
+
+# --- what a change costs, what it leaves ---
+
+_one = st.builds(
+    lambda id, version, listed: facts(id, version, listed=listed, description=f"{id} {version}"),
+    st.sampled_from(["One", "Other"]),
+    st.sampled_from(["1.0.0", "2.0.0-beta", "2.0.0-beta.1", "2.0.0", "3.0.0-rc.1", "3.0.0"]),
+    st.booleans(),
+)
+
+
+@given(st.lists(st.tuples(st.lists(_one, max_size=4), st.lists(_one, max_size=3))))
+def test_after_every_change_the_newest_that_can_be_seen_stands_for_its_id(
+    changes: list[tuple[list[PackageFacts], list[PackageFacts]]],
+) -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    make_tables(connection)
+    held: dict[PackageIdentity, PackageFacts] = {}
+    for add, remove in changes:
+        change(connection, add=add, remove=[one.identity for one in remove])
+        for gone in remove:
+            held.pop(gone.identity, None)
+        held |= {one.identity: one for one in add}
+        shown = {}
+        for seen in FILTERS:
+            visible = [one for one in held.values() if one.listed and _is_seen(one, seen)]
+            newest = sorted(visible, key=lambda one: one.parsed)
+            shown |= {(one.identity.id, seen): one.identity.version for one in newest}
+        marks = connection.execute("SELECT id, version, newest FROM packages").fetchall()
+        found = {(id, seen): version for id, version, mark in marks for seen in FILTERS if mark & 1 << seen}
+        assert found == shown
+        worded = "SELECT packages.id, version FROM packages JOIN words ON words.rowid = number"
+        assert set(connection.execute(worded)) == {(id, version) for (id, _), version in shown.items()}
+        kept = {one.identity: one for id in ("one", "other") for one in facts_of(connection, id)}
+        assert kept == held
+        (types,) = connection.execute("SELECT count(*) FROM types").fetchone()
+        assert (len(marks), types) == (len(held), len(held))
+    connection.close()
+
+
+def _is_seen(held: PackageFacts, seen: int) -> bool:
+    return (not held.parsed.is_prerelease or bool(seen & 1)) and (not held.is_semver2 or bool(seen & 2))
+
+
+def test_a_batch_of_packages_costs_no_more_statements_than_one() -> None:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    make_tables(connection)
+    change(connection, add=[facts("Busy", f"1.0.{n}") for n in range(200)])
+    statements: list[str] = []
+    connection.set_trace_callback(statements.append)
+    change(connection, add=[facts(f"Cold.P{n}", "1.0.0") for n in range(40)] + [facts("Busy", "2.0.0")])
+    connection.set_trace_callback(None)
+    ours = [one for one in statements if not one.startswith("--")]  # those of the search index within are its own
+    assert len(ours) < 20, ours
     connection.close()
 
 

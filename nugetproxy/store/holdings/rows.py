@@ -5,8 +5,11 @@ from __future__ import annotations
 import sqlite3
 import struct
 import zlib
-from collections.abc import Collection, Iterable
-from typing import Final
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final
 
 import orjson
 
@@ -22,10 +25,24 @@ _INT32 = 2**31
 _NUMBERS: Final = struct.Struct(">4I")
 
 _DELETE_WORDS = "DELETE FROM words WHERE rowid = ?"
-_INSERT_WORDS = """
-    INSERT INTO words (rowid, id, parts, title, tags, authors, owners, summary, description)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-"""
+_INSERT_WORDS = "INSERT INTO words (rowid, id, parts, title, tags, authors, owners, summary, description)"
+_INSERT_PACKAGES = "INSERT INTO packages (number, id, ordering, version, name, full, needs, newest, size, downloads)"
+AT_ONCE: Final = 50
+"""Rows that one statement is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One version of an id."""
+
+    number: int
+    id: str
+    ordering: bytes
+    needs: int
+    newest: int
+    """The filters under which it stood for its id before."""
+    facts: PackageFacts | None = None
+    """Of one that is being added."""
 
 
 def seen_with(*, prerelease: bool, semver2: bool) -> int:
@@ -62,18 +79,21 @@ def unpack(packed: object) -> PackageFacts:
 def change(
     connection: sqlite3.Connection, *, add: Collection[PackageFacts] = (), remove: Collection[PackageIdentity] = ()
 ) -> None:
-    """Add (or replace) packages and remove others, in one transaction."""
+    """Add (or replace) packages and remove others, in one transaction.
+
+    One statement for all wherever that can be: Python's lock is given away and taken again for each row of each.
+    """
+    adding = {facts.identity: facts for facts in add}
+    changed = [*remove, *adding]
     with transaction(connection):
-        changed: dict[str, None] = {}
-        for identity in remove:
-            _remove(connection, identity)
-            changed[identity.id] = None
-        fresh: dict[int, PackageFacts] = {}
-        for facts in add:
-            fresh[_add(connection, facts)] = facts
-            changed[facts.identity.id] = None
-        for id_ in changed:
-            _choose_newest(connection, id_, fresh)
+        lost = _remove(connection, changed)
+        fresh = _fresh(connection, adding.values())
+        of_id: defaultdict[str, list[_Row]] = defaultdict(list)
+        for row in (*_standing(connection, {one.id for one in changed} - lost, lost), *fresh):
+            of_id[row.id].append(row)
+        marked = [(row, mark) for rows in of_id.values() for row, mark in _marks(rows)]
+        _insert(connection, [(row, mark) for row, mark in marked if row.facts is not None])
+        _mark(connection, [(row, mark) for row, mark in marked if mark != row.newest])
 
 
 def facts_of(connection: sqlite3.Connection, id: str) -> tuple[PackageFacts, ...]:
@@ -159,67 +179,94 @@ def _needs(facts: PackageFacts, version: Version) -> int:
     )
 
 
-def _add(connection: sqlite3.Connection, facts: PackageFacts) -> int:
-    identity, version = facts.identity, facts.parsed
-    _remove(connection, identity)
-    number = connection.execute(
-        "INSERT INTO packages (id, ordering, version, name, full, needs, newest, size, downloads)"
-        " VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
-        (
-            identity.id,
-            sort_key(version),
-            identity.version,
-            facts.id,
-            facts.version,
-            _needs(facts, version),
-            facts.size,
-            facts.downloads,
-        ),
-    ).lastrowid
-    if number is None:  # pragma: no cover - an INSERT has one
-        raise UnsoundFile("no number")
-    connection.execute("INSERT INTO facts VALUES (?, ?)", (number, pack(facts)))
-    names = {name.lower() for name in facts.type_names}
-    connection.executemany("INSERT INTO types VALUES (?, ?)", [(name, number) for name in names])
-    return number
+def _remove(connection: sqlite3.Connection, identities: Collection[PackageIdentity]) -> frozenset[str]:
+    """Remove those that are there; ids that lost a version which stood for them."""
+    found: list[tuple[int, int, str]] = []
+    for some in _batches([(one.id, _ordering(one)) for one in identities]):
+        among = f"WITH wanted (id, ordering) AS (VALUES {_places(some)})"
+        query = f"{among} SELECT number, newest, id FROM wanted CROSS JOIN packages USING (id, ordering)"  # noqa: S608 - places
+        found += connection.execute(query, _flat(some))
+    numbers = [(number,) for number, _, _ in found]
+    connection.executemany(_DELETE_WORDS, [(number,) for number, newest, _ in found if newest])
+    for table in ("types", "facts", "packages"):
+        connection.executemany(f"DELETE FROM {table} WHERE number = ?", numbers)  # noqa: S608 - names of ours
+    return frozenset(id_ for _, newest, id_ in found if newest)
 
 
-def _remove(connection: sqlite3.Connection, identity: PackageIdentity) -> None:
-    row = connection.execute(
-        "SELECT number, newest FROM packages WHERE id = ? AND ordering = ?", (identity.id, _ordering(identity))
-    ).fetchone()
-    if row is None:
-        return
-    number, newest = row
-    if newest:
-        connection.execute(_DELETE_WORDS, (number,))
-    connection.execute("DELETE FROM types WHERE number = ?", (number,))
-    connection.execute("DELETE FROM facts WHERE number = ?", (number,))
-    connection.execute("DELETE FROM packages WHERE number = ?", (number,))
+def _fresh(connection: sqlite3.Connection, adding: Iterable[PackageFacts]) -> list[_Row]:
+    (last,) = connection.execute("SELECT coalesce(max(number), 0) FROM packages").fetchone()
+    rows = []
+    for number, facts in enumerate(adding, last + 1):
+        version = facts.parsed
+        needs = _needs(facts, version)
+        rows.append(_Row(number, facts.identity.id, sort_key(version), needs, newest=0, facts=facts))
+    return rows
 
 
-def _choose_newest(connection: sqlite3.Connection, id_: str, fresh: dict[int, PackageFacts]) -> None:
-    """Mark, for each filter, the version that stands for the id; only those can be found by their words."""
-    rows = connection.execute(
-        "SELECT number, needs, newest FROM packages WHERE id = ? ORDER BY ordering DESC", (id_,)
-    ).fetchall()
-    marks = dict.fromkeys((number for number, _, _ in rows), 0)
+def _standing(connection: sqlite3.Connection, kept: Collection[str], lost: Collection[str]) -> Iterator[_Row]:
+    """The versions that may stand for their ids; of ids that ``lost`` one that did, all that are left."""
+    for ids, condition in ((kept, "WHERE newest"), (lost, "")):
+        for some in _batches([(id_,) for id_ in ids]):
+            among = f"WITH wanted (id) AS (VALUES {_places(some)}) SELECT number, id, ordering, needs, newest"
+            query = f"{among} FROM wanted CROSS JOIN packages USING (id) {condition}"
+            for number, id_, ordering, needs, newest in connection.execute(query, _flat(some)):
+                yield _Row(number, id_, ordering, needs, newest)
+
+
+def _marks(rows: Sequence[_Row]) -> Iterator[tuple[_Row, int]]:
+    """The versions of one id, each with the filters under which it stands for it: it is the newest to be seen."""
+    ordered = sorted(rows, key=attrgetter("ordering"), reverse=True)
+    marks = dict.fromkeys((row.number for row in ordered), 0)
     for seen in FILTERS:
         hidden = hidden_from(seen)
-        first = next((number for number, needs, _ in rows if not needs & hidden), None)
+        first = next((row.number for row in ordered if not row.needs & hidden), None)
         if first is not None:
             marks[first] |= 1 << seen
-    for number, _, newest in rows:
-        mark = marks[number]
-        if mark == newest:
+    return ((row, marks[row.number]) for row in ordered)
+
+
+def _insert(connection: sqlite3.Connection, fresh: Iterable[tuple[_Row, int]]) -> None:
+    packages, packed, types = [], [], []
+    for row, mark in fresh:
+        facts = row.facts
+        if facts is None:  # pragma: no cover - then it is not fresh
             continue
-        connection.execute("UPDATE packages SET newest = ? WHERE number = ?", (mark, number))
-        if not mark:
-            connection.execute(_DELETE_WORDS, (number,))
-        elif not newest:
-            connection.execute(
-                _INSERT_WORDS, (number, *_words(fresh.get(number) or facts_numbered(connection, number)))
-            )
+        number, identity = row.number, facts.identity
+        about = (identity.version, facts.id, facts.version, row.needs, mark, facts.size, facts.downloads)
+        packages.append((number, identity.id, row.ordering, *about))
+        packed.append((number, pack(facts)))
+        types += [(name, number) for name in {name.lower() for name in facts.type_names}]
+    _insert_all(connection, _INSERT_PACKAGES, packages)
+    _insert_all(connection, "INSERT INTO facts", packed)
+    _insert_all(connection, "INSERT INTO types", types)
+
+
+def _mark(connection: sqlite3.Connection, marked: Sequence[tuple[_Row, int]]) -> None:
+    """Note what stands for its id now, what does no longer; only what does can be found by its words."""
+    old = [(mark, row.number) for row, mark in marked if row.facts is None]
+    connection.executemany("UPDATE packages SET newest = ? WHERE number = ?", old)
+    connection.executemany(_DELETE_WORDS, [(row.number,) for row, mark in marked if not mark])
+    come = [row for row, _ in marked if not row.newest]
+    words = [(row.number, *_words(row.facts or facts_numbered(connection, row.number))) for row in come]
+    _insert_all(connection, _INSERT_WORDS, words)
+
+
+def _insert_all(connection: sqlite3.Connection, into: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    for some in _batches(rows):
+        connection.execute(f"{into} VALUES {_places(some)}", _flat(some))
+
+
+def _batches(rows: Sequence[tuple[Any, ...]]) -> Iterator[Sequence[tuple[Any, ...]]]:
+    return (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
+
+
+def _places(rows: Sequence[tuple[Any, ...]]) -> str:
+    """Where a statement gets its values, row by row."""
+    return ", ".join([f"({', '.join('?' * len(rows[0]))})"] * len(rows))
+
+
+def _flat(rows: Iterable[tuple[Any, ...]]) -> list[Any]:
+    return [value for row in rows for value in row]
 
 
 def _words(facts: PackageFacts) -> tuple[str, ...]:
