@@ -28,16 +28,32 @@ class StoreThreads:
         self.read = ThreadPoolExecutor(4, thread_name_prefix="store-read")
         self.write = ThreadPoolExecutor(2, thread_name_prefix="store-write")
         self.hash = ThreadPoolExecutor(2, thread_name_prefix="store-hash")
+        # One: two and the event loop would take Python's lock from each other at every system call.
+        self.seal = ThreadPoolExecutor(1, thread_name_prefix="store-seal")
         self.commit = ThreadPoolExecutor(1, thread_name_prefix="store-commit")
         self.sync = ThreadPoolExecutor(SYNCS, thread_name_prefix="store-sync")
         self._ended = False
+        self._to_close: deque[int] = deque()
 
     def close_later(self, fd: int) -> None:
-        """Close a descriptor in a thread; the last close of a large deleted file takes a while."""
+        """Close a descriptor in a thread; the last close of a large deleted file takes a while.
+
+        Those that come until the thread has the first of them are one job.
+        """
+        self._to_close.append(fd)
+        if len(self._to_close) > 1:
+            return
         try:
-            self.write.submit(os.close, fd)
+            self.write.submit(self._close_all)
         except RuntimeError:  # the pool has ended: at shutdown there is no loop left to hold up
-            os.close(fd)
+            self._close_all()
+
+    def _close_all(self) -> None:
+        while self._to_close:
+            with contextlib.suppress(
+                IndexError, OSError
+            ):  # another thread has taken the last; it is closed all the same
+                os.close(self._to_close.popleft())
 
     def share_out(self, at_once: int, act: Callable[[_T], None], what: Sequence[_T]) -> None:
         """Call ``act`` with each of ``what`` in so many threads for syncs; returns when all is done. Blocks."""
@@ -59,7 +75,7 @@ class StoreThreads:
         if self._ended:
             return
         self._ended = True
-        for pool in (self.read, self.hash, self.commit, self.sync):
+        for pool in (self.read, self.hash, self.seal, self.commit, self.sync):
             await hop(self.write, pool.shutdown)
         self.write.shutdown()  # blocks, but only descriptors to be closed are left
 

@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.staging import PinnedPackage
+from nugetproxy.store.threads import StoreThreads
 from tests.fakes.clock import FakeClock
 from tests.fakes.packages import ICON, LICENSE, README, make_nupkg
 from tests.store.conftest import Maker
@@ -243,6 +245,30 @@ async def test_only_so_many_descriptors_are_kept(folder: PackageFolder, monkeypa
     assert [held.closed for held in helds] == [False, True, False]
     assert await folder.open(identities[1]) is not None
     assert [held.closed for held in helds] == [True, True, False]
+
+
+async def test_some_make_way_at_once_for_one_more(folder: PackageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder.kept, "_limit", 32)
+    identities = [PackageIdentity("a", f"1.0.{n}") for n in range(33)]
+    helds = [await store(folder, make_nupkg("a", i.version), i) for i in identities[:32]]
+    assert len(folder.kept) == 32
+    helds.append(await store(folder, make_nupkg("a", identities[32].version), identities[32]))
+    assert [held.closed for held in helds] == [True] * 3 + [False] * 30
+
+
+async def test_what_is_to_be_closed_meanwhile_is_closed_by_the_same_job() -> None:
+    threads, go = StoreThreads(), threading.Event()
+    for _ in range(2):
+        threads.write.submit(go.wait)
+    pipes = [os.pipe() for _ in range(4)]
+    for fd in (fd for ends in pipes for fd in ends):
+        threads.close_later(fd)
+    assert threads.write._work_queue.qsize() == 1
+    go.set()
+    await threads.close()
+    for fd in (fd for ends in pipes for fd in ends):
+        with pytest.raises(OSError):
+            os.fstat(fd)
 
 
 # --- what is in a package ---

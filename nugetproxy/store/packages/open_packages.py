@@ -22,6 +22,8 @@ from nugetproxy.store.threads import DiskCalls
 
 KEPT = 512
 """Descriptors kept open, so that a hit needs no open."""
+AT_ONCE = 16
+"""Of the packages that are kept open, the part that makes way where one more comes."""
 KNOWN_SOUND = 50_000
 """Packages of which it is remembered that their hash was checked since the start."""
 
@@ -103,9 +105,14 @@ class OpenPackages:
         self._drop(held.identity)
         self._packages[held.identity] = held
         held.keeper = self
-        while len(self._packages) > self._limit:
-            _let_go(self._packages.popitem(last=False)[1])
+        if len(self._packages) > self._limit:
+            self._make_way()
         return held
+
+    def _make_way(self) -> None:
+        """Let go of those used least recently, some at once: one job for a thread closes all of them."""
+        while len(self._packages) > self._limit - self._limit // AT_ONCE:
+            _let_go(self._packages.popitem(last=False)[1])
 
     def keep_on(self, held: HeldPackage) -> None:
         """Keep a package that the caller has acquired, if it was let go of meanwhile."""
