@@ -71,7 +71,8 @@ class Commits:
         known = self._is_known(staged, said.sha512)
         at_once = not known and staged.size <= AT_ONCE
         look = staged.look(identity, contents=at_once, checksum=not known)
-        if self._signatures.on or {said.sha512, pinned} - {None, staged.sha512}:
+        wanted = {said.sha512, pinned} - {None}
+        if self._signatures.on or (wanted and wanted != {staged.sha512}):
             nuspec = await self._sound(flight, staged, staged.run(look))
             self._compare(staged.sha512, said.sha512, pinned)
             await self._signatures.take(staged)
@@ -92,7 +93,9 @@ class Commits:
         return held
 
     def _is_known(self, staged: Staged, stated: str | None) -> bool:
-        """Whether its contents need not be looked into."""
+        """Whether its contents need not be looked into. Where nothing is known, its hash is left to a thread."""
+        if stated is None and not self.contents.has_refused(staged.identity):
+            return not self.contents.on
         sha512 = staged.sha512
         return not self.contents.on or stated == sha512 or self.contents.is_feeds_own(staged.identity, sha512)
 

@@ -42,6 +42,10 @@ class ContentCheck:
         self._refused[identity] = sha512
         log.error("package.damaged", upstream=self._upstream, package=str(identity), detail=detail)
 
+    def has_refused(self, identity: PackageIdentity) -> bool:
+        """Whether bytes of this package were refused before."""
+        return identity in self._refused
+
     def is_feeds_own(self, identity: PackageIdentity, sha512: str) -> bool:
         """Whether these very bytes were refused before."""
         own = self._refused.get(identity) == sha512

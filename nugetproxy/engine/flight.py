@@ -76,6 +76,11 @@ class Flight:
         return (self._staged.size, self._staged.sha512) if self._staged is not None else (0, "")
 
     @property
+    def content(self) -> bytes | None:
+        """All of what has landed, where it is in memory."""
+        return self._staged.content if self._staged is not None and self.landed is not None else None
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What upstream had to say about the package."""
         return self._staged.warnings if self._staged is not None else ()

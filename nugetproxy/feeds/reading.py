@@ -140,7 +140,7 @@ class Reading:
     def _flying(self, source: Source, body: FlightBody) -> Reply:
         status, landed = body.status, body.flight.landed
         if landed is not None:
-            held = HeldBody(landed.acquire(), source.elsewhere)
+            held = HeldBody(landed.acquire(), source.elsewhere, body.flight.content)
             body.close()
             return self._held(source, held, status)
         return Reply(

@@ -44,6 +44,8 @@ class HeldBody:
 
     held: HeldPackage
     elsewhere: Elsewhere | None = None
+    content: bytes | None = None
+    """All of it, where that is at hand."""
 
     @property
     def size(self) -> int:

@@ -84,15 +84,16 @@ class Sender:
     ) -> web.StreamResponse:
         start, stop = _span(selection, body.size)
         if body.size <= INLINE_BYTES:
-            content = await self._small(body.held)
+            content = await self._small(body)
             return Whole(selection.status, fields, content[start:stop], length=stop - start)
         return await self._streamed(request, body, selection, fields)
 
-    async def _small(self, held: HeldPackage) -> bytes:
+    async def _small(self, body: HeldBody) -> bytes:
         """The whole of a small package; a file that has changed is another ``HeldPackage``."""
+        held = body.held
         content: bytes | None = self._contents.get(held)
         if content is None:
-            content = await read_at(held.fd, held.size, 0)
+            content = body.content if body.content is not None else await read_at(held.fd, held.size, 0)
             if len(content) <= self._contents.maxsize:
                 self._contents[held] = content
         return content

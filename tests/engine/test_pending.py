@@ -91,6 +91,17 @@ async def test_an_answer_does_not_wait_for_the_disk_to_sync(
     assert (await ask_only(proxy, PACKAGE)).cache == "hit"
 
 
+async def test_a_small_package_is_answered_without_reading_it_back(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def read_at(_fd: int, _count: int, _at: int) -> bytes:
+        raise AssertionError("it was in memory")
+
+    monkeypatch.setattr("nugetproxy.web.sending.read_at", read_at)
+    answers = await asyncio.gather(*(ask_only(proxy, PACKAGE) for _ in range(3)))
+    assert [(got.status, got.body) for got in answers] == [(200, SMALL)] * 3
+
+
 async def test_a_command_knows_what_was_answered_before_it(
     proxy: Proxy, disk: SlowDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

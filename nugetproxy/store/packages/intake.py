@@ -107,18 +107,19 @@ class Intake:
 
     async def _commit(self, staged: Staged, look: Look, looked: Looked) -> HeldPackage:
         """One job for a thread looks into it, then seals it."""
-        identity, hashing = staged.identity, self._calls.threads.hash
+        identity, threads = staged.identity, self._calls.threads
+        thread = threads.seal if staged.is_in_memory else threads.hash
         async with self._doors.lock(identity):
             held = self._doors.peek(identity)
             if held is None:
-                nuspec, sealed = await self._with_room(hashing, lambda: self._seal_new(staged, look))
+                nuspec, sealed = await self._with_room(thread, lambda: self._seal_new(staged, look))
             else:
-                nuspec, sealed = await self._calls.run(hashing, look), None
+                nuspec, sealed = await self._calls.run(thread, look), None
             if sealed is None:
                 held = held or await self._doors.find(identity)
                 if held is not None:
                     return await self._prefer(held, staged)
-                sealed = await self._with_room(hashing, lambda: self._seal(staged, nuspec))
+                sealed = await self._with_room(thread, lambda: self._seal(staged, nuspec))
             looked(nuspec)
             return await self._hold(staged, *sealed)
 

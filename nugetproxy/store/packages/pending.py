@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.commit import Verified, withdraw
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.layout import Layout
-from nugetproxy.store.packages.publishing import Failures, Spread, in_turn, publish_all
+from nugetproxy.store.packages.publishing import Failures, Spread, Sync, in_turn, publish_all
 from nugetproxy.store.packages.staging import FULL, MakesRoom
 from nugetproxy.store.threads import SYNCS, DiskCalls
 
@@ -77,7 +78,7 @@ class PendingCommits:
         self._wanted = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
         self._seconds_each = 0.0
-        """What a package of the last batch took in one thread."""
+        """What the syncs of a package of the last batch took in one thread."""
 
     def __contains__(self, identity: PackageIdentity) -> bool:
         return identity in self._pending
@@ -157,22 +158,30 @@ class PendingCommits:
 
     async def _publish(self, batch: Sequence[_Pending]) -> Failures:
         """Those that could not be published."""
-        loop, threads = asyncio.get_running_loop(), self._calls.threads
+        threads = self._calls.threads
         wanted = math.ceil(len(batch) * self._seconds_each / BATCH_SECONDS)
         at_once = max(1, min(SYNCS, FILES * len(batch), wanted))
         spread: Spread = partial(threads.share_out, at_once) if at_once > 1 else in_turn
         packages = [one.package for one in batch]
-        began = loop.time()
-        failures = await self._calls.run(threads.commit, self._publish_all, packages, spread)
-        self._seconds_each = (loop.time() - began) * at_once / len(batch)
+        failures, seconds = await self._calls.run(threads.commit, self._publish_all, packages, spread)
+        self._seconds_each = seconds * at_once / len(batch)
         for failure in set(failures.values()):
             self._calls.count(failure)
         return failures
 
-    def _publish_all(self, packages: Sequence[Verified], spread: Spread) -> Failures:
+    def _publish_all(self, packages: Sequence[Verified], spread: Spread) -> tuple[Failures, float]:
+        """Those that could not be published, with the seconds that the syncs took."""
+        seconds = 0.0
+
+        def timed(act: Callable[[Sync], None], syncs: Sequence[Sync]) -> None:
+            nonlocal seconds
+            began = time.monotonic()
+            spread(act, syncs)
+            seconds += time.monotonic() - began
+
         if self.arrivals is not None:  # first: a kill in between leaves a line too many, never one too few
             self.arrivals(packages)
-        return publish_all(self._calls.fs, self._layout, packages, spread)
+        return publish_all(self._calls.fs, self._layout, packages, timed), seconds
 
     async def _give_up(self, lost: Sequence[_Pending], failures: Failures) -> None:
         for one in lost:

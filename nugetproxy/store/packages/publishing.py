@@ -30,18 +30,18 @@ _Step = Callable[[FsOps, Layout, _Publication], None]
 
 
 @dataclass(frozen=True, slots=True)
-class _Sync:
+class Sync:
     """One file (its descriptor) or directory (its path) that the disk must have, with the packages that wait for it."""
 
     what: int | str
     waiting: Sequence[_Publication]
 
 
-Spread = Callable[[Callable[[_Sync], None], Sequence[_Sync]], None]
+Spread = Callable[[Callable[[Sync], None], Sequence[Sync]], None]
 """Calls a function with each of them, and returns when all is done: in turn, or in several threads."""
 
 
-def in_turn(act: Callable[[_Sync], None], syncs: Sequence[_Sync]) -> None:
+def in_turn(act: Callable[[Sync], None], syncs: Sequence[Sync]) -> None:
     """One after the other."""
     for sync in syncs:
         act(sync)
@@ -75,8 +75,8 @@ def _each(step: _Step, fs: FsOps, layout: Layout, batch: Sequence[_Publication])
                 one.failure = failure
 
 
-def _sync(fs: FsOps, syncs: Sequence[_Sync], spread: Spread) -> None:
-    def attempt(sync: _Sync) -> None:
+def _sync(fs: FsOps, syncs: Sequence[Sync], spread: Spread) -> None:
+    def attempt(sync: Sync) -> None:
         if all(one.failure is not None for one in sync.waiting):
             return
         try:
@@ -91,23 +91,23 @@ def _sync(fs: FsOps, syncs: Sequence[_Sync], spread: Spread) -> None:
     spread(attempt, syncs)
 
 
-def _files(batch: Sequence[_Publication]) -> Sequence[_Sync]:
+def _files(batch: Sequence[_Publication]) -> Sequence[Sync]:
     going = [one for one in batch if one.failure is None]
-    return [_Sync(fd, [one]) for one in going for fd in (one.package.fd, *(fd for fd, _, _ in one.small))]
+    return [Sync(fd, [one]) for one in going for fd in (one.package.fd, *(fd for fd, _, _ in one.small))]
 
 
-def _names(layout: Layout, batch: Sequence[_Publication]) -> Sequence[_Sync]:
+def _names(layout: Layout, batch: Sequence[_Publication]) -> Sequence[Sync]:
     """Each directory once. Even one that was there: a run that was killed may have made it without a sync."""
     found: dict[str, list[_Publication]] = {}
     for one in batch:
         if one.failure is None:
             for directory in (one.places.directory, one.places.parent, str(layout.packages)):
                 found.setdefault(directory, []).append(one)
-    return [_Sync(directory, waiting) for directory, waiting in found.items()]
+    return [Sync(directory, waiting) for directory, waiting in found.items()]
 
 
-def _marks(batch: Sequence[_Publication]) -> Sequence[_Sync]:
-    return [_Sync(one.places.directory, [one]) for one in batch if one.failure is None]
+def _marks(batch: Sequence[_Publication]) -> Sequence[Sync]:
+    return [Sync(one.places.directory, [one]) for one in batch if one.failure is None]
 
 
 def _write(fs: FsOps, layout: Layout, one: _Publication) -> None:

@@ -97,9 +97,13 @@ class Staged:
         self._create = create
         self._in_memory = in_memory
         self._buffer = b""
-        """What is not yet in the file."""
+        """What is not yet in the file; no byte of it is hashed before that, or before somebody asks for the hash."""
+        self.content: bytes | None = None
+        """All of it, where it was in memory until it was written; a reader need not read it back."""
         self._descriptor: Descriptor | None = None
         self._hash = PackageHash()
+        self._unhashed = 0
+        """Bytes at the end of the buffer."""
         self._failure: DiskFailure | None = None
         self._settled = False
         self._closed = False
@@ -117,9 +121,20 @@ class Staged:
         return self._descriptor
 
     @property
+    def is_in_memory(self) -> bool:
+        """Whether it has no file yet."""
+        return self._descriptor is None
+
+    @property
     def sha512(self) -> str:
         """Base64 SHA-512 of what was written so far."""
+        self._hash_buffer()
         return self._hash.text
+
+    def _hash_buffer(self) -> None:
+        if self._unhashed:
+            self._hash.update(self._buffer[-self._unhashed :])
+            self._unhashed = 0
 
     def acquire(self) -> Self:
         """Keep the descriptor open, for one reader."""
@@ -143,7 +158,8 @@ class Staged:
             raise self._failure
         if self._descriptor is None and self.size + len(data) <= self._in_memory:
             self._buffer += data
-            self._note(data)
+            self.size += len(data)
+            self._unhashed += len(data)
             return
         try:
             await self._with_room(len(data), partial(self._append, data))
@@ -164,11 +180,9 @@ class Staged:
     def _append(self, data: bytes) -> None:
         self.make_file()
         self._calls.fs.write(self.fd, data, self.size)
-        self._note(data)
-
-    def _note(self, data: bytes) -> None:
         self._hash.update(data)
         self.size += len(data)
+        self.content = None
 
     def make_file(self, wanted: str | None = None) -> StrPath:
         """Have all of it in a file, one that is new under the ``wanted`` name if that is free.
@@ -179,7 +193,8 @@ class Staged:
             self.path, self._descriptor = self._create(wanted)
         if self._buffer:
             self._calls.fs.write(self.fd, self._buffer, 0)
-            self._buffer = b""
+            self._hash_buffer()
+            self.content, self._buffer = self._buffer, b""
         return self.path
 
     async def read(self, count: int, at: int) -> bytes:
