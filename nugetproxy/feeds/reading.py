@@ -172,11 +172,12 @@ class Reading:
         identity, kind = PackageIdentity(route.id, route.version), route.kind
         if kind is None:
             raise NotFound("There is nothing to read here.")
-        key = (source.name, kind, identity)
-        page = self.rendering.hot(key) if source.immutable else None
+        sha512 = _sha512(source, identity)
+        key = (source.name, kind, identity, sha512)
+        page = self.rendering.hot(key) if sha512 else None
         if page is None and (content := await source.member(identity, kind)) is not None:
             page = await off_loop(len(content), page_of, content)
-            if source.immutable:
+            if sha512 and sha512 == _sha512(source, identity):  # else it may be out of another package
                 self.rendering.keep(key, page)
         if page is not None:
             return _member_reply(source, kind, HIT, page, standing=partial(_as_held, source, identity))
@@ -210,6 +211,12 @@ def _member_reply(
         cache_control=_control(source),
         standing=standing,
     )
+
+
+def _sha512(source: Source, identity: PackageIdentity) -> str:
+    """The hash of the package that is kept open now, unchanged; empty says nothing."""
+    held = source.at_hand(identity) if source.immutable else None
+    return "" if held is None else held.sha512
 
 
 def _as_held(source: Source, identity: PackageIdentity) -> HeldStanding | None:

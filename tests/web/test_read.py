@@ -6,6 +6,8 @@ import gzip
 
 import pytest
 
+from nugetproxy.nuget.identity import PackageIdentity
+from tests.fakes.asking import PACKAGE, ask
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
@@ -89,3 +91,21 @@ async def test_every_document_is_served_again_when_the_upstream_is_gone(
     second = await proxy.client.get(path)
     assert second.status == 200
     assert await second.read() == body
+
+
+@pytest.mark.parametrize("fields", [{}, {"X-Unknown": "1"}], ids=["as clients ask", "on the ordinary path"])
+async def test_a_nuspec_is_that_of_the_package_that_is_held_now(
+    proxy: Proxy, feed: FakeFeed, fields: dict[str, str]
+) -> None:
+    first, second = (make_nupkg("Acme.A", "1.0.0", description=text) for text in ("first bytes", "other bytes"))
+    nuspec = "/v3/content/acme.a/1.0.0/acme.a.nuspec"
+    for package, words, others in ((first, b"first bytes", b"other bytes"), (second, b"other bytes", b"first bytes")):
+        feed.add(package)
+        assert (await ask(proxy, PACKAGE)).body == package
+        for _ in range(4):
+            body = (await ask(proxy, nuspec, headers=fields)).body
+            assert words in body
+            assert others not in body
+        await proxy.held.purge(PackageIdentity("acme.a", "1.0.0"))
+    feed.remove("Acme.A", "1.0.0")
+    assert (await ask(proxy, nuspec, headers=fields)).status == 404
