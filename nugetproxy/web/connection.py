@@ -9,7 +9,6 @@ from typing import Any
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler
 
 from nugetproxy.log import rate_limited
 from nugetproxy.metrics import Metrics
@@ -19,6 +18,7 @@ from nugetproxy.web.head_check import END, MAX_HEAD, Condition
 from nugetproxy.web.kernelcopy import KernelCopy
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.malformed import refusal
+from nugetproxy.web.one_task import OneTask
 from nugetproxy.web.seen import Asked, Peer, Seen
 
 
@@ -26,7 +26,7 @@ class ClientStalled(ClientConnectionResetError):
     """The client took nothing for the write time-out; it was cut off."""
 
 
-class Connection(RequestHandler):
+class Connection(OneTask):
     """aiohttp's handler of one connection."""
 
     __slots__ = (
@@ -37,6 +37,7 @@ class Connection(RequestHandler):
         "_copy",
         "_ending",
         "_file",
+        "_given_up",
         "_lane",
         "_metrics",
         "_peer",
@@ -48,7 +49,6 @@ class Connection(RequestHandler):
         "asked",
         "at_finish",
         "carries_body",
-        "given_up",
     )
 
     def __init__(
@@ -82,7 +82,7 @@ class Connection(RequestHandler):
         """True while a package or a write is under way, which a stop waits for."""
         self.at_finish: Callable[[], None] | None = None
         """Called when the connection is to end: for an answer that would go on for ever."""
-        self.given_up = False
+        self._given_up = False
         """True when its answer was cancelled because of a stop."""
 
     @property
@@ -284,9 +284,15 @@ class Connection(RequestHandler):
 
     def cancel_document(self) -> None:
         """The stop does not wait for an answer that is no body under way."""
-        if self._answering is not None and not self.carries_body:
-            self.given_up = True
+        if self._answering is not None and self._request_in_progress and not self.carries_body:
+            self._given_up = True
             self._answering.cancel()
+
+    def was_given_up(self) -> bool:
+        """Whether the answer was cancelled because of a stop; its task then goes on."""
+        if self._given_up and self._answering is not None:
+            self._answering.uncancel()
+        return self._given_up
 
     def cut(self) -> None:
         """Drop whatever is still to be sent."""

@@ -135,7 +135,7 @@ class Edge:
             self._access.end(event, None, perf_counter() - began, asked)
             raise
         except asyncio.CancelledError:
-            if not connection.given_up:
+            if not connection.was_given_up():
                 event.cut("cancelled")
                 self._access.end(event, None, perf_counter() - began, asked)
                 raise

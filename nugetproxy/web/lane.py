@@ -42,20 +42,27 @@ MAX_VIEWS = 256
 
 PRIVATE = frozenset(
     {
+        "_buffer_paused",
         "_close",
         "_force_close",
+        "_keepalive",
+        "_keepalive_handle",
         "_keepalive_timeout",
         "_loop",
         "_manager",
         "_messages",
         "_next_keepalive_close_time",
+        "_parser",
         "_paused",
         "_request_count",
+        "_request_factory",
+        "_request_handler",
+        "_task_handler",
         "_upgraded",
         "_waiter",
     }
 )
-"""Attributes of aiohttp's handler that the lane reads or writes, and that aiohttp promises nobody."""
+"""Attributes of aiohttp's handler that are read or written here, and that aiohttp promises nobody."""
 
 
 def is_usable() -> bool:

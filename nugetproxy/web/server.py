@@ -60,7 +60,8 @@ class LimitedServer(web.Server):
         super().__init__(handler)
         self._write_timeout = write_timeout
         self._metrics = metrics
-        self._lane = lane if lane is not None and lanes.is_usable() else None
+        self._knows_handler = lanes.is_usable()
+        self._lane = lane if self._knows_handler else None
         self._header_timeout = header_timeout
         self._max_connections = max_connections
         self._max_per_ip = max_per_ip
@@ -83,6 +84,7 @@ class LimitedServer(web.Server):
             write_timeout=self._write_timeout,
             metrics=self._metrics,
             lane=self._lane,
+            in_one=self._knows_handler,
             loop=self._loop,
             access_log=None,
             keepalive_timeout=self._header_timeout,

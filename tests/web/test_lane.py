@@ -421,7 +421,8 @@ async def test_a_revoked_token_ends_at_once(proxy: Proxy) -> None:
 def test_private_attributes_of_aiohttp_are_there() -> None:
     slots = {name for cls in RequestHandler.__mro__ for name in getattr(cls, "__slots__", ())}
     assert slots >= lanes.PRIVATE
-    source = Path(lanes.__file__).with_name("connection.py").read_text(encoding="utf-8")
+    modules = [Path(lanes.__file__).with_name(name) for name in ("connection.py", "one_task.py")]
+    source = "".join(module.read_text(encoding="utf-8") for module in modules)
     used = set(re.findall(r"self\.(_\w+)", source)) & slots
     assert used - {"_request_in_progress"} <= lanes.PRIVATE
 

@@ -1,0 +1,87 @@
+"""One task answers all requests of a connection, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http import RawRequestMessage, StreamWriter
+from aiohttp.streams import EMPTY_PAYLOAD
+from aiohttp.web_protocol import RequestHandler
+
+
+class OneTask(RequestHandler):
+    """aiohttp's handler of a connection, without a task for each request.
+
+    Such a task, with its wakings, costs a tenth of a hit. From the first request on that has a body, cannot be read or
+    wants another protocol, a connection goes aiohttp's own way.
+    """
+
+    __slots__ = ("_in_one",)
+
+    def __init__(self, server: web.Server, *, in_one: bool, **settings: Any) -> None:
+        """``in_one`` is false where all is to go aiohttp's way."""
+        super().__init__(server, **settings)
+        self._in_one = in_one
+
+    async def start(self) -> None:
+        """aiohttp's hook: answer until the connection ends."""
+        goes_on = True
+        while goes_on and self._in_one and not self._force_close:
+            if not self._messages:
+                await self._something()
+                continue
+            message, payload = self._messages[0]
+            if (
+                isinstance(message, RawRequestMessage)
+                and payload is EMPTY_PAYLOAD
+                and not (self._buffer_paused or self._upgraded)
+            ):
+                self._messages.popleft()
+                goes_on = await self._answer_one(message)
+            else:
+                self._in_one = False
+        if not self._in_one:
+            await super().start()
+        elif not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _something(self) -> None:
+        """Until a request has come in."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _answer_one(self, message: RawRequestMessage) -> bool:
+        """Answer one request; whether there may be another one."""
+        loop, manager, factory, handler = self._loop, self._manager, self._request_factory, self._request_handler
+        task = self._task_handler
+        assert manager is not None and factory is not None and handler is not None, "the connection is open"
+        assert task is not None, "it is the one that runs"
+        if self._parser is not None:
+            self._parser.message_consumed()
+        manager.requests_count += 1
+        request = factory(message, EMPTY_PAYLOAD, self, StreamWriter(self, loop), task)
+        try:
+            response, lost = await self._handle_request(request, None, handler)
+        except asyncio.CancelledError:
+            self.force_close()
+            raise
+        except ConnectionError:
+            return False
+        except Exception as error:  # an answer that cannot be sent
+            self.log_exception("Unhandled exception", exc_info=error)
+            self.force_close()
+            return False
+        self._keepalive = bool(response.keep_alive)
+        if lost or not self._keepalive or self._close or self._force_close:
+            return False
+        self._next_keepalive_close_time = loop.time() + self._keepalive_timeout
+        if self._keepalive_handle is None:
+            self._keepalive_handle = loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
+        return True
