@@ -30,14 +30,12 @@ class Connection(OneTask):
     """aiohttp's handler of one connection."""
 
     __slots__ = (
-        "_answering",
         "_block",
         "_clean",
         "_condition",
         "_copy",
         "_ending",
         "_file",
-        "_given_up",
         "_lane",
         "_metrics",
         "_peer",
@@ -48,7 +46,6 @@ class Connection(OneTask):
         "_write_timeout",
         "asked",
         "at_finish",
-        "carries_body",
     )
 
     def __init__(
@@ -77,13 +74,8 @@ class Connection(OneTask):
         self._stall: asyncio.TimerHandle | None = None
         self.asked: Asked | None = None
         """The request that is being answered, if the lane can answer it the next time."""
-        self._answering: asyncio.Task[Any] | None = None
-        self.carries_body = False
-        """True while a package or a write is under way, which a stop waits for."""
         self.at_finish: Callable[[], None] | None = None
         """Called when the connection is to end: for an answer that would go on for ever."""
-        self._given_up = False
-        """True when its answer was cancelled because of a stop."""
 
     @property
     def fresh(self) -> bool:
@@ -266,11 +258,6 @@ class Connection(OneTask):
         response.force_close()
         return response
 
-    def begin(self) -> None:
-        """The running task answers a request now."""
-        self._answering = asyncio.current_task()
-        self.carries_body = False
-
     def finish(self) -> None:
         """End behind the answer that is being made or sent; at once where there is none."""
         if self._file is not None:
@@ -281,18 +268,6 @@ class Connection(OneTask):
             self.at_finish()
         if not self._request_in_progress and not self._messages and self.transport is not None:
             self.transport.close()  # what is still to be sent is sent first
-
-    def cancel_document(self) -> None:
-        """The stop does not wait for an answer that is no body under way."""
-        if self._answering is not None and self._request_in_progress and not self.carries_body:
-            self._given_up = True
-            self._answering.cancel()
-
-    def was_given_up(self) -> bool:
-        """Whether the answer was cancelled because of a stop; its task then goes on."""
-        if self._given_up and self._answering is not None:
-            self._answering.uncancel()
-        return self._given_up
 
     def cut(self) -> None:
         """Drop whatever is still to be sent."""

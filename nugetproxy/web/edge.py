@@ -25,10 +25,11 @@ from nugetproxy.nuget.urls import sendable_query
 from nugetproxy.store.history.history import History
 from nugetproxy.upstream import asking
 from nugetproxy.web import cors
-from nugetproxy.web.access import Access, AccessEvent, Tracer
+from nugetproxy.web.access import Access, AccessEvent, Tracer, begin
 from nugetproxy.web.admin import ROOT, Admin
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.answers import answer
+from nugetproxy.web.asker import Asker
 from nugetproxy.web.connection import Connection
 from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.lane import Lane
@@ -91,7 +92,7 @@ class Edge:
         self._admin = admin
         self._page = page
         self._traced = tracer is not None
-        self._access = Access(metrics, addresses, history, tracer)
+        self._access = Access(metrics, history, tracer)
         self._past: LRUCache[tuple[str, float], Feed] = LRUCache(PAST)
 
     def __call__(self, request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
@@ -117,17 +118,17 @@ class Edge:
     async def _answered(
         self,
         request: web.BaseRequest,
-        respond: Callable[[web.BaseRequest, AccessEvent], Awaitable[web.StreamResponse]],
+        respond: Callable[[web.BaseRequest, Asker, AccessEvent], Awaitable[web.StreamResponse]],
     ) -> web.StreamResponse:
         began = perf_counter()
-        event = self._access.begin(request)
-        asked = asking.begin(event.client)
         connection = _connection(request)
-        connection.begin()
+        asker = connection.begin(request, self._addresses)
+        event = begin(request, asker)
+        asked = asking.begin(asker.client)
         self._under_way += 1
         self._idle.clear()
         try:
-            response = await respond(request, event)
+            response = await respond(request, asker, event)
         except ProxyError as error:
             response = _failed(request, event, error)
         except (ResponseCut, ConnectionError) as cut:
@@ -154,15 +155,15 @@ class Edge:
         self._access.end(event, response, perf_counter() - began, asked)
         return response
 
-    async def _respond(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
+    async def _respond(self, request: web.BaseRequest, asker: Asker, event: AccessEvent) -> web.StreamResponse:
         path, query = _target(request)
         connection = _connection(request)
-        site = self._sites.get(path[1:].partition("/")[0])
+        site = self._sites.get(path[1:].partition("/")[0]) if self._sites else None
         if site is not None:
             connection.carries_body = True
-            reply = await site.read(path[1:], request.headers, self._view(request, "/"))
+            reply = await site.read(path[1:], request.headers, _view(request, asker, "/"))
             event.answered(reply)
-            return await self._sender.send(request, reply)
+            return await self._sender.send(request, reply, asker)
         found = self._find(path)
         if found is None and path.startswith(ROOT):
             return await self._admin.respond(request, path, query, event)
@@ -173,7 +174,7 @@ class Edge:
         feed, prefix, below = found
         event.feed = feed.name
         route = parse_route(below)
-        download = route is not None and is_download(request.method, route)
+        download = route is not None and route.write and is_download(request.method, route)
         if route is None or download or not route.write:
             event.token = self._admission.admit_read(request, feed.name, event.client)  # before anything is looked up
             if feed.name in self._for_pages and self._admission.is_open(feed.name):
@@ -183,17 +184,17 @@ class Edge:
         event.routed(route)
         connection.carries_body = route.write or route.kind is Kind.PACKAGE
         if route.write and not download:
-            self._addresses.base(request)  # raises UnknownHost
+            _ = asker.base  # raises UnknownHost
             return await self._writes.respond(request, feed, route, event)
         if event.more and cors.is_preflight(request):
-            self._addresses.base(request)
+            _ = asker.base
             return cors.allowed()
-        view = self._view(request, f"{prefix}/v3/")
+        view = _view(request, asker, f"{prefix}/v3/")
         if download:
             route = await downloaded(feed, route, view)
         reply = self._admission.marked(feed.name, await feed.read(route, query, view))
         event.answered(reply)
-        response = await self._sender.send(request, reply, event.more)
+        response = await self._sender.send(request, reply, asker, event.more)
         asked = connection.asked
         if asked is not None and not download and not self._traced:
             usual = isinstance(response, Whole) and asked.condition is None
@@ -202,7 +203,7 @@ class Edge:
                 self._lane.keep(asked, event, reply, whole)
         return response
 
-    async def _operate(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
+    async def _operate(self, request: web.BaseRequest, _asker: Asker, event: AccessEvent) -> web.StreamResponse:
         path, query = _target(request)
         if path.startswith(ROOT):
             return await self._admin.respond(request, path, query, event, trusted=True)
@@ -210,15 +211,15 @@ class Edge:
             return await self._page.respond(request, path, query, event, trusted=True)
         return await self._ops.respond(request, path, event, trusted=True)
 
-    async def _command(self, request: web.BaseRequest, event: AccessEvent) -> web.StreamResponse:
+    async def _command(self, request: web.BaseRequest, asker: Asker, event: AccessEvent) -> web.StreamResponse:
         path, query = _target(request)
         found = None if path.startswith(ROOT) else self._find(path)
         if found is None:
-            return await self._operate(request, event)
-        return await self._read_for_job(request, found, query, event)
+            return await self._operate(request, asker, event)
+        return await self._read_for_job(request, asker, found, query, event)
 
     async def _read_for_job(
-        self, request: web.BaseRequest, found: tuple[Feed, str, str], query: str, event: AccessEvent
+        self, request: web.BaseRequest, asker: Asker, found: tuple[Feed, str, str], query: str, event: AccessEvent
     ) -> web.StreamResponse:
         """What a job of the command line reads: as a client would, but nobody asks it for a token."""
         feed, prefix, below = found
@@ -232,16 +233,7 @@ class Edge:
         _connection(request).carries_body = route.kind is Kind.PACKAGE
         reply = await feed.read(route, query, view)
         event.answered(reply)
-        return await self._sender.send(request, reply)
-
-    def _view(self, request: web.BaseRequest, below: str) -> View:
-        """How the client of a GET or HEAD sees what is published ``below`` our root; raises for other methods."""
-        if request.method not in READS:
-            raise MethodNotAllowed(request.method, ("GET", "HEAD"))
-        if request.body_exists:  # even where all of it is here already
-            raise BadRequest("A GET or HEAD must not have a body.")
-        coding = request.headers.get(hdrs.ACCEPT_ENCODING, "")
-        return view_of(f"{self._addresses.base(request)}{below}", coding, request.method == hdrs.METH_HEAD)
+        return await self._sender.send(request, reply, asker)
 
     def _find(self, path: str) -> tuple[Feed, str, str] | None:
         """The feed that ``path`` belongs to, the path in front of it, the path below ``v3/``."""
@@ -271,12 +263,22 @@ class Edge:
         return known
 
 
+def _view(request: web.BaseRequest, asker: Asker, below: str) -> View:
+    """How the client of a GET or HEAD sees what is published ``below`` our root; raises for other methods."""
+    method = request.method
+    if method not in READS:
+        raise MethodNotAllowed(method, ("GET", "HEAD"))
+    if request.body_exists:  # even where all of it is here already
+        raise BadRequest("A GET or HEAD must not have a body.")
+    return view_of(f"{asker.base}{below}", asker.accept_encoding, method == hdrs.METH_HEAD)
+
+
 def _target(request: web.BaseRequest) -> tuple[str, str]:
     """Path and query as they were sent; raises for a target that is neither, or in a version that we do not speak."""
     if request.version.major != 1:
         raise UnknownVersion
     path, _, query = request.raw_path.partition("?")
-    query = sendable_query(query)
+    query = sendable_query(query) if query else ""
     if not path.startswith("/") or len(query) > MAX_QUERY:
         raise BadRequest("The request target must be a path, with a query of at most 4096 characters.")
     return path, query

@@ -23,8 +23,9 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.store.history.history import MOST_PENDING, History
 from nugetproxy.store.history.sighting import Who
 from nugetproxy.upstream.asking import Asking
-from nugetproxy.web.access import MAX_SESSION, SESSION_ID, Access, AccessEvent, event_fields, what_of, who_fields
+from nugetproxy.web.access import Access, AccessEvent, event_fields, what_of, who_fields
 from nugetproxy.web.admission import Admission
+from nugetproxy.web.asker import MAX_SESSION, SESSION_ID
 from nugetproxy.web.head_check import LINE, Condition, parse_fields, split_condition
 from nugetproxy.web.negotiation import accepts_gzip
 from nugetproxy.web.prepared import Form, Prepared
@@ -103,7 +104,7 @@ class Lane:
         self._counts = metrics.requests
         self._sightings = history.pending
         self._dropped = metrics.history_dropped
-        self._access = Access(metrics, admission.addresses, history)
+        self._access = Access(metrics, history)
         self._max_bytes = max_bytes
         self.admission = admission
         self._bytes = 0

@@ -10,6 +10,9 @@ from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
+from nugetproxy.web.asker import Asker, asker_of
+from nugetproxy.web.hosts import PublicAddresses
+
 
 class OneTask(RequestHandler):
     """aiohttp's handler of a connection, without a task for each request.
@@ -18,12 +21,19 @@ class OneTask(RequestHandler):
     wants another protocol, a connection goes aiohttp's own way.
     """
 
-    __slots__ = ("_in_one",)
+    __slots__ = ("_answering", "_asker", "_given_up", "_in_one", "carries_body")
 
     def __init__(self, server: web.Server, *, in_one: bool, **settings: Any) -> None:
         """``in_one`` is false where all is to go aiohttp's way."""
         super().__init__(server, **settings)
         self._in_one = in_one
+        self._asker: Asker | None = None
+        """Who sent the last request."""
+        self._answering: asyncio.Task[Any] | None = None
+        self.carries_body = False
+        """True while a package or a write is under way, which a stop waits for."""
+        self._given_up = False
+        """True when its answer was cancelled because of a stop."""
 
     async def start(self) -> None:
         """aiohttp's hook: answer until the connection ends."""
@@ -85,3 +95,24 @@ class OneTask(RequestHandler):
         if self._keepalive_handle is None:
             self._keepalive_handle = loop.call_at(self._next_keepalive_close_time, self._process_keepalive)
         return True
+
+    def begin(self, request: web.BaseRequest, addresses: PublicAddresses) -> Asker:
+        """The running task answers ``request`` now; who has sent it."""
+        self._answering = request.task if self._in_one else asyncio.current_task()
+        self.carries_body = False
+        asker = self._asker
+        if asker is None or not asker.is_of(request, addresses):
+            asker = self._asker = asker_of(request, addresses)
+        return asker
+
+    def cancel_document(self) -> None:
+        """The stop does not wait for an answer that is no body under way."""
+        if self._answering is not None and self._request_in_progress and not self.carries_body:
+            self._given_up = True
+            self._answering.cancel()
+
+    def was_given_up(self) -> bool:
+        """Whether the answer was cancelled because of a stop; its task then goes on."""
+        if self._given_up and self._answering is not None:
+            self._answering.uncancel()
+        return self._given_up

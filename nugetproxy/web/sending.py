@@ -18,6 +18,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.reading import read_at
 from nugetproxy.web.answers import header_text
+from nugetproxy.web.asker import Asker
 from nugetproxy.web.connection import ClientStalled
 from nugetproxy.web.cors import NO_FIELDS
 from nugetproxy.web.streamed import Streamed
@@ -25,15 +26,6 @@ from nugetproxy.web.whole import Whole, common_headers, http_date
 
 INLINE_BYTES = 128 * 1024
 """Held packages up to this size are read and sent with their headers."""
-
-CONDITIONAL = (
-    hdrs.IF_NONE_MATCH,
-    hdrs.IF_MODIFIED_SINCE,
-    hdrs.RANGE,
-    hdrs.IF_MATCH,
-    hdrs.IF_UNMODIFIED_SINCE,
-    hdrs.IF_RANGE,
-)
 
 
 class Sender:
@@ -46,9 +38,9 @@ class Sender:
         self._contents: LRUCache[HeldPackage, bytes] = LRUCache(hot_bytes, len)
 
     async def send(
-        self, request: web.BaseRequest, reply: Reply, more: Mapping[str, str] = NO_FIELDS
+        self, request: web.BaseRequest, reply: Reply, asker: Asker, more: Mapping[str, str] = NO_FIELDS
     ) -> web.StreamResponse:
-        """The finished response, with ``more`` header fields; closes ``reply``.
+        """The finished response to ``request`` of ``asker``, with ``more`` header fields; closes ``reply``.
 
         Raises ConnectionError after cutting off a response whose body failed or whose client stalled.
         """
@@ -56,7 +48,7 @@ class Sender:
             if isinstance(reply.body, FlightBody) and reply.size is None and request.version < HttpVersion11:
                 # Without chunks or length a cut body looks whole (RFC 9112 section 6.3): send it when all is here.
                 await reply.body.flight.landing()
-            selection = _selection(request, reply)
+            selection = _selection(request.method, asker.conditions, reply)
             fields = _fields(reply, selection, more)
             bodiless = request.method == hdrs.METH_HEAD or selection.status in {304, 412, 416}
             if bodiless or isinstance(reply.body, bytes):
@@ -149,14 +141,10 @@ class ResponseCut(ConnectionError):
     """A response was cut off on purpose; the argument says why."""
 
 
-def _selection(request: web.BaseRequest, reply: Reply) -> Selection:
-    if reply.status != 200:
-        return Selection(200, 0, reply.size or 0)  # conditions apply to what a 200 would select (RFC 9110 section 13.1)
-    headers = request.headers
-    conditional = {name.lower(): ",".join(headers.getall(name)) for name in CONDITIONAL if name in headers}
-    if not conditional:
+def _selection(method: str, conditions: Mapping[str, str], reply: Reply) -> Selection:
+    if not conditions or reply.status != 200:  # they apply to what a 200 would select (RFC 9110 section 13.1)
         return _whole_of(reply.size or 0)
-    return select(request.method, conditional, reply.etag, reply.modified, reply.size)
+    return select(method, conditions, reply.etag, reply.modified, reply.size)
 
 
 @lru_cache(maxsize=1024)

@@ -12,10 +12,12 @@ from structlog.testing import capture_logs
 from nugetproxy.metrics import Metrics
 from nugetproxy.web import lane as lanes
 from nugetproxy.web.connection import Connection
+from nugetproxy.web.hosts import PublicAddresses
 from nugetproxy.web.server import LimitedServer
 from nugetproxy.web.whole import Whole
 from tests.fakes.wire import Wire
 
+ADDRESSES = PublicAddresses(public_url="", allowed_hosts=(), trusted_proxies=())
 GET = b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
@@ -33,7 +35,7 @@ class Answering:
         self.tasks.append(asyncio.current_task())
         connection = request.protocol
         assert isinstance(connection, Connection)
-        connection.begin()
+        connection.begin(request, ADDRESSES)
         self.reached.set()
         try:
             await self.gate.wait()
