@@ -156,7 +156,7 @@ class Fill:
     async def _copy(self, download: Download, at: int) -> Staged:
         """Append what comes, from byte ``at`` of the package on."""
         staged = self.staged
-        async for received in download.chunks():
+        async for received in download.blocks():
             chunk = received
             self._moved()
             if staged is not None and at < staged.size:
@@ -165,8 +165,8 @@ class Fill:
                     raise self._changed()
                 at += known
                 chunk = chunk[known:]
-            if not chunk.startswith(ZIP_MAGIC[at : at + len(chunk)]):
-                self._doubt(chunk, at)
+            if at < len(ZIP_MAGIC) and not bytes(chunk).startswith(ZIP_MAGIC[at : at + len(chunk)]):
+                self._doubt(bytes(chunk), at)
             if chunk:
                 staged = staged or await self._begin(download)
                 await staged.write(chunk)

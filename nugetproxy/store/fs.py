@@ -110,7 +110,7 @@ class FsOps:
         finally:
             self.close(fd)
 
-    def write(self, fd: int, data: bytes, offset: int) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
         """All of ``data`` at ``offset``; a short write is continued."""
         view = memoryview(data)
         while view:

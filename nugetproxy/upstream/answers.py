@@ -47,6 +47,7 @@ class Download:
     warnings: tuple[str, ...] = ()
     """The values of ``X-NuGet-Warning``."""
     _chunks: Callable[[], AsyncIterator[bytes]] = field(repr=False)
+    _blocks: Callable[[], AsyncIterator[bytes | memoryview]] = field(repr=False)
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body in pieces as they arrive, once.
@@ -54,6 +55,10 @@ class Download:
         Raises UpstreamFailure (TRUNCATED, RESET, STALL, SLOW, TOO_LARGE, PROTOCOL) in the midst of it.
         """
         return self._chunks()
+
+    def blocks(self) -> AsyncIterator[bytes | memoryview]:
+        """As ``chunks``, in large pieces with few copies; each is good until the next is asked for."""
+        return self._blocks()
 
 
 @dataclass(frozen=True, slots=True)

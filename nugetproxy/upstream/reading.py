@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from typing import TypeVar
 
 from nugetproxy.caching.entry import Answer, Validators
 from nugetproxy.errors import Reason
@@ -12,6 +13,8 @@ from nugetproxy.upstream.answers import Download, Head
 from nugetproxy.upstream.coding import Incomplete, TooLong, Undecodable, gunzip
 from nugetproxy.upstream.questions import ranged
 from nugetproxy.upstream.response import Response
+
+_Piece = TypeVar("_Piece", bytes, bytes | memoryview)
 
 OFF_LOOP = 64 * 1024
 """Compressed bodies beyond this are decoded in a thread."""
@@ -61,7 +64,7 @@ def read_package(response: Response, start: int, most: int) -> Download:
     """A package from byte ``start`` on, of at most ``most`` bytes in all, or that there is none."""
     status = response.status
     if status in {404, 410}:
-        return Download(status=status, url=response.url, _chunks=_nothing)
+        return Download(status=status, url=response.url, _chunks=_nothing, _blocks=_nothing)
     if status != 200 and not (status == 206 and start):
         raise response.refuse(Reason.STATUS, f"status {status}")
     if response.packed:
@@ -74,9 +77,9 @@ def read_package(response: Response, start: int, most: int) -> Download:
     response.check_size(None if length is None else begin + length, most, "limits.package")
     response.take_time()
 
-    async def chunks() -> AsyncIterator[bytes]:
+    async def measured(pieces: AsyncIterator[_Piece]) -> AsyncIterator[_Piece]:
         size = begin
-        async for piece in response.chunks():
+        async for piece in pieces:
             size += len(piece)
             response.check_size(size, most, "limits.package")
             yield piece
@@ -89,7 +92,8 @@ def read_package(response: Response, start: int, most: int) -> Download:
         content_type=response.content_type,
         url=response.url,
         warnings=response.warnings,
-        _chunks=chunks,
+        _chunks=lambda: measured(response.chunks()),
+        _blocks=lambda: measured(response.blocks()),
     )
 
 

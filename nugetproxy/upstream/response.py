@@ -6,7 +6,8 @@ import asyncio
 import html
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -19,9 +20,12 @@ from nugetproxy.caching.entry import Validators
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.off_loop import off_loop
+from nugetproxy.upstream.bulk import Bulk
 from nugetproxy.upstream.coding import CODINGS
 from nugetproxy.upstream.failures import Failures, MalformedBody, Progress
 from nugetproxy.upstream.urls import without_query
+
+_Piece = TypeVar("_Piece", bytes, memoryview)
 
 DRAIN = 64 * 1024
 DRAIN_WAIT = 1.0
@@ -126,6 +130,20 @@ class Response:
             yield piece
             self._check_pace()
 
+    async def blocks(self) -> AsyncIterator[bytes | memoryview]:
+        """As ``chunks``, in large pieces with few copies; each is good until the next is asked for."""
+        taken, bulk = 0, None
+        try:
+            while piece := await (self._next() if bulk is None else self._timed(bulk.next())):
+                taken += len(piece)
+                if bulk is None:  # now, as aiohttp goes on reading while this piece is looked at
+                    bulk = Bulk.begin(self._answer, taken)
+                yield piece
+                self._check_pace()
+        finally:
+            if bulk is not None:
+                bulk.close()
+
     async def read(self, limit: int) -> bytes:
         """The whole body, still coded. Raises UpstreamFailure, TOO_LARGE beyond ``limit`` bytes."""
         self.check_size(self.length, limit, "limits.document")
@@ -141,14 +159,20 @@ class Response:
     async def _next(self) -> bytes:
         """The next piece of the body, empty at its end."""
         content = self._answer.content
-        with self._failures.translating(self._origin, self._progress):
-            if content.is_eof():  # all of it is here
+        if content.is_eof():  # all of it is here
+            with self._failures.translating(self._origin, self._progress):
                 piece = content.read_nowait()
-            else:
-                began = self._clock.monotonic()
-                async with asyncio.timeout_at(self._deadline or asyncio.get_running_loop().time() + self._silence):
-                    piece = await content.readany()
-                self._slow = self._pace.too_slow(self._clock.monotonic() - began, len(piece))
+            self._received.inc(len(piece))
+            return piece
+        return await self._timed(content.readany())
+
+    async def _timed(self, arriving: Coroutine[Any, Any, _Piece]) -> _Piece:
+        """What arrives next of the body."""
+        began = self._clock.monotonic()
+        with self._failures.translating(self._origin, self._progress):
+            async with asyncio.timeout_at(self._deadline or asyncio.get_running_loop().time() + self._silence):
+                piece = await arriving
+        self._slow = self._pace.too_slow(self._clock.monotonic() - began, len(piece))
         self._received.inc(len(piece))
         return piece
 

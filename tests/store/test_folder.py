@@ -86,8 +86,8 @@ async def test_what_is_not_held_is_none(folder: PackageFolder) -> None:
 
 async def test_readers_follow_a_file_that_grows(folder: PackageFolder) -> None:
     staged = await folder.stage(IDENTITY)
-    staged.acquire()
     await staged.write(NUPKG[:1000])
+    staged.acquire()
     assert staged.size == 1000
     assert os.pread(staged.fd, 4096, 200) == NUPKG[200:1000]
     await staged.write(NUPKG[1000:])
@@ -436,9 +436,14 @@ async def test_a_read_only_disk_still_serves_what_is_held(folder: PackageFolder,
 
 
 async def test_whoever_does_not_wait_for_a_file_leaves_none(folder: PackageFolder) -> None:
-    staging = asyncio.create_task(folder.stage(IDENTITY))
+    staged = await folder.stage(IDENTITY)
+    assert list(folder.layout.staging.iterdir()) == []
+    writing = asyncio.create_task(staged.write(NUPKG[:1000]))
     await asyncio.sleep(0)  # a thread makes the file now
-    staging.cancel()
+    writing.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await staging
+        await writing
+    assert len(list(folder.layout.staging.iterdir())) == 1
+    await staged.abandon()
+    staged.close()
     assert list(folder.layout.staging.iterdir()) == []

@@ -148,7 +148,8 @@ class PackageFolder:
     # --- download ---
 
     async def stage(self, identity: PackageIdentity, *, in_memory: int = 0) -> Staged:
-        """A new empty file to download into; ``close()`` it in the end, after ``commit()`` or ``abandon()``.
+        """A new empty file to download into, made with its first bytes; ``close()`` it in the end, after ``land()`` or
+        ``abandon()``.
 
         Where up to ``in_memory`` bytes may be kept without a file, it is made when there are more.
         """

@@ -71,15 +71,7 @@ class Intake:
 
     async def stage(self, identity: PackageIdentity, *, in_memory: int = 0) -> Staged:
         """As ``PackageFolder.stage``."""
-        staged = Staged(identity, self._create, self._calls, self._commit, room=self._room, in_memory=in_memory)
-        if in_memory == 0:
-            try:
-                await self._with_room(self._calls.threads.write, staged.make_file)
-            except asyncio.CancelledError:  # the file was made all the same, and nobody gets it
-                await staged.abandon()
-                staged.close()
-                raise
-        return staged
+        return Staged(identity, self._create, self._calls, self._commit, room=self._room, in_memory=in_memory)
 
     async def _with_room(self, pool: ThreadPoolExecutor, act: Callable[[], _T]) -> _T:
         """Do it in a thread; on a full disk once more, after room was made."""

@@ -152,7 +152,7 @@ class Staged:
             if self._descriptor is not None:
                 self._descriptor.release()
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | memoryview) -> None:
         """Append; raises DiskFailure, after which reading on is fine, but only ``abandon()`` is left to do."""
         if self._failure is not None:
             raise self._failure
@@ -177,7 +177,7 @@ class Staged:
                     raise
         return await self._calls.run(self._calls.threads.write, act)
 
-    def _append(self, data: bytes) -> None:
+    def _append(self, data: bytes | memoryview) -> None:
         self.make_file()
         self._calls.fs.write(self.fd, data, self.size)
         self._hash.update(data)
