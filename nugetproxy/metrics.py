@@ -23,6 +23,31 @@ ENGINE_BUCKETS = (0.002, 0.01, 0.05, 0.2, 0.5, 1.0, 2.0, 10.0, math.inf)
 UPSTREAM_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, math.inf)
 
 
+@dataclass(slots=True)
+class _Kind:
+    sent: int = 0
+    seconds: float = 0.0
+    within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
+
+
+class Alike:
+    """Counts answered requests that have their labels in common."""
+
+    __slots__ = ("_kind", "requests")
+
+    def __init__(self, kind: _Kind) -> None:
+        self.requests = 0
+        self._kind = kind
+
+    def count(self, seconds: float, size: int) -> None:
+        """One more: ``seconds`` since its request line, ``size`` of its body in bytes."""
+        self.requests += 1
+        kind = self._kind
+        kind.sent += size
+        kind.seconds += seconds
+        kind.within[0 if seconds <= BUCKETS[0] else bisect_left(BUCKETS, seconds)] += 1
+
+
 class Requests(Collector):
     """Counts of answered requests, for one event loop: plain numbers, made into samples when somebody reads them.
 
@@ -30,32 +55,33 @@ class Requests(Collector):
     """
 
     def __init__(self) -> None:
-        self._requests: dict[tuple[str, str, str, int], int] = {}
+        self._requests: dict[tuple[str, str, str, int], Alike] = {}
         self._kinds: dict[str, _Kind] = {}
 
     def declare(self, upstream: str, kind: str, outcome: str, status: int) -> None:
         """From now on there is a number for it, 0 until one is counted: of a first one a rate sees nothing else."""
-        self._requests.setdefault((upstream, kind, outcome, status), 0)
+        self.alike(upstream, kind, outcome, status)
 
     def count(self, upstream: str, kind: str, outcome: str, status: int, *, seconds: float, size: int) -> None:
         """One more; ``upstream`` is empty where no feed is asked, ``seconds`` since its request line, ``size`` of its
         body in bytes.
         """
+        self.alike(upstream, kind, outcome, status).count(seconds, size)
+
+    def alike(self, upstream: str, kind: str, outcome: str, status: int) -> Alike:
+        """What counts those with these labels."""
         key = (upstream, kind, outcome, status)
-        self._requests[key] = self._requests.get(key, 0) + 1
-        totals = self._kinds.get(kind)
-        if totals is None:
-            totals = self._kinds[kind] = _Kind()
-        totals.sent += size
-        totals.seconds += seconds
-        totals.within[bisect_left(BUCKETS, seconds)] += 1
+        found = self._requests.get(key)
+        if found is None:
+            found = self._requests[key] = Alike(self._kinds.setdefault(kind, _Kind()))
+        return found
 
     def outcomes(self) -> dict[str, int]:
         """Requests of feeds by outcome."""
         found: dict[str, int] = {}
-        for (upstream, _, outcome, _), count in self._requests.items():
-            if upstream and count:
-                found[str(outcome)] = found.get(str(outcome), 0) + count
+        for (upstream, _, outcome, _), one in self._requests.items():
+            if upstream and one.requests:
+                found[str(outcome)] = found.get(str(outcome), 0) + one.requests
         return found
 
     @property
@@ -66,12 +92,14 @@ class Requests(Collector):
     def collect(self) -> Iterator[Metric]:
         """The library's hook: everything as samples."""
         requests = CounterMetricFamily(f"{PREFIX}_requests", "Requests answered.", labels=LABELS)
-        for (upstream, kind, outcome, status), count in tuple(self._requests.items()):
-            requests.add_metric((upstream, kind, outcome, str(status)), count)
+        for (upstream, kind, outcome, status), one in tuple(self._requests.items()):
+            requests.add_metric((upstream, kind, outcome, str(status)), one.requests)
         sent = CounterMetricFamily(f"{PREFIX}_sent_bytes", "Body bytes sent to clients.", labels=("kind",))
         what = "Time from request line to last body byte."
         latency = HistogramMetricFamily(f"{PREFIX}_request_seconds", what, labels=("kind",))
         for kind, totals in tuple(self._kinds.items()):
+            if not any(totals.within):  # only declared
+                continue
             sent.add_metric((kind,), totals.sent)
             upper = zip(map(floatToGoString, BUCKETS), accumulate(totals.within), strict=True)
             latency.add_metric((kind,), list(upper), totals.seconds)
@@ -92,13 +120,6 @@ class Total(Collector):
 
 
 _C = TypeVar("_C", bound=Collector)
-
-
-@dataclass(slots=True)
-class _Kind:
-    sent: int = 0
-    seconds: float = 0.0
-    within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))
 
 
 class EngineCounts:

@@ -29,7 +29,7 @@ __all__ = [
     "Part",
     "dropped",
     "emit",
-    "emit_parts",
+    "emit_request",
     "loop_failed",
     "part",
     "rate_limited",
@@ -44,6 +44,8 @@ __all__ = [
 ]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+_REQUEST = b'{%b,"ms":%.2f,%b,"event":"request","level":"info","timestamp":"%b"}\n'
 
 DECIMALS = 3
 """Of a second that is a millisecond; more of them only hide what a number says."""
@@ -151,15 +153,15 @@ def part(fields: EventDict) -> Part:
     return Part(dict(safe), orjson.dumps(safe)[1:-1], secrets_known())
 
 
-def emit_parts(event: str, what: Part, who: Part, milliseconds: float, stands_for: int = 1) -> None:
-    """``emit``, of parts and of how long it took; ``stands_for`` so many alike."""
+def emit_request(what: Part, who: Part, milliseconds: float, stands_for: int = 1) -> None:
+    """``emit`` of a request, of parts and of how long it took; ``stands_for`` so many alike."""
     if what.secrets != (known := secrets_known()) or who.secrets != known:
         what, who = part(what.fields), part(who.fields)
     if _writer is None or not _in_parts or stands_for > 1:
-        emit(event, {**what.fields, "ms": milliseconds, **who.fields, **sampled(stands_for)})
+        fields = {**what.fields, "ms": round(milliseconds, 2), **who.fields, **sampled(stands_for)}
+        emit("request", fields)
     else:
-        line = (what.members, milliseconds, who.members, event.encode(), _stamp.text().encode())
-        _writer.write(b'{%b,"ms":%.2f,%b,"event":"%b","level":"info","timestamp":"%b"}\n' % line)
+        _writer.write(_REQUEST % (what.members, milliseconds, who.members, _stamp.encoded()))
 
 
 def sampled(stands_for: int) -> EventDict:
@@ -218,10 +220,22 @@ class _Stamp:
         self._now = now
         self._second = 0
         self._text = ""
+        self._millisecond = -1
+        self._encoded = b""
 
     def text(self) -> str:
         """The time now."""
-        second, rest = divmod(int(self._now() * 1000), 1000)
+        return self._of(int(self._now() * 1000))
+
+    def encoded(self) -> bytes:
+        """As ``text``; made once for all events of a millisecond."""
+        millisecond = int(self._now() * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond, self._encoded = millisecond, self._of(millisecond).encode()
+        return self._encoded
+
+    def _of(self, milliseconds: int) -> str:
+        second, rest = divmod(milliseconds, 1000)
         if second != self._second:
             self._second, self._text = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
         return f"{self._text}.{rest:03d}Z"

@@ -138,26 +138,39 @@ class Access:
         told = _told_again(event, size) if is_hit and event.feed else None
         if event.feed:
             taking = response.waited if isinstance(response, Streamed) else 0.0
-            who = Who(event.client, event.session, event.token)
-            what = told.what if told is not None else what_of(event, size)
-            self._history.note(what, who, seconds=seconds, upstream=upstream, client=taking)
+            self._remember(event, told, size, seconds=seconds, upstream=upstream, client=taking)
         if self._tracer is not None and event.kind not in OPERATORS:
             self._tracer.note(event, size, asked)
         stands_for = logs.takes_hit() if is_hit else 1
         if not stands_for:
             return
-        milliseconds = round(seconds * 1000, 2)
         if told is not None and not upstream:
             client = _client_part(event.client, event.session, logs.secrets_known())
-            logs.emit_parts("request", told.said, client, milliseconds, stands_for)
+            logs.emit_request(told.said, client, seconds * 1000, stands_for)
             return
         fields = event_fields(event, event.status, size)
-        fields["ms"] = milliseconds
+        fields["ms"] = round(seconds * 1000, 2)
         if upstream:
             fields["upstream_ms"] = round(upstream * 1000, 2)
         fields.update(who_fields(event.client, event.session))
         fields.update(logs.sampled(stands_for))
         logs.emit("request", fields, "debug" if event.kind in OPERATORS else "info")
+
+    def _remember(
+        self, event: AccessEvent, told: _Told | None, size: int, *, seconds: float, upstream: float, client: float
+    ) -> None:
+        """The history, too, is told of it."""
+        history = self._history
+        who = _who(event.client, event.session, event.token)
+        if told is not None and not who.session:
+            history.count(history.now(), told.what, who)
+            return
+        what = told.what if told is not None else what_of(event, size)
+        history.note(what, who, seconds=seconds, upstream=upstream, client=client)
+
+
+_who = lru_cache(maxsize=HITS_REMEMBERED)(Who)
+"""The same object for the same client, so that its hits are counted together."""
 
 
 @dataclass(frozen=True, slots=True)

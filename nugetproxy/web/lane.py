@@ -8,9 +8,10 @@ ordinary path, which fills the lane's table.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import structlog
 from aiohttp import hdrs
@@ -20,7 +21,7 @@ from nugetproxy import log as logs
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.reply import HeldBody, Reply
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.history.history import MOST_PENDING, History
+from nugetproxy.store.history.history import History
 from nugetproxy.store.history.sighting import Who
 from nugetproxy.upstream.asking import Asking
 from nugetproxy.web.access import Access, AccessEvent, event_fields, what_of, who_fields
@@ -75,6 +76,10 @@ def is_usable() -> bool:
     return not missing
 
 
+_Answered: TypeAlias = tuple[Prepared, Form, Seen, float, float, float]
+"""Wall time of the end, seconds in all, of which so many until the client took what was sent."""
+
+
 class Stopping(Protocol):
     """What knows of a stop."""
 
@@ -102,8 +107,9 @@ class Lane:
         self.answered = 0
         """Requests that were answered here."""
         self._counts = metrics.requests
-        self._sightings = history.pending
-        self._dropped = metrics.history_dropped
+        self._history = history
+        self._unsettled: list[_Answered] = []
+        """Answers that are yet to be counted and told of."""
         self._access = Access(metrics, history)
         self._max_bytes = max_bytes
         self.admission = admission
@@ -220,16 +226,31 @@ class Lane:
     def count(
         self, prepared: Prepared, form: Form, seen: Seen, now: float, seconds: float, *, waited: float = 0.0
     ) -> None:
-        """An answer was given at ``now`` (wall time), in so many seconds; for ``waited`` of them its client took it."""
+        """An answer was given at ``now`` (wall time), in so many seconds; for ``waited`` of them its client took it.
+
+        What follows from it is done in the next turn of the loop, for all answers of this one together: clients do not
+        wait for it, and it takes a fraction of the time when it is done several times in a row.
+        """
         self.answered += 1
-        size = form.size
-        self._counts.count(prepared.feed, prepared.kind, prepared.outcome, form.status, seconds=seconds, size=size)
-        if len(self._sightings) < MOST_PENDING:
-            self._sightings.append((now, form.what, seen.asker, seconds, 0.0, waited))
-        else:
-            self._dropped.inc()
-        if stands_for := logs.takes_hit():
-            logs.emit_parts("request", form.said, seen.who, round(seconds * 1000, 2), stands_for)
+        if not self._unsettled:
+            asyncio.get_running_loop().call_soon(self._settle)
+        self._unsettled.append((prepared, form, seen, now, seconds, waited))
+
+    def _settle(self) -> None:
+        """Metrics, history and log get what was answered."""
+        answered, self._unsettled = self._unsettled, []
+        history, takes_hit, emit = self._history, logs.takes_hit, logs.emit_request
+        for prepared, form, seen, now, seconds, waited in answered:
+            if form.counts is None:
+                form.counts = self._counts.alike(prepared.feed, prepared.kind, prepared.outcome, form.status)
+            form.counts.count(seconds, form.size)
+            asker, tally = seen.asker, form.tally
+            if asker.session:
+                history.enter((now, form.what, asker, seconds, 0.0, waited))
+            elif tally is None or not tally.takes(now, asker):
+                form.tally = history.count(now, form.what, asker)
+            if stands_for := takes_hit():
+                emit(form.said, seen.who, seconds * 1000, stands_for)
 
     def cut(self, prepared: Prepared, form: Form, seen: Seen, why: str, seconds: float) -> None:
         """An answer was cut off, so many seconds after its request."""

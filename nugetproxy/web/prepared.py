@@ -10,7 +10,9 @@ from nugetproxy import log as logs
 from nugetproxy.caching.conditions import Selection, select
 from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.standing import Standing
+from nugetproxy.metrics import Alike
 from nugetproxy.store.history.sighting import What
+from nugetproxy.store.history.tally import Tally
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.web.head_check import Condition
 from nugetproxy.web.whole import http_date, status_line
@@ -42,6 +44,10 @@ class Form:
     """As it was sent last."""
     second: int = -1
     """Wall time of that."""
+    counts: Alike | None = None
+    """What counts it, once there was one."""
+    tally: Tally | None = None
+    """What counted the last one for the history."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -57,6 +57,7 @@ class Wire(asyncio.Transport):
         """Bytes come in; returns when everything that they cause has been done."""
         if not self.closed:
             self._connection.data_received(data)
+        await asyncio.sleep(0)
         await self.settle()
 
     async def settle(self) -> None:

@@ -16,9 +16,9 @@ from nugetproxy.store.history import history as histories
 from nugetproxy.store.history.history import HistoryUnavailable
 from nugetproxy.store.history.reading import Use
 from nugetproxy.store.history.sighting import Sighting
+from nugetproxy.store.history.tally import Tally
 from nugetproxy.store.history.writing import write
 from nugetproxy.store.sqlite_file import SqliteFile
-from nugetproxy.web import lane as lanes
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask, until
 from tests.fakes.clock import FakeClock
@@ -231,7 +231,9 @@ async def test_a_client_that_takes_its_time_is_known_as_slow(start_proxy: StartP
     while await reader.read(65536):
         pass
     writer.close()
-    await until(lambda: any(one[2].session == "slow" for one in proxy.app.history.pending))
+    await until(
+        lambda: any(not isinstance(one, Tally) and one[2].session == "slow" for one in proxy.app.history.pending)
+    )
     await proxy.app.history.flush()
     restore = (await proxy.app.history.restores(1))[0].restore
     assert restore.client > restore.here + restore.upstream
@@ -259,7 +261,7 @@ async def test_thousands_of_hits_wait_for_no_write(
     """A disk that hangs holds up nobody; when it is back, all of it is one batch in a small file."""
     hung, batches = threading.Event(), list[int]()
 
-    def slow(connection: sqlite3.Connection, batch: Sequence[Sighting], **more: Any) -> None:
+    def slow(connection: sqlite3.Connection, batch: Sequence[Sighting | Tally], **more: Any) -> None:
         hung.wait(60)
         batches.append(len(batch))
         write(connection, batch, **more)
@@ -295,11 +297,59 @@ async def hits(proxy: Proxy, times: int, name: str) -> None:
 
 async def test_what_a_hanging_disk_cannot_take_is_counted(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(histories, "MOST_PENDING", 100)
-    monkeypatch.setattr(lanes, "MOST_PENDING", 100)
     for _ in range(150):
-        assert (await ask(proxy, LIST)).status == 200
+        assert (await ask(proxy, LIST, headers=session("one"))).status == 200
     assert len(proxy.app.history.pending) == 100
     assert proxy.metric("history_dropped_total") == 50
     await proxy.app.history.flush()
     (minute,) = await proxy.app.history.counts(60, 0, ["up"])
     assert minute.requests == 100
+
+
+@pytest.mark.parametrize("fields", [{}, {"X-Unknown": "1"}], ids=["as clients ask", "on the ordinary path"])
+async def test_hits_alike_take_one_place_while_a_disk_hangs(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str]
+) -> None:
+    monkeypatch.setattr(histories, "MOST_PENDING", 4)
+    laned = proxy.app.lane.answered
+    for _ in range(100):
+        assert (await ask(proxy, PACKAGE, headers=fields)).status == 200
+    assert (proxy.app.lane.answered - laned > 90) == (not fields)
+    assert len(proxy.app.history.pending) <= 3, "the miss, hits on the ordinary path, those in the lane"
+    assert proxy.metric("history_dropped_total") == 0
+    assert [one.times for one in await uses(proxy)] == [100]
+    (minute,) = await proxy.app.history.counts(60, 0, ["up"])
+    assert (minute.requests, minute.packages) == (100, 100)
+
+
+async def test_what_is_counted_together_is_dropped_by_its_number(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(*_: Any, **__: Any) -> None:
+        raise HistoryUnavailable("SQLITE_FULL")
+
+    for _ in range(10):
+        await ask(proxy, PACKAGE)
+    with monkeypatch.context() as patched:
+        patched.setattr(SqliteFile, "write", fails)
+        await proxy.app.history.flush()
+    assert proxy.metric("history_dropped_total") == 10
+
+
+async def test_hits_while_a_batch_is_written_are_in_the_next_one(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    hung = threading.Event()
+
+    def slow(connection: sqlite3.Connection, batch: Sequence[Sighting | Tally], **more: Any) -> None:
+        hung.wait(60)
+        write(connection, batch, **more)
+
+    for _ in range(5):
+        await ask(proxy, PACKAGE)
+    monkeypatch.setattr(histories, "write", slow)
+    first = asyncio.create_task(proxy.app.history.flush())
+    try:
+        await until(lambda: not proxy.app.history.pending)
+        for _ in range(5):
+            await ask(proxy, PACKAGE)
+    finally:
+        hung.set()
+    await first
+    assert [one.times for one in await uses(proxy)] == [10]

@@ -15,6 +15,7 @@ from nugetproxy.store.history import reading
 from nugetproxy.store.history.form import HISTORY, HistoryUnavailable
 from nugetproxy.store.history.reading import Count, Pull, Seen, Trouble, Use
 from nugetproxy.store.history.sighting import Sighting, What, Who
+from nugetproxy.store.history.tally import Tally
 from nugetproxy.store.history.writing import prune, write
 from nugetproxy.store.sqlite_file import SqliteFile
 
@@ -25,7 +26,7 @@ ROUND_SECONDS: Final = 2.0
 """Between two writes; so much is lost by a kill."""
 PRUNE_SECONDS: Final = 600.0
 MOST_PENDING: Final = 100_000
-"""Sightings that wait for a slow disk; further ones are dropped."""
+"""Sightings and tallies that wait for a slow disk; further ones are dropped."""
 BATCH: Final = 10_000
 
 
@@ -39,8 +40,10 @@ class History:
         """``restores`` are kept (0: none); who used what for ``usage`` seconds (0: not at all)."""
         self.now = clock.now
         self.usage = usage
-        self.pending: list[Sighting] = []
-        """What is to be written, for whoever must note a hit without a call."""
+        self.pending: list[Sighting | Tally] = []
+        """What is to be written."""
+        self._tallies: dict[tuple[int, int], Tally] = {}
+        """Those of the pending that still take more, by the objects that they are about."""
         self._clock = clock
         self._dropped = metrics.history_dropped
         self._restores = restores
@@ -65,10 +68,33 @@ class History:
 
     def note(self, what: What, who: Who, *, seconds: float, upstream: float, client: float) -> None:
         """A request has been answered."""
+        self.enter((self.now(), what, who, seconds, upstream, client))
+
+    def enter(self, sighting: Sighting) -> None:
+        """A request has been answered; for one of a restore, of which each is looked at."""
         if len(self.pending) < MOST_PENDING:
-            self.pending.append((self.now(), what, who, seconds, upstream, client))
+            self.pending.append(sighting)
         else:
             self._dropped.inc()
+
+    def count(self, at: float, what: What, who: Who) -> Tally | None:
+        """A request without a session was answered ``at`` a wall time: as ``enter`` of it, for much less.
+
+        It counts with all that were given the same two objects. The tally that did so takes more of them; None where it
+        was dropped.
+        """
+        key = id(what), id(who)  # which a tally keeps alive, so that they are nothing else's
+        tally = self._tallies.get(key)
+        if tally is not None and tally.takes(at, who):
+            return tally
+        if len(self.pending) >= MOST_PENDING:
+            self._dropped.inc()
+            return None
+        if tally is not None:
+            tally.close()
+        tally = self._tallies[key] = Tally(at, what, who)
+        self.pending.append(tally)
+        return tally
 
     async def run(self) -> None:
         """Write behind until cancelled."""
@@ -81,12 +107,19 @@ class History:
         async with self._flushing:
             while batch := self.pending[:BATCH]:
                 del self.pending[:BATCH]
+                self._close_tallies()
                 try:
                     await self._file.write(write, batch, restores=self._restores, usage=self.usage)
                 except HistoryUnavailable:  # logged where it was noticed
-                    self._dropped.inc(len(batch))
+                    self._dropped.inc(sum(one.times if isinstance(one, Tally) else 1 for one in batch))
                     return
             await self._prune()
+
+    def _close_tallies(self) -> None:
+        """What a thread writes down must not change meanwhile."""
+        for tally in self._tallies.values():
+            tally.close()
+        self._tallies.clear()
 
     async def _prune(self) -> None:
         if self._clock.monotonic() < self._pruned + PRUNE_SECONDS:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from nugetproxy.store.history.restore import Restore
-from nugetproxy.store.history.sighting import FAILED, FETCHES, HITS, SPARED, Sighting, What, Who
+from nugetproxy.store.history.sighting import FAILED, FETCHES, HITS, SPARED, Sighting, Who
+from nugetproxy.store.history.tally import Tally
 from nugetproxy.store.sqlite_form import UnsoundFile, transaction
 
 DAY: Final = 86400
@@ -53,7 +54,7 @@ _PRUNED: Final = {
 """Table -> by what the oldest rows are known, how many rows are kept."""
 
 
-def write(connection: sqlite3.Connection, batch: Sequence[Sighting], *, restores: int, usage: float) -> None:
+def write(connection: sqlite3.Connection, batch: Sequence[Sighting | Tally], *, restores: int, usage: float) -> None:
     """Enter a batch in one transaction; ``restores`` that are kept (0: none), ``usage`` in seconds (0: none)."""
     alike = _alike(batch)
     pulled = [one for one in alike if one.what.pulled]
@@ -67,30 +68,26 @@ def write(connection: sqlite3.Connection, batch: Sequence[Sighting], *, restores
             _write_restores(connection, batch)
 
 
-class _Alike(NamedTuple):
-    """Sightings of one batch that differ only in their times."""
-
-    what: What
-    who: Who
-    times: list[float]
-
-
-def _alike(batch: Iterable[Sighting]) -> Sequence[_Alike]:
+def _alike(batch: Iterable[Sighting | Tally]) -> Sequence[Tally]:
     """By the objects, not by what they say: the lane has one for all hits alike, of which there may be thousands."""
-    found: dict[tuple[int, int], _Alike] = {}
+    found: list[Tally] = []
+    latest: dict[tuple[int, int], Tally] = {}
     for one in batch:
-        key = (id(one[1]), id(one[2]))
-        if key in found:
-            found[key].times.append(one[0])
-        else:
-            found[key] = _Alike(one[1], one[2], [one[0]])
-    return [*found.values()]
+        if isinstance(one, Tally):
+            found.append(one)
+            continue
+        at, what, who, *_ = one
+        key = (id(what), id(who))
+        if key not in latest or not latest[key].takes(at, who):
+            latest[key] = Tally(at, what, who)
+            found.append(latest[key])
+    return found
 
 
-def _counts(batch: Iterable[_Alike]) -> Iterable[tuple[object, ...]]:
+def _counts(batch: Iterable[Tally]) -> Iterable[tuple[object, ...]]:
     sums: dict[tuple[int, int, str], list[int]] = defaultdict(lambda: [0] * 7)
-    for what, _, times in batch:
-        outcome, size = what.outcome, what.size
+    for one in batch:
+        outcome, size = one.what.outcome, one.what.size
         adds = (
             1,
             outcome in HITS,
@@ -98,46 +95,47 @@ def _counts(batch: Iterable[_Alike]) -> Iterable[tuple[object, ...]]:
             outcome == FAILED,
             size,
             size * (outcome in SPARED),
-            what.pulled,
+            one.what.pulled,
         )
-        for minute, requests in Counter(int(at) // 60 * 60 for at in times).items():
-            for span in SPANS:
-                row = sums[span, minute // span * span, what.feed]
-                for index, add in enumerate(adds):
-                    row[index] += add * requests
+        for span in SPANS:
+            row = sums[span, one.minute // span * span, one.what.feed]
+            for index, add in enumerate(adds):
+                row[index] += add * one.times
     return ((*key, *row) for key, row in sums.items())
 
 
-def _pulls(batch: Iterable[_Alike]) -> Iterable[tuple[object, ...]]:
+def _pulls(batch: Iterable[Tally]) -> Iterable[tuple[object, ...]]:
     found: dict[tuple[str, str, str], list[float]] = {}
-    for what, _, times in batch:
-        last = max(times)
-        row = found.setdefault((what.feed, what.id, what.version), [last, 0.0, 0, what.size])
-        arrived = last if what.outcome in FETCHES else 0.0
-        row[:3] = max(row[0], last), max(row[1], arrived), row[2] + len(times)
+    for one in batch:
+        what = one.what
+        row = found.setdefault((what.feed, what.id, what.version), [one.last, 0.0, 0, what.size])
+        arrived = one.last if what.outcome in FETCHES else 0.0
+        row[:3] = max(row[0], one.last), max(row[1], arrived), row[2] + one.times
     return ((*key, *row) for key, row in found.items())
 
 
-def _uses(batch: Iterable[_Alike]) -> Iterable[tuple[object, ...]]:
+def _uses(batch: Iterable[Tally]) -> Iterable[tuple[object, ...]]:
     found: dict[tuple[str, str, str, str, str], list[float]] = {}
-    for what, who, times in batch:
+    for one in batch:
+        what, who = one.what, one.who
         key = (what.id, what.version, what.feed, who.token, who.client)
-        row = found.setdefault(key, [times[0], times[0], 0])
-        row[:] = min(row[0], *times), max(row[1], *times), row[2] + len(times)
+        row = found.setdefault(key, [one.first, one.last, 0])
+        row[:] = min(row[0], one.first), max(row[1], one.last), row[2] + one.times
     return ((*key, *row) for key, row in found.items())
 
 
-def _troubles(batch: Iterable[_Alike]) -> Iterable[tuple[object, ...]]:
-    for what, _, times in batch:
+def _troubles(batch: Iterable[Tally]) -> Iterable[tuple[object, ...]]:
+    for one in batch:
+        what = one.what
         if what.outcome == FAILED:
-            seen = (min(times), max(times), len(times))
+            seen = (one.first, one.last, one.times)
             yield what.feed, what.kind, what.reason, *seen, what.id, what.version, what.detail, what.status
 
 
-def _write_restores(connection: sqlite3.Connection, batch: Iterable[Sighting]) -> None:
+def _write_restores(connection: sqlite3.Connection, batch: Iterable[Sighting | Tally]) -> None:
     together: dict[Who, list[Sighting]] = defaultdict(list)
     for one in batch:
-        if one[2].session:
+        if not isinstance(one, Tally) and one[2].session:
             together[one[2]].append(one)
     for who, sightings in together.items():
         key = (who.session, who.client, who.token)
