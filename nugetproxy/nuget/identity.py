@@ -88,7 +88,7 @@ def invariant_lower(text: str) -> str:
     return "".join(low if len(low := char.lower()) == 1 else char for char in text)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def _parse_id(text: str) -> PackageId | None:
     if not (_ASCII_ID.fullmatch(text) if text.isascii() else _is_word_grammar(text)):
         return None

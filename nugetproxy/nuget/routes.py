@@ -48,7 +48,7 @@ class Route:
     write: bool = False
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def parse_route(path: str) -> Route | None:
     """What ``path`` (raw, percent-encoded, below ``/v3/``, without query) asks for; None means 404.
 

@@ -33,7 +33,7 @@ class DocumentGroups:
         self._cache = cache
         self._services = services
         self._scope = services.scope
-        self._known: LRUCache[tuple[str, str, str], Target] = LRUCache(8192)
+        self._known: LRUCache[tuple[str, str, str], Target] = LRUCache(2048)
 
     def target(self, route: Route, query: str, services: ServiceMap) -> Target:
         """The upstream document behind ``route``; raises NotFound where upstream offers no such resource."""

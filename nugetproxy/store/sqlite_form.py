@@ -23,6 +23,8 @@ CORRUPT_KEPT: Final = 2
 """Files set aside that are kept."""
 CHECK_SECONDS: Final = 20.0
 """After which the check of a file ends without a verdict: what is damaged is still found when it is read."""
+PAGES: Final = 4096
+"""KiB of pages that a connection keeps. There are some ten of them; the kernel's own cache has what each lets go."""
 STEPS_BETWEEN_LOOKS: Final = 5_000
 """Instructions of SQLite's machine between two looks at the clock, some 0.1 ms."""
 
@@ -132,7 +134,7 @@ def _prepare(form: Form, connection: sqlite3.Connection, make: bool) -> None:
     connection.execute("PRAGMA journal_mode = WAL")  # readers go on while the writer writes
     connection.execute(f"PRAGMA synchronous = {form.synchronous}")  # what a power cut may lose
     connection.execute("PRAGMA journal_size_limit = 67108864")  # bytes; a rebuild must not leave a huge log behind
-    connection.execute("PRAGMA cache_size = -16384")  # KiB of pages
+    connection.execute(f"PRAGMA cache_size = -{PAGES}")
     form.prepare(connection, empty)
 
 
@@ -140,7 +142,7 @@ def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads; raises UnsoundFile if there is no file (any more), sqlite3.Error."""
     connection = connect(path)
     connection.execute("PRAGMA query_only = ON")
-    connection.execute("PRAGMA cache_size = -16384")  # KiB of pages, for each reader
+    connection.execute(f"PRAGMA cache_size = -{PAGES}")
     return connection
 
 

@@ -56,7 +56,8 @@ class Wire:
         resolver = resolver or ThreadResolver()
         self._egress = EgressChoice(settings, self._rule, resolver)
         self._resolver = GuardedResolver(resolver, self._egress.lookup_rule, settings.connect_timeout)
-        self._tls = tls_context(settings)
+        self._tls = tls_context(settings) if settings.ca_file is not None else None
+        """None until the first request: reading the system's authorities would hold up every start."""
         self._index = parse_url(settings.index_url)
         self._credentialed = {origin_of(parse_url(text)) for text in settings.credential_origins}
         self._credentialed.add(origin_of(self._index))
@@ -224,7 +225,8 @@ class Wire:
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> Response:
         """Raises UpstreamFailure; but _Stale, if ``again``, where a pooled connection turned out to be closed."""
-        session, origin, progress = self._session(request.lane), ticket.origin, ticket.progress
+        session = self._sessions.get(request.lane) or await self._session(request.lane)
+        origin, progress = ticket.origin, ticket.progress
         self._requests(request.method).inc()
         began = self._clock.monotonic()
         with self.failures.translating(origin, progress), waiting():
@@ -270,7 +272,9 @@ class Wire:
             hiding=self.hiding,
         )
 
-    def _session(self, lane: Lane) -> aiohttp.ClientSession:
+    async def _session(self, lane: Lane) -> aiohttp.ClientSession:
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(tls_context, self._settings)
         if self._closed:
             raise self.failures.make(Reason.STOPPING, "the proxy is stopping")
         session = self._sessions.get(lane)

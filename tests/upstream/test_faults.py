@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import trustme
 from aiohttp.abc import ResolveResult
 
 from nugetproxy.errors import ConfigError, Reason, UpstreamFailure, UpstreamRefused, UpstreamUnavailable
+from nugetproxy.upstream import sessions
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.sessions import tls_context
 from nugetproxy.upstream.settings import UpstreamSettings
@@ -268,6 +270,26 @@ class TestTls:
         client = make_client(index_url=f"{secure.localhost}/index.json", ca_file=ca_file)
         secure.routes["/x"] = [Script(body=b"x" * 1000, cut_at=500), Script(body=b"{}")]
         assert (await client.get(f"{secure.localhost}/x")).body == b"{}"
+
+    async def test_authorities_are_read_with_the_first_request_off_the_loop(
+        self, origin: Origin, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        readers: list[threading.Thread] = []
+        make = ssl.create_default_context
+
+        def watched() -> ssl.SSLContext:
+            readers.append(threading.current_thread())
+            return make()
+
+        monkeypatch.setattr(ssl, "create_default_context", watched)
+        sessions._system_context.cache_clear()
+        origin.routes["/x"] = Script(body=b"{}")
+        client = make_client()
+        assert readers == []
+        for _ in range(2):
+            assert (await client.get(f"{origin.url}/x")).body == b"{}"
+        (reader,) = readers
+        assert reader is not threading.main_thread()
 
     def test_old_versions_are_off(self, ca_file: str) -> None:
         for file in (None, ca_file):
