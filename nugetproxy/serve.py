@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, assert_never
 
 import structlog
-from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
 from nugetproxy import __version__
@@ -28,9 +27,9 @@ from nugetproxy.banner import banner
 from nugetproxy.config import Address, Config, warnings
 from nugetproxy.errors import ConfigError, StoreUnusable
 from nugetproxy.web.control import admin_socket, control_socket
-from nugetproxy.web.direct_tls import DirectSite, is_usable
+from nugetproxy.web.door import Door
 from nugetproxy.web.lane import Lane
-from nugetproxy.web.listening import ADMIN, BACKLOG, HTTP, own_socket, passed_sockets
+from nugetproxy.web.listening import ADMIN, HTTP, own_socket, passed_sockets
 from nugetproxy.web.server import Handler, LimitedServer, Limits
 from nugetproxy.web.supervisor import Supervisor
 from nugetproxy.web.tls import Certificate, trouble
@@ -43,8 +42,6 @@ LOOK_AFTER = 5_000
 """Objects that came since the last look for garbage before there is another one, of a few milliseconds. With the
 interpreter's 700, what a few requests hold while they are under way sets one off: a twelfth of what a miss cost.
 """
-HANDOVER = 3
-"""Turns of the loop within which a connection that was accepted is its server's."""
 
 
 def run(config: Config, again: Callable[[], Config] | None = None) -> int:
@@ -101,9 +98,9 @@ async def _serve(config: Config, again: Callable[[], Config], passed: Mapping[st
         _admit(app, listeners)
         server, drain, certificate = _server(app, app.answer, app.lane), config.server.drain, _tls(app)
         doors = [
-            _Door(server, listeners, drain=drain, tls=certificate.context if certificate is not None else None),
-            *(_Door(_server(app, app.operate), one, drain=drain) for one in _operators(config, passed)),
-            *(_Door(_server(app, app.command), one, drain=drain) for one in _commands(config)),
+            Door(server, listeners, drain=drain, tls=certificate.context if certificate is not None else None),
+            *(Door(_server(app, app.operate), one, drain=drain) for one in _operators(config, passed)),
+            *(Door(_server(app, app.command), one, drain=drain) for one in _commands(config)),
         ]
         reload = _reload(app, again, doors, certificate)
         reload.before, reload.done = supervisor.reloading, partial(supervisor.ready, READY)
@@ -160,7 +157,7 @@ def _commands(config: Config) -> Iterator[list[socket.socket]]:
         log.warning("control.unusable", detail=error.strerror)
 
 
-def _reload(app: App, again: Callable[[], Config], doors: Sequence[_Door], certificate: Certificate | None) -> Reload:
+def _reload(app: App, again: Callable[[], Config], doors: Sequence[Door], certificate: Certificate | None) -> Reload:
     """What follows another configuration beside the application."""
 
     def follow(config: Config) -> None:
@@ -209,46 +206,8 @@ def _address(listener: socket.socket, configured: Address) -> Address:
     return Address(*name[:2]) if isinstance(name, tuple) else configured
 
 
-async def _close(doors: Sequence[_Door]) -> None:
+async def _close(doors: Sequence[Door]) -> None:
     await asyncio.gather(*(door.close() for door in doors))
-
-
-class _Door:
-    """Sockets that clients come in by, with the server behind them."""
-
-    def __init__(
-        self,
-        server: LimitedServer,
-        listeners: Sequence[socket.socket],
-        *,
-        drain: float,
-        tls: ssl.SSLContext | None = None,
-    ) -> None:
-        self.server = server
-        self._tls = tls
-        self._runner = web.ServerRunner(server, shutdown_timeout=drain, handle_signals=False)
-        self._listeners = listeners
-
-    async def open(self) -> None:
-        """Begin to accept."""
-        await self._runner.setup()
-        direct = self._tls is not None and is_usable(asyncio.get_running_loop())
-        for listener in self._listeners:
-            await self._site(listener, direct=direct).start()
-
-    def _site(self, listener: socket.socket, *, direct: bool) -> web.BaseSite:
-        if self._tls is not None and direct:
-            return DirectSite(self._runner, listener, self._tls, backlog=BACKLOG)
-        return web.SockSite(self._runner, listener, backlog=BACKLOG, ssl_context=self._tls)
-
-    async def close(self) -> None:
-        """Accept nobody any more, let what is under way end."""
-        loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            loop.remove_reader(listener.fileno())
-        for _ in range(HANDOVER):  # asyncio drops a connection that it has accepted if its server closes meanwhile
-            await asyncio.sleep(0)
-        await self._runner.cleanup()
 
 
 class _Signals:

@@ -53,6 +53,8 @@ LATE: Final = (
     "nugetproxy.nuget.signatures.certificates",
     "nugetproxy.cluster.bucket",
     "nugetproxy.cluster.coordinator",
+    "aiohttp.web",
+    "argparse",
     "asn1crypto",
     "cryptography",
     "ctypes",

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
 
-from aiohttp import web
-
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.app.descriptors import Descriptors
@@ -44,6 +42,7 @@ from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.lock import FORMAT
 from nugetproxy.store.takeover import is_old, take_over
 from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.web import http as web
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.edge import Edge
 from nugetproxy.web.lane import Lane

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
-from aiohttp import web
-
 from nugetproxy import log as logs
 from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import ProxyError, Reason, UpstreamFailure
@@ -20,6 +18,7 @@ from nugetproxy.nuget.routes import Route
 from nugetproxy.store.history.history import History
 from nugetproxy.store.history.sighting import What, Who
 from nugetproxy.upstream.asking import Asking
+from nugetproxy.web import http as web
 from nugetproxy.web.answers import status_of
 from nugetproxy.web.asker import MAX_SESSION, Asker
 from nugetproxy.web.cors import NO_FIELDS

@@ -10,12 +10,13 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from nugetproxy.admin.commands import COMMANDS, carry_out
 from nugetproxy.admin.desk import Desk
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, TooLarge
+from nugetproxy.web import http as web
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.admission import Admission, is_foreign
 from nugetproxy.web.hosts import PublicAddresses

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from multidict import CIMultiDict
 
 from nugetproxy.admin.page.viewer import Viewer
@@ -17,6 +17,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.feeds.reply import NO_CACHE, Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.ledger.records import Token
+from nugetproxy.web import http as web
 from nugetproxy.web.attempts import Attempts
 from nugetproxy.web.hosts import Network, PublicAddresses
 from nugetproxy.web.refusals import Forbidden, TooManyAttempts, Unauthorized

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from nugetproxy.errors import UnknownHost
+from nugetproxy.web import http as web
 from nugetproxy.web.hosts import PublicAddresses
 
 SESSION_ID = "X-NuGet-Session-Id"

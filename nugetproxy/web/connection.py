@@ -7,11 +7,12 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import ClientConnectionResetError
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from nugetproxy.log import rate_limited
 from nugetproxy.metrics import Metrics
+from nugetproxy.web import http as web
 from nugetproxy.web.answers import answer
 from nugetproxy.web.file_answer import FileAnswer
 from nugetproxy.web.head_check import END, MAX_HEAD, Condition

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
+from nugetproxy.web import http as web
 from nugetproxy.web.whole import Whole, common_headers
 
 NO_FIELDS: Mapping[str, str] = MappingProxyType({})

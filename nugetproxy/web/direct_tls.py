@@ -7,7 +7,6 @@ left. Handshakes, shutdowns, back pressure, whatever does not come or go at once
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from asyncio.sslproto import SSLAgainErrors, SSLProtocol, SSLProtocolState, _SSLProtocolTransport
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from types import FunctionType
 from typing import Any, Final
 
 import structlog
-from aiohttp import web
 
 log = structlog.get_logger(__name__)
 
@@ -144,30 +142,3 @@ class _Transport(_SSLProtocolTransport):
         tls = self._ssl_protocol
         if not data or tls is None or not tls.write_now(data):
             super().write(data)
-
-
-class DirectSite(web.BaseSite):
-    """aiohttp's way to accept connections from one socket."""
-
-    __slots__ = ("_listener", "_tls")
-
-    def __init__(self, runner: web.BaseRunner, listener: socket.socket, tls: ssl.SSLContext, *, backlog: int) -> None:
-        super().__init__(runner, backlog=backlog)
-        self._listener = listener
-        self._tls = tls
-
-    @property
-    def name(self) -> str:
-        """aiohttp's word for it."""
-        return f"https://{self._listener.getsockname()}"
-
-    async def start(self) -> None:
-        """Begin to accept."""
-        await super().start()
-        loop, server = asyncio.get_running_loop(), self._runner.server
-        assert server is not None, "the runner is set up"
-
-        def accepted() -> DirectTls:
-            return DirectTls(loop, server(), self._tls)
-
-        self._server = await loop.create_server(accepted, sock=self._listener, backlog=self._backlog)

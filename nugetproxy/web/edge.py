@@ -9,7 +9,7 @@ from types import MappingProxyType
 from urllib.parse import unquote
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from cachetools import LRUCache
 
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError, Stopping, UnknownVersion
@@ -25,6 +25,7 @@ from nugetproxy.nuget.urls import sendable_query
 from nugetproxy.store.history.history import History
 from nugetproxy.upstream import asking
 from nugetproxy.web import cors
+from nugetproxy.web import http as web
 from nugetproxy.web.access import Access, AccessEvent, Tracer, begin
 from nugetproxy.web.admin import ROOT, Admin
 from nugetproxy.web.admission import Admission

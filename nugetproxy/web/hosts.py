@@ -8,10 +8,11 @@ import socket
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from yarl import URL
 
 from nugetproxy.errors import UnknownHost
+from nugetproxy.web import http as web
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?")

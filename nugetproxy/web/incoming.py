@@ -6,9 +6,10 @@ import asyncio
 from contextlib import suppress
 from typing import Self
 
-from aiohttp import StreamReader, web
+from aiohttp import StreamReader
 
 from nugetproxy.errors import BadRequest, ProxyError
+from nugetproxy.web import http as web
 
 DRAIN_BYTES = 512 * 2**20
 DRAIN_SECONDS = 120.0

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from aiohttp import web
 from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.web_protocol import RequestHandler
 
+from nugetproxy.web import http as web
 from nugetproxy.web.asker import Asker, asker_of
 from nugetproxy.web.hosts import PublicAddresses
 

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from nugetproxy.admin.desk import Watched
 from nugetproxy.engine.outcome import CACHE_NAME
@@ -16,6 +16,7 @@ from nugetproxy.feeds.feed import Feed
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.patience import spared
+from nugetproxy.web import http as web
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.hosts import FORWARDED, Network

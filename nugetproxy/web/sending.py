@@ -6,7 +6,7 @@ from collections.abc import Coroutine, Mapping
 from functools import lru_cache
 from typing import Any
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import HttpVersion11, hdrs
 from cachetools import LRUCache
 from multidict import CIMultiDict
 
@@ -17,6 +17,7 @@ from nugetproxy.feeds.reply import HeldBody, RelayedBody, Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.reading import read_at
+from nugetproxy.web import http as web
 from nugetproxy.web.answers import header_text
 from nugetproxy.web.asker import Asker
 from nugetproxy.web.connection import ClientStalled

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TypedDict
 
-from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from nugetproxy.metrics import Metrics
+from nugetproxy.web import http as web
 from nugetproxy.web import lane as lanes
 from nugetproxy.web.connection import Connection
 

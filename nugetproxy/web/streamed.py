@@ -7,11 +7,12 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import HttpVersion11, hdrs
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
 from nugetproxy.store.packages.reading import read_at
+from nugetproxy.web import http as web
 from nugetproxy.web.kernelcopy import KernelCopy
 from nugetproxy.web.whole import head_of, open_transport
 

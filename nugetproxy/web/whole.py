@@ -9,11 +9,12 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
-from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs, web
+from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs
 from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
 from nugetproxy.engine.outcome import CACHE_NAME
+from nugetproxy.web import http as web
 
 CACHE_STATUS = "Cache-Status"
 ONE_WRITE_BYTES = 64 * 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import structlog
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 from multidict import CIMultiDict
 
 from nugetproxy.engine.outcome import CACHE_NAME
@@ -11,6 +11,7 @@ from nugetproxy.errors import BadRequest, ProxyError
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.nuget.routes import Route
 from nugetproxy.upstream.answers import Sent
+from nugetproxy.web import http as web
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.answers import WARNING, header_text, reason_phrase

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import hdrs
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import Overloaded
+from nugetproxy.web import http as web
 from nugetproxy.web.connection import Connection
 from nugetproxy.web.streamed import Streamed
 from nugetproxy.web.whole import common_headers
