@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 MAX_DIRECTORY: Final = 64 * 2**20
 """Bytes of central directory that are read."""
@@ -45,8 +45,7 @@ class BrokenArchive(Exception):
     """The file is no ZIP archive that .NET can open, or the entry none that it can read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):  # made in half the time of a dataclass, and some have thousands
     """One header of the central directory; nothing of it is vouched for."""
 
     name: str

@@ -477,6 +477,34 @@ def test_a_nuspec_that_is_none_is_refused(xml: str) -> None:
     assert caught.value.reason is Reason.ZIP
 
 
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "not declared"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp037", "utf-7"]
+)
+@pytest.mark.parametrize("xml", [BILLION_LAUGHS, EXTERNAL, "<!-- none --><!DOCTYPE package>" + make_nuspec("a", "1")])
+def test_no_encoding_hides_a_doctype(xml: str, encoding: str, declared: bool) -> None:
+    body = (
+        xml.partition("?>")[2] if xml.startswith("<?xml") else xml.replace('<?xml version="1.0" encoding="utf-8"?>', "")
+    )
+    declaration = f'<?xml version="1.0" encoding="{encoding}"?>' if declared else ""
+    with pytest.raises(InvalidPackage):
+        parse_nuspec((declaration + body).encode(encoding))
+
+
+def test_a_doctype_behind_a_declaration_of_another_encoding_is_refused() -> None:
+    """What looks like UTF-8 to who reads its first bytes only is what its declaration says."""
+    declaration = b'<?xml version="1.0" encoding="cp037"?>'
+    with pytest.raises(InvalidPackage):
+        parse_nuspec(declaration + BILLION_LAUGHS.encode("cp037"))
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff", '<?xml version="1.0"?>', '<?xml version="1.0" encoding="UTF-8"?>\r\n'])
+def test_a_usual_nuspec_needs_no_parser_in_python(start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("nugetproxy.nuget.nuspec.fromstring")
+    body = make_nuspec("Größe", "1.0.0").partition("?>")[2].lstrip()
+    assert parse_nuspec((start + body).encode()).id == "Größe"
+
+
 def test_a_deeply_nested_nuspec_does_no_harm() -> None:
     depth = 100_000
     xml = NUSPEC.replace("</metadata>", "<a>" * depth + "</a>" * depth + "</metadata>")
