@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import itertools
 import os
 import secrets
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ PART = ".part"
 """How names of unfinished files end."""
 LONGEST_NAME = 255
 """Bytes that a name may have on the usual file systems."""
+_PROCESS = secrets.token_hex(12)
+_NUMBERS = itertools.count()
 _BETWEEN = "~"
 """Neither ids nor versions contain it."""
 
@@ -97,7 +100,7 @@ class Layout:
 
     def scratch(self) -> str:
         """A new name in staging, different in every process."""
-        return f"{self.root}/staging/{secrets.token_hex(12)}{PART}"
+        return f"{self.root}/staging/{_PROCESS}-{next(_NUMBERS)}{PART}"
 
     def sealed(self, identity: PackageIdentity, sha512: str) -> str | None:
         """Where a verified package (SHA-512 in base64) waits for its commit; None where that name were too long."""
