@@ -37,6 +37,7 @@ class Miss:
     """Nothing is held that could be served or revalidated."""
 
 
+MISS = Miss()
 Lookup = Fresh | Stale | Miss
 
 
@@ -50,7 +51,7 @@ def decide_lookup(
     Offline, whatever is held is Fresh, a remembered 404 included: upstream would never be asked.
     """
     if entry is None:
-        return Miss()
+        return MISS
     span = (policy.absent if entry.absent else policy.fresh) * spread
     age = now - entry.stored_at
     # An entry from the future (the clock was set back) has no age to go by: stale, lest it stay fresh for ever.
@@ -62,7 +63,7 @@ def decide_lookup(
     if entry.absent:
         # Never without asking: what upstream lacked may be there now.
         usable = dated and age < span + policy.absent_on_error
-        return Stale(entry=entry, refreshable=False, usable=True, ttl=ttl) if usable else Miss()
+        return Stale(entry=entry, refreshable=False, usable=True, ttl=ttl) if usable else MISS
     return Stale(
         entry=entry,
         refreshable=dated and age < span + policy.refresh,

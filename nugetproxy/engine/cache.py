@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, assert_never
 
-from nugetproxy.caching.decide import Fresh, Lookup, Miss, Stale, decide_lookup
+from nugetproxy.caching.decide import MISS, Fresh, Lookup, Miss, Stale, decide_lookup
 from nugetproxy.caching.entry import Answer, Entry, Failure
 from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.clock import Clock
@@ -23,7 +23,7 @@ from nugetproxy.engine.rotation import same_since
 from nugetproxy.engine.shared_documents import SharedDocuments, is_shared
 from nugetproxy.engine.standing import Standing
 from nugetproxy.engine.target import Found, Group, Target
-from nugetproxy.engine.tasks import Tasks
+from nugetproxy.engine.tasks import Tasks, result_of
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.bounds import USUAL, Bounds
@@ -91,7 +91,7 @@ class Cache:
         Raises UpstreamFailure when nothing usable is stored and upstream gives no usable answer, and BadRequest
         when upstream refuses a query as malformed.
         """
-        stored = await self._hot.get(target)
+        stored = None if self._hot.lacks(target) else await self._hot.get(target)
         if self._shared is not None and stored is not None and is_shared(target):
             await self._shared.follow(target)
         match self._look(target, stored, offline=self._offline, settled=settled):
@@ -115,10 +115,11 @@ class Cache:
                 if self._offline and self._shared is None:
                     raise upstream_failure(self._upstream.name, Reason.OFFLINE, "it is not in this cache")
                 task, collapsed = self._fetch(target, group)
-                self._metrics.collapsed.inc(collapsed)
+                if collapsed:
+                    self._metrics.collapsed.inc()
             case unknown:
                 assert_never(unknown)
-        found = await asyncio.shield(task)
+        found = await result_of(task)
         if collapsed:
             status = replace(found.status, collapsed=True, outcome=Outcome.COLLAPSED, stored=False)
             return replace(found, status=status)
@@ -213,11 +214,9 @@ class Cache:
 
     def _look(self, target: Target, stored: Stored | None, *, offline: bool = False, settled: bool = False) -> Lookup:
         entry = stored.entry if stored is not None else None
-        if entry is not None and entry.absent and entry.stored_at < self._absent_since:
-            entry = None
-        policy = self._invalidation.policy(
-            target, self._policies[target.kind], entry.stored_at if entry is not None else None
-        )
+        if entry is None or (entry.absent and entry.stored_at < self._absent_since):
+            return MISS
+        policy = self._invalidation.policy(target, self._policies[target.kind], entry.stored_at)
         if settled:
             policy = replace(policy, fresh=FOREVER)
         spread = 1.0 - self._jitter * target.fraction
@@ -246,7 +245,7 @@ class Cache:
         return task, False
 
     async def _fly(self, target: Target, epoch: int, group: Group | None) -> Found:
-        stored = await self._hot.get(target)
+        stored = None if self._hot.lacks(target) else await self._hot.get(target)
         looked = self._look(target, stored)
         if isinstance(looked, Fresh):  # somebody landed between our lookup and our turn
             status = CacheStatus(outcome=Outcome.HIT, hit=True, ttl=looked.ttl)

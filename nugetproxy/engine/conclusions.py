@@ -91,7 +91,9 @@ class Conclusions:
     def tell(self, target: Target, epoch: int, entry: Entry, body: bytes) -> None:
         """Let the witness know what ``target`` is now, also where the disk did not take it: the ledger may."""
         said = not entry.absent or target.kind is Kind.VERSIONS  # that there is none says what was withdrawn
-        if self.witness is not None and said and epoch == self._invalidation.epoch(target):
+        if self.witness is None or not said or epoch != self._invalidation.epoch(target):
+            return
+        if not self.witness.glance(target, body):
             self._tasks.start(self.witness.note(target, body), name=f"witness {target.path}")
 
     async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:

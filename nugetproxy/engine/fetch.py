@@ -18,7 +18,7 @@ from nugetproxy.nuget.documents.version_list import names_nothing
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
 from nugetproxy.store.documents.documents import Stored
-from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.client import NO_HEADERS, UpstreamClient
 from nugetproxy.upstream.faults import OF_A_TARGET
 from nugetproxy.upstream.patience import Patience, impatience
 
@@ -50,7 +50,7 @@ class Fetcher:
                     url,
                     validators=stored.entry.validators if stored is not None else NO_VALIDATORS,
                     limit=target.limit,
-                    headers=dict(target.headers),
+                    headers=dict(target.headers) if target.headers else NO_HEADERS,
                     patience=patience,
                     verify=partial(self._check, target),
                 )
@@ -74,7 +74,7 @@ class Fetcher:
         if answer.status == 400 and target.kind.row.query:
             raise BadRequest(f"The upstream {self._upstream.name!r} refused this query as malformed (status 400).")
         try:
-            if answer.status == 200 and group is not None:
+            if answer.status == 200 and group is not None and target.kind.row.with_pages:
                 await group.complete(target, answer)
         except InvalidDocument as problem:
             failure = self._upstream.refused(Reason.INVALID_CONTENT, str(problem))
@@ -82,7 +82,7 @@ class Fetcher:
             return Failure.of(failure)
         except UpstreamFailure as failure:
             return Failure.of(failure)
-        return await self._doubt(target, stored, answer)
+        return answer if stored is None or stored.entry.absent else await self._doubt(target, stored, answer)
 
     def _note(self, target: Target, failure: UpstreamFailure) -> None:
         """Say it where the document is what is wrong; of an upstream that is lost, its breaker says enough."""
@@ -112,10 +112,8 @@ class Fetcher:
     async def _check(self, target: Target, answer: Answer) -> None:
         await off_loop(len(answer.body), check, target.kind, answer.body, id=target.id, bounds=self._bounds)
 
-    async def _doubt(self, target: Target, stored: Stored | None, answer: Answer) -> Answer | Failure:
+    async def _doubt(self, target: Target, stored: Stored, answer: Answer) -> Answer | Failure:
         """Believe only on confirmation that something stored is gone or has become empty."""
-        if stored is None or stored.entry.absent:
-            return answer
         gone = answer.status in {404, 410}
         empty = target.kind is Kind.VERSIONS and answer.status == 200 and await _is_empty(answer.body)
         if not (gone or (empty and not await _is_empty(stored.body))):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
 from cachetools import TTLCache
@@ -17,20 +17,15 @@ from nugetproxy.engine.standing import DocumentStanding
 from nugetproxy.engine.target import Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.off_loop import off_loop
+from nugetproxy.off_loop import LARGE, off_loop
+from nugetproxy.store.documents.batches import STORE_SECONDS
 from nugetproxy.store.documents.documents import Documents, Stored, never_trimmed, of_id, of_kind
 from nugetproxy.store.ledger.ledger import Writes
 
 HOT_SECONDS = 2.0
 """How long what is stored is remembered in memory; also bounds what one worker can miss of another's write."""
 
-STORE_SECONDS = 0.5
-"""How long an answer waits until it is stored; most are within a millisecond."""
-
 OVERHEAD_BYTES = 512
-
-
-_T = TypeVar("_T")
 
 
 class HotDocuments:
@@ -48,13 +43,17 @@ class HotDocuments:
         self._hot: TTLCache[str, Stored] = TTLCache(hot_bytes, HOT_SECONDS, clock.monotonic, _weight)
         self._standings: WeakValueDictionary[str, DocumentStanding] = WeakValueDictionary()
 
+    def lacks(self, target: Target) -> bool:
+        """Whether it is known without a look that nothing is stored."""
+        return self._documents.lacks(target.key)
+
     async def get(self, target: Target) -> Stored | None:
         """What is stored for ``target``, however old."""
+        if self._documents.lacks(target.key):
+            return None
         try:
             stored: Stored | None = self._hot[target.key]
         except KeyError:
-            if self._documents.lacks(target.key):
-                return None
             read = await self._documents.get(target.key)
             # Something newer may have been stored while we read.
             stored = self._hot.get(target.key) or read
@@ -85,33 +84,35 @@ class HotDocuments:
         if entry.absent:
             keep = policy.absent + policy.absent_on_error
         expire = None if keep == FOREVER else max(keep, 1.0)
-        stored = self._documents.store(target.key, entry, body, tag=_tag(target), expire=expire)
-        kept = await self._outcome(stored, f"store {target.path}")
-        return bool(kept)
+        write = self._documents.store(target.key, entry, body, tag=_tag(target), expire=expire)
+        if not self._overdue:
+            told = await write.told
+            if told is not None:
+                return told
+            self._is_overdue(write.end)
+        self._tasks.start(_end_of(write.end), name=f"store {target.path}")
+        return False
 
     async def keep_named(self, index: Target, pages: Collection[Target]) -> None:
         """What ``index`` names now; for documents that are kept as long as something names them."""
         if index.kind.row.spared:
             keep = self._documents.keep_named(_tag(index), [one.key for one in (index, *pages)])
-            name = f"names {index.path}"
-            await self._outcome(self._tasks.start(keep, name=name), name)
+            write = self._tasks.start(keep, name=f"names {index.path}")
+            if not self._overdue:
+                done, _ = await asyncio.wait({write}, timeout=STORE_SECONDS)
+                if not done:
+                    self._is_overdue(write)
 
-    async def _outcome(self, write: asyncio.Future[_T], name: str) -> _T | None:
-        """What ``write`` comes to; None where it takes long, or others do: then it goes on alone."""
-        if not self._overdue:
-            done, _ = await asyncio.wait({write}, timeout=STORE_SECONDS)
-            if done:
-                return write.result()
-            self._overdue.add(write)
-            write.add_done_callback(self._overdue.discard)
-        self._tasks.start(_end_of(write), name=name)
-        return None
+    def _is_overdue(self, write: asyncio.Future[Any]) -> None:
+        """It goes on alone."""
+        self._overdue.add(write)
+        write.add_done_callback(self._overdue.discard)
 
     async def entry(self, answer: Answer) -> Entry:
         """The record of what upstream says now."""
         absent = answer.status != 200
         body = b"" if absent else answer.body
-        digest = await off_loop(len(body), hashlib.sha256, body)
+        digest = hashlib.sha256(body) if len(body) <= LARGE else await off_loop(len(body), hashlib.sha256, body)
         return Entry(
             status=404 if absent else 200,
             stored_at=self._clock.now(),

@@ -66,6 +66,9 @@ class Found:
 class Witness(Protocol):
     """Is told of documents that upstream has changed, once they are stored."""
 
+    def glance(self, target: Target, body: bytes) -> bool:
+        """As ``note``, as far as nothing has to be waited for; False where ``note`` has to do it."""
+
     async def note(self, target: Target, body: bytes) -> None:
         """``body`` is what ``target`` is now; it passed its check. Empty for a version list that is not there."""
 

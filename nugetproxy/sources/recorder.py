@@ -35,6 +35,16 @@ class Recorder:
         """Ids of which versions that were served are not listed any more, or are again."""
         self._gone: dict[str, frozenset[str]] = {}
 
+    def glance(self, target: Target, body: bytes) -> bool:
+        """As ``Witness.glance``: of most version lists no version was ever served."""
+        if target.kind is not Kind.VERSIONS or not target.id:
+            return not target.kind.row.tells
+        if target.id in self._gone or not self._ledger.lacks_pins(target.id):
+            return False
+        if body:
+            self.wanted[target.id] = True
+        return not target.kind.row.tells
+
     async def note(self, target: Target, body: bytes) -> None:
         """A document has passed: as ``Witness.note``."""
         if target.kind is Kind.VERSIONS and target.id:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -40,14 +38,9 @@ def asking() -> Asking:
     return _current.get() or Asking()
 
 
-@contextmanager
-def waiting() -> Iterator[None]:
-    """Counts how long an upstream takes to answer."""
-    began = perf_counter()
-    try:
-        yield
-    finally:
-        ended, one = perf_counter(), asking()
-        one.seconds += ended - began
-        if len(one.waits) < MOST_WAITS:
-            one.waits.append((began, ended))
+def waited(began: float) -> None:
+    """An upstream was waited for since ``began`` (by ``perf_counter``)."""
+    ended, one = perf_counter(), asking()
+    one.seconds += ended - began
+    if len(one.waits) < MOST_WAITS:
+        one.waits.append((began, ended))

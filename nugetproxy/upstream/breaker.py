@@ -76,6 +76,9 @@ class Pass:
     round: int = 0
 
 
+NORMAL = Pass(Role.NORMAL)
+
+
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """That it may not be, for so many seconds."""
@@ -119,10 +122,15 @@ class CircuitBreaker:
         """The last failure since the last success."""
         return self._cause
 
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are held up, but for those that find out."""
+        return self._lost_at is not None
+
     def admit(self, now: float) -> Pass | Blocked:
         """May a request be made now?"""
         if self._lost_at is None:
-            return Pass(Role.NORMAL)
+            return NORMAL
         if self._trials is not None:
             if self._trials >= RELEASED:
                 return Blocked(PROBE_WAIT)

@@ -13,7 +13,7 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
-from nugetproxy.upstream.breaker import Blocked, BreakerState, Cause, CircuitBreaker, Pass, Phase, Role
+from nugetproxy.upstream.breaker import NORMAL, Blocked, BreakerState, Cause, CircuitBreaker, Pass, Phase, Role
 from nugetproxy.upstream.failures import Failures, Progress, remedy
 from nugetproxy.upstream.patience import LONGEST_WAIT, Patience
 from nugetproxy.upstream.questions import Question
@@ -90,8 +90,13 @@ class Breakers:
         states = {origin: one.breaker for origin, one in self._by_origin.items()}
         return f"<Breakers of {self._settings.name!r}: {states}>"
 
+    def admit_at_once(self, origin: str, question: Question) -> Ticket | None:
+        """Permission to make one request where nothing is known against it."""
+        breaker = self._origin(origin).breaker
+        return None if breaker.is_open else Ticket(self, origin, breaker, NORMAL, question)
+
     async def admit(self, origin: str, question: Question, patience: Patience) -> Ticket:
-        """Permission to make one request, waited for while an outage is young.
+        """As ``admit_at_once``, else waited for while an outage is young.
 
         Raises UpstreamUnavailable (BREAKER_OPEN, with ``retry_after``) that names what opened the breaker.
         """
@@ -130,7 +135,12 @@ class Breakers:
     def is_open(self, origin: str) -> bool:
         """Whether requests to it are held up or refused."""
         one = self._by_origin.get(origin)
-        return one is not None and one.breaker.state(self._clock.monotonic()).phase is not Phase.CLOSED
+        return one is not None and one.breaker.is_open
+
+    @property
+    def any_open(self) -> bool:
+        """Whether one of its origins is given up for now."""
+        return any(one.breaker.is_open for one in self._by_origin.values())
 
     def due(self) -> Mapping[str, Question | None]:
         """The origins that nobody waits for and that a probe may be made of now, with what to ask."""
@@ -172,17 +182,17 @@ class Breakers:
         if failed is not None and failed.repeatable:
             one.question = None if useless else failed
         self._show(origin, one)
-        waiting, one.changed = one.changed, asyncio.Event()
-        waiting.set()
+        if one.waiting:
+            waiting, one.changed = one.changed, asyncio.Event()
+            waiting.set()
 
     def _show(self, origin: str, one: _Origin) -> None:
-        state = one.breaker.state(self._clock.monotonic())
-        is_open = state.phase is not Phase.CLOSED
+        is_open = one.breaker.is_open
         if is_open == (one.lost_at is not None):
             return
         self._gauge.labels(self._settings.name, origin).set(is_open)
         if is_open:
-            self._lost(origin, one, state)
+            self._lost(origin, one, one.breaker.state(self._clock.monotonic()))
         else:
             self._back(origin, one)
 
@@ -249,7 +259,7 @@ class Ticket:
         """The headers of a long body are here: as a probe it has shown enough."""
         if self._pass.role is not Role.NORMAL:
             self._breaker.succeed(self._pass, self._breakers.waiting(self.origin))
-            self._pass = Pass(Role.NORMAL)
+            self._pass = NORMAL
             self._breakers.report(self.origin, None)
 
     def disregard(self) -> None:
@@ -267,6 +277,10 @@ class Ticket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.end(error)
+
+    def end(self, error: BaseException | None) -> None:
+        """It has ended, with ``error`` or well."""
         failed, useless = None, False
         reason = error.reason if isinstance(error, UpstreamFailure) else None
         if self._inconclusive:

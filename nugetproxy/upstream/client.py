@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -19,7 +19,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import FINAL, Denial, Reason, UpstreamDenied, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.answers import Download, Head, Sent
-from nugetproxy.upstream.breaker import BreakerState, Cause, Phase
+from nugetproxy.upstream.breaker import BreakerState, Cause
 from nugetproxy.upstream.failures import remedy
 from nugetproxy.upstream.faults import Faults
 from nugetproxy.upstream.patience import Patience, impatience
@@ -92,8 +92,13 @@ class UpstreamClient:
         made for one client. ``verify`` raises InvalidDocument where a 200 cannot be believed: it fails then as
         INVALID_CONTENT.
         """
-        asked = {"Accept": "application/json, */*;q=0.8", "Accept-Encoding": "gzip", **conditions(validators)}
-        request = Request(lane=Lane.DOCUMENTS, method="GET", headers={**asked, **headers})
+        asked = {
+            "Accept": "application/json, */*;q=0.8",
+            "Accept-Encoding": "gzip",
+            **conditions(validators),
+            **headers,
+        }
+        request = Request(lane=Lane.DOCUMENTS, method="GET", headers=asked)
         most = self._settings.max_document if limit is None else limit
 
         async def judge(response: Response) -> Answer:
@@ -111,7 +116,7 @@ class UpstreamClient:
             async with self._wire.read(question, seconds(), patience) as response:
                 return await judge(response)
 
-        with self._remembering(question):
+        with self._faults.remembered(question):
             return await (attempt() if patience.once else self._with_retries(attempt, question))
 
     async def head(self, url: str, *, headers: Mapping[str, str] = NO_HEADERS) -> Head:
@@ -124,7 +129,7 @@ class UpstreamClient:
             async with self._wire.read(question, seconds(), patience) as response:
                 return read_head(response)
 
-        with self._remembering(question):
+        with self._faults.remembered(question):
             return await self._with_retries(attempt, question)
 
     @asynccontextmanager
@@ -155,7 +160,7 @@ class UpstreamClient:
             stack = AsyncExitStack()
             return stack, await stack.enter_async_context(self._wire.read(question, seconds(), patience))
 
-        with self._remembering(question):
+        with self._faults.remembered(question):
             stack, response = await self._with_retries(attempt, question)
         async with stack:
             if response.status in FINAL:
@@ -213,7 +218,7 @@ class UpstreamClient:
     @property
     def is_lost(self) -> bool:
         """Whether one of its origins is given up for now."""
-        return any(state.phase is not Phase.CLOSED for state in self._wire.breakers.states().values())
+        return self._wire.breakers.any_open
 
     def last_failure(self) -> tuple[Cause, str] | None:
         """The last failure since the start, over or not, with what to do about it (empty: nothing but wait)."""
@@ -268,18 +273,6 @@ class UpstreamClient:
         """End every connection."""
         await self._wire.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-    @contextmanager
-    def _remembering(self, question: Question) -> Iterator[None]:
-        """Fail at once while what is wrong with this target is remembered; remember what is wrong with it now."""
-        self._faults.check(question.name)
-        try:
-            yield
-        except UpstreamFailure as failure:
-            self._faults.note(question.name, failure)
-            raise
-        if question.request.lane is not Lane.PACKAGES:  # of a package, only its headers are here
-            self._faults.forget(question.name)
 
     async def _with_retries(self, attempt: Callable[[], Awaitable[T]], question: Question) -> T:
         def is_free() -> bool:

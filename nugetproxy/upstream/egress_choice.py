@@ -44,6 +44,11 @@ class EgressChoice:
         near = is_local_name(host) or host in self._proxies
         return bool(self._proxies) and near and not self._rule.allows(host, "127.0.0.1")
 
+    @property
+    def may_be_used(self) -> bool:
+        """Whether ``proxy_for`` has something to decide."""
+        return self._used is not False
+
     async def proxy_for(self, url: URL) -> EgressProxy | None:
         """The proxy that ``url`` is asked through; None for directly."""
         if self._used is None:

@@ -25,6 +25,10 @@ OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What runs short here, whatever upstream does."""
 
 
+FOREIGN = (aiohttp.ClientError, HttpProcessingError, OSError)
+"""What aiohttp raises."""
+
+
 class OutcomeUnknown(UpstreamRefused):
     """Upstream was lost after (part of) a write had been sent, so nobody knows whether it was carried out."""
 
@@ -205,7 +209,7 @@ class Translating:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError):
+        if isinstance(error, FOREIGN):
             raise self._failures.translated(error, self._origin, self._progress) from error
 
 

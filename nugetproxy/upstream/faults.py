@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import TracebackType
 
 from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
+from nugetproxy.upstream.questions import Question
+from nugetproxy.upstream.sessions import Lane
 
 FIRST = 1.0
 LONGEST = 60.0
@@ -51,6 +54,14 @@ class Faults:
     def __repr__(self) -> str:
         return f"<Faults of {self._upstream!r}: {len(self._known)} targets>"
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._known)
+
+    def remembered(self, question: Question) -> Remembered:
+        """Fail at once while what is wrong with this target is remembered; remember what is wrong with it inside."""
+        return Remembered(self, question)
+
     def check(self, target: str) -> None:
         """Raises again what is wrong with ``target``, as long as it is left alone for that."""
         known = self._known.get(target)
@@ -72,3 +83,25 @@ class Faults:
     def forget(self, target: str) -> None:
         """``target`` is as it should be."""
         self._known.pop(target, None)
+
+
+class Remembered:
+    """As ``Faults.remembered``: no generator, as every miss enters one."""
+
+    __slots__ = ("_faults", "_question")
+
+    def __init__(self, faults: Faults, question: Question) -> None:
+        self._faults = faults
+        self._question = question
+
+    def __enter__(self) -> None:
+        if self._faults:
+            self._faults.check(self._question.name)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, UpstreamFailure):
+            self._faults.note(self._question.name, error)
+        elif error is None and self._faults and self._question.request.lane is not Lane.PACKAGES:
+            self._faults.forget(self._question.name)  # of a package, only its headers are here

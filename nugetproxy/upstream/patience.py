@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -14,17 +13,22 @@ Spare = Callable[[], Awaitable[bool]]
 _spare: ContextVar[Spare | None] = ContextVar("spare", default=None)
 
 
-@contextmanager
-def spared(spare: Spare) -> Iterator[None]:
+class spared:
     """What is asked inside waits for no lost upstream when ``spare`` says that something can be served instead.
 
     ``spare`` is asked only where it matters. Holds in tasks that are started inside, too.
     """
-    token = _spare.set(spare)
-    try:
-        yield
-    finally:
-        _spare.reset(token)
+
+    __slots__ = ("_spare", "_token")
+
+    def __init__(self, spare: Spare) -> None:
+        self._spare = spare
+
+    def __enter__(self) -> None:
+        self._token = _spare.set(self._spare)
+
+    def __exit__(self, *_: object) -> None:
+        _spare.reset(self._token)
 
 
 def is_spared() -> bool:

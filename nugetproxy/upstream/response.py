@@ -87,6 +87,8 @@ class Response:
     def warnings(self) -> tuple[str, ...]:
         """The values of ``X-NuGet-Warning``, without our secrets."""
         said = self.headers.getall("X-NuGet-Warning", ())
+        if not said:
+            return ()
         return tuple(self._hiding.text(text)[:WARNING] for text in said[:WARNINGS] if text)
 
     @property

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Iterable
+from contextvars import ContextVar
 from enum import StrEnum
 from functools import cache
-from types import SimpleNamespace
+from weakref import WeakSet
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 
 from nugetproxy.errors import ConfigError
@@ -57,23 +60,54 @@ def _new_context() -> ssl.SSLContext:
     return context
 
 
+_progress: ContextVar[Progress] = ContextVar("progress")
+_used: WeakSet[ResponseHandler] = WeakSet()
+"""The connections that had a request before."""
+
+
+def progress_of_next(progress: Progress) -> None:
+    """From now on ``progress`` is told how far this task's requests get."""
+    _progress.set(progress)
+
+
 class GuardedRequest(aiohttp.ClientRequest):
-    """Does not use a pooled connection on which upstream went on talking.
+    """Does not use a pooled connection on which upstream went on talking; tells its Progress of the connection.
 
     aiohttp looks for such bytes when a connection enters the pool, not when it leaves it: a whole response that
     arrives in between would be taken for the answer to the next request.
     """
 
+    def update_auto_headers(self, skip_auto_headers: Iterable[str] | None) -> None:
+        """None without a body: all headers are brought."""
+        if self.method not in self.GET_METHODS:
+            super().update_auto_headers(skip_auto_headers)
+
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        if conn.protocol is None or conn.protocol.should_close:
+        progress, protocol = _progress.get(), conn.protocol
+        progress.connected = True
+        if protocol is not None and protocol in _used:
+            progress.reused = True
+        if protocol is None or protocol.should_close:
             raise UnaskedBytes
+        if not progress.reused:
+            _used.add(protocol)
         return await super().send(conn)
+
+
+class OnceResponse(aiohttp.ClientResponse):
+    """Is lost with its connection: aiohttp would send the request again."""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        try:
+            return await super().start(connection)
+        except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+            raise ConnectionDropped from error
 
 
 def open_session(
     lane: Lane, settings: UpstreamSettings, resolver: AbstractResolver, tls: ssl.SSLContext
 ) -> aiohttp.ClientSession:
-    """A session for ``lane``; requests must bring all headers, a Progress as ``trace_request_ctx``."""
+    """A session for ``lane``; requests must bring all headers, after ``progress_of_next``."""
     connector = aiohttp.TCPConnector(
         resolver=resolver,
         ssl=tls,
@@ -86,6 +120,7 @@ def open_session(
     return aiohttp.ClientSession(
         connector=connector,
         request_class=GuardedRequest,
+        response_class=OnceResponse,
         timeout=request_timeout(settings, settings.read_timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
@@ -96,8 +131,6 @@ def open_session(
         max_headers=HEADERS,
         requote_redirect_url=False,
         skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
-        middlewares=(_once,),
-        trace_configs=[_tracing()],
     )
 
 
@@ -111,27 +144,14 @@ def request_timeout(settings: UpstreamSettings, silence: float) -> aiohttp.Clien
     )
 
 
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+async def once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """For requests through a proxy: as ``OnceResponse``, while the proxy opens a tunnel."""
     try:
         return await handler(request)
     except (aiohttp.ClientConnectorError, aiohttp.ServerTimeoutError):
         raise
     except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
         raise ConnectionDropped from error
-
-
-def _tracing() -> aiohttp.TraceConfig:
-    async def created(_: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-        context.trace_request_ctx.connected = True
-
-    async def reused(_: aiohttp.ClientSession, context: SimpleNamespace, params: object) -> None:
-        progress: Progress = context.trace_request_ctx
-        progress.connected = progress.reused = True
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_end.append(created)
-    config.on_connection_reuseconn.append(reused)
-    return config
 
 
 async def close_session(session: aiohttp.ClientSession) -> None:

@@ -66,11 +66,14 @@ class Slots:
     def __repr__(self) -> str:
         return f"<Slots: {self._most}, {self._free!r}>"
 
+    def at_once(self) -> Slot | None:
+        """One slot, to be lent in the end, if any is free."""
+        return Slot(self._free) if self._free.at_once() else None
+
     async def take(self, seconds: float) -> Slot:
-        """One slot, to be lent in the end; raises TimeoutError when none is free for ``seconds``."""
-        if not self._free.at_once():
-            async with asyncio.timeout(seconds):
-                await self._free.acquire()
+        """As ``at_once``, waited for; raises TimeoutError when none is free for ``seconds``."""
+        async with asyncio.timeout(seconds):
+            await self._free.acquire()
         return Slot(self._free)
 
 

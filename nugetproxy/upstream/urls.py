@@ -47,13 +47,23 @@ def parse_url(text: str) -> URL:
 
 def host_of(url: URL) -> str:
     """Lower case, without the final dot or the brackets of an IPv6 address."""
-    return (url.raw_host or "").lower().rstrip(".")
+    return name_of(url.raw_host)
+
+
+def name_of(host: str | None) -> str:
+    """``host_of`` a URL with this host."""
+    return (host or "").lower().rstrip(".")
 
 
 def origin_of(url: URL) -> str:
     """Scheme, host, port (RFC 6454 section 6.1): what credentials and circuit breakers belong to."""
-    scheme, host, port = url.scheme.lower(), host_of(url), url.port
-    shown = f"[{host}]" if ":" in host else host
+    return origin_of_parts(url.scheme, url.raw_host, url.port)
+
+
+def origin_of_parts(scheme: str, host: str | None, port: int | None) -> str:
+    """``origin_of`` a URL with these."""
+    scheme, name = scheme.lower(), name_of(host)
+    shown = f"[{name}]" if ":" in name else name
     return f"{scheme}://{shown}" if port == DEFAULT_PORTS.get(scheme) else f"{scheme}://{shown}:{port}"
 
 

@@ -1,11 +1,12 @@
-"""Wire makes single requests, along redirects."""
+"""Wire makes single requests."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache, partial
+from functools import cache, lru_cache, partial
+from time import perf_counter
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -16,21 +17,28 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.addresses import AddressRule, is_literal
-from nugetproxy.upstream.asking import waiting
-from nugetproxy.upstream.breakers import Breakers, Ticket
+from nugetproxy.upstream.asking import waited
+from nugetproxy.upstream.breakers import MOST_ORIGINS, Breakers, Ticket
 from nugetproxy.upstream.egress_choice import EgressChoice
-from nugetproxy.upstream.failures import PROXY_LOGIN, ConnectionDropped, Failures, Progress, UnaskedBytes
+from nugetproxy.upstream.failures import FOREIGN, PROXY_LOGIN, ConnectionDropped, Failures, Progress, UnaskedBytes
+from nugetproxy.upstream.hops import Hops
 from nugetproxy.upstream.patience import Patience, impatience
 from nugetproxy.upstream.questions import Question, Request
 from nugetproxy.upstream.resolver import GuardedResolver, ThreadResolver
 from nugetproxy.upstream.response import Hiding, Response
-from nugetproxy.upstream.retry import parse_retry_after
-from nugetproxy.upstream.sessions import Lane, close_session, open_session, request_timeout, tls_context
+from nugetproxy.upstream.sessions import (
+    Lane,
+    close_session,
+    once,
+    open_session,
+    progress_of_next,
+    request_timeout,
+    tls_context,
+)
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.slots import Outgoing, Slot, Slots
-from nugetproxy.upstream.urls import UrlDenied, host_of, next_hop, origin_of, parse_url
+from nugetproxy.upstream.urls import UrlDenied, name_of, next_hop, origin_of, origin_of_parts, parse_url
 
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 SLOT_WAIT = 60.0
 """Longest wait of a download for one of the lane's connections, in seconds."""
 
@@ -47,7 +55,7 @@ class Wire:
         self.failures = Failures(settings.name, metrics)
         self.breakers = Breakers(settings, clock, metrics, self.failures)
         self._settings = settings
-        self._clock = clock
+        self.clock = clock
         self._metrics = metrics
         self._requests = cache(partial(metrics.upstream_requests.labels, settings.name))
         self._seconds = cache(partial(metrics.upstream_seconds.labels, settings.name))
@@ -64,6 +72,7 @@ class Wire:
         self._sessions: dict[Lane, aiohttp.ClientSession] = {}
         self._slots = {lane: Slots(settings.connections) for lane in Lane}
         self.hiding = Hiding(settings.secrets)
+        self._vetted = lru_cache(MOST_ORIGINS)(self._vet)
         self._closed = False
 
     def use(self, settings: UpstreamSettings) -> None:
@@ -83,48 +92,21 @@ class Wire:
         except UrlDenied as denied:
             raise self.failures.make(Reason.ID_DENIED, denied.why) from denied
 
-    @asynccontextmanager
-    async def read(self, question: Question, seconds: float, patience: Patience) -> AsyncIterator[Response]:
+    def read(self, question: Question, seconds: float, patience: Patience) -> Hops:
         """The final response of a GET or HEAD, at most five redirects away.
 
         Its headers must have arrived ``seconds`` after a connection slot was free. Statuses that may pass (408, 429,
         5xx) are raised as UpstreamFailure. ``patience``: how long it may wait for an upstream that was just lost.
         """
         self._check_online()
-        request, url = question.request, question.url
-        visited = {str(url)}
-        # Before the slot: who waits for a lost upstream must not keep others from a connection.
-        ticket = await self._admit(question, url, patience, redirected=False)
-        slot = await self._slot(request.lane, seconds, ticket)
-        try:
-            deadline = asyncio.get_running_loop().time() + seconds
-            while True:
-                with ticket:
-                    response = await self._arrived(request, url, deadline, ticket, redirected=len(visited) > 1)
-                    try:
-                        await self._check_status(response, ticket.origin)
-                        if response.status not in REDIRECTS:
-                            yield response
-                            return
-                        await response.drain()
-                        url = self._next_hop(url, response, visited)
-                    finally:
-                        response.close()
-                ticket = await self._admit(question, url, patience, redirected=True)
-        finally:
-            slot.lend()
+        return Hops(self, question, seconds, patience)
 
-    def _next_hop(self, url: URL, response: Response, visited: set[str]) -> URL:
-        """Where a redirect leads, which is then one of those ``visited``; raises UpstreamFailure (REDIRECT_DENIED)."""
-        try:
-            target = next_hop(url, response.headers.get("Location"), frozenset(visited))
-        except UrlDenied as denied:
-            raise self.failures.make(Reason.REDIRECT_DENIED, denied.why) from denied
-        visited.add(str(target))
-        return target
-
-    async def _admit(self, question: Question, url: URL, patience: Patience, *, redirected: bool) -> Ticket:
-        return await self.breakers.admit(self._vet(url, redirected=redirected), question, patience)
+    async def admit(self, question: Question, url: URL, patience: Patience, *, redirected: bool) -> Ticket:
+        """As ``Breakers.admit``, if ``url`` may be asked at all; raises UpstreamFailure."""
+        reason = Reason.REDIRECT_DENIED if redirected else Reason.ID_DENIED
+        origin = self._vetted(url.scheme, url.raw_host, url.port, reason)
+        ticket = self.breakers.admit_at_once(origin, question)
+        return ticket if ticket is not None else await self.breakers.admit(origin, question, patience)
 
     @asynccontextmanager
     async def write(
@@ -132,13 +114,13 @@ class Wire:
     ) -> AsyncIterator[Response]:
         """The response to a write, sent once; ``progress`` shows how far it got, also after a failure."""
         self._check_online()
-        slot = await self._slot(request.lane, seconds)
+        slot = await self.slot(request.lane, seconds)
         try:
             if body is not None:
                 body.hold_while_flowing(slot)
             deadline = asyncio.get_running_loop().time() + seconds
             question = Question(request, url, Response.drain)
-            with await self._admit(question, url, impatience(), redirected=False) as ticket:
+            with await self.admit(question, url, impatience(), redirected=False) as ticket:
                 ticket.progress = progress
                 timeout = request_timeout(self._settings, seconds)
                 try:
@@ -185,11 +167,14 @@ class Wire:
             await close_session(session)
         await self._resolver.close()
 
-    async def _slot(self, lane: Lane, seconds: float, ticket: Ticket | None = None) -> Slot:
+    async def slot(self, lane: Lane, seconds: float, ticket: Ticket | None = None) -> Slot:
         """A connection's turn, to be lent in the end; without one ``ticket`` is given back."""
+        slots = self._slots[lane]
+        if (slot := slots.at_once()) is not None:
+            return slot
         try:
             # Packages may queue for longer: a restore asks for hundreds at once, over a slow line.
-            return await self._slots[lane].take(SLOT_WAIT if lane is Lane.PACKAGES else seconds)
+            return await slots.take(SLOT_WAIT if lane is Lane.PACKAGES else seconds)
         except BaseException as error:
             if ticket is not None:
                 ticket.give_back()
@@ -199,11 +184,11 @@ class Wire:
                 Reason.CONNECT_TIMEOUT, f"all {self._settings.connections} connections for {lane} were busy"
             ) from error
 
-    async def _arrived(
+    async def arrived(
         self, request: Request, url: URL, deadline: float, ticket: Ticket, *, redirected: bool
     ) -> Response:
         """The response to one request, sent again where its pooled connection turned out to be closed."""
-        ticket.progress = Progress(redirected=redirected)
+        ticket.progress.redirected = redirected
         try:
             response = await self._send(request, url, ticket, deadline, again=True)
         except _Stale:
@@ -228,46 +213,53 @@ class Wire:
         session = self._sessions.get(request.lane) or await self._session(request.lane)
         origin, progress = ticket.origin, ticket.progress
         self._requests(request.method).inc()
-        began = self._clock.monotonic()
-        with self.failures.translating(origin, progress), waiting():
-            try:
-                async with asyncio.timeout_at(deadline):
-                    proxy = await self._egress.proxy_for(url)
-                    headers = self._headers(request, origin)
-                    if proxy is not None and url.scheme.lower() == "http":
-                        headers.update(proxy.headers)  # of a tunnel only its CONNECT carries them
-                    answer = await session.request(
-                        request.method,
-                        url,
-                        headers=headers,
-                        data=body,
-                        proxy=proxy.url if proxy is not None else None,
-                        proxy_headers=dict(proxy.headers) if proxy is not None else None,
-                        allow_redirects=False,
-                        trace_request_ctx=progress,
-                        timeout=timeout or session.timeout,
-                    )
-            except ConnectionDropped as dropped:
-                if isinstance(dropped, UnaskedBytes):
-                    self.failures.count(Reason.EXTRA_BYTES)
-                if again and progress.reused:
-                    raise _Stale from dropped
-                raise
+        began, asked = self.clock.monotonic(), perf_counter()
+        progress_of_next(progress)
+        try:
+            async with asyncio.timeout_at(deadline):
+                proxy = await self._egress.proxy_for(url) if self._egress.may_be_used else None
+                headers = self._headers(request, origin)
+                if proxy is not None and url.scheme.lower() == "http":
+                    headers.update(proxy.headers)  # of a tunnel only its CONNECT carries them
+                answer = await session.request(
+                    request.method,
+                    url,
+                    headers=headers,
+                    data=body,
+                    proxy=proxy.url if proxy is not None else None,
+                    proxy_headers=dict(proxy.headers) if proxy is not None else None,
+                    middlewares=(once,) if proxy is not None else None,
+                    allow_redirects=False,
+                    timeout=timeout or session.timeout,
+                )
+        except ConnectionDropped as dropped:
+            if isinstance(dropped, UnaskedBytes):
+                self.failures.count(Reason.EXTRA_BYTES)
+            if again and progress.reused:
+                raise _Stale from dropped
+            raise self.failures.translated(dropped, origin, progress) from dropped
+        except FOREIGN as error:
+            raise self.failures.translated(error, origin, progress) from error
+        finally:
+            waited(asked)
         progress.answered = True
         if proxy is not None and answer.status == 407:
             answer.close()
             progress.answered = False  # not by upstream
             raise self.failures.make(Reason.REFUSED, f"{PROXY_LOGIN} ({origin})")
-        self._seconds(request.method).observe(self._clock.monotonic() - began)
+        self._seconds(request.method).observe(self.clock.monotonic() - began)
+        return self._response(answer, url, deadline, ticket)
+
+    def _response(self, answer: aiohttp.ClientResponse, url: URL, deadline: float, ticket: Ticket) -> Response:
         return Response(
             answer,
             url,
-            origin=origin,
+            origin=ticket.origin,
             deadline=deadline,
             silence=self._settings.read_timeout + SPARE,
-            clock=self._clock,
+            clock=self.clock,
             failures=self.failures,
-            progress=progress,
+            progress=ticket.progress,
             received=self._received,
             hiding=self.hiding,
         )
@@ -292,26 +284,14 @@ class Wire:
                     headers.setdefault(name, value)
         return headers
 
-    def _vet(self, url: URL, *, redirected: bool) -> str:
-        """The URL's origin, if it may be asked; names are checked once more when they are looked up."""
-        reason = Reason.REDIRECT_DENIED if redirected else Reason.ID_DENIED
-        origin, host = origin_of(url), host_of(url)
-        if self._index.scheme.lower() == "https" and url.scheme.lower() == "http":
+    def _vet(self, scheme: str, host: str | None, port: int | None, reason: Reason) -> str:
+        """The origin, if it may be asked; names are checked once more when they are looked up."""
+        origin, name = origin_of_parts(scheme, host, port), name_of(host)
+        if self._index.scheme.lower() == "https" and scheme.lower() == "http":
             raise self.failures.make(reason, f"plain http below an https index ({origin})")
-        if (is_literal(host) and not self._rule.allows(host, host)) or self._egress.denies(host):
+        if (is_literal(name) and not self._rule.allows(name, name)) or self._egress.denies(name):
             raise self.failures.make(reason, f"not a public address ({origin})")
         return origin
-
-    async def _check_status(self, response: Response, origin: str) -> None:
-        status = response.status
-        if status < 500 and status not in {408, 429}:
-            return
-        await response.drain()
-        reason = {408: Reason.READ_TIMEOUT, 429: Reason.RATE_LIMITED}.get(status, Reason.SERVER_ERROR)
-        retry_after = parse_retry_after(response.headers.get("Retry-After"), self._clock.now())
-        failure = self.failures.make(reason, f"status {status} ({origin})", retry_after=retry_after)
-        failure.of_host = status in {429, 503}
-        raise failure
 
 
 class _Stale(Exception):

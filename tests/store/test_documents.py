@@ -506,8 +506,16 @@ async def test_what_comes_together_is_stored_in_one_step(entries: Documents, mon
 async def test_what_is_stored_before_it_is_deleted_is_deleted(entries: Documents) -> None:
     first = entries.store("key0", ENTRY, SMALL, tag="id")
     assert await entries.delete("key0")
-    assert first.result() is True
+    assert (first.end.result(), first.told.result()) == (True, True)
     assert await held(entries, 1) == 0
+
+
+async def test_who_waits_no_more_for_a_row_keeps_nobody_from_knowing(entries: Documents) -> None:
+    first, second = (entries.store(key, ENTRY, SMALL, tag="id") for key in ("key0", "key1"))
+    assert first.end is second.end, "they are stored together"
+    first.told.cancel()
+    assert await second.told is True
+    assert await held(entries, 2) == 2
 
 
 async def test_where_one_cannot_be_stored_all_is_as_it_was(
@@ -525,7 +533,7 @@ async def test_where_one_cannot_be_stored_all_is_as_it_was(
         insert(cache, key, *rest)
 
     monkeypatch.setattr(Cache, "_row_insert", failing)
-    writes = {entries.store(key, ENTRY, b"2" * 40_000, tag="id") for key in ("key0", "key1", "bad")}
+    writes = {entries.store(key, ENTRY, b"2" * 40_000, tag="id").end for key in ("key0", "key1", "bad")}
     await asyncio.wait(writes)
     assert [one.result() for one in writes] == [False], "they are one step"
     assert sorted(directory.rglob("*.val")) == before
@@ -546,7 +554,7 @@ async def test_it_is_known_what_is_not_stored(entries: Documents, make: Maker, d
     assert [again.lacks(f"key{n}") for n in range(5)] == [False] * 4 + [True]
     pending = again.store("key4", ENTRY, SMALL, tag="id")
     assert not again.lacks("key4")
-    await asyncio.wait({pending})
+    await pending.told
     await again.delete("key4")
     assert await again.get("key4") is None
 

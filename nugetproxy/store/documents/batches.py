@@ -18,6 +18,8 @@ from nugetproxy.store.sqlite_form import LOCK_SECONDS
 
 PAUSE: Final = 0.004
 """Seconds between the beginnings of two batches: a document that comes alone is stored at once."""
+STORE_SECONDS: Final = 0.5
+"""How long an answer waits until it is stored; most are within a millisecond."""
 
 
 class Row(NamedTuple):
@@ -41,18 +43,41 @@ def store(cache: Cache, rows: Sequence[Row]) -> bool:
     return True
 
 
+class Write(NamedTuple):
+    """A row on its way to the disk."""
+
+    told: asyncio.Future[bool | None]
+    """Whether it was stored; None where that takes long. One row's own, so whoever waits for it may be cancelled."""
+    end: asyncio.Future[bool]
+    """The same, however long it takes; shared with other rows: wait for it, never cancel it."""
+
+
 @dataclass(slots=True)
 class _Batch:
     stored: asyncio.Future[bool]
     rows: list[Row] = field(default_factory=list)
+    told: list[asyncio.Future[bool | None]] = field(default_factory=list)
     job: asyncio.Future[bool] | None = None
+    slow: asyncio.TimerHandle | None = None
     late: asyncio.TimerHandle | None = None
+    is_slow: bool = False
+
+    def tell_slow(self) -> None:
+        self.is_slow = True
+        self._tell(None)
 
     def settle(self, stored: bool) -> None:
-        if self.late is not None:
-            self.late.cancel()
+        for timer in (self.slow, self.late):
+            if timer is not None:
+                timer.cancel()
         if not self.stored.done():
             self.stored.set_result(stored)
+        self._tell(stored)
+
+    def _tell(self, stored: bool | None) -> None:
+        for told in self.told:
+            if not told.done():
+                told.set_result(stored)
 
 
 class Batches:
@@ -71,16 +96,20 @@ class Batches:
         self._busy = 0
         self._next = 0.0
 
-    def add(self, row: Row) -> asyncio.Future[bool]:
-        """Whether it was stored, once that is known; shared with other rows: wait for it, never cancel it."""
-        batch = self._gathered
+    def add(self, row: Row) -> Write:
+        """Have it stored, with those that come together with it."""
+        loop, batch = asyncio.get_running_loop(), self._gathered
         if batch is None:
-            loop = asyncio.get_running_loop()
             batch = self._gathered = _Batch(loop.create_future())
+            batch.slow = loop.call_later(STORE_SECONDS, batch.tell_slow)  # one timer for all: each costs a miss 1 %
             batch.late = loop.call_later(self.limit, self._give_up, batch)
             self._flush_in_time()
+        told: asyncio.Future[bool | None] = loop.create_future()
+        if batch.is_slow:
+            told.set_result(None)
         batch.rows.append(row)
-        return batch.stored
+        batch.told.append(told)
+        return Write(told, batch.stored)
 
     def flush(self) -> None:
         """Hand what was gathered to the writer."""

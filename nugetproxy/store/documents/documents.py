@@ -16,7 +16,7 @@ from diskcache import Cache
 from nugetproxy.caching.entry import Entry
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
-from nugetproxy.store.documents.batches import Batches, Row, store
+from nugetproxy.store.documents.batches import Batches, Row, Write, store
 from nugetproxy.store.documents.database import expire_unnamed, names_and_tags, remove_oldest
 from nugetproxy.store.documents.index import Index
 from nugetproxy.store.documents.record import Stored
@@ -104,14 +104,12 @@ class Documents:
 
     async def put(self, key: str, entry: Entry, body: bytes, *, tag: str, expire: float | None = None) -> bool:
         """As ``store``, waited for."""
-        stored = self.store(key, entry, body, tag=tag, expire=expire)
-        await asyncio.wait({stored})  # which whoever else waits for it survives, when this call is cancelled
-        return stored.result()
+        end = self.store(key, entry, body, tag=tag, expire=expire).end
+        await asyncio.wait({end})  # which whoever else waits for it survives, when this call is cancelled
+        return end.result()
 
-    def store(
-        self, key: str, entry: Entry, body: bytes, *, tag: str, expire: float | None = None
-    ) -> asyncio.Future[bool]:
-        """Store or replace, in one step; the future, which must not be cancelled, says False if it was dropped.
+    def store(self, key: str, entry: Entry, body: bytes, *, tag: str, expire: float | None = None) -> Write:
+        """Store or replace, in one step; what comes of it says False if it was dropped.
 
         ``tag`` (of ``of_id``, ``of_kind`` or ``never_trimmed``) is what ``evict_tag`` finds it by; after ``expire``
         seconds it is gone.

@@ -125,9 +125,13 @@ class Ledger:
             self._known_pins.note(identity)
             self._behind.note(key, rows.PIN, (*key[1:], sha512), sha512)
 
+    def lacks_pins(self, id: str) -> bool:
+        """Whether it is certain, without a look, that no version of an id (lower case) is pinned."""
+        return self._known_pins.lacks_id(id)
+
     async def pinned_versions(self, source: str, id: str) -> frozenset[PackageIdentity]:
         """The versions of an id (lower case) that are pinned, held or not."""
-        if self._known_pins.lacks_id(id):
+        if self.lacks_pins(id):
             return frozenset()
         await self.settle()
         return await self._file.read(rows.pinned_versions, source, id)
