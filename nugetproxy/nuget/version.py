@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import lt
 
 MAX_TEXT = 256
 """Longest spelling that is looked at, in characters; galleries allow 64."""
@@ -96,8 +97,11 @@ def in_order(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     """As URLs have them the versions that ``texts`` spell, ascending, each once; beside them what spells none."""
     joined = "\n".join(texts)
     if _TRIPLES.fullmatch(joined) and joined.count("\n") < len(texts):  # the usual list, which costs a tenth so
-        numbers = [*map(int, joined.replace("\n", ".").split("."))]
-        triples = dict(zip(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True), texts, strict=True))
+        numbers = map(int, joined.replace("\n", ".").split("."))
+        keys = [*zip(numbers, numbers, numbers, strict=True)]
+        if all(map(lt, keys, keys[1:])):  # as most feeds have it
+            return list(texts), []
+        triples = dict(zip(keys, texts, strict=True))
         return [triples[key] for key in sorted(triples)], []
     places: dict[Sortable, str] = {}
     garbage = []

@@ -170,7 +170,9 @@ def _whole(reply: Reply, selection: Selection, fields: Mapping[str, str], *, bod
 
 def _fields(reply: Reply, selection: Selection, more: Mapping[str, str]) -> Mapping[str, str]:
     """The header section, without what depends on the connection."""
-    fields = {**common_headers(reply.cache_control, reply.cache.header()), **more}
+    fields = common_headers(reply.cache_control, reply.cache.header())
+    if more:
+        fields.update(more)
     if reply.location:
         fields[hdrs.LOCATION] = reply.location
     if reply.etag is not None:

@@ -576,6 +576,12 @@ def test_version_lists(listed: list[str], expected: list[str], dropped: tuple[st
     assert (found.dropped, found.links) == (dropped, ())
 
 
+def test_what_else_a_version_list_says_keeps_its_spelling() -> None:
+    body = b'{"versions":["2.0.0","1.0.0"],"total":1.50,"at":12345678901234567890}'
+    found = render(Kind.VERSIONS, body, View(nuget_org(), BASE, FLAT))
+    assert found.body == b'{"versions":["1.0.0","2.0.0"],"total":1.50,"at":12345678901234567890}'
+
+
 def test_listed_versions_remember_upstreams_spelling() -> None:
     found = listed_versions(b'{"versions":["2.0.0-RC1","1.0","1.0.0+x","garbage"]}')
     assert [(raw, version.url) for raw, version in found] == [("1.0", "1.0.0"), ("2.0.0-RC1", "2.0.0-rc1")]

@@ -280,5 +280,19 @@ def test_a_list_is_put_in_order(texts: list[str]) -> None:
     assert garbage == [text for text in texts if Version.parse(text) is None]
 
 
+@pytest.mark.parametrize(
+    ("texts", "ordered"),
+    [
+        (["1.2.0", "1.10.0", "2.0.0"], ["1.2.0", "1.10.0", "2.0.0"]),
+        (["2.0.0", "1.10.0", "1.2.0"], ["1.2.0", "1.10.0", "2.0.0"]),
+        (["1.0.0", "1.0.0", "2.0.0"], ["1.0.0", "2.0.0"]),
+        (["1.0.0", "2.0.0", "2.0.0"], ["1.0.0", "2.0.0"]),
+        (["1.0.0"], ["1.0.0"]),
+    ],
+)
+def test_each_version_of_a_plain_list_is_in_it_once(texts: list[str], ordered: list[str]) -> None:
+    assert in_order(texts) == (ordered, [])
+
+
 def test_a_list_whose_elements_have_line_ends_is_no_other_list() -> None:
     assert in_order(["1.0.0\n2.0.0", "3.0.0"]) == (["3.0.0"], ["1.0.0\n2.0.0"])
