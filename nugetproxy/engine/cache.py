@@ -239,9 +239,11 @@ class Cache:
         task = self._fetches.get(slot)
         if task is not None:
             return task, True
-        task = self._tasks.start(self._fly(target, epoch, group), name=f"fetch {target.kind} {target.path}")
-        self._fetches[slot] = task
-        task.add_done_callback(lambda _: self._fetches.pop(slot, None))
+        task = self._fetches[slot] = self._tasks.start(
+            self._fly(target, epoch, group),
+            name=f"fetch {target.kind} {target.path}",
+            ended=lambda: self._fetches.pop(slot, None),
+        )
         return task, False
 
     async def _fly(self, target: Target, epoch: int, group: Group | None) -> Found:

@@ -16,7 +16,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.render import Bounds, InvalidDocument, check
 from nugetproxy.nuget.documents.version_list import names_nothing
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.off_loop import off_loop
+from nugetproxy.off_loop import LARGE, off_loop
 from nugetproxy.store.documents.documents import Stored
 from nugetproxy.upstream.client import NO_HEADERS, UpstreamClient
 from nugetproxy.upstream.faults import OF_A_TARGET
@@ -110,7 +110,10 @@ class Fetcher:
         return True
 
     async def _check(self, target: Target, answer: Answer) -> None:
-        await off_loop(len(answer.body), check, target.kind, answer.body, id=target.id, bounds=self._bounds)
+        if len(answer.body) <= LARGE:
+            check(target.kind, answer.body, id=target.id, bounds=self._bounds)
+        else:
+            await off_loop(len(answer.body), check, target.kind, answer.body, id=target.id, bounds=self._bounds)
 
     async def _doubt(self, target: Target, stored: Stored, answer: Answer) -> Answer | Failure:
         """Believe only on confirmation that something stored is gone or has become empty."""

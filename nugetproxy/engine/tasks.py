@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -58,14 +59,17 @@ class Tasks:
         """Those that have not ended."""
         return tuple(self._running)
 
-    def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+    def start(
+        self, work: Coroutine[Any, Any, T], *, name: str, ended: Callable[[], object] | None = None
+    ) -> asyncio.Task[T]:
         """Run ``work`` in the background; its result or exception stays with the task.
 
-        The first word of ``name`` says what sort of task it is, in the metric of those that failed.
+        The first word of ``name`` says what sort of task it is, in the metric of those that failed. ``ended`` is called
+        when the task has come to an end, however it did.
         """
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._hold(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._ended if ended is None else partial(self._ended, before=ended))
         return task
 
     def _hold(self, task: asyncio.Task[Any]) -> None:
@@ -99,7 +103,9 @@ class Tasks:
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, task: asyncio.Task[Any], before: Callable[[], object] | None = None) -> None:
+        if before is not None:
+            before()
         self._let_go(task)
         if task.cancelled() or (error := task.exception()) is None:
             return

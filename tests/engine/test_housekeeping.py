@@ -148,6 +148,20 @@ async def test_work_that_is_meant_to_run_for_ever_begins_again_when_it_fails() -
     assert metrics.registry.get_sample_value("nugetproxy_task_failures_total", {"task": "tidying"}) == 10
 
 
+async def test_what_follows_a_task_follows_one_that_never_began() -> None:
+    tasks, ends = Tasks(FakeClock(), Metrics()), list[str]()
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+
+    tasks.start(work(), name="some work", ended=lambda: ends.append("cancelled"))
+    await tasks.stop()
+    assert (ends, begun.is_set(), len(tasks)) == (["cancelled"], False, 0)
+    await tasks.start(work(), name="some work", ended=lambda: ends.append("done"))
+    await until(lambda: ends == ["cancelled", "done"])
+
+
 async def test_the_end_of_a_task_that_nobody_expects_is_an_error() -> None:
     metrics = Metrics()
     tasks = Tasks(Clock(), metrics)
