@@ -76,10 +76,15 @@ def write_cold(folder: Path, *, lists: int, small: int, large: int) -> None:
             _write(flat, Package(id, f"1.0.{number}"), size)
 
 
+def content_of(package: Package, size: int) -> bytes:
+    """A package with so many bytes of content."""
+    return make_nupkg(package.id, package.version, files=_noise(package, size))
+
+
 def _write(folder: Path, package: Package, size: int) -> None:
     file = folder / package.path
     file.parent.mkdir(parents=True)
-    content = make_nupkg(package.id, package.version, files=_noise(package, size))
+    content = content_of(package, size)
     file.write_bytes(content)
     if package.id == SMALL:
         with ZipFile(BytesIO(content)) as archive:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,16 +19,20 @@ from tests.bench.material import (
     MEDIUM,
     PACED,
     Package,
+    content_of,
     crowd,
 )
 from tests.bench.points import CONNECTIONS, Hit
 from tests.bench.report import OURS, Samples, Target
 from tests.bench.servers import Origin, Server
+from tests.bench.verifying import checksum_seconds, sha512_seconds
 
 GB = 1e9
 LATE = 5
 STILL_SECONDS = 0.5
 """A server that spent nothing for so long has done what it does behind its answers."""
+VERIFIED = 50
+"""How often verifying is measured."""
 SMALL_COLD_RATE, LIST_COLD_RATE = Target(800, least=True), Target(2500, least=True)
 
 
@@ -125,7 +128,9 @@ class Rounds:
                 self._cold(server, path, number * count, count, wanted)
                 path = f"{server.flat}/{COLD_LARGE}/1.0.{{0}}/{COLD_LARGE}.1.0.{{0}}.nupkg"
                 self._cold(server, path, number * count // 10, count // 10, ("cold 1 MB package", None, None))
-        self.samples.add("SHA-512 of 1 MB: CPU us/request", OURS, sha512_us(MB))
+        packages = [content_of(Package(COLD_LARGE), MB)] * VERIFIED
+        for name, look in (("SHA-512 of", sha512_seconds), ("checksums inside", checksum_seconds)):
+            self.samples.add(f"{name} a 1 MB package: CPU us/request", OURS, look(packages) / VERIFIED * 1e6)
 
     def memory(self) -> None:
         """What many distinct documents leave in memory."""
@@ -200,12 +205,3 @@ def settle(server: Server) -> None:
     while (now := accounting.cpu_seconds(server.session)) > spent + accounting.TICK:
         spent = now
         time.sleep(STILL_SECONDS)
-
-
-def sha512_us(size: int) -> float:
-    """CPU microseconds that SHA-512 of so many bytes takes here and now."""
-    piece, times = bytes(size), 50
-    began = time.process_time()
-    for _ in range(times):
-        hashlib.sha512(piece).digest()
-    return (time.process_time() - began) / times * 1e6
