@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -43,6 +44,7 @@ class Connection(OneTask):
         "_pending",
         "_seen",
         "_stall",
+        "_used_at",
         "_wire",
         "_write_timeout",
         "asked",
@@ -70,6 +72,8 @@ class Connection(OneTask):
         self._copy: KernelCopy | None = None
         self._pending = b""
         """What came in meanwhile."""
+        self._used_at = -math.inf
+        """When the lane answered last, by ``perf_counter``."""
         self._ending = False
         """True when the connection ends behind it."""
         self._stall: asyncio.TimerHandle | None = None
@@ -127,7 +131,7 @@ class Connection(OneTask):
         line, now, condition = data[:at], lane.now(), self._condition
         prepared = seen.answers.get(line) if now < seen.until else None
         form = prepared.answer(condition, now) if prepared is not None else None
-        if prepared is None or form is None or transport.get_write_buffer_size():
+        if prepared is None or form is None or self._paused:  # which it is while anything waits to be sent
             if seen.key is not None:
                 self.asked = Asked(seen, line, condition)
             return False
@@ -136,9 +140,7 @@ class Connection(OneTask):
             return False
         transport.write(form.head + form.body)
         self._request_count += 1
-        if self._manager is not None:
-            self._manager.requests_count += 1
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._used_at = began
         self.carries_body = prepared.carries_body
         if self._paused:
             self._stall = self._loop.call_later(self._write_timeout, self._give_up)
@@ -175,7 +177,7 @@ class Connection(OneTask):
             self.cut()
             return
         file.sent()
-        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        self._used_at = perf_counter()
         if self._ending:
             self.finish()
         elif pending:
@@ -191,8 +193,10 @@ class Connection(OneTask):
 
     def _process_keepalive(self) -> None:
         """aiohttp's hook for a connection on which nothing has come in for long: one that takes a body is in use."""
-        if self._file is not None:
-            self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        idle = perf_counter() - self._used_at if self._file is None else 0.0
+        if idle < self._keepalive_timeout:  # by aiohttp's own time it may be idle since the last one that the lane left
+            until = self._loop.time() + self._keepalive_timeout - idle
+            self._next_keepalive_close_time = max(until, self._next_keepalive_close_time)
         super()._process_keepalive()
 
     def _peer_of(self) -> Peer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -264,6 +265,43 @@ async def test_a_purged_package_is_not_served_from_memory(proxy: Proxy, path: st
             await proxy.held.purge(identity)
         await wire.feed(request)
         assert proxy.app.lane.answered == before
+
+
+async def test_hits_in_one_turn_of_the_loop_look_at_the_file_once(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = []
+    fs = proxy.held.folder.kept._calls.fs
+    monkeypatch.setattr(fs, "fstat", lambda fd: (looks.append(fd), os.fstat(fd))[1])
+    async with wires(proxy, count=5) as several:
+        for wire in several:
+            await said(wire, get(PACKAGE))
+        looks.clear()
+        before = proxy.app.lane.answered
+        for wire in several:
+            wire.written.clear()
+        await asyncio.gather(*(wire.feed(get(PACKAGE)) for wire in several))
+        assert proxy.app.lane.answered == before + 5
+        assert all(bytes(wire.written).endswith(SMALL) for wire in several)
+        assert len(looks) == 1
+        await said(several[0], get(PACKAGE))
+        assert len(looks) == 2
+
+
+async def test_a_hit_in_the_lane_keeps_a_connection(proxy: Proxy) -> None:
+    async with wires(proxy) as [wire]:
+        connection = wire._connection
+        await said(wire, get(PACKAGE))
+        before = proxy.app.lane.answered
+        await said(wire, get(PACKAGE))
+        assert proxy.app.lane.answered == before + 1
+        connection._next_keepalive_close_time = 0.0
+        connection._process_keepalive()
+        assert not wire.closed
+        connection._used_at -= 3600.0
+        connection._next_keepalive_close_time = 0.0
+        connection._process_keepalive()
+        assert wire.closed
 
 
 async def test_a_hit_counts_as_a_use(proxy: Proxy) -> None:

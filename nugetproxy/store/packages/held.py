@@ -117,6 +117,7 @@ class HeldPackage:
         "signed",
         "size",
         "stamp",
+        "used_now",
         "warnings",
     )
 
@@ -133,6 +134,8 @@ class HeldPackage:
         """False while every file in it has yet to be compared with its checksum."""
         self.signed: Signed | None = None
         """What is thought of its signature; None where nobody has asked yet."""
+        self.used_now = False
+        """True within the turn of the loop in which its keeper has looked at its file for a use."""
         self.keeper: Keeper | None = None
         """Who keeps it open between requests; None where nobody does any more."""
 

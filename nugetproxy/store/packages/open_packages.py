@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec, TypeVar
@@ -58,6 +59,8 @@ class OpenPackages:
         self._note_use = note_use
         self._packages: OrderedDict[PackageIdentity, HeldPackage] = OrderedDict()
         self._known: LRUCache[PackageIdentity, Known] = LRUCache(KNOWN_SOUND)
+        self._used_now: list[HeldPackage] = []
+        """Those that are used again in this turn of the loop."""
 
     def get(self, identity: PackageIdentity) -> HeldPackage | None:
         """The package if it is kept and its file is still the one that was verified; never blocks."""
@@ -78,10 +81,25 @@ class OpenPackages:
 
     def use_again(self, held: HeldPackage) -> bool:
         """Note a use of what is still kept open, unchanged; False where it is not."""
-        if self._note_use is None or held.keeper is not self or not self._is_intact(held):
+        if self._note_use is None or held.keeper is not self:
             return False
-        self._note_use(held.identity)
+        if held.used_now:
+            return True
+        if not self._is_intact(held):
+            return False
+        if not self._used_now:
+            asyncio.get_running_loop().call_soon(self._note_uses)
+        held.used_now = True
+        self._used_now.append(held)
         return True
+
+    def _note_uses(self) -> None:
+        """Once for all uses in one turn of the loop; whoever uses one of them from now on looks at its file again."""
+        used, self._used_now = self._used_now, []
+        for held in used:
+            held.used_now = False
+            if self._note_use is not None and held.keeper is self:
+                self._note_use(held.identity)
 
     async def check(
         self,
