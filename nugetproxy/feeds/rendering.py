@@ -28,7 +28,8 @@ GZIP_LEVEL = 5
 GZIP_FORMAT = 16
 """What zlib adds to a window's bits to mean gzip."""
 SMALL_BYTES = 8 * 1024
-OVERHEAD_BYTES = 600
+OVERHEAD_BYTES = 1024
+"""What a page costs besides its bytes: its key with a digest, a URL; its entity tag; its places in three tables."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
