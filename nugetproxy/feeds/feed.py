@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
+from functools import partial
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure
+from nugetproxy.feeds.asked import Inner
 from nugetproxy.feeds.judge import Judge
 from nugetproxy.feeds.merged import Merged
 from nugetproxy.feeds.reading import Reading
@@ -59,6 +61,8 @@ class Feed:
                 max_bytes=settings.max_push,
             )
         others = settings.advisories if settings is not None else ()
+        self._unruled: Inner = self.merged.read if self.merged else partial(self._reading.read, sources[0])
+        """What all say together, else the one source."""
         parts = Parties(name, sources, others, merged=self.merged, reading=self._reading, clock=clock)
         self._shown = ruled(rulebook, parts, self._unruled)
         """As it was at any time; now too, where there are rules."""
@@ -104,11 +108,6 @@ class Feed:
     def judge(self) -> Judge | None:
         """Who says which versions exist; None where all do."""
         return self._shown.judge if self._ruled else None
-
-    async def _unruled(self, route: Route, query: str, view: View) -> Reply:
-        if self.merged is not None:
-            return await self.merged.read(route, query, view)
-        return await self._reading.read(self.sources[0], route, query, view)
 
     async def offers(self, resource: str) -> bool:
         """Whether it has a resource, as the registry calls it; raises UpstreamFailure where that is not known."""

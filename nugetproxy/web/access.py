@@ -131,7 +131,7 @@ class Access:
         says how many of them were spent waiting for upstreams.
         """
         event.status = response.status if response is not None else event.status
-        size, upstream = _size(response), asked.seconds
+        size, upstream = response.body_length if response is not None else 0, asked.seconds
         self._counts.count(event.feed, event.kind, event.outcome, event.status, seconds=seconds, size=size)
         is_hit = event.outcome == HIT and event.status < 400
         told = _told_again(event, size) if is_hit and event.feed else None
@@ -257,9 +257,3 @@ def event_fields(event: AccessEvent, status: int, size: int) -> dict[str, object
 def who_fields(client: str, session: str) -> dict[str, object]:
     """What the log says of the client; ``session`` as it sent it."""
     return {"client": client, "session": session[:MAX_SESSION]} if session else {"client": client}
-
-
-def _size(response: web.StreamResponse | None) -> int:
-    if response is None:
-        return 0
-    return response.body_length

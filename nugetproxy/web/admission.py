@@ -123,7 +123,7 @@ class Admission:
         """
         shown = request.headers.get(hdrs.AUTHORIZATION, "")
         if self.is_open(feed) or self._comes_from(request, feed):
-            return self.shown_by(shown)
+            return self.shown_by(shown) if shown else ""
         return self._require(shown, client, Scope.READ, feed).name
 
     def shown_by(self, authorization: str) -> str:
