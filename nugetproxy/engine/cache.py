@@ -16,7 +16,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.cluster.second_level import SharedDocument
 from nugetproxy.engine.conclusions import Conclusions, body_of
 from nugetproxy.engine.fetch import Fetcher
-from nugetproxy.engine.hot_documents import HotDocuments
+from nugetproxy.engine.hot_documents import HOT_SECONDS, SHARED_SECONDS, HotDocuments
 from nugetproxy.engine.invalidation import Invalidation
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.engine.rotation import same_since
@@ -69,7 +69,8 @@ class Cache:
         self._jitter = jitter
         self._absent_since = 0.0
         self._documents = documents
-        self._hot = HotDocuments(documents, tasks, policies=policies, clock=clock, hot_bytes=hot_bytes)
+        seconds = HOT_SECONDS if shared is None else SHARED_SECONDS
+        self._hot = HotDocuments(documents, tasks, policies=policies, clock=clock, hot_bytes=hot_bytes, seconds=seconds)
         self._invalidation = Invalidation(ledger, upstream.name, clock)
         self._fetcher = Fetcher(upstream, clock, metrics, bounds)
         self._fetches: dict[tuple[str, int, bool], asyncio.Task[Found]] = {}

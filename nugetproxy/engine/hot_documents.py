@@ -22,8 +22,10 @@ from nugetproxy.store.documents.batches import STORE_SECONDS
 from nugetproxy.store.documents.documents import Documents, Stored, never_trimmed, of_id, of_kind
 from nugetproxy.store.ledger.ledger import Writes
 
-HOT_SECONDS = 2.0
-"""How long what is stored is remembered in memory; also bounds what one worker can miss of another's write."""
+HOT_SECONDS = 60.0
+"""How long what is stored is remembered in memory."""
+SHARED_SECONDS = 2.0
+"""The same where replicas share it: what one of them can miss of another's write."""
 
 OVERHEAD_BYTES = 512
 
@@ -32,7 +34,14 @@ class HotDocuments:
     """Reads and writes stored documents; whether they may be served is not decided here."""
 
     def __init__(
-        self, documents: Documents, tasks: Tasks, *, policies: Mapping[Kind, Policy], clock: Clock, hot_bytes: int
+        self,
+        documents: Documents,
+        tasks: Tasks,
+        *,
+        policies: Mapping[Kind, Policy],
+        clock: Clock,
+        hot_bytes: int,
+        seconds: float,
     ) -> None:
         self._documents = documents
         self._tasks = tasks
@@ -40,7 +49,8 @@ class HotDocuments:
         """Writes that take long: while there are any, nobody waits for another one."""
         self._policies = policies
         self._clock = clock
-        self._hot: TTLCache[str, Stored] = TTLCache(hot_bytes, HOT_SECONDS, clock.monotonic, _weight)
+        self._seconds = seconds
+        self._hot: TTLCache[str, Stored] = TTLCache(hot_bytes, seconds, clock.monotonic, _weight)
         self._standings: WeakValueDictionary[str, DocumentStanding] = WeakValueDictionary()
 
     def lacks(self, target: Target) -> bool:
@@ -139,7 +149,7 @@ class HotDocuments:
             left=left,
             at=now,
             least=least,
-            until=monotonic + HOT_SECONDS,
+            until=monotonic + self._seconds,
             writes=writes,
             number=writes.number,
             clock=self._clock,

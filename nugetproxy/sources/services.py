@@ -6,7 +6,6 @@ import structlog
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
-from nugetproxy.engine.hot_documents import HOT_SECONDS
 from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import Reason, upstream_failure
 from nugetproxy.nuget.kinds import Kind
@@ -14,6 +13,9 @@ from nugetproxy.nuget.services import ServiceMap, parse_service_index
 from nugetproxy.off_loop import off_loop
 
 log = structlog.get_logger(__name__)
+
+MAP_SECONDS = 2.0
+"""For how long nobody looks whether the index has changed, or is to be asked for again."""
 
 
 class Services:
@@ -42,7 +44,7 @@ class Services:
         return self.known
 
     async def map(self) -> ServiceMap:
-        """Where to find what; remembered as long as what is stored. Raises UpstreamFailure where it is unknown."""
+        """Where to find what, remembered for a moment. Raises UpstreamFailure where it is unknown."""
         if self._parsed is not None and self._clock.monotonic() < self._until:
             return self._parsed[1]
         return (await self.index())[1]
@@ -59,5 +61,5 @@ class Services:
             for name in services.denied:
                 log.warning("resource.denied", upstream=self.upstream, type=name, reason=Reason.ID_DENIED)
             self._parsed = (found.entry.digest, services)
-        self._until = self._clock.monotonic() + HOT_SECONDS
+        self._until = self._clock.monotonic() + MAP_SECONDS
         return found, self._parsed[1]

@@ -192,6 +192,16 @@ async def test_age_and_ttl_go_on(proxy: Proxy, clock: FakeClock) -> None:
     assert b"; ttl=298\r\n" in late
 
 
+async def test_half_a_minute_later_a_document_still_takes_the_lane(proxy: Proxy, clock: FakeClock) -> None:
+    async with wires(proxy) as [wire]:
+        await said(wire, get(VERSIONS))
+        clock.advance(30)
+        before = proxy.app.lane.answered
+        late = await said(wire, get(VERSIONS))
+        assert proxy.app.lane.answered == before + 1
+    assert b"; ttl=270\r\n" in late
+
+
 async def test_what_is_no_longer_fresh_is_asked_for(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
     async with wires(proxy) as [wire]:
         request = get(VERSIONS)
@@ -703,7 +713,7 @@ def test_both_ways_answer_alike(running: Running, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(conversations())
     def compare(made: list[bytes]) -> None:
-        pieces = [running.tagged(piece) for piece in made]
+        pieces = 2 * [running.tagged(piece) for piece in made]  # what the first round prepares, the second one meets
         usual = runner.run(heard(proxy, pieces, laned=False))
         assert runner.run(heard(proxy, pieces, laned=True)) == usual
 
