@@ -38,6 +38,7 @@ class Connection(OneTask):
         "_copy",
         "_ending",
         "_file",
+        "_is_cut_off",
         "_lane",
         "_metrics",
         "_peer",
@@ -77,6 +78,8 @@ class Connection(OneTask):
         self._ending = False
         """True when the connection ends behind it."""
         self._stall: asyncio.TimerHandle | None = None
+        self._is_cut_off = False
+        """True when its client took nothing for too long."""
         self.asked: Asked | None = None
         """The request that is being answered, if the lane can answer it the next time."""
         self.at_finish: Callable[[], None] | None = None
@@ -233,7 +236,13 @@ class Connection(OneTask):
         if self._file is not None:
             self._file_ended(TimeoutError("the client takes nothing"))
             return
-        self._metrics.responses_aborted.labels("client_stall").inc()
+        self._cut_off()
+
+    def _cut_off(self) -> None:
+        """Cut it; what two answers wait for is one stall."""
+        if not self._is_cut_off:
+            self._is_cut_off = True
+            self._metrics.responses_aborted.labels("client_stall").inc()
         self.cut()
 
     async def _drain_helper(self) -> None:
@@ -242,9 +251,7 @@ class Connection(OneTask):
             async with asyncio.timeout(self._write_timeout):
                 await super()._drain_helper()
         except TimeoutError as stall:
-            self._metrics.responses_aborted.labels("client_stall").inc()
-            if self.transport is not None:
-                self.transport.abort()
+            self._cut_off()
             raise ClientStalled("the client takes nothing") from stall
 
     def handle_error(

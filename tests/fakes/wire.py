@@ -26,8 +26,9 @@ class Wire(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         self.written += data
+        before = self.waiting
         self.waiting += max(0, len(data) - self.takes)
-        if self.waiting:
+        if self.waiting and not before:
             self._connection.pause_writing()
 
     def is_closing(self) -> bool:

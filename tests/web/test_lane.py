@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -371,8 +372,8 @@ async def test_a_stopping_proxy_answers_without_it(proxy: Proxy) -> None:
         assert proxy.app.lane.answered == before
 
 
-async def test_a_client_that_takes_nothing_is_cut_off(start_proxy: StartProxy, proxy: Proxy) -> None:
-    server = LimitedServer(
+def impatient(proxy: Proxy) -> LimitedServer:
+    return LimitedServer(
         proxy.app.edge,
         max_connections=10,
         max_per_ip=10,
@@ -381,7 +382,10 @@ async def test_a_client_that_takes_nothing_is_cut_off(start_proxy: StartProxy, p
         metrics=proxy.app.metrics,
         lane=proxy.app.lane,
     )
-    wire = Wire(server, port=1)
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(proxy: Proxy) -> None:
+    wire = Wire(impatient(proxy), port=1)
     await wire.settle()
     await said(wire, get(MIDDLE))
     before = proxy.app.lane.answered
@@ -390,6 +394,22 @@ async def test_a_client_that_takes_nothing_is_cut_off(start_proxy: StartProxy, p
     assert proxy.app.lane.answered == before + 1
     aborted = proxy.metric("responses_aborted_total", reason="client_stall")
     await until(lambda: wire.closed)
+    assert proxy.metric("responses_aborted_total", reason="client_stall") == aborted + 1
+    await wire.end()
+
+
+async def test_one_that_asks_on_and_takes_nothing_is_counted_once(proxy: Proxy) -> None:
+    wire = Wire(impatient(proxy), port=1)
+    await wire.settle()
+    await said(wire, get(MIDDLE))
+    wire.takes = 1000
+    await wire.feed(get(MIDDLE))
+    aborted = proxy.metric("responses_aborted_total", reason="client_stall")
+    asking = asyncio.create_task(wire.feed(get(MIDDLE)))  # which waits on the ordinary path
+    for _ in range(20):
+        await asyncio.sleep(0)
+    time.sleep(0.2)  # both have waited for too long in the same turn of the loop
+    await asking
     assert proxy.metric("responses_aborted_total", reason="client_stall") == aborted + 1
     await wire.end()
 
