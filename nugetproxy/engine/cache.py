@@ -92,7 +92,7 @@ class Cache:
         Raises UpstreamFailure when nothing usable is stored and upstream gives no usable answer, and BadRequest
         when upstream refuses a query as malformed.
         """
-        stored = None if self._hot.lacks(target) else await self._hot.get(target)
+        stored = None if self._hot.lacks(target) else await self._hot.read(target)
         if self._shared is not None and stored is not None and is_shared(target):
             await self._shared.follow(target)
         match self._look(target, stored, offline=self._offline, settled=settled):
@@ -248,7 +248,7 @@ class Cache:
         return task, False
 
     async def _fly(self, target: Target, epoch: int, group: Group | None) -> Found:
-        stored = None if self._hot.lacks(target) else await self._hot.get(target)
+        stored = None if self._hot.lacks(target) else await self._hot.read(target)
         looked = self._look(target, stored)
         if isinstance(looked, Fresh):  # somebody landed between our lookup and our turn
             status = CacheStatus(outcome=Outcome.HIT, hit=True, ttl=looked.ttl)

@@ -59,8 +59,10 @@ class HotDocuments:
 
     async def get(self, target: Target) -> Stored | None:
         """What is stored for ``target``, however old."""
-        if self._documents.lacks(target.key):
-            return None
+        return None if self.lacks(target) else await self.read(target)
+
+    async def read(self, target: Target) -> Stored | None:
+        """As ``get``, for whoever knows that ``lacks`` says no."""
         try:
             stored: Stored | None = self._hot[target.key]
         except KeyError:

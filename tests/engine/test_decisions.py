@@ -57,18 +57,18 @@ async def test_what_has_landed_since_it_was_looked_up_is_not_fetched_again(
 ) -> None:
     feed.origin.routes[UP_VERSIONS] = listed(ONE)
     looked, landed = asyncio.Event(), asyncio.Event()
-    get = HotDocuments.get
+    read = HotDocuments.read
 
     async def late(documents: HotDocuments, target: Target) -> Stored | None:
         """The first one who finds no list goes on once there is one."""
-        found = await get(documents, target)
+        found = await read(documents, target)
         if target.kind is Kind.VERSIONS and not looked.is_set():
             looked.set()
             await landed.wait()
         return found
 
     monkeypatch.setattr(HotDocuments, "lacks", lambda *_: False)  # as before the store knows what is there
-    monkeypatch.setattr(HotDocuments, "get", late)
+    monkeypatch.setattr(HotDocuments, "read", late)
     late_one = asyncio.create_task(ask(proxy, VERSIONS))
     await looked.wait()
     assert (await ask(proxy, VERSIONS)).body == ONE
