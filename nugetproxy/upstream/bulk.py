@@ -9,6 +9,8 @@ from typing import Final, Self
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from nugetproxy.upstream.lines import Raw
+
 RING: Final = 2**20
 """Bytes that may wait for their reader."""
 ENOUGH: Final = RING // 2
@@ -50,7 +52,7 @@ class Bulk(asyncio.BufferedProtocol):
         self._linger: asyncio.TimerHandle | None = None
 
     @classmethod
-    def begin(cls, answer: aiohttp.ClientResponse, taken: int) -> Self | None:
+    def begin(cls, answer: Raw, taken: int) -> Self | None:
         """Take over behind the first ``taken`` bytes; None where aiohttp is to go on.
 
         It must, where the end of the body is not known beforehand, or where it holds bytes itself.

@@ -23,6 +23,7 @@ from nugetproxy.off_loop import off_loop
 from nugetproxy.upstream.bulk import Bulk
 from nugetproxy.upstream.coding import CODINGS
 from nugetproxy.upstream.failures import Failures, MalformedBody, Progress
+from nugetproxy.upstream.lines import Raw
 from nugetproxy.upstream.urls import without_query
 
 _Piece = TypeVar("_Piece", bytes, memoryview)
@@ -41,7 +42,7 @@ class Response:
 
     def __init__(
         self,
-        answer: aiohttp.ClientResponse,
+        answer: Raw,
         url: URL,
         *,
         origin: str,

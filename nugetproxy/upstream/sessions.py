@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
 from enum import StrEnum
 from functools import cache
+from types import MappingProxyType
+from typing import Any, Final
 from weakref import WeakSet
 
 import aiohttp
@@ -23,6 +25,16 @@ READ_BUFFER = 256 * 1024
 LINE = 32 * 1024
 """Most bytes of one header line: a policy header of 9 kB must cost nobody a package."""
 HEADERS = 100
+RESPONSE_LIMITS: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "auto_decompress": False,
+        "read_bufsize": READ_BUFFER,
+        "max_line_size": LINE,
+        "max_field_size": LINE,
+        "max_headers": HEADERS,
+    }
+)
+"""What aiohttp's session is told of how responses are to be read, and its connections where they are used without."""
 
 
 class Lane(StrEnum):
@@ -65,6 +77,14 @@ _used: WeakSet[ResponseHandler] = WeakSet()
 """The connections that had a request before."""
 
 
+def is_reused(protocol: ResponseHandler) -> bool:
+    """Whether its connection had a request before; from now on it had."""
+    if protocol in _used:
+        return True
+    _used.add(protocol)
+    return False
+
+
 def progress_of_next(progress: Progress) -> None:
     """From now on ``progress`` is told how far this task's requests get."""
     _progress.set(progress)
@@ -85,12 +105,9 @@ class GuardedRequest(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         progress, protocol = _progress.get(), conn.protocol
         progress.connected = True
-        if protocol is not None and protocol in _used:
-            progress.reused = True
+        progress.reused = protocol is not None and is_reused(protocol)
         if protocol is None or protocol.should_close:
             raise UnaskedBytes
-        if not progress.reused:
-            _used.add(protocol)
         return await super().send(conn)
 
 
@@ -124,11 +141,7 @@ def open_session(
         timeout=request_timeout(settings, settings.read_timeout),
         cookie_jar=aiohttp.DummyCookieJar(),
         trust_env=False,
-        auto_decompress=False,
-        read_bufsize=READ_BUFFER,
-        max_line_size=LINE,
-        max_field_size=LINE,
-        max_headers=HEADERS,
+        **RESPONSE_LIMITS,
         requote_redirect_url=False,
         skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
     )

@@ -22,19 +22,12 @@ from nugetproxy.upstream.breakers import MOST_ORIGINS, Breakers, Ticket
 from nugetproxy.upstream.egress_choice import EgressChoice
 from nugetproxy.upstream.failures import FOREIGN, PROXY_LOGIN, ConnectionDropped, Failures, Progress, UnaskedBytes
 from nugetproxy.upstream.hops import Hops
+from nugetproxy.upstream.lines import Line, Lines, Raw
 from nugetproxy.upstream.patience import Patience, impatience
 from nugetproxy.upstream.questions import Question, Request
 from nugetproxy.upstream.resolver import GuardedResolver, ThreadResolver
 from nugetproxy.upstream.response import Hiding, Response
-from nugetproxy.upstream.sessions import (
-    Lane,
-    close_session,
-    once,
-    open_session,
-    progress_of_next,
-    request_timeout,
-    tls_context,
-)
+from nugetproxy.upstream.sessions import Lane, request_timeout
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.slots import Outgoing, Slot, Slots
 from nugetproxy.upstream.urls import UrlDenied, name_of, next_hop, origin_of, origin_of_parts, parse_url
@@ -64,16 +57,13 @@ class Wire:
         resolver = resolver or ThreadResolver()
         self._egress = EgressChoice(settings, self._rule, resolver)
         self._resolver = GuardedResolver(resolver, self._egress.lookup_rule, settings.connect_timeout)
-        self._tls = tls_context(settings) if settings.ca_file is not None else None
-        """None until the first request: reading the system's authorities would hold up every start."""
+        self._lines = Lines(settings, self._resolver)
         self._index = parse_url(settings.index_url)
         self._credentialed = {origin_of(parse_url(text)) for text in settings.credential_origins}
         self._credentialed.add(origin_of(self._index))
-        self._sessions: dict[Lane, aiohttp.ClientSession] = {}
         self._slots = {lane: Slots(settings.connections) for lane in Lane}
         self.hiding = Hiding(settings.secrets)
         self._vetted = lru_cache(MOST_ORIGINS)(self._vet)
-        self._closed = False
 
     def use(self, settings: UpstreamSettings) -> None:
         """Other credentials, from the next request on."""
@@ -160,11 +150,7 @@ class Wire:
 
     async def close(self) -> None:
         """End all connections; later requests fail with STOPPING."""
-        self._closed = True
-        sessions = list(self._sessions.values())
-        self._sessions.clear()
-        for session in sessions:
-            await close_session(session)
+        await self._lines.close()
         await self._resolver.close()
 
     async def slot(self, lane: Lane, seconds: float, ticket: Ticket | None = None) -> Slot:
@@ -210,28 +196,21 @@ class Wire:
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> Response:
         """Raises UpstreamFailure; but _Stale, if ``again``, where a pooled connection turned out to be closed."""
-        session = self._sessions.get(request.lane) or await self._session(request.lane)
+        line = self._lines.opened(request.lane) or await self._line(request.lane)
         origin, progress = ticket.origin, ticket.progress
         self._requests(request.method).inc()
         began, asked = self.clock.monotonic(), perf_counter()
-        progress_of_next(progress)
         try:
             async with asyncio.timeout_at(deadline):
                 proxy = await self._egress.proxy_for(url) if self._egress.may_be_used else None
                 headers = self._headers(request, origin)
-                if proxy is not None and url.scheme.lower() == "http":
-                    headers.update(proxy.headers)  # of a tunnel only its CONNECT carries them
-                answer = await session.request(
-                    request.method,
-                    url,
-                    headers=headers,
-                    data=body,
-                    proxy=proxy.url if proxy is not None else None,
-                    proxy_headers=dict(proxy.headers) if proxy is not None else None,
-                    middlewares=(once,) if proxy is not None else None,
-                    allow_redirects=False,
-                    timeout=timeout or session.timeout,
-                )
+                answer: Raw
+                if line.straight is not None and proxy is None and body is None:
+                    answer = await line.straight.send(request.method, url, headers, progress)
+                else:
+                    answer = await line.ask(
+                        request.method, url, headers, progress, proxy=proxy, body=body, timeout=timeout
+                    )
         except ConnectionDropped as dropped:
             if isinstance(dropped, UnaskedBytes):
                 self.failures.count(Reason.EXTRA_BYTES)
@@ -250,7 +229,7 @@ class Wire:
         self._seconds(request.method).observe(self.clock.monotonic() - began)
         return self._response(answer, url, deadline, ticket)
 
-    def _response(self, answer: aiohttp.ClientResponse, url: URL, deadline: float, ticket: Ticket) -> Response:
+    def _response(self, answer: Raw, url: URL, deadline: float, ticket: Ticket) -> Response:
         return Response(
             answer,
             url,
@@ -264,15 +243,11 @@ class Wire:
             hiding=self.hiding,
         )
 
-    async def _session(self, lane: Lane) -> aiohttp.ClientSession:
-        if self._tls is None:
-            self._tls = await asyncio.to_thread(tls_context, self._settings)
-        if self._closed:
+    async def _line(self, lane: Lane) -> Line:
+        line = await self._lines.open(lane)
+        if line is None:
             raise self.failures.make(Reason.STOPPING, "the proxy is stopping")
-        session = self._sessions.get(lane)
-        if session is None:
-            session = self._sessions[lane] = open_session(lane, self._settings, self._resolver, self._tls)
-        return session
+        return line
 
     def _headers(self, request: Request, origin: str) -> CIMultiDict[str]:
         """Credentials go to exact origins only, whatever redirects say; what the request brings wins."""
