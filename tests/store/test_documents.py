@@ -10,6 +10,7 @@ import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.documents import documents as documents_module
 from nugetproxy.store.documents import index as index_module
+from nugetproxy.store.documents.database import MOST_AT_ONCE
 from nugetproxy.store.documents.documents import Documents, Stored, never_trimmed, of_id, of_kind
 from nugetproxy.store.sqlite_form import set_aside
 from tests.store.kit import count
@@ -499,8 +501,41 @@ async def test_what_comes_together_is_stored_in_one_step(entries: Documents, mon
 
     monkeypatch.setattr(Cache, "_transact", counted)
     assert await asyncio.gather(*(entries.put(f"key{n}", ENTRY, SMALL, tag="id") for n in range(20))) == [True] * 20
-    assert (begun.count("own"), begun.count("nested")) == (1, 20)
+    assert begun == ["own"]
     assert await held(entries, 20) == 20
+
+
+async def test_of_many_rows_the_last_of_each_key_counts(entries: Documents, directory: Path) -> None:
+    for key, body in (("old", SMALL), ("grown", SMALL), ("shrunk", LARGE)):
+        assert await entries.put(key, ENTRY, body, tag="before")
+    told = {
+        **{f"new{n}": [b"[%d]" % n] for n in range(2 * MOST_AT_ONCE + 1)},
+        "old": [b"[1]"],
+        "grown": [LARGE],
+        "shrunk": [SMALL],
+        "twice": [b"[1]", b"[2]"],
+        "large, then small": [LARGE, b"[3]"],
+        "small, then large, then small": [b"[4]", LARGE, b"[5]"],
+    }
+    rows = [(key, body) for key, bodies in told.items() for body in bodies]
+    stored = await asyncio.gather(*(entries.put(key, ENTRY, body, tag="id", expire=60.0) for key, body in rows))
+    assert all(stored)
+    assert await entries.get_all(list(told)) == [Stored(ENTRY, bodies[-1]) for bodies in told.values()]
+    assert len(list(directory.rglob("*.val"))) == 1
+    with closing(sqlite3.connect(directory / "cache.db")) as connection:
+        rows = connection.execute("SELECT count(*), min(tag), max(tag), min(expire_time) FROM Cache").fetchall()
+        assert rows[0][:3] == (len(told), "id", "id")
+        assert 0 < rows[0][3] - time.time() <= 60.0
+        assert connection.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone() == (len(told),)
+    assert await entries.evict_tag("id") == len(told)
+
+
+async def test_many_rows_are_looked_for_at_once(entries: Documents) -> None:
+    statements: list[str] = []
+    await entries._change(lambda cache: cache._con.set_trace_callback(lambda text: statements.append(text[:6])), None)
+    assert all(await asyncio.gather(*(entries.put(f"key{n}", ENTRY, SMALL, tag="id") for n in range(50))))
+    await entries._change(lambda cache: cache._con.set_trace_callback(None), None)
+    assert statements[statements.index("BEGIN ") : statements.index("COMMIT")].count("SELECT") == 1
 
 
 async def test_what_is_stored_before_it_is_deleted_is_deleted(entries: Documents) -> None:

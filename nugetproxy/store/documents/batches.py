@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from diskcache import Cache
 
 from nugetproxy.caching.entry import Entry
+from nugetproxy.store.documents.database import Value, insert_new
 from nugetproxy.store.documents.record import pack_entry
 from nugetproxy.store.documents.strict_disk import StrictDisk
 from nugetproxy.store.sqlite_form import LOCK_SECONDS
@@ -36,10 +37,10 @@ class Row(NamedTuple):
 def store(cache: Cache, rows: Sequence[Row]) -> bool:
     """Store all of them, or none; blocks."""
     disk: StrictDisk = cache.disk
-    with disk.together(), cache.transact() if len(rows) > 1 else nullcontext():  # one has its own
-        for row in rows:
-            value = pack_entry(row.key, row.entry, row.body)
-            cache.set(row.key, value, tag=row.tag, expire=row.expire)
+    values = [Value(row.key, pack_entry(row.key, row.entry, row.body), row.tag, row.expire) for row in rows]
+    with disk.together(), cache.transact() if len(values) > 1 else nullcontext():  # one has its own
+        for value in insert_new(cache, values) if len(values) > 1 else values:
+            cache.set(value.key, value.value, tag=value.tag, expire=value.expire)
     return True
 
 

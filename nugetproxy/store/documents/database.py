@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import orjson
 from diskcache import Cache, Timeout
-from diskcache.core import DBNAME
+from diskcache.core import DBNAME, MODE_RAW
 
 from nugetproxy.store.documents.strict_disk import VALUE_FILE, PoisonedRow, StrictDisk
 from nugetproxy.store.fs import FsOps, MissingFile
@@ -50,6 +52,14 @@ _POISONED = f"""
         OR (mode = 2 AND value IS NULL AND typeof(filename) = 'text' AND filename GLOB '{_VALUE_GLOB}'))
 """
 
+_SMALL = int(SETTINGS["disk_min_file_size"])
+"""Shorter values are within their row."""
+MOST_AT_ONCE = 100
+"""Rows of one statement."""
+_INSERT = """INSERT INTO Cache(
+    key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value) VALUES"""
+_ROW = f"(?, 1, ?, ?, ?, 0, ?, 0, {MODE_RAW}, NULL, ?)"
+
 
 @contextmanager
 def translated() -> Iterator[None]:
@@ -88,6 +98,43 @@ def check(fs: FsOps, directory: Path) -> int:
             raise PoisonedRow("found at the start")
         named = frozenset(name for (name,) in connection.execute("SELECT filename FROM Cache WHERE mode = 2"))
     return _sweep(fs, directory, named)
+
+
+class Value(NamedTuple):
+    """What is to be stored under a key."""
+
+    key: str
+    value: bytes
+    tag: str
+    expire: float | None
+    """Seconds from now."""
+
+
+def insert_new(cache: Cache, values: Sequence[Value]) -> list[Value]:
+    """Store those of ``values`` that are small, with keys that nothing is stored under; the others, in their order.
+
+    diskcache asks twice for each row, and for each statement Python's threads change over: here two are enough for many
+    rows. Within a transaction of the cache's.
+    """
+    small: dict[str, Value] = {}
+    others: list[Value] = []
+    seen: set[str] = set()
+    for value in values:
+        if len(value.value) < _SMALL and value.key not in seen and len(small) < MOST_AT_ONCE:
+            small[value.key] = value
+        else:
+            others.append(value)
+        seen.add(value.key)
+    execute, marks = cache._con.execute, ",".join("?" * len(small))
+    select = f"SELECT key FROM Cache WHERE raw = 1 AND key IN ({marks})"  # noqa: S608
+    known = [small.pop(key) for (key,) in execute(select, tuple(small)).fetchall()]
+    now = time.time()
+    columns: list[object] = []
+    for new in small.values():
+        columns += (new.key, now, None if new.expire is None else now + new.expire, now, new.tag, new.value)
+    if small:
+        execute(f"{_INSERT} {','.join((_ROW,) * len(small))}", columns)
+    return [*known, *others]
 
 
 def remove_oldest(cache: Cache, limit: int, spared: str) -> int:
