@@ -18,7 +18,7 @@ from nugetproxy.engine.conclusions import Conclusions, body_of
 from nugetproxy.engine.fetch import Fetcher
 from nugetproxy.engine.hot_documents import HOT_SECONDS, SHARED_SECONDS, HotDocuments
 from nugetproxy.engine.invalidation import Invalidation
-from nugetproxy.engine.outcome import CacheStatus, Outcome
+from nugetproxy.engine.outcome import LASTING, CacheStatus, Outcome
 from nugetproxy.engine.rotation import same_since
 from nugetproxy.engine.shared_documents import SharedDocuments, is_shared
 from nugetproxy.engine.standing import Standing
@@ -100,7 +100,7 @@ class Cache:
                 detail = "offline" if self._offline else ""
                 outcome = Outcome.ABSENT if entry.absent else Outcome.HIT
                 status = CacheStatus(outcome=outcome, hit=True, ttl=ttl, detail=detail)
-                standing = None if entry.absent else partial(self._standing, target, entry, ttl)
+                standing = None if entry.absent else partial(self._standing, target, entry, settled)
                 return Found(entry=entry, body=body_of(stored), status=status, standing=standing)
             case Stale(entry=entry, refreshable=refreshable, usable=usable, ttl=ttl):
                 task, collapsed = self._fetch(target, group)
@@ -121,14 +121,20 @@ class Cache:
             case unknown:
                 assert_never(unknown)
         found = await result_of(task)
+        entry, status = found.entry, found.status
         if collapsed:
-            status = replace(found.status, collapsed=True, outcome=Outcome.COLLAPSED, stored=False)
-            return replace(found, status=status)
-        return found
+            status = replace(status, collapsed=True, outcome=Outcome.COLLAPSED, stored=False)
+        lasts = status.outcome in LASTING and not (entry.absent or self._offline)
+        standing = partial(self._standing, target, entry, settled) if lasts else None
+        return Found(entry=entry, body=found.body, status=status, notice=found.notice, standing=standing)
 
-    def _standing(self, target: Target, entry: Entry, left: float) -> Standing | None:
+    def _standing(self, target: Target, entry: Entry, settled: bool) -> Standing | None:
+        """Of what was served a moment ago, as far as it is stored and fresh now."""
+        looked = self._look(target, Stored(entry, b""), offline=self._offline, settled=settled)
+        if not isinstance(looked, Fresh):
+            return None
         least = -math.inf if self._offline else 0.0
-        return self._hot.standing(target.key, entry, left=left, least=least, writes=self._invalidation.writes)
+        return self._hot.standing(target.key, entry, left=looked.ttl, least=least, writes=self._invalidation.writes)
 
     def prefetch(self, target: Target) -> None:
         """Begin to get ``target`` unasked; a failure is as if it had not been tried."""

@@ -23,6 +23,10 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
 
 
+LASTING = frozenset({Outcome.HIT, Outcome.MISS, Outcome.COLLAPSED, Outcome.REVALIDATED})
+"""Of what may stand: the next one who asks for the same gets it as a hit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheStatus:
     """The ``Cache-Status`` of one reply (RFC 9211 section 2)."""

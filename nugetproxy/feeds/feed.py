@@ -79,8 +79,11 @@ class Feed:
         """
         read = self._shown.read if self._ruled else self._unruled
         reply = await read(route, query, view)
-        if self._redirect_from and isinstance(reply.body, HeldBody) and not view.head:
-            return await self._sent_away(reply, reply.body)
+        if self._redirect_from and not view.head:
+            if reply.again is not None:  # the next one may be sent away
+                reply = replace(reply, again=None)
+            if isinstance(reply.body, HeldBody):
+                return await self._sent_away(reply, reply.body)
         return reply
 
     async def _sent_away(self, reply: Reply, body: HeldBody) -> Reply:

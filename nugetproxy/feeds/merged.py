@@ -21,7 +21,7 @@ from nugetproxy.feeds.owners import Owners
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registrations import Made, Registrations
 from nugetproxy.feeds.rendering import Page, page_of
-from nugetproxy.feeds.reply import HeldBody, Reply, View
+from nugetproxy.feeds.reply import HeldBody, MakeAgain, Reply, View
 from nugetproxy.feeds.searching import Searching
 from nugetproxy.feeds.settings import FeedSettings
 from nugetproxy.feeds.source_answer import ABSENT, SourceAnswer, merged_status
@@ -118,13 +118,21 @@ class Merged:
 
     def _standing(self, reply: Reply, until: float) -> Reply:
         """``reply``, which stands until then (monotonic), unless there is a write or a claim."""
-        if reply.cache.outcome is not Outcome.HIT or reply.status != 200:
-            return reply
-        if reply.standing is None and (until == math.inf or not isinstance(reply.body, bytes)):
-            return reply
-        return replace(reply, standing=partial(self._stand, reply, until))
+        return self._with_stamp(reply, until, self._stamp())
 
-    def _stand(self, reply: Reply, until: float) -> Standing | None:
+    def _with_stamp(self, reply: Reply, until: float, stamp: Hashable) -> Reply:
+        if reply.again is not None:
+            return replace(reply, again=partial(self._again, reply.again, until, stamp))
+        whole = reply.cache.outcome is Outcome.HIT and until < math.inf and isinstance(reply.body, bytes)
+        if reply.status != 200 or (reply.standing is None and not whole):
+            return reply
+        return replace(reply, standing=partial(self._stand, reply, until, stamp))
+
+    def _again(self, again: MakeAgain, until: float, stamp: Hashable) -> Reply | None:
+        reply = again()
+        return None if reply is None else self._with_stamp(reply, until, stamp)
+
+    def _stand(self, reply: Reply, until: float, stamp: Hashable) -> Standing | None:
         inner = reply.standing() if reply.standing is not None else None
         if inner is None and reply.standing is not None:
             return None
@@ -133,7 +141,7 @@ class Merged:
             left=reply.cache.ttl if reply.cache.ttl is not None else math.inf,
             since=self._clock.monotonic(),
             until=until,
-            stamp=self._stamp(),
+            stamp=stamp,
             stamp_now=self._stamp,
             clock=self._clock,
         )

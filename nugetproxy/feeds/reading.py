@@ -7,12 +7,13 @@ from functools import partial
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.content_check import AT_ONCE
+from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
 from nugetproxy.engine.standing import HeldStanding, MakeStanding
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
-from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, Reply, View, absent_reply
+from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, MakeAgain, Reply, View, absent_reply
 from nugetproxy.feeds.source_answer import ABSENT, MADE, SourceAnswer, absent_answer
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import BINARY_TYPE, Kind
@@ -142,7 +143,7 @@ class Reading:
         if landed is not None:
             held = HeldBody(landed.acquire(), source.elsewhere, body.flight.content)
             body.close()
-            return self._held(source, held, status)
+            return self._held(source, held, status, again=partial(self._again, source, body.flight))
         return Reply(
             kind=Kind.PACKAGE,
             cache=status,
@@ -150,9 +151,17 @@ class Reading:
             body=body,
             cache_control=_control(source, checked=body.size is not None and body.size <= AT_ONCE),
             warnings=body.flight.warnings,
+            again=partial(self._again, source, body.flight),
         )
 
-    def _held(self, source: Source, body: HeldBody, status: CacheStatus) -> Reply:
+    def _again(self, source: Source, flight: Flight) -> Reply | None:
+        """What the next one gets of a flight that has landed, once all that is yet to be found out is known."""
+        held = flight.landed
+        if held is None or held.keeper is None or not held.checked or source.signatures.unjudged(held):
+            return None
+        return self._held(source, HeldBody(held, source.elsewhere), HIT)
+
+    def _held(self, source: Source, body: HeldBody, status: CacheStatus, *, again: MakeAgain | None = None) -> Reply:
         held, lasting = body.held, source.immutable
         return Reply(
             kind=Kind.PACKAGE,
@@ -164,7 +173,8 @@ class Reading:
             age=self._clock.now() - held.arrived if status.hit and lasting else None,
             cache_control=_control(source, checked=held.checked),
             warnings=held.notices,
-            standing=partial(HeldStanding, held, held.stamp) if status is HIT and lasting else None,
+            standing=partial(HeldStanding, held, held.stamp) if status is HIT and lasting and held.checked else None,
+            again=again,
         )
 
     async def _member(self, source: Source, route: Route, query: str, view: View) -> Reply:

@@ -87,6 +87,13 @@ class RelayedBody:
         """Nothing is held before the body is read."""
 
 
+MakeAgain = Callable[[], "Reply | None"]
+"""Makes the reply to whoever asks next, now that another one was sent, to be looked at only: its body is not acquired.
+
+None where that is not known.
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A selected representation with what HTTP needs to know of it (RFC 9110 section 3.2)."""
@@ -112,7 +119,9 @@ class Reply:
     location: str = ""
     """Where the client is sent to, for a 302."""
     standing: MakeStanding | None = None
-    """Of a reply that the next one who asks for the same may get as it is; None where it must be made anew."""
+    """Of a reply that the next one who asks for the same may get as a hit; None where it must be made anew."""
+    again: MakeAgain | None = None
+    """Of a package that has just landed, or will have by the time this is sent: what the next one who asks gets."""
 
     @property
     def size(self) -> int | None:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from nugetproxy import log as logs
-from nugetproxy.engine.outcome import Outcome
+from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.errors import ProxyError, Reason, UpstreamFailure
 from nugetproxy.feeds.reply import Reply
 from nugetproxy.metrics import Metrics
@@ -78,8 +78,12 @@ class AccessEvent:
     def answered(self, reply: Reply) -> None:
         """A feed has a reply."""
         self.kind = reply.kind._value_  # ``value`` takes ten times as long
-        self.outcome = reply.cache.outcome._value_
-        said = reply.cache.detail
+        self.told(reply.cache)
+
+    def told(self, cache: CacheStatus) -> None:
+        """It is known how the reply came about."""
+        self.outcome = cache.outcome._value_
+        said = cache.detail
         self.reason, self.detail = (said, "") if said in _REASONS else ("", said)
 
     def failed(self, error: ProxyError) -> None:

@@ -132,7 +132,7 @@ class Connection(OneTask):
         if seen is None or transport is None or transport.is_closing() or lane.stopping.draining:
             return False
         line, now, condition = data[:at], lane.now(), self._condition
-        prepared = seen.answers.get(line) if now < seen.until else None
+        prepared = (seen.answers.get(line) or lane.prepare(seen, line)) if now < seen.until else None
         form = prepared.answer(condition, now) if prepared is not None else None
         if prepared is None or form is None or self._paused:  # which it is while anything waits to be sent
             if seen.key is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from time import perf_counter
 from types import MappingProxyType
 from urllib.parse import unquote
@@ -16,7 +17,7 @@ from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError
 from nugetproxy.feeds.downloads import downloaded, is_download
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.files import Site
-from nugetproxy.feeds.reply import View
+from nugetproxy.feeds.reply import Reply, View
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.moments import instant
@@ -37,6 +38,8 @@ from nugetproxy.web.lane import Lane
 from nugetproxy.web.negotiation import view_of
 from nugetproxy.web.ops import Ops
 from nugetproxy.web.page.page import Page
+from nugetproxy.web.promises import Promise
+from nugetproxy.web.seen import Asked
 from nugetproxy.web.sending import ResponseCut, Sender
 from nugetproxy.web.whole import Whole
 from nugetproxy.web.writes import Writes
@@ -196,13 +199,28 @@ class Edge:
         reply = self._admission.marked(feed.name, await feed.read(route, query, view))
         event.answered(reply)
         response = await self._sender.send(request, reply, asker, event.more)
-        asked = connection.asked
-        if asked is not None and not download and not self._traced:
-            usual = isinstance(response, Whole) and asked.condition is None
-            whole = response if usual else self._sender.whole(request, reply, event.more)
-            if isinstance(whole, Whole):
-                self._lane.keep(asked, event, reply, whole)
+        if connection.asked is not None and not download and not self._traced:
+            self._promise(connection.asked, event, reply)
         return response
+
+    def _promise(self, asked: Asked, event: AccessEvent, reply: Reply) -> None:
+        """Have the lane answer the next one who asks for the same."""
+        standing = reply.standing() if reply.standing is not None else None
+        if standing is None and reply.again is None:
+            return
+        size = len(reply.body) if isinstance(reply.body, bytes) else 0
+        make = partial(self._again, reply, event)
+        self._lane.keep(asked, Promise(event=event, standing=standing, make=make, size=size))
+
+    def _again(self, reply: Reply, event: AccessEvent) -> tuple[Reply, Whole] | None:
+        """What whoever asks now gets, where the last one got ``reply``."""
+        if reply.again is not None:
+            again = reply.again()
+            if again is None:
+                return None
+            reply = self._admission.marked(event.feed, again)
+        whole = self._sender.whole(event.method, reply, event.more)
+        return None if whole is None else (reply, whole)
 
     async def _operate(self, request: web.BaseRequest, _asker: Asker, event: AccessEvent) -> web.StreamResponse:
         path, query = _target(request)

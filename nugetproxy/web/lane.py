@@ -14,29 +14,25 @@ from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 import structlog
-from aiohttp import hdrs
 from aiohttp.web_protocol import RequestHandler
 
 from nugetproxy import log as logs
 from nugetproxy.clock import Clock
-from nugetproxy.feeds.reply import HeldBody, Reply
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.history.history import History
 from nugetproxy.store.history.sighting import Who
 from nugetproxy.upstream.asking import Asking
-from nugetproxy.web.access import Access, AccessEvent, event_fields, what_of, who_fields
+from nugetproxy.web.access import Access, AccessEvent, who_fields
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.asker import MAX_SESSION, SESSION_ID
 from nugetproxy.web.head_check import LINE, Condition, parse_fields, split_condition
 from nugetproxy.web.negotiation import accepts_gzip
 from nugetproxy.web.prepared import Form, Prepared
+from nugetproxy.web.promises import Promise, Promises
 from nugetproxy.web.seen import ODD, Asked, Peer, Seen
-from nugetproxy.web.whole import Whole, template_of
 
 log = structlog.get_logger(__name__)
 
-MAX_BODY = 128 * 1024
-"""Bytes of the largest body that is kept here; larger ones are sent from their files."""
 MAX_HEADS = 4096
 """Header sections whose meaning is remembered."""
 MAX_VIEWS = 256
@@ -116,6 +112,7 @@ class Lane:
         self._bytes = 0
         self._views: dict[Hashable, dict[bytes, Prepared]] = {}
         self._order: dict[tuple[Hashable, bytes], Prepared] = {}
+        self._promises = Promises(max_bytes // 4)
         self._heads: dict[tuple[Peer, bytes], Seen] = {}
 
     def see(self, peer: Peer, block: bytes) -> tuple[Seen | None, Condition | None]:
@@ -166,56 +163,29 @@ class Lane:
             asker=Who(client, session[:MAX_SESSION], self.admission.shown_by(fields.get("authorization", ""))),
         )
 
-    def keep(self, asked: Asked, event: AccessEvent, reply: Reply, response: Whole) -> None:
-        """Without its condition, the ordinary path answers ``asked`` like this; so will the lane while the reply
-        stands.
-        """
+    def keep(self, asked: Asked, promise: Promise) -> None:
+        """The ordinary path has answered ``asked`` without its condition; the lane will, as ``promise`` says it."""
         seen, line, _ = asked
-        if event.feed not in seen.feeds:
+        if promise.event.feed not in seen.feeds or seen.generation != self.generation or self.stopping.draining:
             return
-        standing = reply.standing() if reply.standing is not None else None
-        if standing is None or response.status != 200 or response.keep_alive is False or self.stopping.draining:
+        if LINE.fullmatch(line) is None:
             return
-        body, held = response.whole_body, None
-        if isinstance(reply.body, HeldBody) and not body and event.method == hdrs.METH_GET:
-            if seen.over_tls:  # which the kernel does not speak
-                return
-            held = reply.body.held
-        size = len(body) if held is None else held.size
-        if len(body) > MAX_BODY or LINE.fullmatch(line) is None or seen.generation != self.generation:
-            return
-        whole = Form(
-            status=200,
-            template=template_of(response, reply.age is not None),
-            body=body,
-            size=size,
-            said=logs.part(event_fields(event, 200, size)),
-            what=what_of(replace(event, status=200), size),
-        )
-        prepared = Prepared(
-            whole=whole,
-            method=event.method,
-            etag=reply.etag,
-            size=size,
-            cache=reply.cache,
-            stored_at=None if reply.age is None else self.now() - reply.age,
-            standing=standing,
-            feed=event.feed,
-            kind=event.kind,
-            outcome=event.outcome,
-            carries_body=not isinstance(reply.body, bytes),
-            held=held,
-        )
-        self._put(seen, line, prepared)
-
-    def _put(self, seen: Seen, line: bytes, prepared: Prepared) -> None:
         self._drop(seen.key, line)
-        if prepared.weight > self._max_bytes // 4:
-            return
+        self._promises.put((seen.key, line), promise)
+
+    def prepare(self, seen: Seen, line: bytes) -> Prepared | None:
+        """What was promised for that, ready from now on; None where nothing was, or it does not hold any more."""
+        promise = self._promises.take((seen.key, line))
+        if promise is None or seen.generation != self.generation:
+            return None
+        prepared = promise.prepare(self.now(), over_tls=seen.over_tls)
+        if prepared is None or prepared.weight > self._max_bytes // 4:
+            return None
         seen.answers[line] = self._order[seen.key, line] = prepared
         self._bytes += prepared.weight
         while self._bytes > self._max_bytes:
             self._drop(*next(iter(self._order)))
+        return prepared
 
     def _drop(self, key: Hashable, line: bytes) -> None:
         known = self._order.pop((key, line), None)
@@ -282,6 +252,7 @@ class Lane:
         """Forget all answers, with what header sections mean: a reload, a revoked token, another rule."""
         self.generation += 1
         self._order.clear()
+        self._promises.clear()
         self._views.clear()
         self._heads.clear()
         self._bytes = 0

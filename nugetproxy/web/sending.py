@@ -60,14 +60,14 @@ class Sender:
         finally:
             reply.close()
 
-    def whole(self, request: web.BaseRequest, reply: Reply, more: Mapping[str, str]) -> Whole | None:
-        """What ``request`` gets without its conditions, without the body where that is in a file; None for what is
-        neither in memory nor in a file.
+    def whole(self, method: str, reply: Reply, more: Mapping[str, str]) -> Whole | None:
+        """What a request without conditions gets, without the body where that is in a file; None for what is neither
+        in memory nor in a file.
         """
         selection = _whole_of(reply.size or 0)
         fields = _fields(reply, selection, more)
-        if request.method == hdrs.METH_HEAD or isinstance(reply.body, bytes):
-            return _whole(reply, selection, fields, bodiless=request.method == hdrs.METH_HEAD)
+        if method == hdrs.METH_HEAD or isinstance(reply.body, bytes):
+            return _whole(reply, selection, fields, bodiless=method == hdrs.METH_HEAD)
         if not isinstance(reply.body, HeldBody):
             return None
         return Whole(200, fields, self._contents.get(reply.body.held, b""), length=reply.body.size)
