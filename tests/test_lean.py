@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+import trustme
 
 from nugetproxy.admin.commands import COMMANDS
 from nugetproxy.store.sieve import Sieve
@@ -21,6 +23,13 @@ with lean_imports():
     import nugetproxy.config, nugetproxy.serve
 import os, sys
 assert "rich" not in sys.modules and "PYDANTIC_DISABLE_PLUGINS" not in os.environ
+import ssl
+from aiohttp import connector
+for context in (connector._SSL_CONTEXT_VERIFIED, connector._SSL_CONTEXT_UNVERIFIED):
+    assert context.cert_store_stats()["x509"] == 0, "the system's authorities were read"
+own = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+own.set_default_verify_paths()
+assert own.cert_store_stats()["x509"] == 1, "they cannot be read any more"
 print(*sys.modules)
 """
 """What ``serve`` imports, in its order."""
@@ -70,9 +79,13 @@ LATE: Final = (
 
 
 @pytest.fixture(scope="module")
-def loaded() -> Sequence[str]:
-    """The modules of a process that is about to serve."""
-    done = subprocess.run([sys.executable, "-c", STARTED], capture_output=True, check=False, text=True, timeout=120)
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
+    """The modules of a process that is about to serve, on a system that knows one authority."""
+    known = tmp_path_factory.mktemp("authorities") / "known.pem"
+    trustme.CA().cert_pem.write_to_path(known)
+    environ = {**os.environ, "SSL_CERT_FILE": str(known), "SSL_CERT_DIR": str(known.parent / "none")}
+    command = [sys.executable, "-c", STARTED]
+    done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=120, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 

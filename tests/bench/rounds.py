@@ -31,6 +31,8 @@ GB = 1e9
 LATE = 5
 STILL_SECONDS = 0.5
 """A server that spent nothing for so long has done what it does behind its answers."""
+BATCH = 10_000
+"""Distinct documents that are asked for in one go: as many as a slow machine manages in the time of a load."""
 VERIFIED = 50
 """How often verifying is measured."""
 SMALL_COLD_RATE, LIST_COLD_RATE = Target(800, least=True), Target(2500, least=True)
@@ -133,13 +135,15 @@ class Rounds:
             self.samples.add(f"{name} a 1 MB package: CPU us/request", OURS, look(packages) / VERIFIED * 1e6)
 
     def memory(self) -> None:
-        """What many distinct documents leave in memory."""
-        for server in self.servers:
-            path = f"{server.flat}/{COLD_LIST}{{}}/index.json"
-            load.misses(server, path, first=0, count=self.effort.documents, clients=CONNECTIONS)
-            settle(server)
-            point = f"RSS after {self.effort.documents} documents, MiB"
-            self.samples.add(point, server.name, accounting.rss_mib(server.session), Target(100))
+        """What many distinct documents leave in memory, after each batch: whether there is an end to it."""
+        for first in range(0, self.effort.documents, BATCH):
+            after = min(first + BATCH, self.effort.documents)
+            point = f"RSS after {after} documents, MiB"
+            for server in self.servers:
+                path = f"{server.flat}/{COLD_LIST}{{}}/index.json"
+                load.misses(server, path, first=first, count=after - first, clients=CONNECTIONS)
+                settle(server)
+                self.samples.add(point, server.name, accounting.rss_mib(server.session), Target(100))
 
     def _in_turns(self, rounds: int, measure: Callable[[Server], None]) -> None:
         for number in range(rounds):
