@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 
 from nugetproxy import __version__
 from nugetproxy.banner import banner
-from nugetproxy.cli import COMMANDS, app
+from nugetproxy.cli.commands import COMMANDS, app
+from nugetproxy.cli.plain import plain_start
 from nugetproxy.config import Address, Config, load
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.web.listening import AddressUnusable
@@ -67,14 +68,14 @@ def test_a_misspelt_command_is_answered_with_the_right_one() -> None:
 def test_a_shell_completes_commands_and_options() -> None:
     for words, wanted in (("nugetproxy pu", "purge"), ("nugetproxy serve --li", "--listen")):
         environ = {"_NUGETPROXY_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-        code = "from nugetproxy.cli import app\napp(prog_name='nugetproxy')"
+        code = "from nugetproxy.cli.commands import app\napp(prog_name='nugetproxy')"
         finished = in_a_process(code, **environ)
         assert finished.stdout.split() == [wanted]
 
 
 def test_a_command_loads_no_other_ones_module() -> None:
     finished = in_a_process(
-        "import sys\nfrom nugetproxy.cli import app\n"
+        "import sys\nfrom nugetproxy.cli.commands import app\n"
         "app(['purge', '-h'], standalone_mode=False)\n"
         "print(*sorted(name for name in sys.modules if name.startswith('nugetproxy.')), file=sys.stderr)\n"
     )
@@ -195,7 +196,7 @@ def test_check_config_says_that_a_file_is_right_and_what_it_means(tmp_path: Path
 def test_checking_does_not_load_the_server(tmp_path: Path) -> None:
     (tmp_path / "proxy.toml").touch()
     code = (
-        "import sys\nfrom nugetproxy.cli import app\n"
+        "import sys\nfrom nugetproxy.cli.commands import app\n"
         f"app(['check-config', {str(tmp_path / 'proxy.toml')!r}], standalone_mode=False)\n"
         "assert 'aiohttp' not in sys.modules\n"
     )
@@ -214,6 +215,64 @@ def test_the_server_is_loaded_without_what_it_never_uses() -> None:
         "import rich\n"
     )
     assert (finished.returncode, finished.stdout) == (0, "0 CERT_REQUIRED True\n"), finished.stderr
+
+
+PLAIN = [
+    ("serve",),
+    ("serve", "--listen", "127.0.0.1:7", "--cache-dir", "/one", "--offline"),
+    ("serve", "--listen=127.0.0.1:7", "--cache-dir=/one=two"),
+    ("serve", "--upstream", FEED, "--upstream", "http://127.0.0.1:9/v3/index.json"),
+    ("serve", "--config", "{file}", f"--upstream={FEED}"),
+]
+
+
+@pytest.mark.parametrize("words", PLAIN, ids=" ".join)
+def test_a_plain_start_is_that_of_the_command(words: tuple[str, ...], started: list[Config], tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text('[log]\nlevel = "debug"\n')
+    words = tuple(word.format(file=file) for word in words)
+    start = plain_start(words)
+    assert start is not None
+    assert (start.run_alone(), run(*words).exit_code) == (0, 0)
+    alone, by_command = started
+    assert alone == by_command
+    assert alone.log.level == ("debug" if "--config" in words else "info")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("check-config",),
+        ("--version",),
+        ("serve", "--help"),
+        ("serve", "-h"),
+        ("serve", "--listn", "x"),
+        ("serve", "more"),
+        ("serve", "--"),
+        ("serve", "--listen"),
+        ("serve", "--listen", "--offline"),
+        ("serve", "--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2"),
+        ("serve", "--config", " "),
+        ("serve", "--config="),
+        ("serve", "--offline=yes"),
+    ],
+    ids=" ".join,
+)
+def test_what_needs_an_explanation_is_no_plain_start(words: tuple[str, ...]) -> None:
+    assert plain_start(words) is None
+
+
+def test_a_plain_start_says_what_is_wrong_as_the_command_does(
+    started: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("serve", "--upstream", "ftp://x")
+    start = plain_start(words)
+    assert start is not None
+    code, said = start.run_alone(), capsys.readouterr()
+    by_command = run(*words)
+    assert (code, said.out, said.err) == (by_command.exit_code, by_command.stdout, by_command.stderr)
+    assert (code, said.err.partition(":")[0], started) == (78, "--upstream", [])
 
 
 def test_an_internal_error_shows_no_values(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:

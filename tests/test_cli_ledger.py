@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nugetproxy.cli import app
+from nugetproxy.cli.commands import app
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.store.lock import DirectoryLock
 from tests.fakes.asking import PACKAGE, SMALL, ask

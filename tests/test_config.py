@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 from nugetproxy.app.descriptors import share_out
 from nugetproxy.caching.policy import FOREVER
-from nugetproxy.cli import app
+from nugetproxy.cli.commands import app
 from nugetproxy.config import Address, Config, Secret, conditions, derive_name, load, safe_url, warnings
 from nugetproxy.config.places import RESERVED_NAMES, parse_address, parse_origin, parse_public_url
 from nugetproxy.config.problems import TABLES
+from nugetproxy.config.section import keys_of
 from nugetproxy.config.units import GIB, parse_size, parse_span, size_text
 from nugetproxy.config.upstream import Upstream
 from nugetproxy.errors import ConfigError
@@ -227,7 +228,7 @@ def test_the_configuration_file_that_we_ship_holds_every_key() -> None:
     written = tomllib.loads((ROOT / "config" / "nugetproxy.toml").read_text(encoding="utf-8"))
     for path, model in TABLES.items():
         for table in tables_at(written, path):
-            assert set(table) == set(model.model_fields), path
+            assert set(table) == set(keys_of(model)), path
     assert list(written["policy"]) == [kind.value for kind in Kind]
 
 
@@ -373,6 +374,21 @@ WRONG = {
     "a negative number": ("[server]\nmax_connections = -1", "server.max_connections: must be at least 0"),
     "too many tries": (f'[upstreams.a]\nurl = "{FEED}"\ntries = 99', "upstreams.a.tries: must be at most 10"),
     "a fraction for a number": ("[server]\nmax_connections = 1.5", "server.max_connections: must be a whole number"),
+    "a truth for a number": ("[server]\nmax_connections = true", "server.max_connections: must be a whole number"),
+    "a number of thousands of digits": (
+        f'[server]\nmax_connections = "{"9" * 5000}"',
+        "server.max_connections: must be a whole number",
+    ),
+    "a number for a truth": ("[server]\nallow_anonymous = 2", "server.allow_anonymous: must be true or false"),
+    "a number for text": ("[cache]\ndirectory = 5", "cache.directory: must be text in quotes"),
+    "a number for a network": ("[server]\nmetrics_from = [1]", "server.metrics_from.0: must be text in quotes"),
+    "a number for a date": ("[feeds.a]\nsources = ['b']\nasof = true", "feeds.a.asof: must be a number"),
+    "text for a list of tables": ('[access]\ntokens = "x"', "access.tokens: must be a list"),
+    "neither text nor table": ("[feeds.a]\nsources = ['b']\npush = 5", "feeds.a.push: must be text in quotes"),
+    "a wrong name in what may be text or a table": (
+        '[feeds.a]\nsources = [\'b\']\npush = { "x" = "B" }',
+        "feeds.a.push.x: a name is 1 to 64 of a-z",
+    ),
     "a level that is none": (
         '[log]\nlevel = "loud"',
         'log.level: must be one of "debug", "info", "warning" or "error"',
@@ -452,6 +468,30 @@ def test_every_mistake_is_told_at_once_with_the_file(tmp_path: Path) -> None:
         from_text('[server]\ndrain = "x"\n[cache]\nmax_size = "y"\nfoo = 1\n', tmp_path)
     assert len(caught.value.problems) == 3
     assert all(line.startswith(f"{tmp_path / 'proxy.toml'}: ") for line in caught.value.problems)
+
+
+def test_every_mistake_in_a_table_of_tables_is_told(tmp_path: Path) -> None:
+    text = '[upstreams.A]\ntries = 0\n[upstreams.b]\nurl = "x"\nconnections = "many"\nlist = []\n'
+    assert [line.partition(": ")[0] for line in problems_of(text, tmp_path)] == [
+        "upstreams.A",
+        "upstreams.A.url",
+        "upstreams.A.tries",
+        "upstreams.b.url",
+        "upstreams.b.connections",
+        "upstreams.b.list",
+    ]
+
+
+@pytest.mark.parametrize(("text", "number"), [("7", 7), (" 12 ", 12), ("+3", 3), ("1_000", 1000), ("12.0", 12)])
+def test_a_whole_number_in_a_variable(text: str, number: int) -> None:
+    config = load(environ={"NUGETPROXY_SERVER__MAX_CONNECTIONS": text})
+    assert config.server.max_connections == number
+
+
+@pytest.mark.parametrize(("text", "truth"), [("1", True), ("Yes", True), ("on", True), ("0", False), (" OFF ", False)])
+def test_a_truth_in_a_variable(text: str, truth: bool) -> None:
+    config = load(environ={"NUGETPROXY_UPSTREAMS": f'{{"a": {{"url": "{FEED}", "push": "{text}"}}}}'})
+    assert config.upstreams["a"].push is truth
 
 
 def test_a_file_that_is_not_there_or_not_text_is_told(tmp_path: Path) -> None:

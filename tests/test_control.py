@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from typer.testing import CliRunner
 
-from nugetproxy.cli import app
+from nugetproxy.cli.commands import app
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask
 from tests.fakes.feed import FakeFeed

@@ -20,9 +20,9 @@ import yaml
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from nugetproxy import cli
 from nugetproxy.app.access import rules
 from nugetproxy.cli import exits
+from nugetproxy.cli.commands import app
 from nugetproxy.config import load
 from nugetproxy.config.problems import known_keys
 from nugetproxy.config.units import parse_size, parse_span
@@ -38,7 +38,7 @@ TEXTS = {
     if path.is_file() and path.suffix != ".png" and not path.name.startswith("constraints")
 }
 DEFAULTS = load(environ={})
-COMMANDS: Any = get_command(cli.app)
+COMMANDS: Any = get_command(app)
 README = TEXTS["README.md"]
 
 every_text = pytest.mark.parametrize("name", TEXTS)
@@ -147,7 +147,7 @@ def test_the_farm_is_complete_in_a_few_lines(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "nuget.config").write_text(sources)
     for command in (("check-config", "proxy.toml"), ("doctor", "nuget.config", "--config", "proxy.toml")):
         words = [str(tmp_path / word) if "." in word else word for word in command]
-        ran = CliRunner().invoke(cli.app, words, env={"COLUMNS": "500"})
+        ran = CliRunner().invoke(app, words, env={"COLUMNS": "500"})
         assert (ran.exit_code, "warning" in ran.output) == (0, False), ran.output
     found = load(tmp_path / "proxy.toml")
     assert list(rules(found)) == ["farm", "company", "nuget.org"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from nugetproxy.cli import app
+from nugetproxy.cli.commands import app
 from nugetproxy.errors import NotFound
 from nugetproxy.jobs.leaks import Fetched, LeakWalk, Report
 from nugetproxy.nuget.leaks import Verdict, document_sightings, index_sightings

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from nugetproxy.cli import app
+from nugetproxy.cli.commands import app
 
 PROXY = """
 [server]

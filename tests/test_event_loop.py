@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import trustme
 
-from nugetproxy.config import Config
+from nugetproxy.config import Config, Server, Upstream
 from nugetproxy.config.checks import contradictions
 from tests.fakes.asking import LARGE, PACKAGE, VERSIONS
 from tests.fakes.feed import FakeFeed
@@ -63,8 +63,8 @@ async def test_uvloop_serves_the_same_bytes(feed: FakeFeed, tmp_path: Path, tls:
 
 
 def test_a_loop_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = Config.model_validate(
-        {"server": {"event_loop": "uvloop"}, "upstreams": {"up": {"url": "https://feed.example/v3/index.json"}}}
+    config = Config(
+        server=Server(event_loop="uvloop"), upstreams={"up": Upstream(url="https://feed.example/v3/index.json")}
     )
     assert contradictions(config) == ()
     monkeypatch.setitem(sys.modules, "uvloop", None)

@@ -45,7 +45,6 @@ HOMES = {
     "diskcache": {"store"},
     "sqlite3": {"store"},
     "tomllib": {"config"},
-    "pydantic": {"config"},
     "platformdirs": {"config"},
     "typer": {"cli"},
     "rich": {"cli", "demo"},

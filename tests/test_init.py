@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from nugetproxy.cli import app
+from nugetproxy.cli.commands import app
 from nugetproxy.config import Config, load
 
 OFFICE = """<?xml version="1.0" encoding="utf-8"?>

@@ -17,12 +17,20 @@ from nugetproxy.admin.commands import COMMANDS
 from nugetproxy.store.sieve import Sieve
 
 STARTED: Final = """
-import nugetproxy.cli.serve
-from nugetproxy.cli.lean import lean_imports
-with lean_imports():
-    import nugetproxy.config, nugetproxy.serve
-import os, sys
-assert "rich" not in sys.modules and "PYDANTIC_DISABLE_PLUGINS" not in os.environ
+import asyncio, sys
+sys.argv[1:] = ["serve", "--listen", "127.0.0.1:0", "--cache-dir", sys.argv[1]]
+
+def run(_runner, main):
+    main.close()
+    return 0
+
+asyncio.Runner.run = run
+import nugetproxy.cli
+try:
+    nugetproxy.cli.main()
+except SystemExit as ended:
+    assert ended.code == 0
+assert "rich" not in sys.modules
 import ssl
 from aiohttp import connector
 for context in (connector._SSL_CONTEXT_VERIFIED, connector._SSL_CONTEXT_UNVERIFIED):
@@ -32,7 +40,7 @@ own.set_default_verify_paths()
 assert own.cert_store_stats()["x509"] == 1, "they cannot be read any more"
 print(*sys.modules)
 """
-"""What ``serve`` imports, in its order."""
+"""A start as by the command, up to where the event loop would run."""
 UNDER_WAY: Final = """
 import gc
 from nugetproxy import serve
@@ -69,9 +77,12 @@ LATE: Final = (
     "ctypes",
     "obstore",
     "opentelemetry",
-    "pydantic_settings",
+    "platformdirs",
+    "pydantic",
+    "pydantic_core",
     "redis",
     "rich",
+    "typer",
     "uvloop",
     "zstandard",
 )
@@ -81,10 +92,11 @@ LATE: Final = (
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> Sequence[str]:
     """The modules of a process that is about to serve, on a system that knows one authority."""
-    known = tmp_path_factory.mktemp("authorities") / "known.pem"
+    folder = tmp_path_factory.mktemp("start")
+    known = folder / "known.pem"
     trustme.CA().cert_pem.write_to_path(known)
-    environ = {**os.environ, "SSL_CERT_FILE": str(known), "SSL_CERT_DIR": str(known.parent / "none")}
-    command = [sys.executable, "-c", STARTED]
+    environ = {**os.environ, "SSL_CERT_FILE": str(known), "SSL_CERT_DIR": str(folder / "none")}
+    command = [sys.executable, "-c", STARTED, str(folder / "cache")]
     done = subprocess.run(command, capture_output=True, check=False, text=True, timeout=120, env=environ)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nugetproxy.cli import app
+from nugetproxy.cli.commands import app
 from nugetproxy.config.units import about_size
 from tests.conftest import StartProxy
 from tests.fakes.clock import FakeClock

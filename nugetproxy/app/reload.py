@@ -126,7 +126,7 @@ class Reload:
         """Make everything that may fail, then change over."""
         app, tenants = self._app, self._app.room.tenants
         known = {**app.resting, **app.sources}
-        before = app.config.model_copy(update={"upstreams": self._known})
+        before = app.config.but(upstreams=self._known)
         same = {
             name: source
             for name, source in known.items()
@@ -270,7 +270,7 @@ def _asked(config: Config, name: str) -> object:
         return upstream and (upstream.url, upstream.signatures, upstream.signature_roots, upstream.signature_owners)
     cache = config.cache
     return (
-        upstream.model_copy(update=dict.fromkeys(UNSEEN)),
+        upstream.but(**dict.fromkeys(UNSEEN)),
         (config.network, config.limits, config.policy, config.symbols),
         (cache.keep_registrations, cache.check_contents, cache.abandon_above),
     )

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NoReturn
 
-import typer
-
-from nugetproxy.cli.terminal import say
 from nugetproxy.errors import ConfigError, ProxyError, StoreUnusable
 from nugetproxy.web.listening import AddressUnusable, AddressWrong
 
@@ -37,6 +34,10 @@ def exit_code(error: ProxyError) -> int | None:
 
 def fail(lines: Iterable[str], code: int) -> NoReturn:
     """End the command with these lines on stderr."""
+    import typer
+
+    from nugetproxy.cli.terminal import say
+
     for line in lines:
         say(line, err=True)
     raise typer.Exit(code)

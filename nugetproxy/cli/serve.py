@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from functools import partial
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from nugetproxy.cli.lean import lean_imports
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.plain import Start
 
 app = typer.Typer(add_completion=False)
-
-
-def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    """A stop that comes before the server can take it is no failure."""
-    sys.exit(0)
 
 
 @app.command()
@@ -40,13 +31,5 @@ def serve(
     ] = False,
 ) -> None:
     """Run the proxy until it is told to stop; without options, one of nuget.org on 127.0.0.1:5555."""
-    signal.signal(signal.SIGTERM, _end)
-    with lean_imports():
-        from nugetproxy.config import load
-
-    read = partial(load, config, listen=listen, upstreams=upstream or [], cache_dir=cache_dir, offline=offline)
-    settings = read()
-    with lean_imports():
-        from nugetproxy.serve import run  # the whole server: not needed to say what is wrong in a file
-
-    raise typer.Exit(run(settings, read))
+    start = Start(config=config, listen=listen, upstreams=upstream or (), cache_dir=cache_dir, offline=offline)
+    raise typer.Exit(start.run())

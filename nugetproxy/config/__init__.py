@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from nugetproxy.config.checks import conditions, contradictions, warnings
 from nugetproxy.config.feeds import FeedTable
 from nugetproxy.config.layers import Layer, Tree, environment_layer, file_layer, flags_layer, overlaid
@@ -15,6 +13,7 @@ from nugetproxy.config.model import Cache, Config, Limits, Log, Server, Symbols,
 from nugetproxy.config.places import Address, derive_name, feed_of, safe_url
 from nugetproxy.config.problems import problem_lines
 from nugetproxy.config.secrets import Secret
+from nugetproxy.config.tables import Mistakes, read
 from nugetproxy.config.upstream import Upstream
 from nugetproxy.errors import ConfigError
 
@@ -75,6 +74,6 @@ def _merge(layers: Sequence[Layer]) -> Config:
     for layer in reversed(layers):
         values = overlaid(values, layer.values)
     try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(problem_lines(error, layers)) from None
+        return read(Config, values)
+    except Mistakes as mistakes:
+        raise ConfigError(problem_lines(mistakes.found, layers)) from None

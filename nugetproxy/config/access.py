@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
-
-from pydantic import Field, field_validator
 
 from nugetproxy.admin.tokens import Scope
 from nugetproxy.config.fields import Expiry, Names, TokenName
 from nugetproxy.config.secrets import Secret
 from nugetproxy.config.section import Section
+from nugetproxy.config.tables import SOME, Parsed
 
 
+def _reference(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return value
+    return Secret.parse(value if isinstance(value, str) else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccessToken(Section):
     """One token that is kept outside; ``expires`` in seconds since the epoch."""
 
     name: TokenName
-    token: Secret = Field(repr=False)
-    scopes: Annotated[tuple[Scope, ...], Field(min_length=1)]
+    token: Annotated[Secret, Parsed(_reference)] = field(repr=False)
+    scopes: Annotated[tuple[Scope, ...], SOME]
     feeds: Names = ()
     expires: Expiry = None
 
-    @field_validator("token", mode="before")
-    @classmethod
-    def _read_token(cls, value: Any) -> Any:
-        if isinstance(value, Secret):
-            return value
-        return Secret.parse(value if isinstance(value, str) else "")
 
-
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Access(Section):
     """Who may come in."""
 

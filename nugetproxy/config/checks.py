@@ -195,7 +195,7 @@ def warnings(config: Config, *, closed: Container[str] = NOBODY, guarded: Contai
         'for this feed, as they did in earlier versions, but the key that the client sends; set it to "client" if that '
         'is right, or to "proxy" to lend yours to everybody who can reach this proxy'
         for name, upstream in config.upstreams.items()
-        if upstream.has_credentials and upstream.takes_writes and "push_credentials" not in upstream.model_fields_set
+        if upstream.has_credentials and upstream.takes_writes and not upstream.lending_is_said
     ]
     found += [*feed_warnings(config), *cluster_warnings(config)]
     if not server.listen.is_loopback:

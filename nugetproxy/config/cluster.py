@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator
-
 from nugetproxy.config.fields import SecretText
 from nugetproxy.config.section import Section
+from nugetproxy.config.tables import Parsed
 
 _STORES: Final = ("s3", "gs", "az")
 _COORDINATORS: Final = ("redis", "rediss")
@@ -16,7 +16,7 @@ _COORDINATORS: Final = ("redis", "rediss")
 
 def _place(value: Any, schemes: tuple[str, ...], example: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"must be text in quotes, such as {example}")  # noqa: TRY004 - pydantic reports ValueError
+        raise ValueError(f"must be text in quotes, such as {example}")  # noqa: TRY004 - what is told to an operator
     if not value:
         return ""
     parts = urlsplit(value)
@@ -42,11 +42,12 @@ def _endpoint(value: Any) -> str:
     return _place(value, ("http", "https"), '"https://s3.example.com"')
 
 
-Store: TypeAlias = Annotated[str, BeforeValidator(_store)]
-Coordination: TypeAlias = Annotated[str, BeforeValidator(_coordination)]
-Endpoint: TypeAlias = Annotated[str, BeforeValidator(_endpoint)]
+Store: TypeAlias = Annotated[str, Parsed(_store)]
+Coordination: TypeAlias = Annotated[str, Parsed(_coordination)]
+Endpoint: TypeAlias = Annotated[str, Parsed(_endpoint)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster(Section):
     """A bucket and a Redis that several replicas share; both optional."""
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from pydantic import BaseModel
-
 from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.mirror import Mirror
 from nugetproxy.config.model import Config
 from nugetproxy.config.problems import dotted
+from nugetproxy.config.section import Section, keys_of
 from nugetproxy.config.upstream import Upstream
 
 Key = tuple[str, ...]
@@ -28,9 +27,9 @@ ONLY_AT_START: Final[frozenset[Key]] = frozenset(
         ("log", "format"),
         ("log", "traces"),
         ("access", "tokens_file"),
-        *(("mirror", field) for field in Mirror.model_fields),
+        *(("mirror", field) for field in keys_of(Mirror)),
     }
-    | {("cluster", name) for name in Cluster.model_fields}
+    | {("cluster", name) for name in keys_of(Cluster)}
 )
 """What sockets, directories, memory are made of."""
 
@@ -43,8 +42,8 @@ def differences(before: Config, after: Config) -> tuple[str, ...]:
 def _between(before: Any, after: Any, key: Key) -> Iterator[Key]:
     if before == after:
         return
-    if isinstance(before, BaseModel) and isinstance(after, BaseModel):
-        for name in type(before).model_fields:
+    if isinstance(before, Section) and isinstance(after, Section):
+        for name in keys_of(type(before)):
             yield from _between(getattr(before, name), getattr(after, name), (*key, name))
     elif _is_tables(before) and _is_tables(after):
         for name in dict.fromkeys((*before, *after)):
@@ -54,7 +53,7 @@ def _between(before: Any, after: Any, key: Key) -> Iterator[Key]:
 
 
 def _is_tables(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(one, BaseModel) for one in value.values())
+    return isinstance(value, Mapping) and all(isinstance(one, Section) for one in value.values())
 
 
 def without_restart(before: Config, after: Config, known: Mapping[str, Upstream]) -> tuple[Config, tuple[str, ...]]:
@@ -69,11 +68,11 @@ def without_restart(before: Config, after: Config, known: Mapping[str, Upstream]
     for section, field in sorted(fixed):
         was = getattr(getattr(before, section), field)
         if getattr(getattr(after, section), field) != was:
-            table = getattr(kept, section).model_copy(update={field: was})
-            kept = kept.model_copy(update={section: table})
+            table = getattr(kept, section).but(**{field: was})
+            kept = kept.but(**{section: table})
             keys.append(dotted((section, field)))
     for name, upstream in after.upstreams.items():
         if name in known and known[name].url != upstream.url:
-            kept = kept.model_copy(update={"upstreams": {**kept.upstreams, name: known[name]}})
+            kept = kept.but(upstreams={**kept.upstreams, name: known[name]})
             keys.append(dotted(("upstreams", name, "url")))
     return kept, tuple(keys)

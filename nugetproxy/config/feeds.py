@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
-
-from pydantic import BeforeValidator, Field
 
 from nugetproxy.config.fields import Expiry, Names, Networks, OrAuto, Rate, UpstreamName
 from nugetproxy.config.rules import Pattern, RuleTable
 from nugetproxy.config.section import Section
+from nugetproxy.config.tables import SOME, Parsed
 from nugetproxy.nuget.mapping import Rule, SourceMapping
 from nugetproxy.nuget.moments import moment
 
@@ -18,23 +18,25 @@ def _mapped(value: Any) -> Any:
     return {"sources": value} if isinstance(value, str | list | tuple) else value
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mapped(Section):
     """The sources that may have what a pattern matches."""
 
-    sources: Names = Field(min_length=1)
+    sources: Annotated[Names, SOME]
     union: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FeedTable(Section):
     """One published feed, as ``[feeds.NAME]`` configures it."""
 
-    sources: Names = Field(min_length=1)
+    sources: Annotated[Names, SOME]
     default: bool = False
     push: UpstreamName | Mapping[Pattern, UpstreamName] | None = None
     advisories: Names = ()
     anonymous: OrAuto = None
     anonymous_from: Networks = ()
-    mapping: Mapping[Pattern, Annotated[Mapped, BeforeValidator(_mapped)]] = Field(default_factory=dict)
+    mapping: Mapping[Pattern, Annotated[Mapped, Parsed(_mapped)]] = field(default_factory=dict)
     asof: Expiry = None
     redirect_min_bytes: Rate = 0
     rules: tuple[RuleTable, ...] = ()

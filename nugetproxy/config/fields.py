@@ -7,8 +7,6 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator
-
 from nugetproxy.admin.tokens import NAME as TOKEN_NAME
 from nugetproxy.caching.policy import FOREVER
 from nugetproxy.config.places import (
@@ -26,10 +24,11 @@ from nugetproxy.config.places import (
     parse_url,
 )
 from nugetproxy.config.secrets import Secret
+from nugetproxy.config.tables import Parsed
 from nugetproxy.config.units import MinFree, parse_min_free, parse_size, parse_span
 
 
-def _text(parse: Callable[[str], Any], ready: type | None = None, example: str = "") -> BeforeValidator:
+def _text(parse: Callable[[str], Any], ready: type | None = None, example: str = "") -> Parsed:
     """Reads text with ``parse``; values that are of type ``ready`` already pass unchanged."""
 
     def read(value: Any) -> Any:
@@ -39,19 +38,19 @@ def _text(parse: Callable[[str], Any], ready: type | None = None, example: str =
             return value
         raise ValueError(f"must be text in quotes{example}")
 
-    return BeforeValidator(read)
+    return Parsed(read)
 
 
-def _texts(parse: Callable[[str], Any]) -> BeforeValidator:
+def _texts(parse: Callable[[str], Any]) -> Parsed:
     """Reads a list of texts, or one text with commas as environment variables need it."""
 
     def read(value: Any) -> Any:
         items = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
         if not isinstance(items, list | tuple):
-            raise ValueError('must be a list of texts, such as ["one", "two"]')  # noqa: TRY004 - pydantic reports ValueError
+            raise ValueError('must be a list of texts, such as ["one", "two"]')  # noqa: TRY004 - what is told to an operator
         return tuple(parse(item) if isinstance(item, str) else item for item in items if item != "")
 
-    return BeforeValidator(read)
+    return Parsed(read)
 
 
 def _finite(text: str) -> float:
@@ -166,10 +165,10 @@ SecretText: TypeAlias = Annotated[Secret | None, _text(_secret, Secret)]
 Hosts: TypeAlias = Annotated[tuple[str, ...], _texts(parse_host)]
 Origins: TypeAlias = Annotated[tuple[str, ...], _texts(parse_origin)]
 Networks: TypeAlias = Annotated[tuple[Network, ...], _texts(parse_network)]
-OrAuto: TypeAlias = Annotated[bool | None, BeforeValidator(_or_auto)]
+OrAuto: TypeAlias = Annotated[bool | None, Parsed(_or_auto)]
 """True, false, or "auto" (None), where other things decide."""
-AdminListen: TypeAlias = Annotated[Address | Path | None, BeforeValidator(_admin_listen)]
+AdminListen: TypeAlias = Annotated[Address | Path | None, Parsed(_admin_listen)]
 """An address, the path of a Unix socket, or None."""
-Expiry: TypeAlias = Annotated[float | None, BeforeValidator(_expiry)]
+Expiry: TypeAlias = Annotated[float | None, Parsed(_expiry)]
 """Seconds since the epoch; None for never."""
 TokenName: TypeAlias = Annotated[str, _text(_token_name)]

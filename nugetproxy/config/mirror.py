@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from dataclasses import dataclass
+from typing import Annotated
 
 from nugetproxy.config.section import Section
+from nugetproxy.config.tables import Checked, between
 from nugetproxy.config.units import day_seconds
 from nugetproxy.nuget.mapping import BadPattern, check_pattern
 
 
+def _patterns(value: tuple[str, ...]) -> None:
+    for pattern in value:
+        try:
+            check_pattern(pattern)
+        except BadPattern as error:
+            raise ValueError(str(error)) from error
+
+
+def _day(value: str) -> None:
+    try:
+        day_seconds(value)
+    except ValueError:
+        raise ValueError("must be a day such as 2025-01-31, or empty") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mirror(Section):
     """What is fetched before anybody asks for it, in the background; no ``ids``: nothing is."""
 
-    ids: tuple[str, ...] = ()
+    ids: Annotated[tuple[str, ...], Checked(_patterns)] = ()
     feed: str = ""
-    latest: int = Field(default=0, ge=0)
-    since: str = ""
+    latest: Annotated[int, between(0)] = 0
+    since: Annotated[str, Checked(_day)] = ""
     prerelease: bool = False
     unlisted: bool = False
     dependencies: bool = True
-
-    @field_validator("ids")
-    @classmethod
-    def _check_ids(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in value:
-            try:
-                check_pattern(pattern)
-            except BadPattern as error:
-                raise ValueError(str(error)) from error
-        return value
-
-    @field_validator("since")
-    @classmethod
-    def _check_since(cls, value: str) -> str:
-        try:
-            day_seconds(value)
-        except ValueError:
-            raise ValueError("must be a day such as 2025-01-31, or empty") from None
-        return value

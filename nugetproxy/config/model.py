@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, Self
-
-from platformdirs import user_cache_path
-from pydantic import Field
+from typing import Annotated, Literal, Self
 
 from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.config.access import Access
@@ -36,20 +33,23 @@ from nugetproxy.config.fields import (
 )
 from nugetproxy.config.mirror import Mirror
 from nugetproxy.config.places import Address, parse_network
-from nugetproxy.config.section import Section
+from nugetproxy.config.section import Section, keys_of
+from nugetproxy.config.tables import SOME, between
 from nugetproxy.config.units import AUTO_FREE, GIB, MIB
 from nugetproxy.config.upstream import Upstream
 from nugetproxy.nuget.kinds import Kind
 
+HERE = Address("127.0.0.1", 5555)
 NUGET_ORG = "https://api.nuget.org/v3/index.json"
 NUGET_SYMBOLS = "https://symbols.nuget.org/download/symbols"
 NUGET_TOOLS = "https://dist.nuget.org/tools.json"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Server(Section):
     """How clients reach us; durations in seconds."""
 
-    listen: Listen = Address("127.0.0.1", 5555)
+    listen: Listen = HERE
     public_url: PublicUrl = ""
     allowed_hosts: Hosts = ()
     trusted_proxies: Networks = ()
@@ -59,8 +59,8 @@ class Server(Section):
     tls_certificate: str = ""
     tls_key: str = ""
     drain: Span = 30.0
-    max_connections: int = Field(default=0, ge=0)
-    max_connections_per_ip: int = Field(default=200, ge=1)
+    max_connections: Annotated[int, between(0)] = 0
+    max_connections_per_ip: Annotated[int, between(1)] = 200
     header_timeout: Wait = 30.0
     body_timeout: Wait = 30.0
     write_timeout: Wait = 60.0
@@ -81,6 +81,7 @@ class Server(Section):
         return self.public_url.startswith("https:") or (not self.public_url and self.certificate is not None)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cache(Section):
     """Where and how much we keep; sizes in bytes, ``scrub_rate`` in bytes per second (0: off)."""
 
@@ -94,34 +95,41 @@ class Cache(Section):
     scrub_rate: Rate = 20 * MIB
     keep_registrations: bool = True
     unused_for: AnySpan = FOREVER
-    keep_last: int = Field(default=0, ge=0)
+    keep_last: Annotated[int, between(0)] = 0
     force_network_filesystem: bool = False
 
     @property
     def path(self) -> Path:
         """The cache directory: the configured one, or the platform's place for this user's caches."""
-        return Path(self.directory).expanduser().absolute() if self.directory else user_cache_path("nugetproxy")
+        if self.directory:
+            return Path(self.directory).expanduser().absolute()
+        from platformdirs import user_cache_path  # for few: a service names its directory
+
+        return user_cache_path("nugetproxy")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log(Section):
     """What is written to the log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
-    sample_hits: int = Field(default=1, ge=0)
+    sample_hits: Annotated[int, between(0)] = 1
     traces: SiteUrl = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits(Section):
     """The largest things that are accepted, in bytes; how much may be in one document."""
 
     push: Size = 250 * MIB
     package: Size = 1 * GIB
     document: Size = 32 * MIB
-    document_values: int = Field(default=2_000_000, ge=1)
-    document_links: int = Field(default=50_000, ge=1)
+    document_values: Annotated[int, between(1)] = 2_000_000
+    document_links: Annotated[int, between(1)] = 50_000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network(Section):
     """The way out, for upstreams that are neither internal nor at private addresses."""
 
@@ -130,25 +138,29 @@ class Network(Section):
     use_environment: bool = True
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Symbols(Section):
     """The symbol server for debuggers."""
 
     urls: SiteUrls = (NUGET_SYMBOLS,)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tools(Section):
     """The downloads of nuget.exe."""
 
     url: SiteUrl = NUGET_TOOLS
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HistorySettings(Section):
     """What is remembered of the requests of clients; ``usage`` in seconds (0: not at all)."""
 
     usage: SpanOrOff = 30 * 86400.0
-    restores: int = Field(default=1000, ge=0, le=100_000)
+    restores: Annotated[int, between(0, 100_000)] = 1000
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyCells(Section):
     """The cells of one policy that the operator replaces, in seconds; None leaves the built-in value."""
 
@@ -159,28 +171,29 @@ class PolicyCells(Section):
     absent_on_error: AnySpan | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Config(Section):
     """Everything that may be set; the first feed, else the first upstream, is the one published at ``/v3/``.
 
     ``nugetproxy.config.load`` brings in files and the environment.
     """
 
-    server: Server = Server()
-    cache: Cache = Cache()
-    log: Log = Log()
-    limits: Limits = Limits()
-    network: Network = Network()
-    access: Access = Access()
-    cluster: Cluster = Cluster()
-    upstreams: Mapping[UpstreamName, Upstream] = Field(
-        default_factory=lambda: {"nuget.org": Upstream(url=NUGET_ORG)}, min_length=1
+    server: Server = field(default_factory=Server)
+    cache: Cache = field(default_factory=Cache)
+    log: Log = field(default_factory=Log)
+    limits: Limits = field(default_factory=Limits)
+    network: Network = field(default_factory=Network)
+    access: Access = field(default_factory=Access)
+    cluster: Cluster = field(default_factory=Cluster)
+    upstreams: Annotated[Mapping[UpstreamName, Upstream], SOME] = field(
+        default_factory=lambda: {"nuget.org": Upstream(url=NUGET_ORG)}
     )
-    feeds: Mapping[UpstreamName, FeedTable] = Field(default_factory=dict)
-    mirror: Mirror = Mirror()
-    symbols: Symbols = Symbols()
-    tools: Tools = Tools()
-    history: HistorySettings = HistorySettings()
-    policy: Mapping[Kind, PolicyCells] = Field(default_factory=dict)
+    feeds: Mapping[UpstreamName, FeedTable] = field(default_factory=dict)
+    mirror: Mirror = field(default_factory=Mirror)
+    symbols: Symbols = field(default_factory=Symbols)
+    tools: Tools = field(default_factory=Tools)
+    history: HistorySettings = field(default_factory=HistorySettings)
+    policy: Mapping[Kind, PolicyCells] = field(default_factory=dict)
 
     @property
     def published(self) -> Mapping[str, FeedTable]:
@@ -209,13 +222,13 @@ class Config(Section):
 
     def all_offline(self) -> Self:
         """The same, with no upstream to be ever asked."""
-        upstreams = {name: one.model_copy(update={"offline": True}) for name, one in self.upstreams.items()}
-        return self.model_copy(update={"upstreams": upstreams})
+        upstreams = {name: one.but(offline=True) for name, one in self.upstreams.items()}
+        return self.but(upstreams=upstreams)
 
     def policies(self) -> Mapping[Kind, Policy]:
         """The complete policy table: the built-in one with the configured cells in place."""
         table = {kind: kind.row.policy for kind in Kind}
         for kind, cells in self.policy.items():
-            given = {name: value for name, value in cells if value is not None}
+            given = {name: value for name in keys_of(PolicyCells) if (value := getattr(cells, name)) is not None}
             table[kind] = replace(table[kind], **given)
         return MappingProxyType(table)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, assert_never
 
 from nugetproxy.config.access import Access, AccessToken
 from nugetproxy.config.cluster import Cluster
@@ -28,11 +26,13 @@ from nugetproxy.config.model import (
     Tools,
 )
 from nugetproxy.config.rules import RuleTable
+from nugetproxy.config.section import Section, keys_of
+from nugetproxy.config.tables import Fault, Mistake
 from nugetproxy.config.upstream import Upstream
 from nugetproxy.nuget.kinds import Kind
 
 ANY = "*"
-TABLES: dict[Key, type[BaseModel]] = {
+TABLES: dict[Key, type[Section]] = {
     (): Config,
     ("server",): Server,
     ("cache",): Cache,
@@ -50,30 +50,16 @@ TABLES: dict[Key, type[BaseModel]] = {
     ("policy", ANY): PolicyCells,
 }
 """Every table of the configuration file; ``ANY`` stands for a name that is the operator's or a kind."""
-LISTED: dict[Key, type[BaseModel]] = {
+LISTED: dict[Key, type[Section]] = {
     ("access", "tokens", ANY): AccessToken,
     ("feeds", ANY, "rules", ANY): RuleTable,
 }
 """Tables that stand in a list; ``ANY`` is for their number."""
 
-_TABLES_ONLY = frozenset({"model_type", "dict_type", "mapping_type", "model_attributes_type"})
 _EXAMPLE = {"nuget.org": {"url": NUGET_ORG}}
 _EXAMPLES: dict[Key, Any] = {("upstreams",): _EXAMPLE, ("server",): {"listen": "127.0.0.1:5555"}}
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_SENTENCES = {
-    "missing": "is missing",
-    "string_type": "must be text in quotes",
-    "model_type": "must be a table",
-    "dict_type": "must be a table",
-    "mapping_type": "must be a table",
-    "too_short": "must have at least one entry",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "int_parsing": "must be a whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-}
 
 
 def dotted(key: Sequence[str]) -> str:
@@ -81,38 +67,37 @@ def dotted(key: Sequence[str]) -> str:
     return ".".join(part if _BARE_KEY.fullmatch(part) else json.dumps(part) for part in key)
 
 
-def problem_lines(error: ValidationError, layers: Sequence[Layer]) -> tuple[str, ...]:
+def problem_lines(mistakes: Iterable[Mistake], layers: Sequence[Layer]) -> tuple[str, ...]:
     """One line per mistake: where it was written, the full key, what to do. Never a value."""
     lines = []
-    for detail in error.errors(include_url=False, include_input=False):
-        key = tuple(str(part) for part in detail["loc"] if part != "[key]")
+    for mistake in mistakes:
+        key = mistake.key
         where = next((origin for layer in layers if (origin := layer.origin(key))), "")
         where = where or next((origin for layer in layers if (origin := layer.origin(key[:-1]))), "configuration")
-        lines.append(f"{where}: {dotted(key)}: {_sentence(detail, key, layers)}")
+        lines.append(f"{where}: {dotted(key)}: {_sentence(mistake, layers)}")
     return tuple(dict.fromkeys(lines))
 
 
-def _sentence(detail: Any, key: Key, layers: Sequence[Layer]) -> str:
-    kind = detail["type"]
-    context = detail.get("ctx", {})
-    if kind == "extra_forbidden":
-        return _unknown(key, layers)
-    if kind == "enum" and key[0] == "policy":
-        return _suggest("is no kind of document", key[:1], key[1], [kind.value for kind in Kind])
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "missing" and len(key) == 3 and key[0] == "upstreams" and (hint := _variables(key, key[1:2], layers)):
-        return f"is missing; {hint}"
-    if kind in _TABLES_ONLY and any(layer.spelled.get(key, "").startswith(PREFIX) for layer in layers):
-        return "must be a table; in a variable that is JSON, such as " + json.dumps(
-            _EXAMPLES.get(key, {"key": "value"})
-        )
-    if kind == "literal_error":
-        return f"must be one of {context['expected'].replace(chr(39), chr(34))}"
-    if kind in ("greater_than_equal", "less_than_equal"):
-        limit, word = (context["ge"], "least") if kind == "greater_than_equal" else (context["le"], "most")
-        return f"must be at {word} {limit}"
-    return _SENTENCES.get(kind, str(detail["msg"]))
+def _sentence(mistake: Mistake, layers: Sequence[Layer]) -> str:
+    key = mistake.key
+    match mistake.fault:
+        case Fault.UNKNOWN:
+            return _unknown(key, layers)
+        case Fault.MISSING:
+            named = len(key) == 3 and key[0] == "upstreams"
+            hint = _variables(key, key[1:2], layers) if named else ""
+            return f"is missing; {hint}" if hint else "is missing"
+        case Fault.NO_TABLE:
+            if not any(layer.spelled.get(key, "").startswith(PREFIX) for layer in layers):
+                return "must be a table"
+            example = json.dumps(_EXAMPLES.get(key, {"key": "value"}))
+            return f"must be a table; in a variable that is JSON, such as {example}"
+        case Fault.NO_MEMBER if key[0] == "policy":
+            return _suggest("is no kind of document", key[:1], key[1], [kind.value for kind in Kind])
+        case Fault.NO_MEMBER | Fault.SAID:
+            return mistake.sentence
+        case other:
+            assert_never(other)
 
 
 def _variables(key: Key, words: Sequence[str], layers: Sequence[Layer]) -> str:
@@ -149,16 +134,16 @@ def known_keys(table: Key) -> Iterator[str]:
     """The keys that may stand in ``table``."""
     for path, model in (TABLES | LISTED).items():
         if len(path) == len(table) and all(want in (ANY, have) for want, have in zip(path, table, strict=True)):
-            yield from model.model_fields
+            yield from keys_of(model)
 
 
 def _suggest(what: str, table: Key, name: str, known: Sequence[str]) -> str:
     """``what``, with the nearest key: a sibling that looks alike, else the same name in another table."""
-    elsewhere = any(name.lower() in model.model_fields for model in TABLES.values())
+    elsewhere = any(name.lower() in keys_of(model) for model in TABLES.values())
     if near := difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.8 if elsewhere else 0.6):
         return f"{what}; did you mean {dotted((*table, near[0]))}?"
     for path, model in TABLES.items():
-        if near := difflib.get_close_matches(name.lower(), list(model.model_fields), n=1, cutoff=0.8):
+        if near := difflib.get_close_matches(name.lower(), keys_of(model), n=1, cutoff=0.8):
             shown = [("KIND" if path[0] == "policy" else "NAME") if part == ANY else part for part in path]
             return f"{what}; did you mean {dotted((*shown, near[0]))}?"
     return f"{what}; known here: {', '.join(known) or 'nothing'}"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
-
-from pydantic import BeforeValidator, model_validator
 
 from nugetproxy.config.fields import Expiry, Names, Wait
 from nugetproxy.config.section import Section
+from nugetproxy.config.tables import Parsed
 from nugetproxy.nuget.licenses import Licenses, is_license
 from nugetproxy.nuget.mapping import BadPattern, check_pattern
 from nugetproxy.nuget.rules import SEVERITIES, Action, Rule
@@ -21,7 +21,7 @@ _FORMS = frozenset({"allowed", "denied"})
 
 def _pattern(value: Any) -> Any:
     if not isinstance(value, str):
-        raise ValueError("must be text in quotes")  # noqa: TRY004 - pydantic reports ValueError
+        raise ValueError("must be text in quotes")  # noqa: TRY004 - what is told to an operator
     try:
         check_pattern(value)
     except BadPattern as bad:
@@ -56,15 +56,16 @@ def _licenses(value: Any) -> Any:
     return Licenses.of(tuple(named), others=form == "allowed")
 
 
-Pattern: TypeAlias = Annotated[str, BeforeValidator(_pattern)]
+Pattern: TypeAlias = Annotated[str, Parsed(_pattern)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RuleTable(Section):
     """One rule; the first that matches a version decides."""
 
-    name: Annotated[str, BeforeValidator(_name)]
+    name: Annotated[str, Parsed(_name)]
     ids: tuple[Pattern, ...] = ()
-    versions: Annotated[str, BeforeValidator(_range)] = ""
+    versions: Annotated[str, Parsed(_range)] = ""
     sources: Names = ()
     action: Literal["deny", "warn", "allow"] | None = None
     reason: str = ""
@@ -77,16 +78,13 @@ class RuleTable(Section):
     deprecated: bool = False
     unlisted: bool = False
     prerelease: bool = False
-    licenses: Annotated[Licenses | None, BeforeValidator(_licenses)] = None
+    licenses: Annotated[Licenses | None, Parsed(_licenses)] = None
 
-    @model_validator(mode="before")
     @classmethod
-    def _without_blanks(cls, value: Any) -> Any:
+    def cleaned(cls, table: Mapping[str, Any]) -> Mapping[str, Any]:
         """What is empty is as if it were not there, as everywhere in the file."""
         absent = ("action", "min_age", "max_severity")
-        if not isinstance(value, Mapping):
-            return value
-        return {key: one for key, one in value.items() if one != "" or key not in absent}
+        return {key: one for key, one in table.items() if one != "" or key not in absent}
 
     @property
     def rule(self) -> Rule:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field, field_validator
+from typing import Annotated, Any, Literal, Self
 
 from nugetproxy.config.fields import (
     Hosts,
@@ -25,6 +24,7 @@ from nugetproxy.config.fields import (
 from nugetproxy.config.places import folder_of, is_nuget_org, is_private_place
 from nugetproxy.config.secrets import Secret, parse_header_value
 from nugetproxy.config.section import Section
+from nugetproxy.config.tables import Parsed, between
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OUR_HEADERS = frozenset(
@@ -42,13 +42,29 @@ _OUR_HEADERS = frozenset(
 )
 
 
+def _headers(value: Any) -> Any:
+    if not isinstance(value, Mapping) or not all(isinstance(text, str | Secret) for text in value.values()):
+        raise ValueError('must be a table of texts, such as { "X-Team" = "build" }')
+    return {name: text if isinstance(text, Secret) else _header(name, text) for name, text in value.items()}
+
+
+def _header(name: str, value: str) -> str | Secret:
+    if _HEADER_NAME.fullmatch(name) is None or name.lower() in _OUR_HEADERS:
+        raise ValueError(f"{name!r} is not a header that can be set")
+    try:
+        return parse_header_value(name, value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream(Section):
     """One remote feed, or a folder of packages; durations in seconds."""
 
     url: UpstreamUrl
     username: str = ""
     password: SecretText = None
-    headers: Mapping[str, str | Secret] = Field(default_factory=dict, repr=False)
+    headers: Annotated[Mapping[str, str | Secret], Parsed(_headers)] = field(default_factory=dict, repr=False)
     hosts: Hosts = ()
     credential_origins: Origins = ()
     internal: bool = False
@@ -59,12 +75,12 @@ class Upstream(Section):
     push: bool = True
     delete: bool = True
     push_credentials: Literal["client", "proxy"] = "client"
-    tries: int = Field(default=3, ge=1, le=10)
+    tries: Annotated[int, between(1, 10)] = 3
     connect_timeout: Wait = 2.0
     read_timeout: Wait = 30.0
     document_deadline: Wait = 15.0
-    connections: int = Field(default=64, ge=1, le=1000)
-    breaker_failures: int = Field(default=5, ge=1)
+    connections: Annotated[int, between(1, 1000)] = 64
+    breaker_failures: Annotated[int, between(1)] = 5
     breaker_open: Wait = 1.0
     breaker_max: Wait = 5.0
     ca_file: str = ""
@@ -79,12 +95,12 @@ class Upstream(Section):
     anonymous: OrAuto = None
     anonymous_from: Networks = ()
 
-    @field_validator("headers", mode="before")
+    lending_is_said: bool = field(default=False, compare=False, repr=False)
+    """Whether anybody wrote ``push_credentials``; no key of its own."""
+
     @classmethod
-    def _read_headers(cls, value: Any) -> Any:
-        if not isinstance(value, Mapping) or not all(isinstance(text, str | Secret) for text in value.values()):
-            raise ValueError('must be a table of texts, such as { "X-Team" = "build" }')
-        return {name: text if isinstance(text, Secret) else _header(name, text) for name, text in value.items()}
+    def made(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**values, lending_is_said="push_credentials" in values)
 
     @property
     def folder(self) -> Path | None:
@@ -151,12 +167,3 @@ class Upstream(Section):
         sent = self.request_headers()
         basic = {sent["Authorization"].removeprefix("Basic ")} if self.password is not None else set()
         return tuple(sorted(revealed | basic))
-
-
-def _header(name: str, value: str) -> str | Secret:
-    if _HEADER_NAME.fullmatch(name) is None or name.lower() in _OUR_HEADERS:
-        raise ValueError(f"{name!r} is not a header that can be set")
-    try:
-        return parse_header_value(name, value)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}") from None

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from typer.testing import CliRunner
 
-from nugetproxy.cli import app
+from nugetproxy.cli.commands import app
 from tests.aggregate.conftest import NEWER, OURS, THEIRS
 from tests.fakes.feed import FakeFeed
 from tests.fakes.process import ProxyProcess

@@ -140,8 +140,8 @@ async def test_links_of_before_lead_on_when_the_public_url_changes(full: Farm) -
     index = await full.read("/v3/index.json")
     registration = await full.read(f"/v3/{GZ_SEMVER2}/acme.many/index.json")
     await full.proxy.stop()
-    server = full.proxy.config.server.model_copy(update={"public_url": "https://elsewhere.example/nuget"})
-    full.proxy.config = full.proxy.config.model_copy(update={"server": server})
+    server = full.proxy.config.server.but(public_url="https://elsewhere.example/nuget")
+    full.proxy.config = full.proxy.config.but(server=server)
     await full.proxy.start()
     for page in registration["items"]:
         assert (await full.get(page["@id"].removeprefix(old))).status == 200

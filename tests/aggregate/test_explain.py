@@ -84,8 +84,8 @@ async def test_a_source_that_left_keeps_its_claims_until_they_are_released(farm:
     farm.public.add(make_nupkg("Contoso.A", "2.0.0", description="an attack"))
     await farm.proxy.stop()
     upstreams = {"public": farm.proxy.config.upstreams["public"]}
-    feeds = {"all": farm.proxy.config.feeds["all"].model_copy(update={"sources": ("public",)})}
-    farm.proxy.config = farm.proxy.config.model_copy(update={"upstreams": upstreams, "feeds": feeds})
+    feeds = {"all": farm.proxy.config.feeds["all"].but(sources=("public",))}
+    farm.proxy.config = farm.proxy.config.but(upstreams=upstreams, feeds=feeds)
     await farm.proxy.start()
     assert "It is claimed by up" in await farm.error("/v3/content/contoso.a/index.json", 404)
     assert (await farm.package("contoso.a", "2.0.0")).status == 404

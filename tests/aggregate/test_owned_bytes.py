@@ -39,8 +39,8 @@ async def move(farm: Farm, to: FakeFeed) -> None:
     """The public source has another address from now on: its pins do not hold there."""
     await farm.proxy.stop()
     upstreams = dict(farm.proxy.config.upstreams)
-    upstreams["public"] = upstreams["public"].model_copy(update={"url": to.index_url})
-    farm.proxy.config = farm.proxy.config.model_copy(update={"upstreams": upstreams})
+    upstreams["public"] = upstreams["public"].but(url=to.index_url)
+    farm.proxy.config = farm.proxy.config.but(upstreams=upstreams)
     await farm.proxy.start()
 
 

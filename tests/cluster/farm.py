@@ -17,6 +17,7 @@ from typing import Any
 import aiohttp
 
 from nugetproxy.config import Config
+from nugetproxy.config.tables import read
 from tests.cluster.engines import HOST, S3
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script, Seen
@@ -138,7 +139,7 @@ class Farm:
             "cluster": self.cluster,
             **self._tables,
         }
-        Config(**{**tables, "cluster": {}})  # says what is wrong with them
+        read(Config, {**tables, "cluster": {}})  # says what is wrong with them
         return tables
 
     async def settled(self) -> None:

@@ -25,9 +25,11 @@ import asyncio, sys
 from pathlib import Path
 from nugetproxy.app import build
 from nugetproxy.config import Config
+from nugetproxy.config.tables import read
 
 async def main():
-    config = Config(cache={"directory": sys.argv[1], "min_free": "0"}, upstreams={"up": {"url": sys.argv[2]}})
+    cache = {"directory": sys.argv[1], "min_free": "0"}
+    config = read(Config, {"cache": cache, "upstreams": {"up": {"url": sys.argv[2]}}})
     async with build(config) as app:
         assert app.replicas is None
         assert all(one.shared is None for one in app.packages.values())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from nugetproxy.cli import app
+from nugetproxy.cli.commands import app
 from tests.cluster.conftest import shared
 from tests.cluster.engines import Moto, Redis
 from tests.cluster.farm import toml

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nugetproxy.config import Config
+from nugetproxy.config.tables import read
 from tests.conftest import StartProxy
 from tests.fakes import canary
 from tests.fakes.asking import SMALL, UP_VERSIONS, VERSIONS, ask
@@ -53,7 +54,7 @@ async def test_upstreams_at_one_url_share_nothing_that_is_stored(
 
 def test_the_identity_says_everything_but_values() -> None:
     def identity(**more: Any) -> tuple[str, ...]:
-        return Config(upstreams={"u": {"url": "https://x/index.json", **more}}).upstreams["u"].identity
+        return read(Config, {"upstreams": {"u": {"url": "https://x/index.json", **more}}}).upstreams["u"].identity
 
     known = [
         identity(),

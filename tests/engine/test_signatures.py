@@ -20,6 +20,7 @@ from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.cli.doctor.checks import check_configuration
 from nugetproxy.config import Config
 from nugetproxy.config.checks import contradictions
+from nugetproxy.config.tables import read
 from nugetproxy.engine.signatures import REFUSED_SECONDS
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.conftest import StartProxy
@@ -376,7 +377,7 @@ async def test_everybody_who_asks_is_told(start_proxy: StartProxy, feed: FakeFee
 def test_a_configuration_that_trusts_nobody_is_refused(tmp_path: Path, roots: Path) -> None:
     def lines(**upstream: Any) -> list[str]:
         table = {"url": "https://feed.example/v3/index.json", **upstream}
-        return [one.partition(": ")[0] for one in contradictions(Config(upstreams={"up": table}))]
+        return [one.partition(": ")[0] for one in contradictions(read(Config, {"upstreams": {"up": table}}))]
 
     shelf = tmp_path.as_uri()
     (tmp_path / "none.pem").write_text("nothing")
@@ -395,7 +396,7 @@ def test_a_configuration_that_trusts_nobody_is_refused(tmp_path: Path, roots: Pa
 
 def test_doctor_says_what_is_wanted(roots: Path) -> None:
     table = {"url": "https://feed.example/v3/index.json", **wanted("require", roots, signature_owners=["contoso"])}
-    said = [one.text for one in check_configuration(Config(upstreams={"up": table}))]
+    said = [one.text for one in check_configuration(read(Config, {"upstreams": {"up": table}}))]
     assert said[1] == (
         "upstream up: what has no signature that counts is refused; trusted: 1 root certificates, the feed's own list, "
         "owners contoso"

@@ -14,6 +14,7 @@ from nugetproxy.app import App, build
 from nugetproxy.app.reload import Reload, Reloaded
 from nugetproxy.clock import Clock
 from nugetproxy.config import Config
+from nugetproxy.config.tables import read
 from nugetproxy.engine.packages import Packages
 from nugetproxy.sources.folder import FolderSource
 from nugetproxy.store.fs import FsOps
@@ -66,7 +67,8 @@ class Proxy:
         cache = {"directory": str(self.directory), "min_free": "0", **tables.pop("cache", {})}
         upstreams = {"up": upstream, **tables.pop("upstreams", {})}
         upstreams = {name: table for name, table in upstreams.items() if table is not None}
-        return Config(upstreams=upstreams, cache=cache, server=server, policy=policy, **tables)
+        tables |= {"upstreams": upstreams, "cache": cache, "server": server, "policy": policy}
+        return read(Config, tables)
 
     async def reload(self, **tables: Any) -> Reloaded:
         """Follow the configuration with these tables instead; an upstream that is None is there no more."""

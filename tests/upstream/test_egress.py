@@ -18,6 +18,7 @@ from structlog.testing import capture_logs
 
 from nugetproxy.app.egress import egress_of
 from nugetproxy.config import Config
+from nugetproxy.config.tables import read
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamUnavailable
 from nugetproxy.upstream.addresses import AddressRule
 from nugetproxy.upstream.client import UpstreamClient
@@ -88,7 +89,7 @@ class TestChoice:
     """Which proxy an upstream is asked through."""
 
     def chosen(self, environ: dict[str, str], network: dict[str, Any] | None = None, **upstream: Any) -> Egress:
-        config = Config(network=network or {}, upstreams={"u": {"url": INDEX, **upstream}})
+        config = read(Config, {"network": network or {}, "upstreams": {"u": {"url": INDEX, **upstream}}})
         return egress_of(config, "u", config.upstreams["u"], environ)
 
     def test_the_environments(self) -> None:
@@ -332,5 +333,5 @@ async def _listens(port: int) -> bool:
 
 
 def test_without_anything_said_nothing_is_used() -> None:
-    config = Config(upstreams={"u": {"url": INDEX}})
+    config = read(Config, {"upstreams": {"u": {"url": INDEX}}})
     assert egress_of(config, "u", config.upstreams["u"], {}).proxies == DIRECT.proxies == {}

@@ -56,9 +56,9 @@ def _upstreams(config: Config, feed: str) -> str:
 async def _fresh(config: Config, stack: AsyncExitStack) -> list[tuple[str, LeakWalk]]:
     """A walk for each upstream, through an application with a cache of its own."""
     directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="nugetproxy-doctor-"))
-    upstreams = {name: one.model_copy(update=NO_BREAKER) for name, one in config.upstreams.items()}
+    upstreams = {name: one.but(**NO_BREAKER) for name, one in config.upstreams.items()}
     cache = Cache(directory=directory, force_network_filesystem=True)
-    app = await stack.enter_async_context(build(config.model_copy(update={"cache": cache, "upstreams": upstreams})))
+    app = await stack.enter_async_context(build(config.but(cache=cache, upstreams=upstreams)))
     return [
         (name, LeakWalk(_through(app, feed), root=PRETENDED, base=f"{PRETENDED}v3/"))
         for name, feed in app.feeds.items()
