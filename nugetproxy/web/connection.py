@@ -138,31 +138,41 @@ class Connection(OneTask):
             if seen.key is not None:
                 self.asked = Asked(seen, line, condition)
             return False
-        held = prepared.held if form.size else None
-        if held is not None and transport.get_extra_info("socket") is None:
-            return False
-        transport.write(form.head + form.body)
+        held, copy = prepared.held if form.size else None, self._copy
+        if held is not None and copy is None:
+            if transport.get_extra_info("socket") is None:
+                return False
+            copy = self._copy = KernelCopy(transport, stall=self._write_timeout)
         self._request_count += 1
         self._used_at = began
         self.carries_body = prepared.carries_body
-        if self._paused:
-            self._stall = self._loop.call_later(self._write_timeout, self._give_up)
-        if held is None:
+        if held is None or copy is None:
+            transport.write(form.head + form.body)
             lane.count(prepared, form, seen, now, perf_counter() - began)
         else:
-            self._file = FileAnswer(lane, seen, prepared, form, held, began=began)
-            if not self._paused:
-                self._send_file(self._file, transport)
+            self._send_held(FileAnswer(lane, seen, prepared, form, held, began=began), copy)
+        if self._paused:
+            self._stall = self._loop.call_later(self._write_timeout, self._give_up)
         return True
 
     # --- bodies from files ---
 
-    def _send_file(self, file: FileAnswer, transport: asyncio.Transport) -> None:
-        """The client has the head."""
-        if self._copy is None:
-            self._copy = KernelCopy(transport, stall=self._write_timeout)
+    def _send_held(self, file: FileAnswer, copy: KernelCopy) -> None:
+        """Send head and body; what the client does not take at once is sent when it does."""
         try:
-            sent = file.start(self._copy, self._file_ended)
+            if file.at_once(copy):
+                return
+            self._file = file
+            if not self._paused:
+                copy.go_on(self._file_ended)
+        except OSError as error:
+            self._file = file
+            self._file_ended(error)
+
+    def _send_file(self, file: FileAnswer, copy: KernelCopy) -> None:
+        """The client has the head."""
+        try:
+            sent = file.start(copy, self._file_ended)
         except OSError as error:
             self._file_ended(error)
             return
@@ -216,8 +226,8 @@ class Connection(OneTask):
         """asyncio's hook: the client has taken all that was written."""
         self._forget_stall()
         super().resume_writing()
-        if self._file is not None and self.transport is not None:
-            self._send_file(self._file, self.transport)
+        if self._file is not None and self._copy is not None:
+            self._send_file(self._file, self._copy)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """asyncio's hook for the end of the connection."""

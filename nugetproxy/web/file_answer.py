@@ -13,7 +13,9 @@ from nugetproxy.web.seen import Seen
 
 
 class FileAnswer:
-    """From its request to its last byte; keeps the file open meanwhile, whatever becomes of the package."""
+    """From its request to its last byte; keeps the file open as long as that takes, whatever becomes of the package."""
+
+    __slots__ = ("_at", "_began", "_form", "_held", "_lane", "_prepared", "_seen", "_waits")
 
     def __init__(
         self, lane: Lane, seen: Seen, prepared: Prepared, form: Form, held: HeldPackage, *, began: float
@@ -23,18 +25,36 @@ class FileAnswer:
         self._seen = seen
         self._prepared = prepared
         self._form = form
-        self._held = held.acquire()
+        self._held = held
         self._began = began
-        self._waits = began
+
+    def at_once(self, copy: KernelCopy) -> bool:
+        """Whether the client took head and body at once, as ``KernelCopy.at_once`` sends them.
+
+        If not, or where that raises, the file stays open until one of ``sent`` and ``cut``.
+        """
+        form, held, is_sent = self._form, self._held, False
+        self._waits = perf_counter()
+        try:
+            is_sent = copy.at_once(form.head, held.fd, form.start, form.start + form.size)
+        finally:
+            if is_sent:
+                self._count()
+            else:
+                self._at = copy.at
+                held.acquire()
+        return is_sent
 
     def start(self, copy: KernelCopy, at_end: AtEnd) -> bool:
-        """Send the body, as ``KernelCopy.start`` does."""
-        self._waits = perf_counter()
-        return copy.start(self._held.fd, self._form.start, self._form.start + self._form.size, at_end)
+        """Send what is left of the body, as ``KernelCopy.start`` does."""
+        return copy.start(self._held.fd, self._at, self._form.start + self._form.size, at_end)
 
     def sent(self) -> None:
         """The client has all of it."""
         self._held.release()
+        self._count()
+
+    def _count(self) -> None:
         ended = perf_counter()
         self._lane.count(
             self._prepared,

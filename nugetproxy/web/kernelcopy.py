@@ -7,7 +7,8 @@ import errno
 import os
 from collections.abc import Callable
 from functools import partial
-from socket import SO_SNDBUF, SOL_SOCKET
+from socket import MSG_MORE, SO_SNDBUF, SOL_SOCKET
+from typing import Any
 
 PIECE = 2**20
 """Asked of the kernel at once, in bytes; it takes what the socket has room for."""
@@ -39,7 +40,10 @@ class KernelCopy:
         self._loop = asyncio.get_running_loop()
         self._transport = transport
         self._stall = stall
-        self._out = transport.get_extra_info("socket").fileno()
+        kept = transport.get_extra_info("socket")
+        self._out = kept.fileno()
+        self._sender: Any = getattr(kept, "_sock", None)
+        """The socket that asyncio guards, for a flag that no transport knows; None where the loop is another one."""
         self._socket = -1
         self._fd = -1
         self.at = 0
@@ -71,15 +75,45 @@ class KernelCopy:
 
         Raises what ``send`` raises, for what goes wrong at once.
         """
-        self._fd, self.at, self._stop = fd, start, stop
-        if not self._fast and self._loop.time() - self._began > FAST_SECONDS:
-            self._began, self._taken = self._loop.time(), 0
+        self._begin(fd, start, stop)
         if self._push():
             return True
+        self.go_on(at_end)
+        return False
+
+    def at_once(self, head: bytes, fd: int, start: int, stop: int) -> bool:
+        """Send ``head``, then as ``send`` what the client takes now; whether that was all. Nothing may wait before it.
+
+        If not, ``go_on`` sends the rest. If the transport is paused then, a part of ``head`` waits in it, and nothing
+        else was sent. The head is no packet of its own, which would cost a tenth of a megabyte. Raises what ``send``
+        raises.
+        """
+        self._begin(fd, start, stop)
+        taken = 0 if self._sender is None else self._give(head)
+        if taken < len(head):
+            self._transport.write(head[taken:])
+            if self._transport.get_write_buffer_size():
+                return False
+        return self._push()
+
+    def _give(self, head: bytes) -> int:
+        """How many bytes the kernel takes, to be sent with what follows."""
+        try:
+            taken: int = self._sender.send(head, MSG_MORE)
+        except BlockingIOError:
+            return 0
+        return taken
+
+    def go_on(self, at_end: AtEnd) -> None:
+        """Send the rest when the client takes it; then ``at_end`` is called. Raises OSError."""
         self._wait()
         self._at_end = at_end
         self._watch = self._loop.call_later(self._stall, self._look, self.at)
-        return False
+
+    def _begin(self, fd: int, start: int, stop: int) -> None:
+        self._fd, self.at, self._stop = fd, start, stop
+        if not self._fast and self._loop.time() - self._began > FAST_SECONDS:
+            self._began, self._taken = self._loop.time(), 0
 
     def close(self) -> None:
         """Stop, and give the duplicate back; ``at_end`` is not called any more."""
@@ -148,12 +182,16 @@ class KernelCopy:
         if sent == 0:
             raise ConnectionAbortedError("the file ended before its size")
         self.at += sent
+        if not self._fast:
+            self._count(sent)
+        return self.at == self._stop
+
+    def _count(self, sent: int) -> None:
         self._taken += sent
-        if self._taken >= FAST_BYTES and not self._fast:
+        if self._taken >= FAST_BYTES:
             self._fast = True
             if self._loop.time() - self._began < FAST_SECONDS:
                 self._transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_SNDBUF, FAST_BUFFER)
-        return self.at == self._stop
 
 
 def _settle(done: asyncio.Future[None], error: Exception | None) -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 import re
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -149,6 +150,92 @@ async def test_a_large_package_takes_the_lane_in_every_form(
         (tally.what, tally.who, tally.times) for tally in proxy.app.history.pending if isinstance(tally, Tally)
     ]
     assert one == other
+
+
+class Sender:
+    """Takes so many bytes at once."""
+
+    def __init__(self, fd: int, takes: int) -> None:
+        self._fd, self._takes = fd, takes
+
+    def send(self, data: bytes, flags: int) -> int:
+        assert flags == socket.MSG_MORE
+        if not self._takes:
+            raise BlockingIOError
+        return os.write(self._fd, data[: self._takes])
+
+
+def packets_to(client: Client) -> int:
+    """Those with bytes in them that have come in (tcpi_data_segs_in)."""
+    near = client.writer.get_extra_info("socket")
+    return int.from_bytes(near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)[152:156], sys.byteorder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count no packets")
+async def test_head_and_body_out_of_a_file_are_one_packet(proxy: Proxy) -> None:
+    async with client_of(proxy) as client:
+        asked = get(LARGE, "Range: bytes=5-9")
+        await client.said(asked)
+        before, answered = packets_to(client), proxy.app.lane.answered
+        assert (await client.said(asked)).endswith(b"\r\n\r\n" + CONTENT[5:10])
+        assert proxy.app.lane.answered == answered + 1
+        assert packets_to(client) == before + 1
+
+
+@pytest.mark.parametrize("takes", [None, 0, 10])
+async def test_a_head_that_the_kernel_does_not_take_at_once_is_sent_first(proxy: Proxy, takes: int | None) -> None:
+    """None: on a loop that lends nobody its sockets."""
+    async with client_of(proxy) as client:
+        expected = await client.said(get(LARGE))
+        copy = client.connection._copy
+        assert copy is not None
+        copy._sender = None if takes is None else Sender(copy._out, takes)
+        answered = proxy.app.lane.answered
+        assert steady(await client.said(get(LARGE))) == steady(expected)
+        assert proxy.app.lane.answered == answered + 1
+
+
+async def test_the_body_waits_for_a_head_that_the_client_does_not_take(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client_of(proxy) as client:
+        await client.said(get(LARGE))
+        connection = client.connection
+        copy, transport = connection._copy, connection.transport
+        assert copy is not None
+        assert transport is not None
+        copy._sender = Sender(copy._out, 0)
+        write = transport.write
+
+        def held_back(data: bytes) -> None:
+            connection.pause_writing()
+            monkeypatch.setattr(transport, "write", write)
+            write(data)
+
+        monkeypatch.setattr(transport, "write", held_back)
+        monkeypatch.setattr(transport, "get_write_buffer_size", lambda: 1)
+        client.ask(get(LARGE))
+        assert b" 200 OK" in await client.head()
+        assert connection._file is not None
+        assert copy.at == 0
+        connection.resume_writing()
+        assert await client.reader.readexactly(len(CONTENT)) == CONTENT
+        await until(lambda: connection._file is None)
+
+
+async def test_a_client_that_has_left_is_told_nothing(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, aborted = held_of(proxy), proxy.metric("responses_aborted_total", reason="client_left")
+    async with client_of(proxy) as client:
+        await client.said(get(LARGE))
+
+        def gone(*_args: object) -> int:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+        monkeypatch.setattr(kernelcopy.os, "sendfile", gone)
+        with capture_logs() as events:
+            client.ask(get(LARGE))
+            await cut_off(proxy, events, held, "client_left")
+    assert proxy.metric("responses_aborted_total", reason="client_left") == aborted + 1
 
 
 async def test_what_comes_in_while_a_body_is_sent_is_answered_behind_it(proxy: Proxy) -> None:
