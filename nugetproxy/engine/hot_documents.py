@@ -22,8 +22,8 @@ from nugetproxy.store.documents.batches import STORE_SECONDS
 from nugetproxy.store.documents.documents import Documents, Stored, never_trimmed, of_id, of_kind
 from nugetproxy.store.ledger.ledger import Writes
 
-HOT_SECONDS = 60.0
-"""How long what is stored is remembered in memory."""
+HOT_SECONDS = 300.0
+"""How long what is stored is remembered in memory: as long as a version list is usually fresh."""
 SHARED_SECONDS = 2.0
 """The same where replicas share it: what one of them can miss of another's write."""
 

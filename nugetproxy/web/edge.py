@@ -210,7 +210,7 @@ class Edge:
             return
         size = len(reply.body) if isinstance(reply.body, bytes) else 0
         make = partial(self._again, reply, event)
-        self._lane.keep(asked, Promise(event=event, standing=standing, make=make, size=size))
+        self._lane.keep(asked, Promise(event=event, standing=standing, make=make, at=self._lane.now(), size=size))
 
     def _again(self, reply: Reply, event: AccessEvent) -> tuple[Reply, Whole] | None:
         """What whoever asks now gets, where the last one got ``reply``."""

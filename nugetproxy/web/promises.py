@@ -32,6 +32,8 @@ class Promise:
     """Of that answer; None of one that is followed by another one."""
     make: Callable[[], tuple[Reply, Whole] | None]
     """What is said to whoever asks now; None where only the ordinary path knows."""
+    at: float
+    """Wall time of that answer."""
     size: int
     """Bytes of the body that it keeps in memory."""
 
@@ -46,7 +48,9 @@ class Promise:
         if made is None:
             return None
         reply, response = made
-        standing = self.standing or (reply.standing() if reply.standing is not None else None)
+        standing, at = self.standing, self.at
+        if standing is None:
+            standing, at = reply.standing() if reply.standing is not None else None, now
         if standing is None or response.status != 200 or reply.cache.outcome not in LASTING:
             return None
         event = replace(self.event, status=200)
@@ -74,7 +78,7 @@ class Promise:
             etag=reply.etag,
             size=size,
             cache=cache,
-            stored_at=None if reply.age is None else now - reply.age,
+            stored_at=None if reply.age is None else at - reply.age,
             standing=standing,
             feed=event.feed,
             kind=event.kind,

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from nugetproxy.engine.hot_documents import HOT_SECONDS
 from nugetproxy.engine.target import Target
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.store.documents.documents import Stored
 from tests.conftest import StartProxy
 from tests.fakes.asking import SMALL, UP_VERSIONS, ask
@@ -100,7 +100,9 @@ async def test_who_looked_before_somebody_else_stored_does_not_ask_again(
     first = asyncio.create_task(ask(proxy, VERSIONS))
     await looked.wait()
     assert (await ask(proxy, VERSIONS)).status == 200
-    clock.advance(HOT_SECONDS + 1)  # so that only what is stored can tell
+    source = proxy.app.sources["up"]
+    assert isinstance(source, RemoteSource)
+    source.forget_documents()  # so that only what is stored can tell
     go_on.set()
     assert (await first).cache.startswith("hit")
     assert feed.count(UP_VERSIONS) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,23 @@ async def test_what_was_revalidated_takes_the_lane_next(proxy: Proxy, clock: Fak
         answer = await said(wire, get(VERSIONS))
         assert proxy.app.lane.answered == before + 1
     assert b"\r\nAge: 0\r\n" in answer
+
+
+async def test_age_goes_on_from_the_miss(proxy: Proxy, clock: FakeClock) -> None:
+    async with wires(proxy) as [wire], wires(proxy, laned=False) as [ordinary]:
+        await said(wire, get(VERSIONS))
+        await said(wire, get(PACKAGE))
+        clock.advance(40)
+        for path in (VERSIONS, PACKAGE):
+            before = proxy.app.lane.answered
+            laned = await said(wire, get(path))
+            assert proxy.app.lane.answered == before + 1
+            usual = await said(ordinary, get(path))
+            assert re.findall(rb"\r\n(?:Age: |Cache-Status: )[^\r]*", laned) == re.findall(
+                rb"\r\n(?:Age: |Cache-Status: )[^\r]*", usual
+            )
+            assert re.search(rb"\r\nAge: \d+\r\n", laned)
+        assert b"\r\nAge: 40\r\n" in await said(wire, get(VERSIONS))
 
 
 async def test_what_is_stale_never_takes_the_lane(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
