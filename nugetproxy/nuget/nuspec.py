@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Final
 from xml.etree import ElementTree
@@ -115,9 +116,10 @@ def inspect_package(
 def parse_nuspec(xml: bytes) -> Nuspec:
     """Read a .nuspec of any schema version; raises InvalidPackage."""
     metadata = _metadata(xml)
-    texts = {_local(child): (child.text or "").strip() for child in reversed(metadata)}
+    named = [(_local(child), child) for child in metadata]
+    texts = {name: (child.text or "").strip() for name, child in reversed(named)}
     identity, version = _identity(texts.get("id", ""), texts.get("version", ""))
-    kind = next((child.get("type", "") for child in metadata if _local(child) == "license"), "").lower()
+    kind = next((child.get("type", "") for name, child in named if name == "license"), "").lower()
     licence = texts.get("license", "")
     return Nuspec(
         identity=identity,
@@ -141,8 +143,8 @@ def parse_nuspec(xml: bytes) -> Nuspec:
         language=texts.get("language", ""),
         min_client_version=metadata.get("minClientVersion", "").strip(),
         require_license_acceptance=texts.get("requireLicenseAcceptance", "").lower() in {"true", "1"},
-        package_types=_package_types(metadata),
-        dependency_groups=_dependency_groups(metadata),
+        package_types=_package_types([child for name, child in named if name == "packageTypes"]),
+        dependency_groups=_dependency_groups([child for name, child in named if name == "dependencies"]),
     )
 
 
@@ -176,18 +178,18 @@ def _identity(id_text: str, version_text: str) -> tuple[PackageIdentity, Version
     return identity, version
 
 
-def _package_types(metadata: Element) -> tuple[tuple[str, str], ...]:
+def _package_types(lists: Sequence[Element]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (item.get("name", "").strip(), item.get("version", "").strip())
-        for types in _children(metadata, "packageTypes")
+        for types in lists
         for item in _children(types, "packageType")
     )
 
 
-def _dependency_groups(metadata: Element) -> tuple[DependencyGroup, ...]:
+def _dependency_groups(lists: Sequence[Element]) -> tuple[DependencyGroup, ...]:
     """DocumentGroups as written; dependencies outside any group (the older schema) make one for all frameworks."""
     groups: list[DependencyGroup] = []
-    for parent in _children(metadata, "dependencies"):
+    for parent in lists:
         if loose := _dependencies(parent):
             groups.append(DependencyGroup(None, loose))
         for group in _children(parent, "group"):

@@ -66,7 +66,7 @@ def open_archive(file: BinaryIO, origin: int = 0) -> Archive:
 
 def root_entry(archive: Archive, suffix: str) -> Entry:
     """The only entry outside any folder whose name ends in ``suffix``, ignoring case; raises InvalidPackage."""
-    names = ((entry, unquote(entry.name)) for entry in archive.entries)
+    names = ((entry, unquote(entry.name) if "%" in entry.name else entry.name) for entry in archive.entries)
     found = [entry for entry, name in names if name.lower().endswith(suffix) and "/" not in name and "\\" not in name]
     if len(found) != 1:
         raise _broken(f"{len(found)} {suffix} files at the root instead of 1")

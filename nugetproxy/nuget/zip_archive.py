@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 MAX_DIRECTORY: Final = 64 * 2**20
 """Bytes of central directory that are read."""
@@ -21,10 +21,11 @@ ZIP_MAGIC: Final = b"PK\x03\x04"
 _LOCAL_SIZE = 30
 _HEADER = b"PK\x01\x02"
 _HEADER_SIZE = 46
-_FIELDS = struct.Struct("<8x2H4x3L2H2xH6xL")
-"""Of a header of the directory: flags, method, checksum, packed size, size, lengths of name and extra, disk, place."""
-_SIZES, _SIZES_AT = struct.Struct("<3H"), 28
-"""The lengths of what follows it: name, extra field, comment."""
+_FIELDS = struct.Struct("<4s4x2H4x3L4H6xL")
+"""Of a header of the directory: signature, flags, method, checksum, packed size, size, disk, place; before the last two
+the lengths of what follows it: name, extra field, comment."""
+_LENGTHS = struct.Struct("<26x2H")
+"""Of a local header: those of name and extra field."""
 _END = b"PK\x05\x06"
 _END_SIZE = 22
 _END_WITHIN = 65_586
@@ -110,6 +111,9 @@ class Archive:
         inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         left = entry.size
         try:
+            if 0 < left <= _PIECE and entry.packed <= _PIECE:
+                yield inflater.decompress(self.source.read(start, entry.packed), left)
+                return
             for piece in packed:
                 fed = piece
                 while left > 0 and fed:
@@ -129,7 +133,7 @@ class Archive:
         header = self.source.read(entry.at, _LOCAL_SIZE) if entry.at + _LOCAL_SIZE <= self.source.length else b""
         if entry.disk or not header.startswith(ZIP_MAGIC):
             raise BrokenArchive("no entry begins where it should")
-        start = entry.at + _LOCAL_SIZE + sum(struct.unpack_from("<2H", header, 26))
+        start = entry.at + _LOCAL_SIZE + sum(_LENGTHS.unpack(header))
         if start + entry.packed > self.source.length:
             raise BrokenArchive("it is longer than the archive")
         return int(start)
@@ -195,35 +199,38 @@ def _headers(source: Source, start: int, count: int) -> Iterator[Entry]:
     """The headers from ``start`` on, one more than ``count`` at most."""
     window, window_at, at, found = b"", start, start, 0
 
-    def held(size: int) -> int:
-        """Where ``size`` bytes from ``at`` on begin in the window, which may have less."""
+    def fill(size: int) -> int:
+        """Let the window begin at ``at``, with ``size`` bytes if there are so many; how many it has."""
         nonlocal window, window_at
-        if at + size > window_at + len(window):
-            window_at, window = at, source.read(at, min(max(size, _WINDOW), max(0, source.length - at)))
-        return at - window_at
+        window_at, window = at, source.read(at, min(max(size, _WINDOW), max(0, source.length - at)))
+        return len(window)
 
     while found <= count and at - start <= MAX_DIRECTORY:
-        begin = held(_HEADER_SIZE)
-        if len(window) < begin + _HEADER_SIZE or not window.startswith(_HEADER, begin):
+        begin = at - window_at
+        if begin + _HEADER_SIZE > len(window):
+            begin = 0
+            if fill(_HEADER_SIZE) < _HEADER_SIZE:
+                return
+        fields = _FIELDS.unpack_from(window, begin)
+        if fields[0] != _HEADER:
             return
-        size = _HEADER_SIZE + sum(_SIZES.unpack_from(window, begin + _SIZES_AT))
-        begin = held(size)
-        if len(window) < begin + size:
-            return
-        yield _entry(window, begin)
+        size = _HEADER_SIZE + fields[6] + fields[7] + fields[8]
+        if begin + size > len(window):
+            begin = 0
+            if fill(size) < size:
+                return
+        yield _entry(window, begin + _HEADER_SIZE, fields)
         at += size
         found += 1
 
 
-def _entry(window: bytes, begin: int) -> Entry:
-    flags, method, crc, packed, size, name_size, extra_size, disk, at = _FIELDS.unpack_from(window, begin)
-    name_at = begin + _HEADER_SIZE
+def _entry(window: bytes, name_at: int, fields: tuple[Any, ...]) -> Entry:
+    _, flags, method, crc, packed, size, name_size, extra_size, _, disk, at = fields
     extra_at = name_at + name_size
-    name = window[name_at:extra_at].decode(errors="replace")
+    name = window[name_at:extra_at].decode("utf-8", "replace")
     if _FULL32 in {packed, size, at} or disk == _FULL16:
         size, packed, at, disk = _large(window[extra_at : extra_at + extra_size], size, packed, at, disk)
-    encrypted = bool(flags & _ENCRYPTED)
-    return Entry(name=name, encrypted=encrypted, method=method, crc=crc, packed=packed, size=size, at=at, disk=disk)
+    return Entry(name, bool(flags & _ENCRYPTED), method, crc, packed, size, at, disk)
 
 
 def _large(extra: bytes, *small: int) -> tuple[int, ...]:
