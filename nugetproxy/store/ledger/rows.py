@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
+from itertools import chain, groupby, islice
+from operator import itemgetter
 from typing import Any, Final
 
 from nugetproxy.nuget.identity import PackageIdentity
@@ -30,16 +33,27 @@ _OF_A_FEED: Final = ("pins", "facts", "links", "scrubs", "sightings", "verdicts"
 """The tables whose rows say something of the feed that a source was when they were written."""
 
 
+_ROW: Final = re.compile(r"(?<=\bVALUES )\([?, ]+\)")
+"""What a statement says of the one row that it writes."""
+AT_ONCE: Final = 50
+"""Rows that one statement writes."""
+
+
 def run(connection: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> int:
     """Write; how many rows it changed."""
     return connection.execute(statement, values).rowcount
 
 
 def run_all(connection: sqlite3.Connection, what: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
-    """Write all of it or nothing."""
+    """Write all of it or nothing, in its order.
+
+    One statement for neighbours that are alike: Python's lock is given away and taken again for each.
+    """
     with transaction(connection):
-        for statement, values in what:
-            connection.execute(statement, values)
+        for statement, alike in groupby(what, itemgetter(0)):
+            rows = map(itemgetter(1), alike)
+            while some := tuple(islice(rows, AT_ONCE if _ROW.search(statement) else 1)):
+                connection.execute(_ROW.sub(lambda row: ", ".join([row[0]] * len(some)), statement), [*chain(*some)])
 
 
 def pin_of(connection: sqlite3.Connection, source: str, identity: PackageIdentity) -> str | None:
