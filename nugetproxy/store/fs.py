@@ -126,11 +126,19 @@ class FsOps:
         """Make a file's content durable; never to be repeated on the same descriptor after it failed."""
         self.call("fsync", "", os.fsync, fd)
 
+    def open_dir(self, path: StrPath) -> int:
+        """A descriptor of a directory, for ``sync_dir``."""
+        return self.call("open", str(path), os.open, path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def sync_dir(self, fd: int, path: StrPath) -> None:
+        """Make the names in a directory durable that is open as ``fd``."""
+        self.call("fsync_dir", str(path), os.fsync, fd)
+
     def fsync_dir(self, path: StrPath) -> None:
         """Make the names in a directory durable."""
-        fd = self.call("open", str(path), os.open, path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = self.open_dir(path)
         try:
-            self.call("fsync_dir", str(path), os.fsync, fd)
+            self.sync_dir(fd, path)
         finally:
             self.close(fd)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Final, Generic, ParamSpec, TypeVar, cast
+from queue import SimpleQueue
+from threading import Thread
+from typing import Final, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from nugetproxy.metrics import Metrics
 from nugetproxy.store.fs import DiskFailure, FsOps
@@ -21,6 +24,48 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
+class Pool(Protocol):
+    """Threads that make calls."""
+
+    def submit(self, call: Callable[[], object], /) -> object:
+        """Have one of them make a call; raises RuntimeError where they have ended."""
+
+
+class OneThread:
+    """A thread that makes calls one after the other, from the first one on."""
+
+    # A ThreadPoolExecutor makes a future with a condition for each, which nobody here looks at.
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: SimpleQueue[Callable[[], object] | None] = SimpleQueue()
+        self._thread: Thread | None = None
+        self._ended = False
+
+    def submit(self, call: Callable[[], object], /) -> None:
+        """Make a call, which never raises, after those that wait; RuntimeError once the thread has ended."""
+        if self._ended:
+            raise RuntimeError(f"the thread {self._name!r} has ended")
+        self._calls.put(call)
+        if self._thread is None:
+            # A daemon: what it does may be broken off anywhere, as by a kill; whoever can wait calls ``shutdown``.
+            self._thread = Thread(target=_make_all, args=(self._calls,), name=self._name, daemon=True)
+            self._thread.start()
+            weakref.finalize(self, self._calls.put, None)
+
+    def shutdown(self) -> None:
+        """Wait for the calls that wait, then end the thread. Blocks; may be called again."""
+        self._ended = True
+        if self._thread is not None:
+            self._calls.put(None)
+            self._thread.join()
+
+
+def _make_all(calls: SimpleQueue[Callable[[], object] | None]) -> None:
+    while call := calls.get():
+        call()
+        del call  # it would hold on to what it was about until the next one
+
+
 class StoreThreads:
     """Own pools, because the default one is shared with DNS look-ups, which a slow disk must not hold up."""
 
@@ -29,8 +74,8 @@ class StoreThreads:
         self.write = ThreadPoolExecutor(2, thread_name_prefix="store-write")
         self.hash = ThreadPoolExecutor(2, thread_name_prefix="store-hash")
         # One: two and the event loop would take Python's lock from each other at every system call.
-        self.seal = ThreadPoolExecutor(1, thread_name_prefix="store-seal")
-        self.commit = ThreadPoolExecutor(1, thread_name_prefix="store-commit")
+        self.seal = OneThread("store-seal")
+        self.commit = OneThread("store-commit")
         self.sync = ThreadPoolExecutor(SYNCS, thread_name_prefix="store-sync")
         self._ended = False
         self._to_close: deque[int] = deque()
@@ -75,12 +120,14 @@ class StoreThreads:
         if self._ended:
             return
         self._ended = True
-        for pool in (self.read, self.hash, self.seal, self.commit, self.sync):
-            await hop(self.write, pool.shutdown)
+        for end in (pool.shutdown for pool in (self.read, self.hash, self.sync)):
+            await hop(self.write, end)
+        for one in (self.seal, self.commit):
+            await hop(self.write, one.shutdown)
         self.write.shutdown()  # blocks, but only descriptors to be closed are left
 
 
-async def hop(pool: ThreadPoolExecutor, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+async def hop(pool: Pool, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """Run ``function`` in a thread of ``pool``.
 
     A thread cannot be stopped, so a cancelled caller still waits for its end: whoever comes next must not meet it
@@ -144,9 +191,7 @@ class DiskCalls:
         self.threads = threads
         self._metrics = metrics
 
-    async def run(
-        self, pool: ThreadPoolExecutor, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> _T:
+    async def run(self, pool: Pool, function: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """``hop``; a DiskFailure is counted on its way out."""
         try:
             return await hop(pool, function, *args, **kwargs)

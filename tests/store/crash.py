@@ -79,8 +79,8 @@ class RecordingFs(FsOps):
         inode = self.inodes.get(fd)
         self.synced.append((self.done, lambda effect: effect.kind == "write" and effect.inode == inode))
 
-    def fsync_dir(self, path: StrPath) -> None:
-        super().fsync_dir(path)
+    def sync_dir(self, fd: int, path: StrPath) -> None:
+        super().sync_dir(fd, path)
         place = Path(path)
         if "fsync_dir" not in self.forget:
             self.synced.append((self.done, lambda effect: effect.kind != "write" and effect.path.parent == place))

@@ -40,7 +40,7 @@ class Memory(FsOps):
     def fsync(self, fd: int) -> None:
         pass
 
-    def fsync_dir(self, path: StrPath) -> None:
+    def sync_dir(self, fd: int, path: StrPath) -> None:
         pass
 
 

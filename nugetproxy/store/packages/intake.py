@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,7 +22,7 @@ from nugetproxy.store.packages.open_packages import OpenPackages
 from nugetproxy.store.packages.pending import PendingCommits
 from nugetproxy.store.packages.staging import FULL, Look, Looked, MakesRoom, PinnedPackage, Staged
 from nugetproxy.store.packages.usage import Usage
-from nugetproxy.store.threads import DiskCalls
+from nugetproxy.store.threads import DiskCalls, Pool
 
 _T = TypeVar("_T")
 
@@ -73,7 +72,7 @@ class Intake:
         """As ``PackageFolder.stage``."""
         return Staged(identity, self._create, self._calls, self._commit, room=self._room, in_memory=in_memory)
 
-    async def _with_room(self, pool: ThreadPoolExecutor, act: Callable[[], _T]) -> _T:
+    async def _with_room(self, pool: Pool, act: Callable[[], _T]) -> _T:
         """Do it in a thread; on a full disk once more, after room was made."""
         try:
             return await self._calls.run(pool, act)

@@ -23,6 +23,8 @@ class _Publication:
     places: Places
     small: list[tuple[int, str, str]] = field(default_factory=list)
     """Each open, with the name that it has and the one that it gets."""
+    folder: int | None = None
+    """Its folder, open from the first sync of that on."""
     failure: DiskFailure | None = None
 
 
@@ -31,10 +33,12 @@ _Step = Callable[[FsOps, Layout, _Publication], None]
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """One file (its descriptor) or directory (its path) that the disk must have, with the packages that wait for it."""
+    """What the disk must have, with the packages that wait for it."""
 
-    what: int | str
     waiting: Sequence[_Publication]
+    fd: int | None = None
+    """A file, or the directory, where it is open."""
+    directory: str = ""
 
 
 Spread = Callable[[Callable[[Sync], None], Sequence[Sync]], None]
@@ -60,7 +64,7 @@ def publish_all(fs: FsOps, layout: Layout, packages: Sequence[Verified], spread:
     _each(_rename, fs, layout, batch)
     _sync(fs, _names(layout, batch), spread)
     _each(_mark, fs, layout, batch)
-    _sync(fs, _marks(batch), spread)
+    _sync(fs, _folders(batch), spread)
     for one in batch:
         _tidy(fs, one)
     return {one.package.identity: one.failure for one in batch if one.failure is not None}
@@ -80,10 +84,12 @@ def _sync(fs: FsOps, syncs: Sequence[Sync], spread: Spread) -> None:
         if all(one.failure is not None for one in sync.waiting):
             return
         try:
-            if isinstance(sync.what, int):
-                fs.fsync(sync.what)
+            if sync.fd is None:
+                fs.fsync_dir(sync.directory)
+            elif sync.directory:
+                fs.sync_dir(sync.fd, sync.directory)
             else:
-                fs.fsync_dir(sync.what)
+                fs.fsync(sync.fd)
         except DiskFailure as failure:
             for one in sync.waiting:
                 one.failure = failure
@@ -93,21 +99,22 @@ def _sync(fs: FsOps, syncs: Sequence[Sync], spread: Spread) -> None:
 
 def _files(batch: Sequence[_Publication]) -> Sequence[Sync]:
     going = [one for one in batch if one.failure is None]
-    return [Sync(fd, [one]) for one in going for fd in (one.package.fd, *(fd for fd, _, _ in one.small))]
+    return [Sync([one], fd) for one in going for fd in (one.package.fd, *(fd for fd, _, _ in one.small))]
 
 
 def _names(layout: Layout, batch: Sequence[_Publication]) -> Sequence[Sync]:
     """Each directory once. Even one that was there: a run that was killed may have made it without a sync."""
-    found: dict[str, list[_Publication]] = {}
+    shared: dict[str, list[_Publication]] = {}
+    packages = str(layout.packages)
     for one in batch:
         if one.failure is None:
-            for directory in (one.places.directory, one.places.parent, str(layout.packages)):
-                found.setdefault(directory, []).append(one)
-    return [Sync(directory, waiting) for directory, waiting in found.items()]
+            for directory in (one.places.parent, packages):
+                shared.setdefault(directory, []).append(one)
+    return [*_folders(batch), *(Sync(waiting, directory=directory) for directory, waiting in shared.items())]
 
 
-def _marks(batch: Sequence[_Publication]) -> Sequence[Sync]:
-    return [Sync(one.places.directory, [one]) for one in batch if one.failure is None]
+def _folders(batch: Sequence[_Publication]) -> Sequence[Sync]:
+    return [Sync([one], one.folder, one.places.directory) for one in batch if one.failure is None]
 
 
 def _write(fs: FsOps, layout: Layout, one: _Publication) -> None:
@@ -133,6 +140,7 @@ def _rename(fs: FsOps, _: Layout, one: _Publication) -> None:
         fs.close(fd)
     fs.rename(one.package.path, one.places.nupkg)
     one.package.path = one.places.nupkg
+    one.folder = fs.open_dir(one.places.directory)
 
 
 def _mark(fs: FsOps, _: Layout, one: _Publication) -> None:
@@ -156,7 +164,10 @@ def _make_directories(fs: FsOps, layout: Layout, places: Places) -> bool:
 
 
 def _tidy(fs: FsOps, one: _Publication) -> None:
-    """Remove what a failure left of the small files."""
+    """Close its folder, remove what a failure left of the small files."""
+    if one.folder is not None:
+        with contextlib.suppress(DiskFailure):
+            fs.close(one.folder)
     for fd, scratch, _ in one.small:
         with contextlib.suppress(DiskFailure):
             fs.close(fd)
