@@ -14,6 +14,7 @@ import trustme
 from typer.testing import CliRunner
 
 from nugetproxy.app.descriptors import share_out
+from nugetproxy.app.shared import Hot, hot_bytes
 from nugetproxy.caching.policy import FOREVER
 from nugetproxy.cli.commands import app
 from nugetproxy.config import Address, Config, Secret, conditions, derive_name, load, safe_url, warnings
@@ -755,6 +756,11 @@ def test_open_files_are_shared_out_between_clients_downloads_and_held_files(monk
         shared = share_out(load(environ={}))
         assert (shared.clients, shared.held, round(shared.upstream_share, 2)) == (clients, held, share)
     assert share_out(load(environ={"NUGETPROXY_SERVER__MAX_CONNECTIONS": "7"})).clients == 7
+
+
+def test_what_is_hot_takes_the_configured_memory_all_in_all() -> None:
+    config = load(environ={"NUGETPROXY_CACHE__HOT_MEMORY": "8 MiB"})
+    assert sum(hot_bytes(config, what) for what in Hot) == config.cache.hot_memory
 
 
 @pytest.mark.parametrize("limit", [64, 200, 256, 512, 1024, 4096, 65536])

@@ -11,7 +11,7 @@ from typing import TypedDict
 from urllib.parse import urlsplit
 
 from nugetproxy.app.egress import egress_of
-from nugetproxy.app.shared import Shared
+from nugetproxy.app.shared import Hot, Shared, hot_bytes
 from nugetproxy.config import Config, Upstream, feed_of
 from nugetproxy.config.roots import read_roots
 from nugetproxy.engine.cache import Cache
@@ -89,7 +89,7 @@ def _remote(name: str, shared: Shared, symbols: SymbolServer | None, held: Packa
         ledger=shared.ledger,
         offline=upstream.offline,
         jitter=shared.jitter,
-        hot_bytes=config.cache.hot_memory // (2 * len(config.upstreams)),
+        hot_bytes=hot_bytes(config, Hot.DOCUMENTS) // len(config.upstreams),
         bounds=_bounds(config),
         shared=shared.replicas.documents(name) if shared.replicas is not None else None,
     )

@@ -20,7 +20,7 @@ from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import settle_folders, settle_ledger
 from nugetproxy.app.measured import declare_limits, declare_upstreams
 from nugetproxy.app.parts import all_sources, sites
-from nugetproxy.app.shared import Shared, room_limits
+from nugetproxy.app.shared import Hot, Shared, hot_bytes, room_limits
 from nugetproxy.app.web import admission_of, edge_of
 from nugetproxy.config import Config, Upstream, warnings
 from nugetproxy.config.difference import differences, without_restart
@@ -235,7 +235,7 @@ def _nothing() -> None:
 
 def _shared(before: Shared, config: Config) -> Shared:
     """With pages of their own: those of before were rendered by other rules."""
-    pages = HotPages(config.cache.hot_memory // 2, before.pages.large, most_links=config.limits.document_links)
+    pages = HotPages(hot_bytes(config, Hot.PAGES), before.pages.large, most_links=config.limits.document_links)
     return replace(before, config=config, pages=pages, descriptors=share_out(config))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
+from enum import StrEnum
+from typing import Final, TypedDict
 
 from aiohttp.abc import AbstractResolver
 
@@ -53,6 +54,24 @@ class Shared:
     replicas: Replicas | None = None
 
 
+class Hot(StrEnum):
+    """What is kept in memory because it was used a short while ago."""
+
+    PAGES = "finished documents"
+    LANE = "answers that are sent as they are"
+    DOCUMENTS = "stored documents"
+    PACKAGES = "small packages"
+
+
+_EIGHTHS: Final = {Hot.PAGES: 3, Hot.LANE: 2, Hot.DOCUMENTS: 2, Hot.PACKAGES: 1}
+"""Of ``cache.hot_memory``, which is what all of them take together."""
+
+
+def hot_bytes(config: Config, what: Hot) -> int:
+    """The part of ``cache.hot_memory`` that is for ``what``."""
+    return config.cache.hot_memory * _EIGHTHS[what] // 8
+
+
 class _Limits(TypedDict):
     max_size: int
     min_free: Callable[[int], int]
@@ -86,7 +105,7 @@ def shared_of(config: Config, clock: Clock, fs: FsOps, resolver: AbstractResolve
         provenance=Provenance(fs=fs, clock=clock),
         history=_history(config, clock, fs, metrics),
         tracer=tracer_of(config.log.traces),
-        pages=HotPages(cache.hot_memory // 2, large, most_links=config.limits.document_links),
+        pages=HotPages(hot_bytes(config, Hot.PAGES), large, most_links=config.limits.document_links),
         descriptors=share_out(config),
         expiry=Expiry(clock, metrics),
         room=Room(cache.path, **room_limits(config), metrics=metrics, kept=Kept(ledger, clock), clock=clock),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.app.access import rules
-from nugetproxy.app.shared import Shared
+from nugetproxy.app.shared import Hot, Shared, hot_bytes
 from nugetproxy.config import Config
 from nugetproxy.config.upstream import Upstream
 from nugetproxy.feeds.files import Site
@@ -48,7 +48,9 @@ def edge_of(
         {"/": next(iter(feeds.values())), **{f"/{name}/": feed for name, feed in feeds.items()}},
         addresses=addresses,
         sender=Sender(
-            shared.metrics, write_timeout=config.server.write_timeout, hot_bytes=config.cache.hot_memory // 8
+            shared.metrics,
+            write_timeout=config.server.write_timeout,
+            hot_bytes=hot_bytes(config, Hot.PACKAGES),
         ),
         writes=Writes(addresses, admission, body_timeout=config.server.body_timeout),
         ops=ops,
@@ -71,7 +73,7 @@ def edge_of(
 def lane_of(ops: Ops, admission: Admission, shared: Shared) -> Lane:
     """Where hits are answered before a request is parsed."""
     return Lane(
-        shared.config.cache.hot_memory // 4,
+        hot_bytes(shared.config, Hot.LANE),
         admission=admission,
         metrics=shared.metrics,
         history=shared.history,

@@ -23,7 +23,7 @@ CORRUPT_KEPT: Final = 2
 """Files set aside that are kept."""
 CHECK_SECONDS: Final = 20.0
 """After which the check of a file ends without a verdict: what is damaged is still found when it is read."""
-PAGES: Final = 4096
+PAGES: Final = 2048
 """KiB of pages that a connection keeps. There are some ten of them; the kernel's own cache has what each lets go."""
 STEPS_BETWEEN_LOOKS: Final = 5_000
 """Instructions of SQLite's machine between two looks at the clock, some 0.1 ms."""

@@ -28,7 +28,7 @@ SETTINGS: Mapping[str, int | str] = MappingProxyType(
         "size_limit": 2**40,
         "cull_limit": 0,
         "sqlite_auto_vacuum": 1,  # FULL: the volume shrinks with what is removed
-        "sqlite_cache_size": 2048,  # pages of 4 KiB, for each of three connections
+        "sqlite_cache_size": 512,  # pages of 4 KiB, for each of three connections; the kernel keeps the others
         "sqlite_journal_mode": "wal",  # readers go on while another process writes
         "sqlite_mmap_size": 0,  # mapped, a truncated file would kill the process (SIGBUS)
         "sqlite_synchronous": 1,  # NORMAL: a power cut may lose the last writes, which are rebuildable
