@@ -1,6 +1,6 @@
 """A plain start is ``serve`` with options that need no explanation, read without the library of all other commands.
 
-That library takes 13 MiB of every proxy, and a fifth of its start.
+That library takes 10 MiB of every proxy, and a tenth of its start.
 """
 
 from __future__ import annotations

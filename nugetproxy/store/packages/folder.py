@@ -28,7 +28,7 @@ from nugetproxy.store.packages.open_packages import KEPT, OpenPackages
 from nugetproxy.store.packages.pending import PendingCommits
 from nugetproxy.store.packages.recovery import recover
 from nugetproxy.store.packages.staging import MakesRoom, Staged
-from nugetproxy.store.packages.usage import Usage, held_after, walk
+from nugetproxy.store.packages.usage import Usage, walk
 from nugetproxy.store.packages.verify import (
     Damaged,
     Known,
@@ -39,6 +39,7 @@ from nugetproxy.store.packages.verify import (
     look_into,
     read_warnings,
 )
+from nugetproxy.store.packages.walking import Walking
 from nugetproxy.store.threads import DiskCalls, StoreThreads
 
 log = structlog.get_logger()
@@ -64,6 +65,7 @@ class PackageFolder:
     ) -> None:
         """``kept_open``: files that are kept open between requests. ``room`` is asked when the disk is full."""
         self.layout = Layout(root)
+        self._walking = Walking(fs, self.layout)
         self._fs = fs
         self._metrics = metrics
         self._log = log.bind(upstream=upstream)
@@ -265,7 +267,7 @@ class PackageFolder:
 
     async def held_after(self, identity: PackageIdentity | None, count: int) -> list[PackageIdentity]:
         """The next ``count`` packages in the order of their names; from the first one on if ``identity`` is None."""
-        return await self._calls.run(self._threads.read, held_after, self._fs, self.layout, identity, count)
+        return await self._calls.run(self._threads.read, self._walking.after, identity, count)
 
     # --- removal ---
 

@@ -248,13 +248,3 @@ def _survey(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> _S
         except DiskFailure as failure:
             unreadable.append(failure)
     return _Survey(sorted(found), unreadable, Sieve(str(identity) for _, identity, _ in found))
-
-
-def held_after(fs: FsOps, layout: Layout, last: PackageIdentity | None, count: int) -> list[PackageIdentity]:
-    """The first ``count`` package folders after ``last`` (None: of all), in the order of their names. Blocks."""
-    found: list[PackageIdentity] = []
-    for id_name in sorted(name for name in fs.names(layout.packages) if last is None or name >= last.id):
-        found += sorted(held for held in layout.identities_of(fs, id_name) if last is None or held > last)
-        if len(found) >= count:
-            break
-    return found[:count]
