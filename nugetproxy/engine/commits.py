@@ -68,10 +68,12 @@ class Commits:
         pinned = await self._pins.get(identity)
         if said.published is not None:
             staged.published = said.published
+        wanted = {said.sha512, pinned} - {None}
+        if wanted or self.contents.has_refused(identity):
+            await staged.know_hash()
         known = self._is_known(staged, said.sha512)
         at_once = not known and staged.size <= AT_ONCE
         look = staged.look(identity, contents=at_once, checksum=not known)
-        wanted = {said.sha512, pinned} - {None}
         if self._signatures.on or (wanted and wanted != {staged.sha512}):
             nuspec = await self._sound(flight, staged, staged.run(look))
             self._compare(staged.sha512, said.sha512, pinned)
@@ -111,6 +113,7 @@ class Commits:
         try:
             return await work
         except DamagedEntry as problem:
+            await staged.know_hash()
             self.contents.refuse(flight.identity, staged.sha512, problem.detail)
             await self._folder.set_staged_aside(staged)
             raise self._refused(problem.reason, problem.detail) from problem

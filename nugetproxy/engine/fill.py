@@ -165,12 +165,14 @@ class Fill:
                     raise self._changed()
                 at += known
                 chunk = chunk[known:]
-            if at < len(ZIP_MAGIC) and not bytes(chunk).startswith(ZIP_MAGIC[at : at + len(chunk)]):
-                self._doubt(bytes(chunk), at)
+            if at < len(ZIP_MAGIC):
+                self._recognise(chunk, at)
             if chunk:
                 staged = staged or await self._begin(download)
-                await staged.write(chunk)
                 at += len(chunk)
+                if self._borrows(staged, chunk, download):
+                    continue
+                await staged.write(chunk)
                 self._flight.grow(staged.size)
                 self._last_byte = asyncio.get_running_loop().time()
                 self._check_readers()
@@ -190,9 +192,21 @@ class Fill:
         self._flight.begin(self.staged, download.total)
         return self.staged
 
-    def _doubt(self, chunk: bytes, at: int) -> None:
+    def _borrows(self, staged: Staged, chunk: bytes | memoryview, download: Download) -> bool:
+        """Whether all of the package is in memory, from where one thread takes it: nobody gets any of it before."""
+        if staged.size or len(chunk) != self._flight.total or isinstance(chunk, bytes):
+            return False
+        give_back = download.keep()
+        if give_back is None:
+            return False
+        staged.borrow(chunk, give_back)
+        return True
+
+    def _recognise(self, chunk: bytes | memoryview, at: int) -> None:
         """A page is refused at once, so that another URL may be asked; anything else may be a package behind a stub."""
-        if at == 0 and chunk.lstrip(_BLANK).startswith(_PAGES):
+        if chunk[: len(ZIP_MAGIC) - at] == ZIP_MAGIC[at : at + len(chunk)]:
+            return
+        if at == 0 and bytes(chunk).lstrip(_BLANK).startswith(_PAGES):
             raise self._refused(Reason.INVALID_CONTENT, "the answer is not a package (no zip signature)")
         self._flight.doubt()
 

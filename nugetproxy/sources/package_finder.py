@@ -98,6 +98,6 @@ class PackageFinder:
                 return Head(status=200, length=size, shared=True)
             return await self._relay.head(target)
         body = await self._packages.fly(identity, target.urls)
-        if body.flight.landed is not None:
+        if body.flight.content is not None:  # of larger ones the files say when they came
             self._packages.folder.usage.note(identity)
         return body

@@ -48,6 +48,8 @@ class Download:
     """The values of ``X-NuGet-Warning``."""
     _chunks: Callable[[], AsyncIterator[bytes]] = field(repr=False)
     _blocks: Callable[[], AsyncIterator[bytes | memoryview]] = field(repr=False)
+    keep: Callable[[], Callable[[], None] | None] = field(repr=False, default=lambda: None)
+    """Has the last of the ``blocks`` stay good until the result is called; None where it cannot."""
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body in pieces as they arrive, once.

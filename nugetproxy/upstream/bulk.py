@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from mmap import mmap
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Self
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from nugetproxy.upstream.lines import Raw
+from nugetproxy.upstream.rings import RING, rings
 
-RING: Final = 2**20
-"""Bytes that may wait for their reader."""
 ENOUGH: Final = RING // 2
-"""So many are worth waking the reader at once,"""
+"""So many bytes of a body that has no room in the ring are worth waking the reader at once,"""
 LINGER: Final = 0.005
 """less only after so many seconds."""
-LEAST: Final = 128 * 1024
+LONGEST: Final = 0.05
+"""Seconds for which a body that has room in the ring is waited for as a whole, while more of it keeps coming."""
+LEAST: Final = 64 * 1024
 """What is shorter is left to aiohttp."""
-SPARE: Final = 4
-"""Rings that are kept for the next ones: fresh memory costs the kernel more than what is copied into it."""
-
-_spare: list[mmap] = []
 
 
 class Bulk(asyncio.BufferedProtocol):
@@ -33,27 +31,45 @@ class Bulk(asyncio.BufferedProtocol):
     """
 
     def __init__(
-        self, content: aiohttp.StreamReader, handler: ResponseHandler, transport: asyncio.Transport, left: int
+        self,
+        content: aiohttp.StreamReader,
+        handler: ResponseHandler,
+        transport: asyncio.Transport,
+        *,
+        first: bytes,
+        left: int,
+        silence: float,
     ) -> None:
         """As ``begin``, which says when."""
         self._loop = asyncio.get_running_loop()
         self._content = content
         self._handler = handler
         self._transport = transport
-        self._silence = handler.read_timeout
+        self._silence = handler.read_timeout or silence
         self._left = left
-        self._ring = _spare.pop() if _spare else mmap(-1, RING)
+        self._ring = rings.take()
+        self._is_kept = False
         self._view = memoryview(self._ring)
-        self._received = self._taken = self._freed = 0
-        """Bytes that came in, that the reader was given, that it has done with."""
+        self._view[: len(first)] = first
+        self._received = len(first)
+        self._taken = self._freed = 0
+        """Bytes that the reader was given, that it has done with; before that, those that came in."""
+        has_room = len(first) + left <= RING
+        self._enough = RING if has_room else ENOUGH
+        self._patience = LONGEST if has_room else LINGER
         self._paused = False
         self._error: BaseException | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._linger: asyncio.TimerHandle | None = None
+        self._lingers_until = 0.0
+        self._seen = 0
+        """What had come in when the last wait began."""
 
     @classmethod
-    def begin(cls, answer: Raw, taken: int) -> Self | None:
-        """Take over behind the first ``taken`` bytes; None where aiohttp is to go on.
+    def begin(cls, answer: Raw, first: bytes, silence: float) -> Self | None:
+        """Take over behind the ``first`` bytes, which come once more from here; None where aiohttp is to go on.
+
+        ``silence``: the longest wait for a byte, in seconds, where aiohttp has none.
 
         It must, where the end of the body is not known beforehand, or where it holds bytes itself.
         """
@@ -62,15 +78,23 @@ class Bulk(asyncio.BufferedProtocol):
         transport = handler.transport if handler is not None else None
         if handler is None or transport is None or length is None or "Transfer-Encoding" in answer.headers:
             return None
-        if length - taken < LEAST or answer.content.total_bytes != taken or not transport.is_reading():
+        taken = len(first)
+        if length < LEAST or not taken < min(length, RING) or not transport.is_reading():
             return None
-        bulk = cls(answer.content, handler, transport, length - taken)
+        if answer.content.total_bytes != taken:
+            return None
+        bulk = cls(answer.content, handler, transport, first=first, left=length - taken, silence=silence)
         handler.read_timeout = None  # its watch is ours from here on; the next request sets another
         handler.start_timeout()
         transport.set_protocol(bulk)
         return bulk
 
     # --- for the reader ---
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the reader was given all of the body."""
+        return self._left <= 0 and self._taken == self._received
 
     async def next(self) -> memoryview:
         """The next bytes, empty at the end; good until the next call. Raises what aiohttp would."""
@@ -89,23 +113,32 @@ class Bulk(asyncio.BufferedProtocol):
         self._taken += count
         return self._view[at : at + count]
 
+    def keep(self) -> Callable[[], None] | None:
+        """Have what was given last stay good until the result is called; None where it cannot, or not for so many."""
+        if self._left > 0 or self._is_kept or not rings.lend():
+            return None
+        self._is_kept = True
+        return partial(rings.lent_back, self._ring)
+
     def close(self) -> None:
-        """The reader is done, with what it was given, too."""
+        """The reader is done, with what it was given, too, unless it keeps that."""
         if self._linger is not None:
             self._linger.cancel()
-        if self._left <= 0 and len(_spare) < SPARE:  # else the kernel may still write into it
-            _spare.append(self._ring)
+        if self._left <= 0 and not self._is_kept:  # else the kernel may still write into it
+            rings.give(self._ring)
 
     @property
     def _is_enough(self) -> bool:
-        return self._received - self._taken >= ENOUGH or self._left <= 0 or self._error is not None
+        return self._received - self._taken >= self._enough or self._left <= 0 or self._error is not None
 
     async def _more(self) -> None:
         """Wait until there is enough for the reader; for a first byte as long as upstream may be silent."""
         self._waiter = self._loop.create_future()
-        silence = self._loop.call_later(self._silence, self._fall_silent) if self._silence else None
+        silence = None
         if self._received > self._taken:
             self._wake_soon()
+        else:
+            silence = self._loop.call_later(self._silence, self._fall_silent)
         try:
             await self._waiter
         finally:
@@ -123,7 +156,18 @@ class Bulk(asyncio.BufferedProtocol):
 
     def _wake_soon(self) -> None:
         if self._linger is None:
-            self._linger = self._loop.call_later(LINGER, self._wake)
+            self._lingers_until = self._loop.time() + self._patience
+            self._wait_for_more()
+
+    def _wait_for_more(self) -> None:
+        self._seen = self._received
+        self._linger = self._loop.call_later(LINGER, self._end_lingering)
+
+    def _end_lingering(self) -> None:
+        if self._received > self._seen and self._loop.time() < self._lingers_until:
+            self._wait_for_more()
+        else:
+            self._wake()
 
     def _wake(self) -> None:
         if self._linger is not None:

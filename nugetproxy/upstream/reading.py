@@ -94,6 +94,7 @@ def read_package(response: Response, start: int, most: int) -> Download:
         warnings=response.warnings,
         _chunks=lambda: measured(response.chunks()),
         _blocks=lambda: measured(response.blocks()),
+        keep=response.keep,
     )
 
 

@@ -7,7 +7,7 @@ import html
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -25,8 +25,6 @@ from nugetproxy.upstream.coding import CODINGS
 from nugetproxy.upstream.failures import Failures, MalformedBody, Progress
 from nugetproxy.upstream.lines import Raw
 from nugetproxy.upstream.urls import without_query
-
-_Piece = TypeVar("_Piece", bytes, memoryview)
 
 DRAIN = 64 * 1024
 DRAIN_WAIT = 1.0
@@ -65,6 +63,7 @@ class Response:
         self._hiding = hiding
         self._pace = Pace()
         self._slow = False
+        self._bulk: Bulk | None = None
         self.url = without_query(url)
         self.status = answer.status
         self.on_arrival: Callable[[], None] = lambda: None
@@ -135,17 +134,30 @@ class Response:
 
     async def blocks(self) -> AsyncIterator[bytes | memoryview]:
         """As ``chunks``, in large pieces with few copies; each is good until the next is asked for."""
-        taken, bulk = 0, None
-        try:
-            while piece := await (self._next() if bulk is None else self._timed(bulk.next())):
-                taken += len(piece)
-                if bulk is None:  # now, as aiohttp goes on reading while this piece is looked at
-                    bulk = Bulk.begin(self._answer, taken)
+        first = await self._next()
+        self._bulk = bulk = Bulk.begin(
+            self._answer, first, self._silence
+        )  # now, as aiohttp goes on reading while it is looked at
+        if bulk is None:
+            if first:
+                yield first
+                self._check_pace()
+            async for piece in self.chunks():
                 yield piece
+            return
+        try:
+            known = len(first)
+            while not bulk.is_over:
+                yield await self._next_of(bulk, known)
+                known = 0
                 self._check_pace()
         finally:
-            if bulk is not None:
-                bulk.close()
+            self._bulk = None
+            bulk.close()
+
+    def keep(self) -> Callable[[], None] | None:
+        """Have the last of the ``blocks`` stay good until the result is called; None where it cannot."""
+        return self._bulk.keep() if self._bulk is not None else None
 
     async def read(self, limit: int) -> bytes:
         """The whole body, still coded. Raises UpstreamFailure, TOO_LARGE beyond ``limit`` bytes."""
@@ -169,15 +181,26 @@ class Response:
             return piece
         return await self._timed(content.readany())
 
-    async def _timed(self, arriving: Coroutine[Any, Any, _Piece]) -> _Piece:
+    async def _timed(self, arriving: Coroutine[Any, Any, bytes]) -> bytes:
         """What arrives next of the body."""
         began = self._clock.monotonic()
         with self._failures.translating(self._origin, self._progress):
             async with asyncio.timeout_at(self._deadline or asyncio.get_running_loop().time() + self._silence):
                 piece = await arriving
-        self._slow = self._pace.too_slow(self._clock.monotonic() - began, len(piece))
-        self._received.inc(len(piece))
+        self._note(began, len(piece))
         return piece
+
+    async def _next_of(self, bulk: Bulk, known: int) -> memoryview:
+        """The same of what comes past aiohttp; ``known`` bytes of it had arrived before."""
+        began = self._clock.monotonic()
+        with self._failures.translating(self._origin, self._progress):
+            block = await bulk.next()
+        self._note(began, len(block) - known)
+        return block
+
+    def _note(self, began: float, came: int) -> None:
+        self._slow = self._pace.too_slow(self._clock.monotonic() - began, came)
+        self._received.inc(came)
 
     def _check_pace(self) -> None:
         if self._slow:

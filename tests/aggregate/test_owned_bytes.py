@@ -13,7 +13,7 @@ from tests.aggregate.conftest import Farm, StartFarm
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 
-SMALL, LARGE = 10, 400_000
+SMALL, LARGE = 10, 1_200_000
 
 
 def first(size: int) -> bytes:

@@ -14,8 +14,20 @@ import pytest
 from structlog.testing import capture_logs
 
 from nugetproxy.engine.flight import Flight
+from nugetproxy.upstream import bulk
 from tests.conftest import StartProxy
-from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, UP_REGISTRATION, ask, held, staged, until
+from tests.fakes.asking import (
+    LARGE,
+    MEDIUM,
+    PACKAGE,
+    SMALL,
+    UP_PACKAGE,
+    UP_REGISTRATION,
+    ask,
+    held,
+    staged,
+    until,
+)
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
@@ -112,6 +124,22 @@ async def test_the_last_block_waits_for_the_commit(proxy: Proxy, feed: FakeFeed,
         assert LARGE.endswith(rest)
         sealed = any(name.startswith("acme.a~1.0.0~") for name in staged(proxy))
         assert sealed or "acme.a.1.0.0.nupkg" in held(proxy), "who has it all can rely on it being stored"
+
+
+async def test_a_bad_package_that_came_at_once_gets_a_proper_status(
+    proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "LINGER", 5.0)  # whatever the machine does meanwhile
+    monkeypatch.setattr(bulk, "LONGEST", 60.0)
+    feed.origin.routes[UP_PACKAGE] = [Script(body=MEDIUM[:-30_000]), Script(body=MEDIUM)]
+    for got in await asyncio.gather(*(ask(proxy, PACKAGE) for _ in range(3))):
+        assert got.status == 502
+    assert (held(proxy), staged(proxy)) == (set(), [])
+    await proxy.restart()
+    good = await asyncio.gather(*(ask(proxy, PACKAGE) for _ in range(3)))
+    assert [(got.status, got.body) for got in good] == [(200, MEDIUM)] * 3
+    await until(lambda: "acme.a.1.0.0.nupkg.sha512" in held(proxy))
+    await until(lambda: staged(proxy) == [])
 
 
 @pytest.mark.parametrize("at", [0, 1, 1000, HALF])

@@ -21,7 +21,7 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.store.kit import FailingFs
 
-OTHER = make_nupkg("Acme.A", "1.0.0", description="another build", size=400_000)
+OTHER = make_nupkg("Acme.A", "1.0.0", description="another build", size=1_200_000)
 
 
 def sha512(content: bytes) -> str:

@@ -320,7 +320,7 @@ async def test_a_wrong_package_is_refused(
 
 
 async def test_a_large_wrong_package_never_ends_as_a_whole_response(proxy: Proxy, feed: FakeFeed) -> None:
-    wrong = make_nupkg("Acme.B", "1.0.0", size=400_000)
+    wrong = make_nupkg("Acme.B", "1.0.0", size=1_200_000)
     feed.origin.routes[UP_PACKAGE] = Script(body=wrong)
     assert await cut_off(proxy) <= len(wrong) - 65_536
     assert await nothing_stored(proxy)

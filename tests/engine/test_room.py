@@ -120,6 +120,24 @@ async def test_a_disk_too_full_for_a_new_file_makes_room(start_proxy: StartProxy
     assert proxy.metric("disk_errors_total", op="create", errno="ENOSPC") == 1
 
 
+@pytest.mark.parametrize("size", [20_000, 400_000, 1_200_000])
+async def test_a_disk_that_is_full_when_a_package_is_written_makes_room(
+    start_proxy: StartProxy, feed: FakeFeed, size: int
+) -> None:
+    """What could not be written at first is no broken package."""
+    fs = FailingFs()
+    proxy = await start_proxy(feed.index_url, fs=fs)
+    await get(proxy, feed, 0)
+    await until(lambda: marked(proxy) == {0})
+    nupkg = make_nupkg("Acme.P1", "1.0.0", size=size)
+    feed.add(nupkg)
+    fs.arm(1, errno.ENOSPC, only="write")
+    assert (await ask(proxy, "/v3/content/acme.p1/1.0.0/acme.p1.1.0.0.nupkg")).body == nupkg
+    assert fs.failed == ["write"]
+    await until(lambda: marked(proxy) == {1})
+    assert proxy.metric("integrity_failures_total", reason="zip") == 0
+
+
 async def test_a_disk_without_anything_to_evict_passes_packages_on(
     start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path
 ) -> None:

@@ -25,7 +25,9 @@ UP_PUSH = "/api/v2/package"
 
 SMALL = make_nupkg("Acme.A", "1.0.0")
 """Smaller than what a flight holds back: a failure becomes a proper status."""
-LARGE = make_nupkg("Acme.A", "1.0.0", size=400_000)
+MEDIUM = make_nupkg("Acme.A", "1.0.0", size=400_000)
+"""Larger than what a flight holds back; taken as a whole where all of it comes at once."""
+LARGE = make_nupkg("Acme.A", "1.0.0", size=1_200_000)
 """Streamed while it is downloaded: a failure becomes a cut connection."""
 
 

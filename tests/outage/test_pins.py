@@ -20,7 +20,7 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
 OTHER = make_nupkg("Acme.A", "1.0.0", description="another build of the same version")
-OTHER_LARGE = make_nupkg("Acme.A", "1.0.0", description="another build", size=400_000)
+OTHER_LARGE = make_nupkg("Acme.A", "1.0.0", description="another build", size=1_200_000)
 REGISTRATION = "/v3/registration/gz-semver2/acme.a/index.json"
 LEAF = "/v3/registration/gz-semver2/acme.a/1.0.0.json"
 FORGOTTEN = 60.0

@@ -13,8 +13,9 @@ import pytest
 import trustme
 
 from nugetproxy.errors import Reason, UpstreamFailure
-from nugetproxy.upstream.bulk import RING
+from nugetproxy.upstream import bulk
 from nugetproxy.upstream.client import UpstreamClient
+from nugetproxy.upstream.rings import MOST_LENT, RING
 from tests.fakes.clock import FakeClock
 from tests.fakes.origin import Origin, Script
 from tests.upstream.conftest import MakeClient, turns
@@ -214,3 +215,94 @@ async def test_whoever_leaves_early_ends_the_connection(origin: Origin, make_cli
             await anext(blocks)
     assert origin.connections == 3
     assert not client.breakers()
+
+
+FITS = BODY[: RING - 1000]
+
+
+async def test_a_body_with_room_in_the_ring_comes_as_one_piece(
+    served: tuple[Origin, str, UpstreamClient], count: Count, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk, "LINGER", 5.0)  # whatever the machine does meanwhile
+    monkeypatch.setattr(bulk, "LONGEST", 60.0)
+    origin, url, client = served
+    origin.routes["/p"] = Script(body=FITS)
+    came = await pieces(client, f"{url}/p")
+    assert [bytes(piece) for piece in came] == [FITS]
+    assert count("received_bytes") == len(FITS), "its first bytes, which came with the headers, count once"
+
+
+@pytest.mark.parametrize("gate_at", [70_000, 300_000])
+async def test_one_that_stops_on_its_way_is_not_kept_back(origin: Origin, client: UpstreamClient, gate_at: int) -> None:
+    gate = asyncio.Event()
+    origin.routes["/p"] = Script(body=FITS, gate=gate, gate_at=gate_at)
+    got = b""
+    async with client.download(f"{origin.url}/p") as download:
+        async for piece in download.blocks():
+            got += piece
+            if len(got) == gate_at:
+                gate.set()
+    assert got == FITS
+
+
+async def test_one_that_keeps_coming_is_not_kept_back_for_long(
+    origin: Origin, client: UpstreamClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reader gets what there is, though there never is a pause."""
+    monkeypatch.setattr(bulk, "LINGER", 0.001)
+    monkeypatch.setattr(bulk, "LONGEST", 0.0)
+
+    async def steadily() -> AsyncIterator[bytes]:
+        for at in range(0, len(FITS), 500):  # which takes many turns of the loop
+            yield FITS[at : at + 500]
+            await asyncio.sleep(0)
+
+    origin.routes["/p"] = Script(stream=steadily, length=len(FITS))
+    came = await pieces(client, f"{origin.url}/p")
+    assert b"".join(came) == FITS
+    assert len(came) > 1
+
+
+async def test_what_is_kept_stays_as_it_is_while_others_come(origin: Origin, client: UpstreamClient) -> None:
+    origin.routes |= {"/p": Script(body=FITS), "/q": Script(body=BODY[-RING + 1000 :])}
+    async with client.download(f"{origin.url}/p") as download:
+        async for piece in download.blocks():
+            last = piece
+            give_back = download.keep()
+    assert give_back is not None
+    for _ in range(3):
+        assert b"".join(await pieces(client, f"{origin.url}/q")) == BODY[-RING + 1000 :]
+        assert last == FITS[-len(last) :]
+    give_back()
+
+
+async def test_no_more_bodies_are_kept_than_there_is_memory_for(origin: Origin, client: UpstreamClient) -> None:
+    origin.routes["/p"] = Script(body=FITS)
+    kept = []
+    for _ in range(MOST_LENT + 1):
+        async with client.download(f"{origin.url}/p") as download:
+            async for _piece in download.blocks():
+                pass_on = download.keep()
+        kept.append(pass_on)
+    ends = [give_back for give_back in kept if give_back is not None]
+    assert len(ends) == MOST_LENT
+    assert kept[-1] is None
+    for give_back in ends:
+        give_back()
+    async with client.download(f"{origin.url}/p") as download:
+        async for _piece in download.blocks():
+            again = download.keep()
+    assert again is not None
+    again()
+
+
+async def test_what_is_still_coming_cannot_be_kept(origin: Origin, client: UpstreamClient) -> None:
+    gate = asyncio.Event()
+    origin.routes["/p"] = Script(body=FITS, gate=gate, gate_at=300_000)
+    async with client.download(f"{origin.url}/p") as download:
+        blocks = download.blocks()
+        await anext(blocks)
+        assert download.keep() is None
+        gate.set()
+        async for _piece in blocks:
+            pass

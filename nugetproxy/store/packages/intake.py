@@ -72,12 +72,12 @@ class Intake:
         """As ``PackageFolder.stage``."""
         return Staged(identity, self._create, self._calls, self._commit, room=self._room, in_memory=in_memory)
 
-    async def _with_room(self, pool: Pool, act: Callable[[], _T]) -> _T:
-        """Do it in a thread; on a full disk once more, after room was made."""
+    async def _with_room(self, pool: Pool, act: Callable[[], _T], size: int) -> _T:
+        """Do it in a thread; on a full disk once more, after room was made for ``size`` bytes."""
         try:
             return await self._calls.run(pool, act)
         except DiskFailure as failure:
-            if failure.errno not in FULL or self._room is None or not await self._room.make(1):
+            if failure.errno not in FULL or self._room is None or not await self._room.make(size):
                 raise
         return await self._calls.run(pool, act)
 
@@ -99,18 +99,19 @@ class Intake:
     async def _commit(self, staged: Staged, look: Look, looked: Looked) -> HeldPackage:
         """One job for a thread looks into it, then seals it."""
         identity, threads = staged.identity, self._calls.threads
-        thread = threads.seal if staged.is_in_memory else threads.hash
+        thread = threads.seal if staged.is_small else threads.hash
+        to_write = staged.size if staged.is_in_memory else 1
         async with self._doors.lock(identity):
             held = self._doors.peek(identity)
             if held is None:
-                nuspec, sealed = await self._with_room(thread, lambda: self._seal_new(staged, look))
+                nuspec, sealed = await self._with_room(thread, lambda: self._seal_new(staged, look), to_write)
             else:
                 nuspec, sealed = await self._calls.run(thread, look), None
             if sealed is None:
                 held = held or await self._doors.find(identity)
                 if held is not None:
                     return await self._prefer(held, staged)
-                sealed = await self._with_room(thread, lambda: self._seal(staged, nuspec))
+                sealed = await self._with_room(thread, lambda: self._seal(staged, nuspec), to_write)
             looked(nuspec)
             return await self._hold(staged, *sealed)
 
@@ -153,6 +154,7 @@ class Intake:
 
     async def _prefer(self, held: HeldPackage, staged: Staged) -> HeldPackage:
         """What is held already stays; raises PinnedPackage if the download has other bytes."""
+        await staged.know_hash()
         if held.sha512 != staged.sha512:
             self._metrics.integrity_failures.labels("pin").inc()
             self._log.error("package.pinned", package=str(held.identity), held=held.sha512, offered=staged.sha512)

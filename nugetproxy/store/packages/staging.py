@@ -7,7 +7,7 @@ import errno
 import io
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import BinaryIO, Final, Protocol, Self, TypeVar
+from typing import BinaryIO, Final, Protocol, Self, TypeVar, cast
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
@@ -16,13 +16,15 @@ from nugetproxy.nuget.signatures.verdict import Trust, Verdict
 from nugetproxy.store.fs import DiskFailure, StrPath
 from nugetproxy.store.packages.commit import remove_file
 from nugetproxy.store.packages.held import Descriptor, HeldPackage, Signed
-from nugetproxy.store.packages.reading import read_at, reader
+from nugetproxy.store.packages.reading import MemoryReader, read_at, reader
 from nugetproxy.store.packages.verify import PackageHash
 from nugetproxy.store.threads import DiskCalls
 
 _T = TypeVar("_T")
 
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+LONG: Final = 64 * 1024
+"""Bytes whose hash takes longer than a thread for it would."""
 TRIES_FOR_ROOM: Final = 3
 """An evicted package frees its bytes only when its last reader has closed it."""
 
@@ -96,8 +98,10 @@ class Staged:
         self._room = room
         self._create = create
         self._in_memory = in_memory
-        self._buffer = b""
+        self._buffer: bytes | memoryview = b""
         """What is not yet in the file; no byte of it is hashed before that, or before somebody asks for the hash."""
+        self._give_back: Callable[[], None] | None = None
+        """Ends the loan of the buffer."""
         self.content: bytes | None = None
         """All of it, where it was in memory until it was written; a reader need not read it back."""
         self._descriptor: Descriptor | None = None
@@ -126,6 +130,11 @@ class Staged:
         return self._descriptor is None
 
     @property
+    def is_small(self) -> bool:
+        """Whether all of it is in a memory of its own."""
+        return self._descriptor is None and self._give_back is None
+
+    @property
     def sha512(self) -> str:
         """Base64 SHA-512 of what was written so far."""
         self._hash_buffer()
@@ -135,6 +144,11 @@ class Staged:
         if self._unhashed:
             self._hash.update(self._buffer[-self._unhashed :])
             self._unhashed = 0
+
+    async def know_hash(self) -> None:
+        """Have its hash made in a thread, where it would hold up its caller."""
+        if self._unhashed > LONG:
+            await self._calls.run(self._calls.threads.hash, self._hash_buffer)
 
     def acquire(self) -> Self:
         """Keep the descriptor open, for one reader."""
@@ -147,17 +161,29 @@ class Staged:
 
     def close(self) -> None:
         """The maker's ``release()``; may be called again."""
+        self._end_loan()
         if not self._closed:
             self._closed = True
             if self._descriptor is not None:
                 self._descriptor.release()
+
+    def borrow(self, data: memoryview, give_back: Callable[[], None]) -> None:
+        """All of it at once, which stays good until ``give_back`` is called: once it is landed or abandoned."""
+        self._buffer, self._give_back = data, give_back
+        self.size = self._unhashed = len(data)
+
+    def _end_loan(self) -> None:
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            self._buffer = b""
+            give_back()
 
     async def write(self, data: bytes | memoryview) -> None:
         """Append; raises DiskFailure, after which reading on is fine, but only ``abandon()`` is left to do."""
         if self._failure is not None:
             raise self._failure
         if self._descriptor is None and self.size + len(data) <= self._in_memory:
-            self._buffer += data
+            self._buffer = b"".join((self._buffer, data))
             self.size += len(data)
             self._unhashed += len(data)
             return
@@ -194,12 +220,13 @@ class Staged:
         if self._buffer:
             self._calls.fs.write(self.fd, self._buffer, 0)
             self._hash_buffer()
-            self.content, self._buffer = self._buffer, b""
+            self.content = self._buffer if isinstance(self._buffer, bytes) else None
+            self._buffer = b""
         return self.path
 
     async def read(self, count: int, at: int) -> bytes:
         """Bytes that were written before; raises DiskFailure."""
-        return self._buffer[at : at + count] if self._descriptor is None else await read_at(self.fd, count, at)
+        return bytes(self._buffer[at : at + count]) if self._buffer else await read_at(self.fd, count, at)
 
     def look(self, identity: PackageIdentity, *, contents: bool = False, checksum: bool = True) -> Look:
         """What checks that it is a whole package, the one that was asked for.
@@ -217,7 +244,9 @@ class Staged:
         return await self._calls.run(self._calls.threads.hash, lambda: trust.judge(self._view(), now))
 
     def _view(self) -> BinaryIO:
-        if self._descriptor is None:
+        if isinstance(self._buffer, memoryview):
+            return cast(BinaryIO, MemoryReader(self._buffer))
+        if self._buffer or self._descriptor is None:  # it may have a file that could not be written
             return io.BytesIO(self._buffer)
         return reader(self._calls.fs, self.fd, self.size)
 
@@ -231,6 +260,7 @@ class Staged:
             raise self._failure
         held = await self._commit(self, look, looked)
         self._settled = True
+        self._end_loan()
         return held
 
     async def abandon(self) -> None:
@@ -238,6 +268,7 @@ class Staged:
         if not self._settled:
             self._settled = True
             await self.remove()
+        self._end_loan()
 
     async def remove(self) -> None:
         """Remove the file, if there is one and the disk lets go of it."""
