@@ -89,7 +89,8 @@ class Lines:
         line = self._open.get(lane)
         if line is None:
             session = open_session(lane, self._settings, self._resolver, self._tls)
-            short = lane is not Lane.WRITES and is_usable()
+            connector = session.connector
+            short = lane is not Lane.WRITES and connector is not None and is_usable(connector)
             line = self._open[lane] = Line(session, Straight(session) if short else None)
         return line
 

@@ -162,6 +162,10 @@ class Response:
     async def read(self, limit: int) -> bytes:
         """The whole body, still coded. Raises UpstreamFailure, TOO_LARGE beyond ``limit`` bytes."""
         self.check_size(self.length, limit, "limits.document")
+        if self._answer.content.is_eof():
+            whole = self._rest()
+            self.check_size(len(whole), limit, "limits.document")
+            return whole
         pieces: list[bytes] = []
         size = 0
         while piece := await self._next():
@@ -174,12 +178,14 @@ class Response:
     async def _next(self) -> bytes:
         """The next piece of the body, empty at its end."""
         content = self._answer.content
-        if content.is_eof():  # all of it is here
-            with self._failures.translating(self._origin, self._progress):
-                piece = content.read_nowait()
-            self._received.inc(len(piece))
-            return piece
-        return await self._timed(content.readany())
+        return self._rest() if content.is_eof() else await self._timed(content.readany())
+
+    def _rest(self) -> bytes:
+        """What is left of a body that is here."""
+        with self._failures.translating(self._origin, self._progress):
+            piece = self._answer.content.read_nowait()
+        self._received.inc(len(piece))
+        return piece
 
     async def _timed(self, arriving: Coroutine[Any, Any, bytes]) -> bytes:
         """What arrives next of the body."""

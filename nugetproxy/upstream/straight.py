@@ -6,21 +6,24 @@ here has. Connections, their reuse, TLS, name look-ups, the parser of what comes
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, cast
 
 import aiohttp
 import structlog
 from aiohttp import hdrs, http_writer
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.connector import BaseConnector, Connection
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 from nugetproxy.upstream.failures import ConnectionDropped, Progress, UnaskedBytes
 from nugetproxy.upstream.sessions import RESPONSE_LIMITS, is_reused
+from nugetproxy.upstream.watched import OVERRIDDEN, Watched, watch
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +34,12 @@ UPGRADED: Final = 101
 SIGNATURES: Final[Mapping[str, tuple[Any, tuple[str, ...]]]] = MappingProxyType(
     {
         "BaseConnector.connect": (getattr(BaseConnector, "connect", None), ("self", "req", "traces", "timeout")),
+        "BaseConnector._get": (getattr(BaseConnector, "_get", None), ("self", "key", "traces")),
         "Connection.close": (getattr(Connection, "close", None), ("self",)),
         "Connection.release": (getattr(Connection, "release", None), ("self",)),
         "ResponseHandler.read": (getattr(ResponseHandler, "read", None), ("self",)),
         "ResponseHandler.start_timeout": (getattr(ResponseHandler, "start_timeout", None), ("self",)),
+        **{f"ResponseHandler.{name}": (getattr(ResponseHandler, name, None), ("self",)) for name in OVERRIDDEN},
         "ResponseHandler.set_response_params": (
             getattr(ResponseHandler, "set_response_params", None),
             ("self", "skip_payload", "read_until_eof", "read_timeout", *RESPONSE_LIMITS),
@@ -50,10 +55,11 @@ PROPERTIES: Final = ("should_close", "upgraded")
 """What is read of its ResponseHandler."""
 
 
-def is_usable() -> bool:
+def is_usable(connector: BaseConnector) -> bool:
     """Whether aiohttp is the one that is known here; else there is a warning, and all goes through its session."""
     missing = [name for name in PROPERTIES if not hasattr(ResponseHandler, name)]
     missing += [name for name, (called, parameters) in SIGNATURES.items() if not _takes(called, parameters)]
+    missing += [name for name in ("_factory", "_loop") if not hasattr(connector, name)]
     if missing:
         log.warning("straight.closed", detail=f"aiohttp's client is another one: {', '.join(missing)}")
     return not missing
@@ -101,13 +107,15 @@ class Arrived:
             connection.release()
 
 
-def _write(protocol: ResponseHandler, head: bytes) -> None:
-    """Send it; from now on upstream may be silent for a while only."""
-    transport = protocol.transport
-    if transport is None or transport.is_closing():
-        raise ConnectionDropped
-    transport.write(head)
-    protocol.start_timeout()
+class Way(NamedTuple):
+    """To one origin."""
+
+    request: aiohttp.ClientRequest
+    """What tells the connector where to connect to."""
+    key: ConnectionKey
+    """What it keeps connections under."""
+    host: str
+    """What ``Host`` says."""
 
 
 class Straight:
@@ -116,26 +124,28 @@ class Straight:
     def __init__(self, session: aiohttp.ClientSession) -> None:
         connector = session.connector
         assert connector is not None
+        watch(connector)
         self._connector = connector
         self._timeout = session.timeout
-        self._ways: dict[tuple[str, str | None, int | None], aiohttp.ClientRequest] = {}
-        """By scheme, host, port what tells the connector where a request goes."""
+        self._ways: dict[tuple[str, str | None, int | None], Way] = {}
+        """By scheme, host, port."""
 
-    async def send(self, method: str, url: URL, headers: CIMultiDict[str], progress: Progress) -> Arrived:
-        """The response to one request; raises what aiohttp does, but ConnectionDropped as its session would repeat it.
+    async def send(
+        self, method: str, url: URL, headers: CIMultiDict[str], progress: Progress, deadline: float
+    ) -> Arrived:
+        """The response to one request, whose headers must be here by ``deadline`` (of the event loop's time).
 
-        ``progress`` is told how far it gets.
+        Raises what aiohttp does, TimeoutError at the deadline, but ConnectionDropped where its session would send the
+        request again. ``progress`` is told how far it gets.
         """
         way = self._way(url)
-        try:
-            connection = await self._connector.connect(way, [], self._timeout)
-        except TimeoutError as error:
-            raise aiohttp.ConnectionTimeoutError(f"no connection to {way.host} in time") from error
+        connection = await self._connector._get(way.key, []) or await self._connect(way, deadline)
         try:
             protocol = self._begin(connection, method == hdrs.METH_HEAD, progress)
-            head = CIMultiDict(((hdrs.HOST, way.headers[hdrs.HOST]),))
+            head = CIMultiDict(((hdrs.HOST, way.host),))
             head.update(headers)
             _write(protocol, http_writer._serialize_headers(f"{method} {url.raw_path_qs} HTTP/1.1", head))
+            protocol.expect(deadline)
             message, content = await protocol.read()
             while 100 <= message.code < 200 and message.code != UPGRADED:
                 message, content = await protocol.read()
@@ -145,9 +155,17 @@ class Straight:
         except BaseException:
             connection.close()
             raise
+        protocol.begun()
         return Arrived(connection, message, content)
 
-    def _begin(self, connection: Connection, only_head: bool, progress: Progress) -> ResponseHandler:
+    async def _connect(self, way: Way, deadline: float) -> Connection:
+        async with asyncio.timeout_at(deadline):
+            try:
+                return await self._connector.connect(way.request, [], self._timeout)
+            except TimeoutError as error:
+                raise aiohttp.ConnectionTimeoutError(f"no connection to {way.host} in time") from error
+
+    def _begin(self, connection: Connection, only_head: bool, progress: Progress) -> Watched:
         """The connection's protocol, ready for one response."""
         protocol = connection.protocol
         progress.connected = True
@@ -160,13 +178,21 @@ class Straight:
             read_timeout=self._timeout.sock_read,
             **RESPONSE_LIMITS,
         )
-        return protocol
+        return cast(Watched, protocol)
 
-    def _way(self, url: URL) -> aiohttp.ClientRequest:
-        key = (url.scheme, url.raw_host, url.port)
-        way = self._ways.get(key)
+    def _way(self, url: URL) -> Way:
+        origin = (url.scheme, url.raw_host, url.port)
+        way = self._ways.get(origin)
         if way is None:
             if len(self._ways) >= MOST_WAYS:
                 self._ways.clear()
-            way = self._ways[key] = aiohttp.ClientRequest(hdrs.METH_GET, url.origin())
+            request = aiohttp.ClientRequest(hdrs.METH_GET, url.origin())
+            way = self._ways[origin] = Way(request, request.connection_key, request.headers[hdrs.HOST])
         return way
+
+
+def _write(protocol: ResponseHandler, head: bytes) -> None:
+    transport = protocol.transport
+    if transport is None or transport.is_closing():
+        raise ConnectionDropped
+    transport.write(head)

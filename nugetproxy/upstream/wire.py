@@ -197,17 +197,18 @@ class Wire:
     ) -> Response:
         """Raises UpstreamFailure; but _Stale, if ``again``, where a pooled connection turned out to be closed."""
         line = self._lines.opened(request.lane) or await self._line(request.lane)
-        origin, progress = ticket.origin, ticket.progress
+        origin, progress, proxy = ticket.origin, ticket.progress, None
         self._requests(request.method).inc()
         began, asked = self.clock.monotonic(), perf_counter()
         try:
-            async with asyncio.timeout_at(deadline):
-                proxy = await self._egress.proxy_for(url) if self._egress.may_be_used else None
-                headers = self._headers(request, origin)
-                answer: Raw
-                if line.straight is not None and proxy is None and body is None:
-                    answer = await line.straight.send(request.method, url, headers, progress)
-                else:
+            headers = self._headers(request, origin)
+            if self._egress.may_be_used:
+                async with asyncio.timeout_at(deadline):
+                    proxy = await self._egress.proxy_for(url)
+            if line.straight is not None and body is None and proxy is None:
+                answer: Raw = await line.straight.send(request.method, url, headers, progress, deadline)
+            else:
+                async with asyncio.timeout_at(deadline):
                     answer = await line.ask(
                         request.method, url, headers, progress, proxy=proxy, body=body, timeout=timeout
                     )

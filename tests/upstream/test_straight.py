@@ -139,7 +139,7 @@ async def outcome(origin: Origin, client: UpstreamClient) -> list[Any]:
 async def test_an_odd_answer_comes_to_the_same(name: str, make_client: MakeClient, monkeypatch: Any) -> None:
     outcomes = []
     for usable in (True, False):
-        monkeypatch.setattr(lines, "is_usable", lambda usable=usable: usable)
+        monkeypatch.setattr(lines, "is_usable", lambda _, usable=usable: usable)
         async with Origin() as origin:
             origin.routes = {"/odd": ODD[name], "/good": Script(body=JSON)}
             client = make_client(tries=1, index_url=f"{origin.url}/v3/index.json", read_timeout=5.0)
@@ -149,16 +149,22 @@ async def test_an_odd_answer_comes_to_the_same(name: str, make_client: MakeClien
     assert outcomes[0] == outcomes[1]
 
 
+@pytest.mark.parametrize("limit", ["read_timeout", "document_deadline"])
 @pytest.mark.parametrize("at", [None, 0, 5])
-async def test_silence_comes_to_the_same(at: int | None, make_client: MakeClient, monkeypatch: Any) -> None:
+async def test_silence_comes_to_the_same(
+    at: int | None, limit: str, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcomes = []
     for usable in (True, False):
-        monkeypatch.setattr(lines, "is_usable", lambda usable=usable: usable)
+        monkeypatch.setattr(lines, "is_usable", lambda _, usable=usable: usable)
         async with Origin() as origin:
             gate = asyncio.Event()
             origin.routes["/x"] = Script(body=JSON, gate=gate, gate_at=at)
-            client = make_client(tries=1, index_url=f"{origin.url}/v3/index.json", read_timeout=0.05)
-            told = [await said(client.get(f"{origin.url}/x")), await said(package(client, f"{origin.url}/x"))]
+            limits = {"read_timeout": 5.0, "document_deadline": 5.0, limit: 0.05}
+            client = make_client(tries=1, index_url=f"{origin.url}/v3/index.json", **limits)
+            told = [await said(client.get(f"{origin.url}/x"))]
+            if limit == "read_timeout" or at is None:  # nothing but silence ends a package
+                told.append(await said(package(client, f"{origin.url}/x")))
             outcomes.append(repr(told).replace(str(origin.port), "PORT"))
             gate.set()
             await client.close()
@@ -206,7 +212,7 @@ async def test_many_origins_are_forgotten_without_harm(
 
 async def test_what_is_called_of_aiohttp_is_there() -> None:
     with capture_logs() as events:
-        assert straight.is_usable()
+        assert straight.is_usable(aiohttp.TCPConnector())
     assert events == []
 
 
