@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -13,6 +13,8 @@ from nugetproxy.engine.target import Target
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.statements import Statement, seconds, statements, statements_about
 from nugetproxy.nuget.documents.version_list import listed_versions
+from nugetproxy.nuget.facts import PackageFacts
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.off_loop import off_loop
 from nugetproxy.store.holdings.holdings import HoldingsUnavailable
@@ -54,7 +56,10 @@ class Recorder:
         if not target.kind.row.tells:
             return
         with suppress(InvalidDocument, HoldingsUnavailable):
-            await self._record(target.kind, await self._said(target, body))
+            if target.id:
+                await self._record_about(target.id, target.kind, body)
+            else:
+                await self._record(target.kind, await off_loop(len(body), statements, target.kind, body))
 
     def lacks(self, id: str) -> frozenset[str]:
         """The versions of an id (lower case) that were served, and that its last list did not name."""
@@ -74,14 +79,12 @@ class Recorder:
             if not gone:
                 self._gone.pop(id, None)
 
-    async def _said(self, target: Target, body: bytes) -> tuple[Statement, ...]:
-        """What may be written down: of an id, only of versions that are held."""
-        if not target.id:
-            return await off_loop(len(body), statements, target.kind, body)
-        held = frozenset(facts.identity for facts in await self._packages.holdings.facts(target.id))
-        if not held:
-            return ()
-        return await off_loop(len(body), statements_about, target.kind, body, target.id, held)
+    async def _record_about(self, id: str, kind: Kind, body: bytes) -> None:
+        """Write down what a document of an id says of the versions that are held."""
+        held = {facts.identity: facts for facts in await self._packages.holdings.facts(id)}
+        if held:
+            said = await off_loop(len(body), statements_about, kind, body, id, frozenset(held))
+            await self._record_held(held, kind, said)
 
     async def keep_unlisted(self) -> None:
         """Hide from searches what the ledger knows to be unlisted, where the holdings were made anew."""
@@ -98,13 +101,15 @@ class Recorder:
         for one in said:
             of_id[one.identity.id].append(one)
         for id, found in of_id.items():
-            await self._record_id(id, kind, found)
+            held = {facts.identity: facts for facts in await self._packages.holdings.facts(id)}
+            await self._record_held(held, kind, [one for one in found if one.identity in held])
 
-    async def _record_id(self, id: str, kind: Kind, said: Collection[Statement]) -> None:
-        held = {facts.identity: facts for facts in await self._packages.holdings.facts(id)}
-        known = [one for one in said if one.identity in held]
-        self._ledger.note_facts(self._packages.name, [facts_of(one, kind, self._clock.now()) for one in known])
-        for one in known:
+    async def _record_held(
+        self, held: Mapping[PackageIdentity, PackageFacts], kind: Kind, said: Collection[Statement]
+    ) -> None:
+        now = self._clock.now()
+        self._ledger.note_facts(self._packages.name, [facts_of(one, kind, now) for one in said])
+        for one in said:
             await self._packages.amend(held[one.identity], seconds(one.published), one.listed)
 
 

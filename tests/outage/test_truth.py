@@ -8,11 +8,14 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from nugetproxy.sources.remote import RemoteSource
+from nugetproxy.upstream.breaker import Phase
 from tests.conftest import StartProxy
 from tests.fakes.asking import Got, ask, held, until
 from tests.fakes.clock import FakeClock
@@ -280,6 +283,45 @@ async def test_a_changed_version_list_has_its_registration_fetched_again(
     await keep(proxy)
     assert known.count(UP_REGISTRATION) == 2
     assert not [seen for seen in known.requests if "registration" in seen.path and "acme.a" not in seen.path]
+
+
+async def test_registrations_are_fetched_side_by_side(
+    start_proxy: StartProxy, known: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that one transaction stores several; an operator is told when all are there."""
+    paces: list[float] = []
+    for number in range(10):
+        known.add(make_nupkg(f"Many.N{number}", "1.0.0"))
+    proxy = await start_proxy(known.index_url)
+    for number in range(10):
+        assert (await ask(proxy, package_url(f"many.n{number}", "1.0.0"))).status == 200
+    asked: list[set[str]] = []
+
+    async def sleep(seconds: float) -> None:
+        paces.append(seconds)
+        asked.append({seen.path for seen in known.requests if "/many.n" in seen.path and "registration" in seen.path})
+
+    monkeypatch.setattr(source_of(proxy).registrations_kept, "_clock", SimpleNamespace(sleep=sleep))
+    with capture_logs() as logs:
+        await keep(proxy)
+        await keep(proxy)
+    assert paces == [pytest.approx(8 * 0.3), pytest.approx(2 * 0.3)]
+    assert [len(some) for some in asked] == [8, 10]
+    told = [entry for entry in logs if entry["event"] == "registrations.kept"]
+    assert [(entry["upstream"], entry["fetched"]) for entry in told] == [("up", 10)]
+
+
+async def test_where_one_registration_fails_no_others_are_asked_for(start_proxy: StartProxy, known: FakeFeed) -> None:
+    """Two that fail alike would be taken for a lost upstream, which clients then would not be served from."""
+    proxy = await start_proxy(known.index_url)
+    known.add(make_nupkg("Acme.B", "1.0.0"))
+    await fetch(proxy, "1.0.0")
+    assert (await ask(proxy, package_url("acme.b", "1.0.0"))).status == 200
+    for id in ("acme.a", "acme.b"):
+        known.origin.routes[UP_REGISTRATION.replace("acme.a", id)] = Script(status=500)
+    await source_of(proxy).registrations_kept.round()
+    assert {seen.path for seen in known.requests if "registration" in seen.path} == {UP_REGISTRATION}
+    assert not {state.phase for state in source_of(proxy).breakers().values()} - {Phase.CLOSED}
 
 
 async def test_nothing_is_fetched_while_something_else_is_under_way(start_proxy: StartProxy, known: FakeFeed) -> None:
