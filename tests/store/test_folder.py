@@ -9,7 +9,9 @@ import hashlib
 import os
 import stat
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from nugetproxy.errors import Reason, StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
-from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.staging import PinnedPackage
@@ -447,3 +449,24 @@ async def test_whoever_does_not_wait_for_a_file_leaves_none(folder: PackageFolde
     await staged.abandon()
     staged.close()
     assert list(folder.layout.staging.iterdir()) == []
+
+
+class Told(FsOps):
+    """Remembers what was done, and to what."""
+
+    def __init__(self) -> None:
+        self.done: list[tuple[str, str]] = []
+
+    def call(self, op: str, path: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.done.append((op, path))
+        return super().call(op, path, function, *args, **kwargs)
+
+
+async def test_the_folder_of_a_package_is_opened_once_for_both_of_its_syncs(make_folder: Maker, tmp_path: Path) -> None:
+    fs = Told()
+    folder = make_folder(fs, tmp_path / "cache")
+    await folder.prepare()
+    await store(folder)
+    home = str(folder.layout.directory(IDENTITY))
+    done = [op for op, path in fs.done if path == home and op != "mkdir"]  # which is tried before its parent is there
+    assert done == ["open", "fsync_dir", "fsync_dir"]

@@ -434,3 +434,22 @@ async def test_whoever_cannot_wait_does_not_wait_for_links(ledger: Ledger) -> No
     assert await ledger.settle() or ledger._behind._waiting, "written, or more has come meanwhile"
     assert await ledger._file.read(rows.pin_of, "up", ONE) == "hash"
     handing_out.cancel()
+
+
+async def test_rows_that_are_alike_are_written_by_one_statement(
+    ledger: Ledger, make_ledger: MakeLedger, path: Path
+) -> None:
+    statements: list[str] = []
+    await ledger._file.write(lambda connection: connection.set_trace_callback(statements.append))
+    many = [PackageIdentity("acme", f"{number}.0.0") for number in range(rows.AT_ONCE + 20)]
+    for number, one in enumerate(many):
+        ledger.pin("up", one, f"sha{number}")
+    ledger.note_scrub("up", b"there")
+    ledger.pin("up", TWO, "another")  # the first one stays
+    ledger.pin("down", TWO, "shaX")
+    assert await ledger.settle()
+    assert [text.split()[2] for text in statements if text.startswith("INSERT")] == ["pins", "pins", "REPLACE", "pins"]
+    found = await again(ledger, make_ledger, path)
+    assert [await found.pinned("up", one) for one in many] == [f"sha{number}" for number in range(len(many))]
+    assert await found.pinned("down", TWO) == "shaX"
+    assert await found.scrub("up") == b"there"

@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from threading import Event, Thread, current_thread
 
 import pytest
 
-from nugetproxy.store.threads import hop
+from nugetproxy.store.threads import OneThread, Pool, hop
 
 
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
+@pytest.fixture(params=[lambda: ThreadPoolExecutor(1), lambda: OneThread("one")], ids=["executor", "one thread"])
+def pool(request: pytest.FixtureRequest) -> Iterator[Pool]:
+    pool = request.param()
+    yield pool
+    pool.shutdown()
 
 
-async def test_a_call_returns_what_it_returned(pool: ThreadPoolExecutor) -> None:
+async def test_a_call_returns_what_it_returned(pool: Pool) -> None:
     assert await hop(pool, int, "10", base=16) == 16
 
 
-async def test_a_call_raises_what_it_raised(pool: ThreadPoolExecutor) -> None:
+async def test_a_call_raises_what_it_raised(pool: Pool) -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         await hop(pool, int, "x")
 
 
-async def test_a_cancelled_caller_waits_for_the_end_of_its_call(pool: ThreadPoolExecutor) -> None:
+async def test_a_cancelled_caller_waits_for_the_end_of_its_call(pool: Pool) -> None:
     began, may_end = asyncio.Event(), Event()
     loop = asyncio.get_running_loop()
 
@@ -45,7 +48,7 @@ async def test_a_cancelled_caller_waits_for_the_end_of_its_call(pool: ThreadPool
         await caller
 
 
-async def test_a_cancelled_caller_is_not_told_what_went_wrong(pool: ThreadPoolExecutor) -> None:
+async def test_a_cancelled_caller_is_not_told_what_went_wrong(pool: Pool) -> None:
     """Nobody else is told either: asyncio does not report it as an exception that was never retrieved."""
     complaints: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
@@ -63,3 +66,48 @@ async def test_a_cancelled_caller_is_not_told_what_went_wrong(pool: ThreadPoolEx
     with pytest.raises(asyncio.CancelledError):
         await caller
     assert complaints == []
+
+
+def test_one_thread_makes_all_calls_in_their_order_before_it_ends() -> None:
+    thread, made, may_go_on = OneThread("one"), list[tuple[int, str]](), Event()
+    thread.submit(lambda: may_go_on.wait(30))
+    for number in range(20):
+        thread.submit(lambda number=number: made.append((number, current_thread().name)))
+    may_go_on.set()
+    thread.shutdown()
+    assert made == [(number, "one") for number in range(20)]
+    thread.shutdown()
+
+
+def test_one_thread_that_has_ended_takes_no_more_calls() -> None:
+    thread = OneThread("one")
+    thread.shutdown()
+    with pytest.raises(RuntimeError, match="'one' has ended"):
+        thread.submit(int)
+
+
+def test_one_thread_ends_with_whoever_has_it() -> None:
+    thread, found = OneThread("one"), list[Thread]()
+    called = Event()
+    thread.submit(lambda: found.append(current_thread()))
+    thread.submit(called.set)
+    assert called.wait(30)
+    del thread
+    gc.collect()
+    found[0].join(30)
+    assert not found[0].is_alive()
+
+
+def test_one_thread_does_not_hold_on_to_what_a_call_was_about() -> None:
+    class Something:
+        def call(self) -> None:
+            pass
+
+    thread, something = OneThread("one"), Something()
+    gone = weakref.ref(something)
+    thread.submit(something.call)
+    thread.submit(int)
+    del something
+    thread.shutdown()
+    gc.collect()
+    assert gone() is None
