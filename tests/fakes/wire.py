@@ -22,6 +22,10 @@ class Wire(asyncio.Transport):
         self.takes = 2**30
         self.closed = False
         self._connection = server()
+        self._connect()
+
+    def _connect(self) -> None:
+        """What lies between us and the server's end is told of us."""
         self._connection.connection_made(self)
 
     def write(self, data: Any) -> None:
@@ -57,15 +61,23 @@ class Wire(asyncio.Transport):
     async def feed(self, data: bytes) -> None:
         """Bytes come in; returns when everything that they cause has been done."""
         if not self.closed:
-            self._connection.data_received(data)
+            self._receive(data)
         await asyncio.sleep(0)
         await self.settle()
 
     async def settle(self) -> None:
         """Until the connection waits for its client."""
         async with asyncio.timeout(PATIENCE):
+            self._take()
             while not self.closed and not self._is_idle():
                 await asyncio.sleep(0)
+                self._take()
+
+    def _receive(self, data: bytes) -> None:
+        self._connection.data_received(data)
+
+    def _take(self) -> None:
+        """What was written was taken by ``write``."""
 
     def _is_idle(self) -> bool:
         waiter = self._connection._waiter

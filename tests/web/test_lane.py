@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import ssl
 import time
+from asyncio.sslproto import SSLProtocol
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from aiohttp.web_protocol import RequestHandler
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,6 +24,8 @@ from structlog.testing import capture_logs
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.store.history.tally import Tally
 from nugetproxy.web import lane as lanes
+from nugetproxy.web.connection import Connection
+from nugetproxy.web.direct_tls import DirectTls
 from nugetproxy.web.head_check import parse_fields
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.server import LimitedServer
@@ -30,6 +35,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
+from tests.fakes.tls_wire import TlsWire
 from tests.fakes.wire import Wire
 
 INDEX = "/v3/index.json"
@@ -62,10 +68,20 @@ def tag_of(answer: bytes) -> str:
     return found[1].decode()
 
 
+Connecting = Callable[[LimitedServer, bool], Wire]
+"""Makes one end of a connection to a server, which has a lane or not."""
+
+
+def plainly(server: LimitedServer, _laned: bool) -> Wire:
+    return Wire(server, port=1)
+
+
 @asynccontextmanager
-async def wires(proxy: Proxy, count: int = 1, *, laned: bool = True) -> AsyncIterator[list[Wire]]:
+async def wires(
+    proxy: Proxy, count: int = 1, *, laned: bool = True, connect: Connecting = plainly
+) -> AsyncIterator[list[Wire]]:
     server = server_of(proxy, proxy.app.lane if laned else None)
-    made = [Wire(server, port=1) for _ in range(count)]
+    made = [connect(server, laned) for _ in range(count)]
     for wire in made:
         await wire.settle()
     yield made
@@ -713,20 +729,21 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         runner.run(feed.__aexit__(None, None, None))
 
 
-async def heard(proxy: Proxy, pieces: list[bytes], *, laned: bool) -> tuple[bytes, bool, list[Any]]:
+async def heard(
+    proxy: Proxy, pieces: list[bytes], *, laned: bool, connect: Connecting = plainly
+) -> tuple[bytes, bool, list[Any]]:
     """What is answered to all pieces, whether the connection is closed then, the events of it.
 
     Which piece the refusal of a malformed request behind a good one falls to is a matter of turns of the loop.
     """
     with capture_logs() as events:
-        async with wires(proxy, laned=laned) as [wire]:
+        async with wires(proxy, laned=laned, connect=connect) as [wire]:
             answers = b"".join([steady(await said(wire, piece)) for piece in pieces])
             closed = wire.closed
     return answers, closed, [{**event, "ms": 0} for event in events if event["event"] == "request"]
 
 
-@pytest.mark.parametrize("examples", [50, pytest.param(2000, marks=LONG)])
-def test_both_ways_answer_alike(running: Running, examples: int) -> None:
+def compare_both_ways(running: Running, examples: int, connect: Connecting) -> None:
     runner, proxy = running.runner, running.proxy
     before = proxy.app.lane.answered
 
@@ -734,8 +751,33 @@ def test_both_ways_answer_alike(running: Running, examples: int) -> None:
     @given(conversations())
     def compare(made: list[bytes]) -> None:
         pieces = 2 * [running.tagged(piece) for piece in made]  # what the first round prepares, the second one meets
-        usual = runner.run(heard(proxy, pieces, laned=False))
-        assert runner.run(heard(proxy, pieces, laned=True)) == usual
+        usual = runner.run(heard(proxy, pieces, laned=False, connect=connect))
+        assert runner.run(heard(proxy, pieces, laned=True, connect=connect)) == usual
 
     compare()
     assert proxy.app.lane.answered - before > examples / 4, "most of it must not have gone the ordinary way"
+
+
+@pytest.mark.parametrize("examples", [50, pytest.param(2000, marks=LONG)])
+def test_both_ways_answer_alike(running: Running, examples: int) -> None:
+    compare_both_ways(running, examples, plainly)
+
+
+@pytest.mark.parametrize("examples", [20, pytest.param(1000, marks=LONG)])
+def test_both_ways_answer_alike_over_tls(running: Running, examples: int) -> None:
+    """The lane over our short way through TLS, the ordinary path over asyncio's own."""
+    authority = trustme.CA()
+    ours, theirs = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(ours)
+    authority.configure_trust(theirs)
+
+    def direct(connection: Connection) -> SSLProtocol:
+        return DirectTls(asyncio.get_running_loop(), connection, ours)
+
+    def usual(connection: Connection) -> SSLProtocol:
+        return SSLProtocol(asyncio.get_running_loop(), connection, ours, None, server_side=True)  # type: ignore[arg-type]
+
+    def over_tls(server: LimitedServer, laned: bool) -> Wire:
+        return TlsWire(server, port=1, theirs=theirs, make_tls=direct if laned else usual)
+
+    compare_both_ways(running, examples, over_tls)
