@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nugetproxy.upstream.response import Pace
+from nugetproxy.upstream.pace import Pace
 
 
 def test_a_byte_every_five_seconds_is_too_slow_after_a_minute() -> None:
