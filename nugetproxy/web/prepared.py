@@ -17,8 +17,8 @@ from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.web.head_check import Condition
 from nugetproxy.web.whole import http_date, status_line
 
-OVERHEAD = 2048
-"""Bytes that an answer costs besides its body."""
+OVERHEAD = 4864
+"""Bytes that an answer costs besides its body: its two forms with their heads, what the log, the history say of it."""
 _OF_CONTENT = re.compile(rb"\r\nContent-(?:Type|Length): [^\r]*")
 _TYPE = b"\r\nContent-Type: "
 
@@ -30,8 +30,8 @@ class Form:
     status: int
     template: bytes
     """Status line and header section with places for Date, Cache-Status, Age (where the answer has one)."""
-    body: bytes
-    """Empty where it comes out of a file."""
+    body: bytes | memoryview
+    """Of a part the bytes of the whole, not others; empty where it comes out of a file."""
     size: int
     """Bytes of the body that are sent."""
     said: logs.Part
@@ -118,7 +118,7 @@ class Prepared:
         return Form(
             status=status,
             template=b"%b\r\n%b" % (status_line(status).encode(), fields),
-            body=whole.body[selection.start : selection.stop],
+            body=memoryview(whole.body)[selection.start : selection.stop],
             size=size,
             start=selection.start,
             said=logs.part({**whole.said.fields, "status": status, "bytes": size}),

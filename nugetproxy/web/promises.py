@@ -13,11 +13,14 @@ from nugetproxy.engine.outcome import HIT, LASTING, Outcome
 from nugetproxy.engine.standing import Standing
 from nugetproxy.feeds.reply import HeldBody, Reply
 from nugetproxy.web.access import AccessEvent, event_fields, what_of
-from nugetproxy.web.prepared import OVERHEAD, Form, Prepared
+from nugetproxy.web.prepared import Form, Prepared
 from nugetproxy.web.whole import Whole, template_of
 
 MAX_BODY = 128 * 1024
 """Bytes of the largest body that is kept here; larger ones are sent from their files."""
+
+OVERHEAD = 2048
+"""Bytes that a promise costs besides its body."""
 
 Place: TypeAlias = tuple[Hashable, bytes]
 """How a client sees us, what it asks for."""
