@@ -233,9 +233,9 @@ class Packages:
         self.signatures.forget(identity)
         return size
 
-    async def pinned_versions(self, id: str) -> frozenset[PackageIdentity]:
-        """The versions of an id (lower case) whose bytes are remembered, held or not."""
-        return await self._pins.versions(id)
+    async def pinned_versions(self, *ids: str) -> frozenset[PackageIdentity]:
+        """The versions of some ids (lower case) whose bytes are remembered, held or not."""
+        return await self._pins.versions(*ids)
 
     async def keep_holdings(self) -> None:
         """Bring the holdings up to what the folder holds, now and whenever it was lost; runs until cancelled."""

@@ -27,9 +27,9 @@ class Pins:
         """Pin ``sha512`` (base64) as the bytes of this package."""
         self._ledger.pin(self._upstream, identity, sha512)
 
-    async def versions(self, id: str) -> frozenset[PackageIdentity]:
-        """The pinned versions of an id (lower case), held or not; raises LedgerUnavailable."""
-        return await self._ledger.pinned_versions(self._upstream, id)
+    async def versions(self, *ids: str) -> frozenset[PackageIdentity]:
+        """The pinned versions of some ids (lower case), held or not; raises LedgerUnavailable."""
+        return await self._ledger.pinned_versions(self._upstream, *ids)
 
     async def forget(self, identity: PackageIdentity) -> None:
         """Let the next bytes of this package be its first; raises LedgerUnavailable."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import groupby
 from typing import Final
 
 from nugetproxy.clock import Clock
@@ -23,11 +22,10 @@ async def look_into_unpinned(packages: Packages, clock: Clock) -> None:
     last: PackageIdentity | None = None
     with suppress(DiskFailure, LedgerUnavailable):  # counted and told; the next start begins again
         while packages.checks_contents and (batch := await packages.folder.held_after(last, BATCH)):
-            for id, versions in groupby(batch, key=lambda identity: identity.id):
-                pinned = await packages.pinned_versions(id)
-                for identity in versions:
-                    if identity not in pinned and not packages.in_flight(identity):
-                        await _look_into(packages, identity)
+            pinned = await packages.pinned_versions(*{identity.id for identity in batch})
+            for identity in batch:
+                if identity not in pinned and not packages.in_flight(identity):
+                    await _look_into(packages, identity)
             last = batch[-1]
             await clock.sleep(PAUSE)
 

@@ -71,6 +71,7 @@ async def test_the_pinned_versions_of_an_id(ledger: Ledger, make_ledger: MakeLed
     for _ in range(2):  # what is pinned is learned behind the first question
         assert await found.pinned_versions("up", "acme") == {ONE, TWO}
         assert await found.pinned_versions("up", "beta") == frozenset()
+        assert await found.pinned_versions("up", "beta", "acme") == {ONE, TWO}
         await until(lambda: found._known_pins.lacks_id("beta"))
     await found.take([(rows.PIN, ("up", "beta", "1.0.0", "third"))])
     for _ in range(2):

@@ -129,12 +129,13 @@ class Ledger:
         """Whether it is certain, without a look, that no version of an id (lower case) is pinned."""
         return self._known_pins.lacks_id(id)
 
-    async def pinned_versions(self, source: str, id: str) -> frozenset[PackageIdentity]:
-        """The versions of an id (lower case) that are pinned, held or not."""
-        if self.lacks_pins(id):
+    async def pinned_versions(self, source: str, *ids: str) -> frozenset[PackageIdentity]:
+        """The versions of some ids (lower case) that are pinned, held or not."""
+        asked = [id for id in ids if not self.lacks_pins(id)]
+        if not asked:
             return frozenset()
         await self.settle()
-        return await self._file.read(rows.pinned_versions, source, id)
+        return await self._file.read(rows.pinned_versions, source, asked)
 
     async def settle_origin(self, source: str, feed: str) -> None:
         """Have what is known of a source be of ``feed``: pins of the feed that it was before wait until it is again."""

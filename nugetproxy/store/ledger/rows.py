@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, groupby, islice
 from operator import itemgetter
 from typing import Any, Final
@@ -78,10 +78,12 @@ def forget(connection: sqlite3.Connection, source: str, identity: PackageIdentit
             connection.execute(statement, (source, identity.id, identity.version))
 
 
-def pinned_versions(connection: sqlite3.Connection, source: str, id: str) -> frozenset[PackageIdentity]:
-    """The versions of an id that are pinned."""
-    found = connection.execute("SELECT version FROM pins WHERE source = ? AND id = ?", (source, id))
-    return frozenset(PackageIdentity(id, version) for (version,) in found)
+def pinned_versions(connection: sqlite3.Connection, source: str, ids: Sequence[str]) -> frozenset[PackageIdentity]:
+    """The versions of some ids that are pinned."""
+    which = "SELECT version FROM pins WHERE source = ? AND id = ?"
+    return frozenset(
+        PackageIdentity(id, version) for id in ids for (version,) in connection.execute(which, (source, id))
+    )
 
 
 def origin_of(connection: sqlite3.Connection, source: str) -> str | None:
