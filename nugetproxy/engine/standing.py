@@ -71,6 +71,20 @@ class HeldStanding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BriefStanding:
+    """An answer whose making has something else looked at, too, stands for a while."""
+
+    inner: Standing
+    until: float
+    """Monotonic time from which it is made anew."""
+    clock: Clock
+
+    def ttl(self, now: float) -> float | None:
+        """Seconds of freshness left; None when it must be made anew."""
+        return self.inner.ttl(now) if self.clock.monotonic() < self.until else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JointStanding:
     """An answer of a feed that has rules about its sources stands while none of them is written to, or is claimed."""
 

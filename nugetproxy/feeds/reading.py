@@ -10,7 +10,7 @@ from nugetproxy.engine.content_check import AT_ONCE
 from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
-from nugetproxy.engine.standing import HeldStanding, MakeStanding
+from nugetproxy.engine.standing import BriefStanding, HeldStanding, MakeStanding, Standing
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
 from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, MakeAgain, Reply, View, absent_reply
@@ -19,7 +19,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import BINARY_TYPE, Kind
 from nugetproxy.nuget.routes import Route
 from nugetproxy.off_loop import off_loop
-from nugetproxy.sources.source import MadeDocument, Source
+from nugetproxy.sources.source import PREFETCH_SECONDS, MadeDocument, Source
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
 
@@ -96,9 +96,11 @@ class Reading:
         found, kind = document.found, document.kind
         if found.entry.absent:
             return absent_reply(kind, found, self._clock.now())
+        standing = found.standing
         if kind is Kind.INDEX:
             if view.secure:
                 source.prefetch()
+                standing = partial(self._briefly, standing) if standing is not None else None
             page = self.rendering.index(found, document.services, view.base, secure=view.secure)
         else:
             page = await self.rendering.document(source, document, view.base, route.resource)
@@ -114,8 +116,15 @@ class Reading:
             gzipped=page.gzipped,
             warnings=found.warnings,
             negotiated=True,
-            standing=found.standing,
+            standing=standing,
         )
+
+    def _briefly(self, make: MakeStanding) -> Standing | None:
+        """Of an index for https: the signatures are looked at with it."""
+        inner = make()
+        if inner is None:
+            return None
+        return BriefStanding(inner=inner, until=self._clock.monotonic() + PREFETCH_SECONDS, clock=self._clock)
 
     # --- packages ---
 

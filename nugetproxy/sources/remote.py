@@ -38,7 +38,7 @@ from nugetproxy.sources.registration_keeper import RegistrationKeeper
 from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.repository_certificates import SIGNATURES
 from nugetproxy.sources.services import Services
-from nugetproxy.sources.source import Document, MadeDocument, WriteSide
+from nugetproxy.sources.source import PREFETCH_SECONDS, Document, MadeDocument, WriteSide
 from nugetproxy.sources.synthesis import Synthesis
 from nugetproxy.store.holdings.holdings import HoldingsUnavailable
 from nugetproxy.store.ledger.ledger import Ledger
@@ -50,8 +50,6 @@ from nugetproxy.upstream.patience import spared
 
 log = structlog.get_logger(__name__)
 
-PREFETCH_SECONDS = 60.0
-"""Between two looks whether the signatures are stored and fresh."""
 CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.signatures import Signatures
@@ -21,6 +21,9 @@ from nugetproxy.nuget.version import Version
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head, Sent
 from nugetproxy.upstream.breaker import BreakerState
+
+PREFETCH_SECONDS: Final = 60.0
+"""So long after a ``prefetch`` another one may have something to do."""
 
 Named = Callable[[str, str], None]
 """Is told an id (lower case) with a normalised version."""

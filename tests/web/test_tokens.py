@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from nugetproxy.web.attempts import BURST
 from tests.conftest import StartProxy
-from tests.fakes.asking import LARGE, PACKAGE, REGISTRATION, SEARCH, SMALL, UP_PUSH, VERSIONS, Got, ask
+from tests.fakes.asking import MEDIUM, PACKAGE, REGISTRATION, SEARCH, SMALL, UP_PUSH, VERSIONS, Got, ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.proxy import Proxy
@@ -151,7 +151,7 @@ async def test_a_token_is_for_its_feeds_and_scopes(start_proxy: StartProxy, feed
 
 
 async def test_what_only_some_may_read_is_private(proxy: Proxy, feed: FakeFeed) -> None:
-    feed.add(LARGE)
+    feed.add(MEDIUM)
     before = {path: (await ask(proxy, path)).headers["Cache-Control"] for path in (INDEX, VERSIONS, PACKAGE)}
     assert before == {INDEX: "no-cache", VERSIONS: "no-cache", PACKAGE: "public, max-age=31536000, immutable"}
     secret = await token(proxy, "read")
