@@ -68,6 +68,7 @@ async def test_a_running_proxy_obeys_at_once(feed: FakeFeed, cache: Path) -> Non
         assert modes == [0o700, 0o600]
 
 
+@pytest.mark.slow
 async def test_a_stopped_proxy_is_changed_all_the_same(feed: FakeFeed, cache: Path) -> None:
     common = ("--cache-dir", cache)
     code, secret, _ = await cli("token", "add", "ci", "--scope", "read", *common)
@@ -102,6 +103,7 @@ async def test_what_is_wrong_with_a_token_is_said(
     assert (ended, out, expected in told) == (code, "", True), told
 
 
+@pytest.mark.slow
 async def test_a_start_that_would_lend_credentials_to_all_is_refused(feed: FakeFeed, tmp_path: Path) -> None:
     file, cache = tmp_path / "proxy.toml", tmp_path / "cache"
     upstream = f'[upstreams.company]\nurl = "{feed.index_url}"\nheaders = {{ "X-Api-Token" = "env:SECRET" }}\n'

@@ -295,6 +295,7 @@ async def test_alone_it_examines_all(full: FakeFeed, tmp_path: Path) -> None:
     assert text.endswith("Nothing is wrong. Warnings: 1.")
 
 
+@pytest.mark.slow
 async def test_feeds_are_examined_too(full: FakeFeed, tmp_path: Path) -> None:
     tables = {"upstreams.other": f'url = "{full.index_url}"', "feeds.farm": 'sources = ["up"]'}
     ran = await doctor("--config", config(tmp_path, full.index_url, **tables))

@@ -32,6 +32,7 @@ def settings(folder: Path, *, tls: bool) -> dict[str, str]:
     return named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 async def test_uvloop_serves_the_same_bytes(feed: FakeFeed, tmp_path: Path, tls: bool) -> None:
     feed.add(LARGE)

@@ -251,6 +251,7 @@ async def test_an_upstream_that_went_may_not_come_back_as_another_feed(
         assert (await ask(proxy, OTHER_PACKAGE)).body == OTHER
 
 
+@pytest.mark.slow
 async def test_nobody_notices_a_reload_under_load(start_proxy: StartProxy, feed: FakeFeed, second: FakeFeed) -> None:
     for number in range(40):
         feed.add(make_nupkg("Acme.A", f"1.0.{number}", size=30_000))

@@ -48,6 +48,7 @@ def test_engines_that_work_are_said_to(tmp_path: Path, moto: Moto, redis: Redis)
     assert (code, said) == (0, "Removed 0 objects.\n")
 
 
+@pytest.mark.slow
 def test_engines_that_do_not_answer_are_named(tmp_path: Path) -> None:
     file = written(
         tmp_path,

@@ -42,6 +42,7 @@ def is_there(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [ENGINE, REPLICA], ids=["engine", "replica"])
 def test_none_outlives_tests_that_were_killed(tmp_path: Path, start: str) -> None:
     if start is ENGINE and not Redis.is_there():

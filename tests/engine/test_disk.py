@@ -48,7 +48,7 @@ def whole_or_nothing(proxy: Proxy) -> bool:
 
 @pytest.mark.parametrize(
     ("code", "nupkg"),
-    [(errno.ENOSPC, SMALL), (errno.ENOSPC, MEDIUM), (errno.EIO, LARGE)],
+    [(errno.ENOSPC, SMALL), (errno.ENOSPC, MEDIUM), pytest.param(errno.EIO, LARGE, marks=pytest.mark.slow)],
     ids=["small", "medium", "large"],
 )
 async def test_one_failure_at_every_operation_of_a_cold_fetch(

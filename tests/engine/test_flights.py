@@ -51,7 +51,7 @@ def gated(feed: FakeFeed, gate: asyncio.Event) -> Script:
     return script
 
 
-@pytest.mark.parametrize("nupkg", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("nupkg", [SMALL, pytest.param(LARGE, marks=pytest.mark.slow)], ids=["small", "large"])
 async def test_two_hundred_cold_requests_are_one_download(
     start_proxy: StartProxy, feed: FakeFeed, gate: asyncio.Event, nupkg: bytes
 ) -> None:

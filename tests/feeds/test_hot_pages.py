@@ -8,6 +8,8 @@ import tracemalloc
 from collections.abc import Hashable
 from typing import Any
 
+import pytest
+
 from nugetproxy.feeds.rendering import HotPages, compress, page_of
 from nugetproxy.nuget.kinds import Kind
 
@@ -22,6 +24,7 @@ def key_of(number: int) -> Hashable:
     return ("feed", "source", digest, Kind.VERSIONS, url, "services", "https://proxy.example", "content")
 
 
+@pytest.mark.slow
 def test_pages_with_what_belongs_to_them_take_what_was_given() -> None:
     nothing_large: Any = None
     pages = HotPages(MOST, nothing_large, most_links=1)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.e2e.proxy import ROOT, Proxy
 from tests.fakes.asking import SMALL
@@ -17,6 +18,7 @@ from tests.fakes.feed import FakeFeed
 PACKAGE = "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg"
 
 
+@pytest.mark.slow
 async def test_a_second_process_leaves_the_first_alone_and_a_stopped_one_goes_on(
     feed: FakeFeed, tmp_path: Path
 ) -> None:

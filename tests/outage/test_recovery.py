@@ -56,7 +56,7 @@ async def wait(proxy: Proxy, clock: FakeClock, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("how", OUTAGES)
-@pytest.mark.parametrize(("lasted", "seen_after"), [(3, 1.5), (3600, 6.0)])
+@pytest.mark.parametrize(("lasted", "seen_after"), [(3, 1.5), pytest.param(3600, 6.0, marks=pytest.mark.slow)])
 async def test_recovery_is_seen_soon(
     warm: Proxy, feed: FakeFeed, clock: FakeClock, how: Mode, lasted: int, seen_after: float
 ) -> None:
@@ -74,7 +74,7 @@ async def test_recovery_is_seen_soon(
     assert json.loads((await ask(warm, VERSIONS)).body) == {"versions": ["1.0.0", "2.0.0"]}
 
 
-@pytest.mark.parametrize("how", ["refused", "hang", "5xx", "html"])
+@pytest.mark.parametrize("how", ["refused", pytest.param("hang", marks=pytest.mark.slow), "5xx", "html"])
 async def test_an_outage_costs_one_probe_a_second_then_one_in_five_whoever_asks(
     warm: Proxy, feed: FakeFeed, clock: FakeClock, how: Mode
 ) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
+import pytest
 
 from tests.fakes.asking import SMALL
 from tests.fakes.feed import FakeFeed
@@ -46,6 +47,7 @@ def locked(database: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
+@pytest.mark.slow
 async def test_a_kill_right_after_the_201_of_a_push_forgets_nothing(feed: FakeFeed, tmp_path: Path) -> None:
     feed.add(SMALL)
     async with ProxyProcess("--upstream", feed.index_url, "--cache-dir", tmp_path / "cache") as proxy:

@@ -167,7 +167,7 @@ async def assert_all_files(shop: Shop, id: str, version: str, *, exists: bool) -
     assert part.status == (206 if exists else 403)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 async def test_every_surface_agrees_with_the_model_while_time_passes(
     start_shop: StartShop, feed: FakeFeed, clock: FakeClock, seed: int
 ) -> None:
@@ -179,7 +179,7 @@ async def test_every_surface_agrees_with_the_model_while_time_passes(
         await assert_as_modelled(shop, walk)
 
 
-@pytest.mark.parametrize("seed", range(6, 9))
+@pytest.mark.parametrize("seed", [6, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (7, 8))])
 async def test_every_surface_agrees_with_the_model_of_the_past(
     start_shop: StartShop, feed: FakeFeed, clock: FakeClock, seed: int
 ) -> None:
@@ -196,7 +196,7 @@ async def test_every_surface_agrees_with_the_model_of_the_past(
             assert await then.searched(id) == await then.completed(id) == listed, (id, days, walk.world)
 
 
-@pytest.mark.parametrize("seed", range(9, 12))
+@pytest.mark.parametrize("seed", [9, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (10, 11))])
 async def test_every_surface_of_what_is_held_agrees_with_the_model_offline(
     start_shop: StartShop, feed: FakeFeed, clock: FakeClock, seed: int
 ) -> None:

@@ -597,7 +597,11 @@ async def test_it_is_known_what_is_not_stored(entries: Documents, make: Maker, d
 # --- damaged while running ---
 
 
-@pytest.mark.parametrize("damage", [garbage_header, garbage_pages, truncated, zero_bytes], ids=lambda d: d.__name__)
+@pytest.mark.parametrize(
+    "damage",
+    [garbage_header, *(pytest.param(one, marks=pytest.mark.slow) for one in (garbage_pages, truncated, zero_bytes))],
+    ids=lambda d: d.__name__,
+)
 async def test_damage_while_running_reaches_no_caller(
     entries: Documents, make: Maker, directory: Path, metrics: Metrics, damage: Callable[[Path], None]
 ) -> None:

@@ -424,6 +424,7 @@ async def test_the_links_of_one_document_are_written_in_one_transaction(
     assert await found.find(f"t{count - 1}") == (Kind.CATALOG, f"https://h/{count - 1}")
 
 
+@pytest.mark.slow
 async def test_whoever_cannot_wait_does_not_wait_for_links(ledger: Ledger) -> None:
     def endless() -> Iterator[tuple[str, Kind, str]]:
         for number in itertools.count():

@@ -255,6 +255,7 @@ async def test_a_client_that_leaves_is_no_failure_of_ours(start_proxy: StartProx
     assert await proxy.app.history.troubles(0, ["up"]) == ()
 
 
+@pytest.mark.slow
 async def test_thousands_of_hits_wait_for_no_write(
     proxy: Proxy, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

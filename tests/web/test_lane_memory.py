@@ -39,6 +39,7 @@ def unlogged() -> Iterator[None]:
     structlog.configure(processors=usual)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unlogged")
 async def test_answers_with_what_belongs_to_them_take_what_they_count_for(proxy: Proxy, feed: FakeFeed) -> None:
     for number in range(COUNT):

@@ -213,6 +213,7 @@ def failures_of(proxy: Proxy) -> dict[tuple[str, str], float]:
 # --- clients that take nothing ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [REGISTRATION, PACKAGE], ids=["a document", "a package"])
 async def test_a_client_that_takes_nothing_is_cut_off(start_proxy: StartProxy, feed: FakeFeed, path: str) -> None:
     """Every write has the write time-out; what is not sent yet is not copied for each such client."""
