@@ -170,7 +170,7 @@ class HotDocuments:
         outdated = self._standings.pop(key, None)
         if outdated is not None:
             outdated.replaced = True
-        if _weight(stored) < self._hot.maxsize // 4:
+        if _weight(stored) < self._hot.maxsize // 2:
             self._hot[key] = stored
 
 

@@ -171,7 +171,7 @@ class Merged:
         now, at = self._clock.monotonic(), (self._feed, "remembered", key)
         self._reading.rendering.keep(at, Page(reply.body, reply.etag or "", gzipped=reply.gzipped))
         until = now + min(REMEMBERED_SECONDS, ttl)
-        self._remembered[key] = _Remembered(replace(reply, body=b""), at, self._stamp(), now, until)
+        self._remembered[key] = _Remembered(replace(reply, body=b"", owner=None), at, self._stamp(), now, until)
 
     # --- documents ---
 
@@ -217,6 +217,7 @@ class Merged:
             gzipped=page.gzipped,
             warnings=_warnings(made.parts),
             negotiated=True,
+            owner=page.owner,
         )
 
     # --- what one source has ---

@@ -117,6 +117,7 @@ class Reading:
             warnings=found.warnings,
             negotiated=True,
             standing=standing,
+            owner=page.owner,
         )
 
     def _briefly(self, make: MakeStanding) -> Standing | None:

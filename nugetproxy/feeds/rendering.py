@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import zlib
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 import structlog
@@ -43,28 +43,39 @@ class Page:
     """A registration without any leaf, which is a 404."""
     packed: bytes = b""
     """Its gzip coding, of a large one."""
+    coded_from: Page | None = None
+    """What has these bytes as its ``packed``."""
+
+    @property
+    def owner(self) -> Page | None:
+        """Of a large one: what is to be alive as long as its bytes are sent."""
+        return self.coded_from or (self if self.packed else None)
 
 
 class HotPages:
-    """Rendered and compressed bytes, keyed by the content they were made from, bounded in bytes."""
+    """Rendered and compressed bytes, keyed by the content they were made from, bounded in bytes.
+
+    What is too large for that is shared by those who are sent it at the same time.
+    """
 
     def __init__(self, max_bytes: int, large: KeptPages, most_links: int) -> None:
         """``large`` has those that are none for memory; ``most_links`` opaque links may be in one of either."""
         self.large = large
         self.most_links = most_links
         self._pages: LRUCache[Hashable, Page] = LRUCache(max_bytes, _weight)
+        self._in_use: WeakValueDictionary[Hashable, Page] = WeakValueDictionary()
+        """Those that are not kept."""
 
     def get(self, key: Hashable) -> Page | None:
-        """The page made under ``key``, while it is still hot."""
+        """The page made under ``key``, while it is still hot, or is being sent."""
         try:
             return self._pages[key]
         except KeyError:
-            return None
+            return self._in_use.get(key) if self._in_use else None
 
     def put(self, key: Hashable, page: Page) -> Page:
-        """Keep ``page`` unless it alone would push out most of the others."""
-        if _weight(page) < self._pages.maxsize // 4:
-            self._pages[key] = page
+        """Keep ``page``; one that alone would push out half of the others only while somebody has it."""
+        (self._pages if _weight(page) < self._pages.maxsize // 2 else self._in_use)[key] = page
         return page
 
 
@@ -120,10 +131,7 @@ class Rendering:
         view = View(services, base, found.entry.url, resource, own, self._pages.most_links)
         if len(found.body) > HEAVY:
             place = (self._feed, source.name, kind, found.entry.url, base, resource)
-            kept = await self._large(key, place, lambda: self._render(source, document, view))
-            if kept.links:
-                await source.keep_links(kept.links)
-            return self._pages.put(key, Page(kept.body, kept.etag, empty=kept.empty, packed=kept.packed))
+            return await self._large(key, place, lambda: self._render(source, document, view), source)
         rendered = await self._render(source, document, view)
         if rendered.links:
             await source.keep_links(rendered.links)
@@ -138,15 +146,17 @@ class Rendering:
         if page is not None:
             return page
         if sum(map(len, bodies)) > HEAVY:
-            kept = await self._large(key, (self._feed, "merged", *place), make)
-            return self._pages.put(key, Page(kept.body, kept.etag, empty=kept.empty, packed=kept.packed))
+            return await self._large(key, (self._feed, "merged", *place), make)
         made = await make()
         return self._pages.put(key, page_of(made.body, empty=made.empty))
 
-    async def _large(self, key: Hashable, place: tuple[str, ...], make: Make) -> KeptPage:
-        """A page that is too large to be kept in memory, or to be made again without need."""
+    async def _large(self, key: Hashable, place: tuple[str, ...], make: Make, source: Source | None = None) -> Page:
+        """A page that is too large to be made again without need; ``source`` keeps its links."""
         made_of = digest_of((key, self._pages.most_links, __version__))
         async with self._turns.setdefault(key, asyncio.Lock()):
+            known = self._pages.get(key)
+            if known is not None:  # whoever came first has it
+                return known
             page = await self._pages.large.get(place, made_of)
             if page is None:
                 made = await make()
@@ -154,7 +164,9 @@ class Rendering:
                 packed = (await off_loop(len(made.body), compress, plain)).body
                 page = KeptPage(body=plain.body, etag=plain.etag, packed=packed, links=made.links, empty=made.empty)
                 await self._pages.large.put(place, made_of, page)
-            return page
+            if page.links and source is not None:
+                await source.keep_links(page.links)
+            return self._pages.put(key, Page(page.body, page.etag, empty=page.empty, packed=page.packed))
 
     async def _render(self, source: Source, document: Document, view: View) -> Rendered:
         kind, body = document.kind, document.found.body
@@ -172,7 +184,7 @@ class Rendering:
         if not gzipped or len(page.body) < GZIP_FROM_BYTES:
             return page
         if page.packed:
-            return compress(page)
+            return replace(compress(page), coded_from=page)
         key = (page.etag, "gzip")
         known = self._pages.get(key)
         if known is not None:

@@ -120,6 +120,8 @@ class Reply:
     """Where the client is sent to, for a 302."""
     standing: MakeStanding | None = None
     """Of a reply that the next one who asks for the same may get as a hit; None where it must be made anew."""
+    owner: object = None
+    """What the body is a part of; those who are sent the same at the same time share it."""
     again: MakeAgain | None = None
     """Of a package that has just landed, or will have by the time this is sent: what the next one who asks gets."""
 
@@ -139,6 +141,7 @@ class Reply:
         age: float | None,
         cache: CacheStatus,
         standing: MakeStanding | None,
+        owner: object,
     ) -> Reply:
         """As it is shown under rules: caches in front must ask again.
 
@@ -160,6 +163,7 @@ class Reply:
             warnings=self.warnings,
             negotiated=self.negotiated,
             standing=standing,
+            owner=owner,
         )
 
     def close(self) -> None:

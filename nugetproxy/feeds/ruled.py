@@ -192,6 +192,7 @@ class Ruled:
             age=age,
             cache=cache,
             standing=self._standing(reply, passes, again),
+            owner=reply.owner if page is None else page.owner,
         )
 
     def _standing(self, reply: Reply, passes: float, again: float) -> MakeStanding | None:

@@ -165,7 +165,10 @@ def _whole(reply: Reply, selection: Selection, fields: Mapping[str, str], *, bod
     body = reply.body if isinstance(reply.body, bytes) else b""
     if selection.status == 206:
         body = body[selection.start : selection.stop]
-    return Whole(status, fields, body, length=len(body))
+    whole = Whole(status, fields, body, length=len(body))
+    if reply.owner is not None:
+        whole.owner = reply.owner
+    return whole
 
 
 def _fields(reply: Reply, selection: Selection, more: Mapping[str, str]) -> Mapping[str, str]:

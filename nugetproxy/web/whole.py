@@ -39,6 +39,9 @@ class Whole(web.StreamResponse):
     aiohttp's own ``Response`` spends on its header section alone more than all else that a hit costs.
     """
 
+    owner: object = None
+    """What the body is a part of, alive until it is sent."""
+
     def __init__(
         self, status: int, fields: Mapping[str, str], body: bytes = b"", *, length: int | None, reason: str = ""
     ) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import random
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from nugetproxy.feeds.kept_pages import KeptPages
 from nugetproxy.off_loop import CHILD, HEAVY
+from nugetproxy.store.documents.documents import Documents
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger.opening import begin_afresh
 from tests.conftest import StartProxy
@@ -30,9 +33,14 @@ def _acme(feed: FakeFeed) -> None:
     feed.add(make_nupkg("Acme.A", "1.0.0"))
 
 
-def large(feed: FakeFeed, note: str, pages: int = 0) -> bytes:
-    """A registration of more than 2 MiB; ``pages`` further ones of it lie where the feed has no resource."""
+def large(feed: FakeFeed, note: str, pages: int = 0, *, noise: bool = False) -> bytes:
+    """A registration of more than 2 MiB; ``pages`` further ones of it lie where the feed has no resource.
+
+    With ``noise`` it is larger, in the gzip coding, too: more than a connection takes at once.
+    """
     long = "many words. " * (HEAVY // 12 // COUNT + 1)
+    if noise:
+        long += random.Random(0).randbytes(4 * HEAVY // COUNT).hex()
     leaves = [
         {
             "@id": f"{feed.url}/v3/registration5-gz-semver2/acme.a/1.{number}.0.json",
@@ -88,6 +96,45 @@ async def test_a_crowd_has_it_made_once(proxy: Proxy, feed: FakeFeed) -> None:
     answers = await asyncio.gather(*(ask(proxy, REGISTRATION) for _ in range(5)))
     assert len({answer.body for answer in answers}) == 1
     assert CHILD.jobs - before == 3
+
+
+async def test_four_mebibytes_are_in_memory(proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = {"items": [], "pad": [f"{number:01000}" for number in range(4000)]}
+    feed.origin.routes[UP_REGISTRATION] = Script(body=json.dumps(body).encode())
+    first = await ask(proxy, REGISTRATION)
+
+    async def unwanted(*_: Any) -> Any:
+        raise AssertionError("each of many clients would have a copy of its own")
+
+    monkeypatch.setattr(KeptPages, "get", unwanted)
+    monkeypatch.setattr(Documents, "get", unwanted)
+    again = await ask(proxy, REGISTRATION)
+    assert (again.body, again.cache) == (first.body, "hit; ttl=300")
+
+
+@pytest.mark.parametrize("accepted", ["identity", "gzip"])
+async def test_clients_that_are_sent_it_at_the_same_time_share_it(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch, accepted: str
+) -> None:
+    proxy = await start_proxy(feed.index_url, cache={"hot_memory": "4 MiB"})  # too little to keep it
+    feed.origin.routes[UP_REGISTRATION] = Script(body=large(feed, "first", noise=True))
+    headers = {"Accept-Encoding": accepted}
+    whole = await ask(proxy, REGISTRATION, headers=headers)
+    found, get = 0, KeptPages.get
+
+    async def counted(*arguments: Any) -> Any:
+        nonlocal found
+        found += 1
+        return await get(*arguments)
+
+    monkeypatch.setattr(KeptPages, "get", counted)
+    async with proxy.client.get(REGISTRATION, headers=headers, auto_decompress=False) as slow:
+        assert found == 1
+        assert (await ask(proxy, REGISTRATION, headers=headers)).body == whole.body
+        assert found == 1, "what is being sent is sent to the second one, too"
+        assert await slow.read() == whole.body
+    await ask(proxy, REGISTRATION, headers=headers)
+    assert found == 2, "nobody holds on to it"
 
 
 async def test_another_content_is_another_page(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
