@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nugetproxy.engine.flight import FilePart, Piece
 from nugetproxy.engine.flight_body import FlightBody
@@ -165,6 +165,10 @@ class Reply:
             standing=standing,
             owner=owner,
         )
+
+    def by_itself(self) -> Reply:
+        """To be kept: it counts for its body alone, so it does not keep the owner."""
+        return self if self.owner is None else replace(self, owner=None)
 
     def close(self) -> None:
         """Release what the body holds; must be called exactly once."""

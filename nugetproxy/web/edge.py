@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
@@ -209,10 +208,8 @@ class Edge:
         standing = reply.standing() if reply.standing is not None else None
         if standing is None and reply.again is None:
             return
-        if reply.owner is not None:  # it would be alive as long as the promise, which counts for the body alone
-            reply = replace(reply, owner=None)
         size = len(reply.body) if isinstance(reply.body, bytes) else 0
-        make = partial(self._again, reply, event)
+        make = partial(self._again, reply.by_itself(), event)
         self._lane.keep(asked, Promise(event=event, standing=standing, make=make, at=self._lane.now(), size=size))
 
     def _again(self, reply: Reply, event: AccessEvent) -> tuple[Reply, Whole] | None:

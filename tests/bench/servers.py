@@ -132,10 +132,22 @@ class Origin(Server):
         return counts
 
 
-class Proxy(Server):
-    """nugetproxy as shipped: level info, JSON because its output is a file."""
+class Serving(Server):
+    """nugetproxy, however it was started."""
 
     name = "nugetproxy"
+
+    def ready(self) -> bool:
+        """Listening alone is not enough."""
+        try:
+            return super().ready() and b'"ready":true' in self.get("/health/ready")
+        except OSError:
+            return False
+
+
+class Proxy(Serving):
+    """nugetproxy as shipped: level info, JSON because its output is a file."""
+
     flat = "/v3/content"
     registration = "/v3/registration/gz-semver2"
 
@@ -150,13 +162,6 @@ class Proxy(Server):
         else:
             options += ["--upstream", f"{origin.root}/v3/index.json"]
         super().__init__([sys.executable, "-m", "nugetproxy", "serve", *options], folder / "access.log")
-
-    def ready(self) -> bool:
-        """Listening alone is not enough."""
-        try:
-            return super().ready() and b'"ready":true' in self.get("/health/ready")
-        except OSError:
-            return False
 
 
 class Published(Server):

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from tests.bench import accounting
 from tests.bench.rounds import settle
-from tests.bench.servers import Server
+from tests.bench.servers import Serving
 from tests.fakes.packages import make_nupkg
 from tests.outage.kit import lay_down
 
@@ -33,23 +33,14 @@ READY_SECONDS = 1.0
 PACKAGE = "/v3/content/acme.n{0}/1.0.0/acme.n{0}.1.0.0.nupkg"
 
 
-class Started(Server):
+class Started(Serving):
     """The proxy over a cache directory that is there already."""
-
-    name = "nugetproxy"
 
     def __init__(self, folder: Path) -> None:
         (folder / "nugetproxy.toml").write_text(CONFIG)
         options = ["--config", str(folder / "nugetproxy.toml"), "--listen", "127.0.0.1:0"]
         options += ["--cache-dir", str(folder / "cache")]
         super().__init__([sys.executable, "-m", "nugetproxy", "serve", *options], folder / "access.log")
-
-    def ready(self) -> bool:
-        """Listening alone is not enough."""
-        try:
-            return super().ready() and b'"ready":true' in self.get("/health/ready")
-        except OSError:
-            return False
 
     def kill(self) -> None:
         """End it as a power cut would."""
