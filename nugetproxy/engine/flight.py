@@ -219,7 +219,7 @@ class Flights:
         self.abandon_above = abandon_above
         self._under_way: dict[PackageIdentity, Flight] = {}
 
-    def __contains__(self, identity: PackageIdentity) -> bool:
+    def __contains__(self, identity: object) -> bool:
         return identity in self._under_way
 
     def __len__(self) -> int:

@@ -1,11 +1,10 @@
-"""Packages gets packages from the folder, or flies them there from upstream."""
+"""Packages is the folder of one upstream's packages with all that is noted of them."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import aiofiles
@@ -14,17 +13,16 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.commits import Commits
 from nugetproxy.engine.content_check import ContentCheck
-from nugetproxy.engine.fill import Abandoned, Fill
-from nugetproxy.engine.flight import Flight, Flights
-from nugetproxy.engine.flight_body import FlightBody
+from nugetproxy.engine.downloads import Downloads
+from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.landing import Landing, Metadata
-from nugetproxy.engine.pass_through import Bypass, Hashes, refused
+from nugetproxy.engine.pass_through import Hashes, refused
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.room import Room
 from nugetproxy.engine.shared_packages import SharedPackages
 from nugetproxy.engine.signatures import RepositoryList, SignaturePolicy, Signatures
 from nugetproxy.engine.tasks import Tasks
-from nugetproxy.errors import NotFound, ProxyError, Reason, SignatureRefused, UpstreamFailure, upstream_failure
+from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
@@ -45,7 +43,7 @@ FIRST_SYNC = 2.0
 
 
 class Packages:
-    """Open, fly and pass through the packages of one upstream; ``holdings`` knows what the folder holds."""
+    """The packages of one upstream; ``holdings`` knows what the folder holds, ``downloads`` brings what it lacks."""
 
     def __init__(
         self,
@@ -67,19 +65,16 @@ class Packages:
     ) -> None:
         """``metadata`` is asked before a commit, ``hashes`` for what the disk cannot take. ``abandon_above``: bytes; a
         package up to this size is downloaded to its end, whoever leaves. ``shared``: what other replicas have."""
+        self.name: str = upstream.name
         self.shared = shared
-        self._hashes = hashes
         self.signatures = signatures
         signatures.changed = folder.kept.clear
         self.folder = folder
         self.holdings = holdings
         self._pins = pins
-        self._upstream = upstream
-        self._clock = clock
         self._metrics = metrics
         room.add(self)
         self.checks_contents = check_contents
-        self._flights = Flights(tasks, metrics, abandon_above=abandon_above)
         self._commits = Commits(
             upstream.name,
             folder,
@@ -92,7 +87,19 @@ class Packages:
             tasks=tasks,
             metrics=metrics,
         )
-        self._bypass = Bypass(upstream, hashes, pins, signatures, metrics)
+        self.downloads = Downloads(
+            upstream,
+            folder,
+            hashes,
+            commits=self._commits,
+            pins=pins,
+            signatures=signatures,
+            clock=clock,
+            metrics=metrics,
+            tasks=tasks,
+            abandon_above=abandon_above,
+            shared=shared,
+        )
 
     def use(
         self,
@@ -105,22 +112,16 @@ class Packages:
         check_contents: bool,
     ) -> None:
         """From the next download on ask these; what is in flight goes on as it began."""
-        self._upstream = upstream
+        self.downloads.use(upstream, hashes, abandon_above=abandon_above)
         self._commits.metadata = metadata
-        self._hashes = hashes
-        self._bypass = Bypass(upstream, hashes, self._pins, self.signatures, self._metrics)
-        self._flights.abandon_above = abandon_above
         self.checks_contents = self._commits.contents.on = check_contents
         self.signatures.use(*signed)
 
     def __repr__(self) -> str:
         held = self.folder.usage
-        return f"<Packages of {self.name!r}: {held.packages} held ({held.bytes} bytes), {len(self._flights)} in flight>"
-
-    @property
-    def name(self) -> str:
-        """The upstream's name."""
-        return self._upstream.name
+        return (
+            f"<Packages of {self.name!r}: {held.packages} held ({held.bytes} bytes), {len(self.downloads)} in flight>"
+        )
 
     async def prepare(self) -> None:
         """Open folder and holdings; raises StoreUnusable."""
@@ -141,19 +142,11 @@ class Packages:
         held = await self.held(identity, sure=sure)
         try:
             if held is not None and self.signatures.on:
-                await self._judged(held)
+                await self.signatures.allow(held, self.folder.kept)
         except DiskFailure as failure:
             self._warn_unopened(identity, failure)
             return None
         return held
-
-    async def _judged(self, held: HeldPackage) -> None:
-        """Raise SignatureRefused unless a package may be handed out; it stays borrowed."""
-        if self.signatures.unjudged(held):
-            with held:
-                await self.signatures.judge(held, self.folder.kept.judge)
-                self.folder.kept.keep_on(held)
-        self.signatures.check(held)
 
     async def held(self, identity: PackageIdentity, *, sure: bool = True) -> HeldPackage | None:
         """The package from the folder; None when it is not held, was found damaged, or cannot be read now.
@@ -173,35 +166,6 @@ class Packages:
         name, detail = identity.nupkg_name, str(failure)
         log.warning("package.unopened", upstream=self.name, package=name, reason=Reason.DISK, detail=detail)
 
-    def in_flight(self, identity: PackageIdentity) -> bool:
-        """True while a download of this package is under way."""
-        return identity in self._flights
-
-    def flights(self) -> tuple[Flight, ...]:
-        """The downloads that are under way."""
-        return self._flights.under_way()
-
-    async def fly(self, identity: PackageIdentity, urls: tuple[str, ...]) -> FlightBody:
-        """The one download of this package with its first bytes ready; the caller must close it.
-
-        Raises NotFound when none of ``urls`` has it, SignatureRefused, UpstreamFailure.
-        """
-        self.signatures.check_absent(identity)
-        flight = self._flights.get(identity)
-        collapsed = flight is not None
-        if flight is None:
-            flight = self._flights.launch(identity, urls, self._download)
-        else:
-            self._metrics.collapsed.inc()
-        flight.join()
-        body = FlightBody(flight, collapsed, self._bypass)
-        try:
-            await body.begun()
-        except BaseException:
-            body.close()
-            raise
-        return body
-
     async def amend(self, facts: PackageFacts, published: float | None, listed: bool | None) -> None:
         """Upstream says when a held package was published (seconds since the epoch), whether it is listed."""
         if published is not None and abs(facts.published - published) >= SAME_TIME:
@@ -211,11 +175,6 @@ class Packages:
         elif listed in {None, facts.listed}:
             return
         await self.holdings.add(replace(facts, listed=facts.listed if listed is None else listed))
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a package is being downloaded."""
-        return len(self._flights) > 0
 
     async def drop(self, identity: PackageIdentity) -> int:
         """Delete a package to make room; its size in bytes. What it was pinned to stays known."""
@@ -245,70 +204,6 @@ class Packages:
         """Bring the holdings up to what the folder holds, once."""
         with suppress(HoldingsUnavailable, DiskFailure):
             await self.holdings.sync(self.folder.walk, self.folder.facts_reader())
-
-    async def _download(self, flight: Flight) -> None:
-        """Land ``flight`` or fail it, whatever happens."""
-        fill = Fill(self._upstream, flight, self.folder.stage, clock=self._clock, metrics=self._metrics)
-        try:
-            held = await self._landed_meanwhile(flight.identity)
-            if held is None and self.shared is not None:
-                held = await self.shared.land(
-                    flight, self.folder.stage, self.known, partial(self._commits.take, flight)
-                )
-            if held is None:
-                staged = await fill.run(flight.urls)
-                held = await self._commits.take(flight, staged)
-                self._upstream.acquit(fill.url)
-                if self.shared is not None:
-                    self.shared.offer(held, self.folder.nuspec)
-            flight.land(held)
-        except asyncio.CancelledError:
-            flight.fail(upstream_failure(self._upstream.name, Reason.STOPPING, "the proxy is stopping"))
-            raise
-        except Abandoned as error:
-            self._metrics.fills_abandoned.inc()
-            log.info("download.abandoned", upstream=self.name, package=error.what, size=error.size, total=error.total)
-        except ProxyError as error:
-            flight.fail(error)
-            if fill.url and isinstance(error, UpstreamFailure):
-                self._upstream.blame(fill.url, error)
-            if not isinstance(error, NotFound | SignatureRefused):  # those are told
-                self._warn(flight, error)
-        except Exception:  # the top of a background task: readers must not wait for ever
-            flight.fail(upstream_failure(self._upstream.name, Reason.DISK, "unexpected error, see the log"))
-            log.exception("download.crashed", upstream=self._upstream.name, package=flight.identity.nupkg_name)
-        finally:
-            if self.shared is not None:
-                self.shared.end(flight.identity)
-            if fill.staged is not None and flight.landed is None:
-                with suppress(DiskFailure):
-                    await fill.staged.abandon()
-
-    async def known(self, identity: PackageIdentity) -> frozenset[str]:
-        """The SHA-512 values (base64) that a package must have, from whomever it comes."""
-        known = (await self._pins.get(identity), await self._hashes.sha512(identity))
-        return frozenset(one for one in known if one is not None)
-
-    async def _landed_meanwhile(self, identity: PackageIdentity) -> HeldPackage | None:
-        """Another flight may have landed between the caller's lookup and this one's start, which is soon after it."""
-        young = self.folder.usage.is_young(identity)
-        held = await self.folder.open(identity) if young else self.folder.peek(identity)
-        if held is not None:
-            await self._judged(held)
-        return held
-
-    def _warn(self, flight: Flight, error: ProxyError) -> None:
-        reason = error.reason if isinstance(error, UpstreamFailure) else Reason.DISK
-        if reason is Reason.BREAKER_OPEN or (isinstance(error, UpstreamFailure) and error.remembered):
-            return  # said when it was found out
-        log.warning(
-            "download.failed",
-            upstream=self._upstream.name,
-            package=flight.identity.nupkg_name,
-            reason=reason,
-            detail=str(error),
-            size=flight.size,
-        )
 
     async def refusal(self, identity: PackageIdentity, sha512: str) -> str:
         """Why a package with this hash (base64) cannot be taken; empty where it can, or is held."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,14 +37,13 @@ ENDLESS: Final = Retention()
 class Tenant(Protocol):
     """The packages of one upstream, as far as room is made among them."""
 
+    name: str
+    """Of the upstream."""
     folder: PackageFolder
 
     @property
-    def name(self) -> str:
-        """The name of the upstream."""
-
-    def in_flight(self, identity: PackageIdentity) -> bool:
-        """Whether this one is being downloaded."""
+    def downloads(self) -> Container[PackageIdentity]:
+        """What is under way."""
 
     async def drop(self, identity: PackageIdentity) -> int:
         """Let go of one; its size in bytes. Raises DiskFailure."""
@@ -192,7 +191,7 @@ class Room:
             log.info("packages.retired", upstream=packages.name, bytes=removed)
 
     def _is_spared(self, packages: Tenant, identity: PackageIdentity) -> bool:
-        return packages.in_flight(identity) or identity in packages.folder.pending or self.kept.has(identity)
+        return identity in packages.downloads or identity in packages.folder.pending or self.kept.has(identity)
 
     async def plan(self, max_size: int | None = None, retention: Retention | None = None) -> Plan:
         """What would go now, or under other rules; raises DiskFailure."""

@@ -20,6 +20,7 @@ from nugetproxy.nuget.signatures.roots import NO_ROOTS, Roots
 from nugetproxy.nuget.signatures.verdict import Trust, Verdict
 from nugetproxy.store.ledger.ledger import Judged, Ledger, LedgerUnavailable
 from nugetproxy.store.packages.held import HeldPackage, Signed
+from nugetproxy.store.packages.open_packages import OpenPackages
 from nugetproxy.store.packages.staging import Staged
 
 log = structlog.get_logger(__name__)
@@ -147,6 +148,17 @@ class Signatures:
         verdict = await look(held, trust, self._clock.now())
         held.signed = self._signed(held.identity, verdict, trust, failure)
         self._note(held, verdict, trust)
+
+    async def allow(self, held: HeldPackage, kept: OpenPackages) -> None:
+        """Raise SignatureRefused unless a package may be handed out, UpstreamFailure, DiskFailure; it stays borrowed.
+
+        It is one of ``kept``.
+        """
+        if self.unjudged(held):
+            with held:
+                await self.judge(held, kept.judge)
+                kept.keep_on(held)
+        self.check(held)
 
     def check(self, held: HeldPackage) -> None:
         """Raise SignatureRefused for what must not be handed out; it is judged already."""

@@ -24,7 +24,7 @@ async def look_into_unpinned(packages: Packages, clock: Clock) -> None:
         while packages.checks_contents and (batch := await packages.folder.held_after(last, BATCH)):
             pinned = await packages.pinned_versions(*{identity.id for identity in batch})
             for identity in batch:
-                if identity not in pinned and not packages.in_flight(identity):
+                if identity not in pinned and identity not in packages.downloads:
                     await _look_into(packages, identity)
             last = batch[-1]
             await clock.sleep(PAUSE)

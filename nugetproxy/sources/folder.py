@@ -142,12 +142,8 @@ class FolderSource:
     async def _package(self, identity: PackageIdentity) -> HeldPackage | None:
         """Raises SignatureRefused for what must not be handed out."""
         held = await self.library.package(identity)
-        if held is not None and self.signatures.unjudged(held):
-            with held:
-                await self.signatures.judge(held, self.library.kept.judge)
-                self.library.kept.keep_on(held)
         if held is not None:
-            self.signatures.check(held)
+            await self.signatures.allow(held, self.library.kept)
         return held
 
     async def elsewhere(self, identity: PackageIdentity) -> str | None:

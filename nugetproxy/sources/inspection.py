@@ -142,7 +142,7 @@ def downloads_of(source: Source) -> tuple[Downloading, ...]:
             total=flight.total,
             readers=flight.readers,
         )
-        for flight in source.packages.flights()
+        for flight in source.packages.downloads.under_way()
     )
 
 

@@ -93,11 +93,11 @@ class PackageFinder:
     async def _fetch(self, identity: PackageIdentity, target: Target, head: bool) -> FlightBody | Head:
         if head:
             shared = self._packages.shared
-            size = await shared.head(identity, self._packages.known) if shared is not None else None
+            size = await shared.head(identity, self._packages.downloads.known) if shared is not None else None
             if size is not None:
                 return Head(status=200, length=size, shared=True)
             return await self._relay.head(target)
-        body = await self._packages.fly(identity, target.urls)
+        body = await self._packages.downloads.fly(identity, target.urls)
         if body.flight.content is not None:  # of larger ones the files say when they came
             self._packages.folder.usage.note(identity)
         return body

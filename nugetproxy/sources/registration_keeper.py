@@ -133,7 +133,9 @@ class RegistrationKeeper:
 
     def _is_disturbing(self) -> bool:
         lost = any(state.phase is not Phase.CLOSED for state in self._upstream.breakers().values())
-        return lost or self._cache.is_busy or self._packages.is_busy or len(self._packages.folder.pending) > 0
+        return (
+            lost or self._cache.is_busy or len(self._packages.downloads) > 0 or len(self._packages.folder.pending) > 0
+        )
 
     def _may_try_again(self, id: str) -> bool:
         self._failed[id] = self._failed.get(id, 0) + 1

@@ -53,7 +53,7 @@ async def test_the_first_request_behind_a_miss_takes_the_lane(proxy: Proxy, path
 async def test_a_package_that_was_streamed_takes_the_lane_next(proxy: Proxy) -> None:
     async with client_of(proxy) as first, client_of(proxy) as second, client_of(proxy, laned=False) as ordinary:
         assert b"; fwd=uri-miss" in await first.said(get(STREAMED))
-        await until(lambda: not proxy.held.is_busy)
+        await until(lambda: not len(proxy.held.downloads))
         before = proxy.app.lane.answered
         laned = await second.said(get(STREAMED))
         await until(lambda: proxy.app.lane.answered == before + 1)

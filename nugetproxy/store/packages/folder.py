@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -20,12 +19,13 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
-from nugetproxy.store.packages.commit import keep_aside, remove_package, set_aside
+from nugetproxy.store.packages.commit import remove_package
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.intake import Doors, Intake
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_packages import KEPT, OpenPackages
 from nugetproxy.store.packages.pending import PendingCommits
+from nugetproxy.store.packages.quarantine import Quarantine
 from nugetproxy.store.packages.recovery import recover
 from nugetproxy.store.packages.staging import MakesRoom, Staged
 from nugetproxy.store.packages.usage import Usage, walk
@@ -71,6 +71,7 @@ class PackageFolder:
         self._log = log.bind(upstream=upstream)
         self._threads = StoreThreads()
         self._calls = DiskCalls(fs, self._threads, metrics)
+        self._quarantine = Quarantine(self.layout, self._calls, metrics=metrics, log=self._log)
         self.pending = PendingCommits(
             self.layout,
             self._calls,
@@ -258,12 +259,7 @@ class PackageFolder:
 
     async def set_staged_aside(self, staged: Staged) -> None:
         """Keep a damaged download for the operator to look at."""
-        name = f"{time.time_ns()}-contents-{staged.identity.nupkg_name}"
-        self._metrics.quarantined.labels("contents").inc()
-        with contextlib.suppress(DiskFailure):
-            await self._calls.run(
-                self._threads.write, lambda: keep_aside(self._fs, self.layout, staged.make_file(), name)
-            )
+        await self._quarantine.take_staged(staged, "contents")
 
     async def held_after(self, identity: PackageIdentity | None, count: int) -> list[PackageIdentity]:
         """The next ``count`` packages in the order of their names; from the first one on if ``identity`` is None."""
@@ -273,12 +269,8 @@ class PackageFolder:
 
     async def _set_aside(self, identity: PackageIdentity, reason: str) -> None:
         self._forget(identity)
-        self._metrics.quarantined.labels(reason).inc()
-        self._log.error("package.quarantined", package=str(identity), damage=reason)
-        name = f"{time.time_ns()}-{reason}-{identity.nupkg_name}"
-        with contextlib.suppress(DiskFailure):  # counted; it stays where it is, still refused by every check
-            size = await self._calls.run(self._threads.write, set_aside, self._fs, self.layout, identity, name)
-            self.usage.add(-size, -1 if size else 0)
+        size = await self._quarantine.take(identity, reason)
+        self.usage.add(-size, -1 if size else 0)
 
     async def delete(self, identity: PackageIdentity) -> int:
         """Remove a package; its size in bytes, 0 if it was not held. Whoever reads it goes on undisturbed."""
