@@ -104,9 +104,10 @@ def _count_refusal(response: Response) -> None:
 
 
 async def _decoded(response: Response, body: bytes, limit: int, threads: Executor) -> bytes:
-    if not response.coding:
+    coding = response.coding
+    if not coding:
         return body
-    if response.coding not in {"gzip", "x-gzip"}:
+    if coding not in {"gzip", "x-gzip"}:
         raise response.refuse(Reason.PROTOCOL, "a content coding that was not asked for")
     try:
         if len(body) <= OFF_LOOP:

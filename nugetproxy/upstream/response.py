@@ -111,7 +111,10 @@ class Response:
         return not CODINGS.isdisjoint(self._codings()[-1:])
 
     def _codings(self) -> list[str]:
-        names = ",".join(self.headers.getall("Content-Encoding", ())).lower().split(",")
+        said = self.headers.getall("Content-Encoding", ())
+        if not said:
+            return []
+        names = ",".join(said).lower().split(",")
         return [name.strip() for name in names if name.strip()]
 
     @property

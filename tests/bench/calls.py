@@ -1,4 +1,4 @@
-"""Counts what a warm hit costs in calls of our own functions, a cold package in jobs for threads.
+"""Counts what a hit costs in calls of our own functions, a cold list too, a cold package in jobs for threads.
 
 ``python -m tests.bench.calls``. Each sort of hit is counted as clients ask, so in the lane, then on the ordinary path
 with all its checks.
@@ -68,6 +68,19 @@ async def counted(ask: Callable[[], Awaitable[None]]) -> Counter[str]:
     return calls
 
 
+async def count_cold(proxy: Proxy, feed: FakeFeed) -> Counter[str]:
+    """Calls by function for ``TIMES`` version lists that nobody has asked for before."""
+    for number in range(TIMES + 5):
+        feed.add(make_nupkg(f"List.P{number}", "1.0.0"))
+
+    async def ask(numbers: range) -> None:
+        for number in numbers:
+            assert await (await proxy.client.get(f"/v3/content/list.p{number}/index.json")).read()
+
+    await ask(range(5))
+    return await counted(lambda: ask(range(5, 5 + TIMES)))
+
+
 async def count_jobs(proxy: Proxy, feed: FakeFeed) -> Counter[str]:
     """Jobs for threads by their pool for ``TIMES`` cold small packages, each asked for behind its registration."""
     jobs: Counter[str] = Counter()
@@ -104,6 +117,10 @@ async def main() -> None:
                     print(f"{name}, {way}: {sum(calls.values()) / TIMES:g}")
                     for function, number in calls.most_common() if "-v" in sys.argv else ():
                         print(f"    {number / TIMES:g} {function}")
+                calls = await count_cold(proxy, feed)
+                print(f"cold version list: {sum(calls.values()) / TIMES:g}")
+                for function, number in calls.most_common() if "-v" in sys.argv else ():
+                    print(f"    {number / TIMES:g} {function}")
                 jobs = await count_jobs(proxy, feed)
                 print(f"cold small package: {sum(jobs.values()) / TIMES:g} jobs for threads")
                 for pool, number in jobs.most_common() if "-v" in sys.argv else ():
