@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import lt
 
+import orjson
+
 MAX_TEXT = 256
 """Longest spelling that is looked at, in characters; galleries allow 64."""
 
@@ -20,6 +22,7 @@ _NORMAL = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:\.([1-9][0-9]{{0,8}}))
 """A normalised spelling, whose numbers fit."""
 _TRIPLE = r"(?:0|[1-9][0-9]{0,8})" + r"\.(?:0|[1-9][0-9]{0,8})" * 2
 _TRIPLES = re.compile(rf"(?:{_TRIPLE}\n)*+{_TRIPLE}")
+_COMMAS = bytes.maketrans(b"\n.", b",,")
 
 _Label = tuple[int, int, str]
 Sortable = tuple[int, int, int, int, bool, tuple[_Label, ...]]
@@ -97,8 +100,8 @@ def in_order(texts: Sequence[str]) -> tuple[list[str], list[str]]:
     """As URLs have them the versions that ``texts`` spell, ascending, each once; beside them what spells none."""
     joined = "\n".join(texts)
     if _TRIPLES.fullmatch(joined) and joined.count("\n") < len(texts):  # the usual list, which costs a tenth so
-        numbers = map(int, joined.replace("\n", ".").split("."))
-        keys = [*zip(numbers, numbers, numbers, strict=True)]
+        numbers = orjson.loads(b"[%b]" % joined.encode().translate(_COMMAS))  # in a sixth of what int takes for each
+        keys = [*zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)]
         if all(map(lt, keys, keys[1:])):  # as most feeds have it
             return list(texts), []
         triples = dict(zip(keys, texts, strict=True))
