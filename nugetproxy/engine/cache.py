@@ -21,9 +21,9 @@ from nugetproxy.engine.invalidation import Invalidation
 from nugetproxy.engine.outcome import LASTING, CacheStatus, Outcome
 from nugetproxy.engine.rotation import same_since
 from nugetproxy.engine.shared_documents import SharedDocuments, is_shared
-from nugetproxy.engine.standing import Standing
+from nugetproxy.engine.standing import Later, Standing
 from nugetproxy.engine.target import Found, Group, Target
-from nugetproxy.engine.tasks import Tasks, result_of
+from nugetproxy.engine.tasks import Shared, Tasks
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.bounds import USUAL, Bounds
@@ -73,7 +73,7 @@ class Cache:
         self._hot = HotDocuments(documents, tasks, policies=policies, clock=clock, hot_bytes=hot_bytes, seconds=seconds)
         self._invalidation = Invalidation(ledger, upstream.name, clock)
         self._fetcher = Fetcher(upstream, clock, metrics, bounds)
-        self._fetches: dict[tuple[str, int, bool], asyncio.Task[Found]] = {}
+        self._fetches: dict[tuple[str, int, bool], Shared[Found]] = {}
         self.conclusions = Conclusions(
             upstream, self._hot, self._invalidation, policies=policies, clock=clock, tasks=tasks, shared=shared
         )
@@ -100,32 +100,32 @@ class Cache:
                 detail = "offline" if self._offline else ""
                 outcome = Outcome.ABSENT if entry.absent else Outcome.HIT
                 status = CacheStatus(outcome=outcome, hit=True, ttl=ttl, detail=detail)
-                standing = None if entry.absent else partial(self._standing, target, entry, settled)
+                standing = None if entry.absent else Later(self._standing, target, entry, settled)
                 return Found(entry=entry, body=body_of(stored), status=status, standing=standing)
             case Stale(entry=entry, refreshable=refreshable, usable=usable, ttl=ttl):
-                task, collapsed = self._fetch(target, group)
+                fetch, collapsed = self._fetch(target, group)
                 status = CacheStatus(outcome=Outcome.STALE, hit=True, ttl=ttl)
                 if refreshable:
                     return Found(entry=entry, body=body_of(stored), status=status)
                 self._metrics.collapsed.inc(collapsed)
                 # That the feed is slow is no reason to say that it has no such thing, or not yet.
                 waits = entry.absent or self._invalidation.is_outdated(target, entry.stored_at)
-                if usable and not waits and not await self._within_soft_deadline(task):
+                if usable and not waits and not await self._within_soft_deadline(fetch.task):
                     return Found(entry=entry, body=body_of(stored), status=replace(status, detail="slow_upstream"))
             case Miss():
                 if self._offline and self._shared is None:
                     raise upstream_failure(self._upstream.name, Reason.OFFLINE, "it is not in this cache")
-                task, collapsed = self._fetch(target, group)
+                fetch, collapsed = self._fetch(target, group)
                 if collapsed:
                     self._metrics.collapsed.inc()
             case unknown:
                 assert_never(unknown)
-        found = await result_of(task)
+        found = await fetch.result()
         entry, status = found.entry, found.status
         if collapsed:
             status = replace(status, collapsed=True, outcome=Outcome.COLLAPSED, stored=False)
         lasts = status.outcome in LASTING and not (entry.absent or self._offline)
-        standing = partial(self._standing, target, entry, settled) if lasts else None
+        standing = Later(self._standing, target, entry, settled) if lasts else None
         return Found(entry=entry, body=found.body, status=status, notice=found.notice, standing=standing)
 
     def _standing(self, target: Target, entry: Entry, settled: bool) -> Standing | None:
@@ -238,20 +238,22 @@ class Cache:
             task.add_done_callback(self._overdue.discard)
         return bool(done)
 
-    def _fetch(self, target: Target, group: Group | None) -> tuple[asyncio.Task[Found], bool]:
+    def _fetch(self, target: Target, group: Group | None) -> tuple[Shared[Found], bool]:
         """The one fetch of this target that is under way, or a new one; True when it was joined."""
         epoch = self._invalidation.epoch(target)
         # Who has something else to serve does not wait for a lost upstream: those who have nothing join no such fetch.
         slot = (target.key, epoch, is_spared() and self._upstream.is_lost)
-        task = self._fetches.get(slot)
-        if task is not None:
-            return task, True
-        task = self._fetches[slot] = self._tasks.start(
-            self._fly(target, epoch, group),
-            name=f"fetch {target.kind} {target.path}",
-            ended=lambda: self._fetches.pop(slot, None),
+        known = self._fetches.get(slot)
+        if known is not None:
+            return known, True
+        fetch = self._fetches[slot] = Shared[Found]()
+        fetch.task = self._tasks.start(
+            self._fly(target, epoch, group), name=f"fetch {target.kind} {target.path}", ended=partial(self._ended, slot)
         )
-        return task, False
+        return fetch, False
+
+    def _ended(self, slot: tuple[str, int, bool]) -> None:
+        self._fetches.pop(slot).end()
 
     async def _fly(self, target: Target, epoch: int, group: Group | None) -> Found:
         stored = None if self._hot.lacks(target) else await self._hot.read(target)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from nugetproxy.clock import Clock
@@ -21,6 +22,12 @@ class Standing(Protocol):
 
 MakeStanding = Callable[[], Standing | None]
 """Makes the standing of an answer that was just given; called only where somebody wants to give it again."""
+
+
+class Later(partial[Standing | None]):
+    """A ``MakeStanding`` that may as well be called later: it says None where something else is stored by then."""
+
+    __slots__ = ()
 
 
 @dataclass(slots=True, kw_only=True, weakref_slot=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
@@ -22,20 +22,31 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before work that is meant to run for ever begins again; doubled until it has run for that longest time."""
 
 
-async def result_of(task: asyncio.Task[T]) -> T:
-    """What a shared task comes to, which goes on where this call is cancelled.
+class Shared(Generic[T]):
+    """A task that several wait for, which goes on where one of them is cancelled.
 
-    As asyncio.shield, with half the callbacks.
+    As asyncio.shield, with a quarter of the callbacks: ``end`` is called by whatever is done at the end of the task.
     """
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def tell(_: asyncio.Task[T]) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
+    __slots__ = ("_waiting", "task")
 
-    task.add_done_callback(tell)
-    await waiter
-    return task.result()
+    def __init__(self) -> None:
+        self.task: asyncio.Task[T]
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def result(self) -> T:
+        """What the task comes to; raises what it raised."""
+        if not self.task.done():
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        return self.task.result()
+
+    def end(self) -> None:
+        """The task has ended."""
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Tasks:

@@ -13,6 +13,7 @@ import structlog
 from aiohttp import hdrs
 from cachetools import LRUCache
 
+from nugetproxy.engine.standing import Later, Standing
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError, Stopping, UnknownVersion
 from nugetproxy.feeds.downloads import downloaded, is_download
 from nugetproxy.feeds.feed import Feed
@@ -205,7 +206,9 @@ class Edge:
 
     def _promise(self, asked: Asked, event: AccessEvent, reply: Reply) -> None:
         """Have the lane answer the next one who asks for the same."""
-        standing = reply.standing() if reply.standing is not None else None
+        standing: Standing | Later | None = None
+        if reply.standing is not None:
+            standing = reply.standing if isinstance(reply.standing, Later) else reply.standing()
         if standing is None and reply.again is None:
             return
         size = len(reply.body) if isinstance(reply.body, bytes) else 0

@@ -10,7 +10,7 @@ from aiohttp import hdrs
 
 from nugetproxy import log as logs
 from nugetproxy.engine.outcome import HIT, LASTING, Outcome
-from nugetproxy.engine.standing import Standing
+from nugetproxy.engine.standing import Later, Standing
 from nugetproxy.feeds.reply import HeldBody, Reply
 from nugetproxy.web.access import AccessEvent, event_fields, what_of
 from nugetproxy.web.prepared import Form, Prepared
@@ -31,8 +31,8 @@ class Promise:
     """An answer of a moment ago, with what makes that of the next time; most are never asked for again."""
 
     event: AccessEvent
-    standing: Standing | None
-    """Of that answer; None of one that is followed by another one."""
+    standing: Standing | Later | None
+    """Of that answer, or what makes it; None of one that is followed by another one."""
     make: Callable[[], tuple[Reply, Whole] | None]
     """What is said to whoever asks now; None where only the ordinary path knows."""
     at: float
@@ -54,6 +54,8 @@ class Promise:
         standing, at = self.standing, self.at
         if standing is None:
             standing, at = reply.standing() if reply.standing is not None else None, now
+        elif isinstance(standing, Later):
+            standing = standing()
         if standing is None or response.status != 200 or reply.cache.outcome not in LASTING:
             return None
         event = replace(self.event, status=200)
