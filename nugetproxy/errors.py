@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from http import HTTPStatus
+
+from msgspec import Struct
 
 
 class Reason(StrEnum):
@@ -222,8 +223,7 @@ class UpstreamRefused(UpstreamFailure):
     """Upstream answered, but with something that must not be passed on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Denial:
+class Denial(Struct, frozen=True):
     """A final no of an upstream: asking again does not help."""
 
     status: int

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import TypeVar
 
+from msgspec import Struct, field
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -23,8 +23,7 @@ ENGINE_BUCKETS = (0.002, 0.01, 0.05, 0.2, 0.5, 1.0, 2.0, 10.0, math.inf)
 UPSTREAM_BUCKETS = (0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 15.0, math.inf)
 
 
-@dataclass(slots=True)
-class _Kind:
+class _Kind(Struct):
     sent: int = 0
     seconds: float = 0.0
     within: list[int] = field(default_factory=lambda: [0] * len(BUCKETS))

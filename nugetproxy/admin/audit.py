@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+
+from msgspec import Struct, field
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.findings import Finding, Ruled
@@ -31,8 +32,7 @@ Known = dict[PackageIdentity, Traits]
 Remarks = Mapping[PackageIdentity, tuple[bool, str | None]]
 
 
-@dataclass(slots=True, kw_only=True)
-class _Scope:
+class _Scope(Struct, kw_only=True):
     """What is looked at."""
 
     held: dict[str, Known] = field(default_factory=dict)

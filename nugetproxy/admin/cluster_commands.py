@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
+
+from msgspec import to_builtins
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.cluster.engines import EngineUnavailable, ObjectStore
@@ -38,7 +39,7 @@ async def examine(second: SecondLevel) -> tuple[tuple[str, str], ...]:
 
 async def du(desk: Desk) -> Mapping[str, Any]:
     """What lies in the bucket, by source."""
-    return {"sources": [asdict(one) for one in await usage(_store(desk))]}
+    return {"sources": [to_builtins(one) for one in await usage(_store(desk))]}
 
 
 async def gc(desk: Desk) -> Mapping[str, Any]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
+from msgspec import Struct
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import BadRequest, NotFound, ProxyError
@@ -19,8 +19,7 @@ audit = structlog.get_logger("nugetproxy.audit")
 Run = Callable[..., Awaitable[Mapping[str, Any]]]
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True):
     """A function of the desk, with arguments by keyword; what it returns can be written as JSON."""
 
     place: str

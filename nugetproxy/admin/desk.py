@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
+
+from msgspec import Struct, field
 
 from nugetproxy.admin.tokens import Tokens
 from nugetproxy.clock import Clock
@@ -37,8 +38,7 @@ class Watched(Protocol):
     """Empty while all is well."""
 
 
-@dataclass(slots=True)
-class Switch:
+class Switch(Struct):
     """What only a proxy that serves clients can do; None for one that was opened for a command."""
 
     reload: Callable[[], Awaitable[Mapping[str, Any]]] | None = None
@@ -46,8 +46,7 @@ class Switch:
     """Has answers be made anew that were given a moment ago."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class Desk(Struct, frozen=True, kw_only=True):
     """One proxy's; whether it runs or was opened for one command."""
 
     feeds: Mapping[str, Feed]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.errors import NotFound
 from nugetproxy.feeds.feed import Feed
@@ -23,8 +24,7 @@ MOST_DENIED: Final = 20
 _UNITS: Final = (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceView:
+class SourceView(Struct, frozen=True, kw_only=True):
     """What is known of one source, without a word to it."""
 
     name: str
@@ -41,8 +41,7 @@ class SourceView:
     """What is thought of the signature of the version that was asked for; empty where nobody looks."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Explanation:
+class Explanation(Struct, frozen=True, kw_only=True):
     """How a feed comes to what it answers."""
 
     feed: str

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import structlog
+from msgspec import Struct, to_builtins
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.explain import explain as explained
@@ -22,12 +22,12 @@ log = structlog.get_logger(__name__)
 async def explain(desk: Desk, *, id: str, version: str = "", feed: str = "") -> Mapping[str, Any]:
     """Which source serves an id or a version in a feed (the first, where none is named), and why; nobody is asked."""
     found = await explained(desk.feeds, desk.clock.now(), id_=id, version=version, feed=feed)
-    return {**asdict(found), "lines": list(found.lines())}
+    return {**to_builtins(found), "lines": list(found.lines())}
 
 
 async def listed(desk: Desk, *, id: str = "") -> Mapping[str, Any]:
     """The claims of private sources, to all ids or to one."""
-    return {"claims": [asdict(one) for one in await claims_of(desk.ledger, id)]}
+    return {"claims": [to_builtins(one) for one in await claims_of(desk.ledger, id)]}
 
 
 async def release(desk: Desk, *, id: str = "", upstream: str = "") -> Mapping[str, Any]:
@@ -35,11 +35,10 @@ async def release(desk: Desk, *, id: str = "", upstream: str = "") -> Mapping[st
     if not id and not upstream:
         raise BadRequest("Name an id, or the upstream whose claims are to end.")
     ended = await end_claims(desk.ledger, desk.feeds, id_=id, source=upstream, truth=desk.truth)
-    return {"released": [asdict(one) for one in ended]}
+    return {"released": [to_builtins(one) for one in ended]}
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Claim:
+class Claim(Struct, frozen=True, order=True):
     """The right of a private source to an id."""
 
     id: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
+
+from msgspec import Struct, field
 
 from nugetproxy.nuget.documents.advisories import Advisory
 from nugetproxy.nuget.rules import SEVERITIES
@@ -15,8 +16,7 @@ GRAVE: Final = MappingProxyType({"withdrawn": 3, "deny": 2, "warn": 0, "dry_run"
 """How grave a finding without a severity of its own is, as a place in ``SEVERITIES``: malware is taken down."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ruled:
+class Ruled(Struct, frozen=True):
     """What a rule says of a version."""
 
     feed: str
@@ -31,8 +31,7 @@ class Ruled:
         return f"{word} the rule {self.rule!r} of {self.feed!r}{f' ({self.why})' if self.why else ''}"
 
 
-@dataclass(slots=True, kw_only=True)
-class Finding:
+class Finding(Struct, kw_only=True):
     """All that is to be said of one version."""
 
     id: str

@@ -6,8 +6,9 @@ import base64
 import binascii
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec import to_builtins
 
 from nugetproxy import __version__
 from nugetproxy.admin.audit import audit
@@ -33,7 +34,7 @@ async def who(desk: Desk, *, id: str, version: str = "", since: float = 0.0) -> 
     if wanted is None:
         raise BadRequest(f"{version!r:.80} is no version.")
     uses = await (await _recorded(desk)).uses(wanted.id, wanted.version if version else "", since)
-    return {"id": wanted.id, "version": wanted.version if version else "", "uses": [asdict(one) for one in uses]}
+    return {"id": wanted.id, "version": wanted.version if version else "", "uses": [to_builtins(one) for one in uses]}
 
 
 async def audited(desk: Desk, *, since: float = 0.0, ask: bool = True) -> Mapping[str, Any]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec import to_builtins
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import BadRequest
@@ -47,7 +48,7 @@ async def verify(desk: Desk, *, head: str = "") -> Mapping[str, Any]:
         "lines": examined.chain.lines,
         "head": examined.chain.head,
         "knows_head": examined.has_head,
-        "broken": [asdict(one) for one in examined.broken],
+        "broken": [to_builtins(one) for one in examined.broken],
         "breaks": examined.breaks,
         "cut": examined.cut,
         "held": len(held),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from nugetproxy.engine.packages import Packages
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.documents.documents import Documents, of_id
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Purged:
+class Purged(Struct, frozen=True, kw_only=True):
     """What was removed from the cache of one feed."""
 
     feed: str
@@ -25,8 +25,7 @@ class Purged:
     """Held versions of the same id that stay."""
 
 
-@dataclass(frozen=True, slots=True)
-class Purge:
+class Purge(Struct, frozen=True):
     """What was removed in all."""
 
     feeds: tuple[Purged, ...]

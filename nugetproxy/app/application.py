@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Self
+
+from msgspec import Struct, field
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.tokens import Tokens
@@ -49,8 +50,7 @@ from nugetproxy.web.lane import Lane
 from nugetproxy.web.ops import Ops
 
 
-@dataclass(slots=True, kw_only=True)
-class App:
+class App(Struct, kw_only=True):
     """Everything that runs for one configuration; an asynchronous context manager.
 
     Entering it locks and opens the store (raises StoreUnusable where that cannot be), leaving it stops every

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import resource
 from contextlib import suppress
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from nugetproxy.config import Config
 
@@ -30,8 +31,7 @@ UNLIMITED = 1_000_000
 """Taken for no limit at all: more than we ever share out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptors:
+class Descriptors(Struct, frozen=True, kw_only=True):
     """What may be open at once; no part can starve another."""
 
     limit: int

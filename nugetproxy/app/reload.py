@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy import log as logs
 from nugetproxy.app.access import given_tokens, watch_access, watch_secrets
@@ -45,8 +46,7 @@ UNSEEN: Final = ("private", "anonymous", "anonymous_from")
 """Keys of an upstream that are about its feeds, not about how it is asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reloaded:
+class Reloaded(Struct, frozen=True, kw_only=True):
     """What came of it."""
 
     changed: tuple[str, ...]

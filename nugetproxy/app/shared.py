@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, TypedDict
 
 from aiohttp.abc import AbstractResolver
+from msgspec import Struct
 
 from nugetproxy.admin.desk import Watched
 from nugetproxy.app.descriptors import Descriptors, share_out
@@ -31,8 +31,7 @@ from nugetproxy.store.provenance.provenance import Provenance
 from nugetproxy.web.access import Tracer
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class Shared(Struct, frozen=True, kw_only=True):
     """What all upstreams have in common."""
 
     config: Config

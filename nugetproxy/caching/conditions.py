@@ -5,15 +5,15 @@ from __future__ import annotations
 import calendar
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 TO_END: Final = -1
 """``Selection.stop`` of a whole body whose length is not known yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """Which status to answer with, and which bytes ``[start, stop)`` of the representation to send.
 
     200: 0 to the size, or to ``TO_END`` while the size is unknown. 206: the part, never empty.

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from types import MappingProxyType
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Entry, Failure
 from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.errors import Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Fresh:
+class Fresh(Struct, frozen=True):
     """Serve it, ask nobody. ``ttl``: seconds of freshness left; zero or negative only in offline mode."""
 
     entry: Entry
     ttl: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stale:
+class Stale(Struct, frozen=True, kw_only=True):
     """Held, but too old to serve without a word to upstream."""
 
     entry: Entry
@@ -32,8 +32,7 @@ class Stale:
     """Seconds since it stopped being fresh, as a number that is not positive."""
 
 
-@dataclass(frozen=True, slots=True)
-class Miss:
+class Miss(Struct, frozen=True):
     """Nothing is held that could be served or revalidated."""
 
 
@@ -72,8 +71,7 @@ def decide_lookup(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Store:
+class Store(Struct, frozen=True):
     """Upstream said something new: store it, serve it. ``stored_at`` in seconds since the epoch."""
 
     answer: Answer
@@ -81,23 +79,20 @@ class Store:
     stored_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Freshen:
+class Freshen(Struct, frozen=True):
     """Upstream confirmed what is held: store this renewed entry (RFC 9111 section 4.3.4), serve its body."""
 
     entry: Entry
 
 
-@dataclass(frozen=True, slots=True)
-class ServeStale:
+class ServeStale(Struct, frozen=True):
     """Upstream failed: serve what is held, keep it as it is."""
 
     entry: Entry
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Fail:
+class Fail(Struct, frozen=True):
     """Upstream failed, and nothing held may be served. ``retry_after`` in seconds, None if upstream named none."""
 
     reason: Reason

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import Self
+
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from nugetproxy.errors import Denial, Reason, UpstreamDenied, UpstreamFailure, upstream_failure
 
 
-@dataclass(frozen=True, slots=True)
-class Validators:
+class Validators(Struct, frozen=True):
     """ETag and Last-Modified exactly as upstream gave them (RFC 9110 section 8.8)."""
 
     etag: str | None = None
@@ -23,8 +24,7 @@ class Validators:
 NO_VALIDATORS = Validators()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(Struct, frozen=True, kw_only=True):
     """What is known of a stored response; its body lies beside it."""
 
     status: int
@@ -41,11 +41,11 @@ class Entry:
     warnings: tuple[str, ...] = ()
     """What upstream had to say to whoever reads it (``X-NuGet-Warning``)."""
 
-    absent: bool = field(init=False)
-    """True when upstream said 404."""
+    absent: bool = False
+    """True when upstream said 404; follows from ``status``."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "absent", self.status != 200)  # asked for six times for each hit
+        force_setattr(self, "absent", self.status != 200)  # asked for six times for each hit
 
     @staticmethod
     def of(status: int, body: bytes, *, stored_at: float) -> Entry:
@@ -53,8 +53,7 @@ class Entry:
         return Entry(status=status, stored_at=stored_at, digest=hashlib.sha256(body).hexdigest())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Answer(Struct, frozen=True, kw_only=True):
     """What upstream said to one GET, its body whole and with any content coding removed."""
 
     status: int
@@ -69,8 +68,7 @@ class Answer:
     """The values of ``X-NuGet-Warning``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """That upstream gave no usable answer, in one word."""
 
     reason: Reason

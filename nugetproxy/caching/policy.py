@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 FOREVER = math.inf
 SECOND = 1.0
@@ -12,8 +13,7 @@ HOUR = 3600.0
 DAY = 86400.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     """Five spans in seconds (RFC 9111 section 4.2, RFC 5861); ``FOREVER`` is allowed everywhere."""
 
     fresh: float

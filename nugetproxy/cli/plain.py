@@ -8,11 +8,12 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Final, NoReturn
+
+from msgspec import Struct
 
 from nugetproxy.cli.lean import lean_imports
 from nugetproxy.errors import ProxyError
@@ -23,8 +24,7 @@ UPSTREAM: Final = "--upstream"
 OFFLINE: Final = "--offline"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Start:
+class Start(Struct, frozen=True, kw_only=True):
     """How the proxy is to be started."""
 
     config: Path | None = None

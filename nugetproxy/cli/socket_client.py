@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from nugetproxy.cli.control import JSON, Connection, asking
 from nugetproxy.errors import BadRequest
@@ -20,8 +21,7 @@ GONE: Final = (OSError, HTTPException)
 """What a connection ends with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
+class _Question(Struct, frozen=True, kw_only=True):
     target: str
     body: bytes | None = None
     """Of a POST; None for a GET."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 TOTAL: Final = 2.0
 """Seconds; each call has a limit of its own besides."""
@@ -14,8 +15,7 @@ USUAL: Final = 0.25
 """Seconds of each call that are not counted: only what is slow uses an allowance up, not how much there is to ask."""
 
 
-@dataclass(slots=True)
-class Allowance:
+class Allowance(Struct):
     """What is left of it; calls that are made at the same time share it."""
 
     left: float = TOTAL

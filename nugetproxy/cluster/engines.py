@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from nugetproxy.errors import ProxyError
 
@@ -24,8 +25,7 @@ class EngineUnavailable(ProxyError):
         return f"The shared {self.engine} gives no answer ({self.why}); this replica goes on without it."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Thing:
+class Thing(Struct, frozen=True, kw_only=True):
     """A small object with what is said of it."""
 
     body: bytes
@@ -36,24 +36,21 @@ class Thing:
     """By the store's clock, in seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stated:
+class Stated(Struct, frozen=True, kw_only=True):
     """What is said of a large object."""
 
     size: int
     meta: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob(Stated):
+class Blob(Stated, frozen=True, kw_only=True):
     """A large object that is read piece by piece."""
 
     chunks: AsyncIterator[bytes]
     """Raises EngineUnavailable."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(Struct, frozen=True, kw_only=True):
     """An object as a listing names it."""
 
     key: str

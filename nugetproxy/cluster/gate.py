@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import structlog
+from msgspec import Struct
 
 from nugetproxy.clock import Clock
 from nugetproxy.cluster.allowance import USUAL, current, unlimited
@@ -31,8 +31,7 @@ Background = Callable[[Coroutine[Any, Any, None]], object]
 """Starts work that nobody waits for."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Patience:
+class _Patience(Struct, frozen=True):
     """Seconds that one call is waited for."""
 
     budget: float

@@ -6,11 +6,11 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 from cachetools import LRUCache
+from msgspec import Struct
 
 from nugetproxy.clock import Clock
 from nugetproxy.cluster import keys
@@ -26,8 +26,7 @@ Told = Callable[[str, str, float | None], None]
 """Is told of a write on another replica: source, id, when (wall time; None for now)."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     mark: str
     at: float
     """By the monotonic clock."""

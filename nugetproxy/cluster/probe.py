@@ -6,8 +6,9 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.cluster import keys
 from nugetproxy.cluster.engines import EngineUnavailable, ObjectStore
@@ -16,8 +17,7 @@ RACERS: Final = 8
 ROUNDS: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Honesty:
+class Honesty(Struct, frozen=True):
     """What a store can be trusted with."""
 
     creates: bool

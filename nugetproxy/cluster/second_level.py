@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 from cachetools import LRUCache
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.clock import Clock
@@ -30,16 +31,14 @@ RETRY: Final = 2.0
 REMEMBERED: Final = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class SharedDocument:
+class SharedDocument(Struct, frozen=True):
     """A document with its record; one that a write has outdated has the time of that write at the latest."""
 
     entry: Entry
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a document belongs on the second level."""
 
     source: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.cluster import keys
 from nugetproxy.cluster.engines import Listed, ObjectStore
@@ -14,8 +15,7 @@ PASSING: Final = (keys.LEASES, keys.PROBES, keys.MARKS)
 """What is of no use a day after it was written."""
 
 
-@dataclass(slots=True)
-class Usage:
+class Usage(Struct):
     """What lies in the bucket of one source; ``_`` stands for what belongs to none."""
 
     source: str

@@ -6,9 +6,10 @@ import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
+
+from msgspec import Struct
 
 from nugetproxy.config.places import derive_name, place_or_url
 from nugetproxy.errors import ConfigError
@@ -21,8 +22,7 @@ NOT_OURS = "NUGETPROXY_TEST_"
 """Variables of the test suite, which share the prefix."""
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """One source of values: what it is called, its tree of values, how each key is spelled there."""
 
     label: str

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal, Self
+
+from msgspec.structs import replace
 
 from nugetproxy.caching.policy import FOREVER, Policy
 from nugetproxy.config.access import Access

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 _SENSITIVE = re.compile(r"auth|token|key|secret|password|passwd|credential|cookie", re.IGNORECASE)
 _MAX_SECRET = 64 * 1024
@@ -14,8 +15,7 @@ _MAX_SECRET = 64 * 1024
 HOW = 'write "env:NAME" (an environment variable) or "file:PATH" (a file) instead'
 
 
-@dataclass(frozen=True, slots=True)
-class Secret:
+class Secret(Struct, frozen=True):
     """Where a secret is kept: ``env:NAME`` or ``file:PATH``; the value itself is read on demand, never held."""
 
     reference: str

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from enum import Enum, auto
 from functools import cache, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from msgspec import Struct
 
 from nugetproxy.config.layers import Key
 from nugetproxy.config.section import Section, keys_of
@@ -39,8 +41,7 @@ class Fault(Enum):
     """It is none of those that there are; a sentence names them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
+class Mistake(Struct, frozen=True):
     """One thing that is wrong; never a value."""
 
     key: Key
@@ -56,15 +57,13 @@ class Mistakes(Exception):
         self.found = tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Parsed:
+class Parsed(Struct, frozen=True):
     """Makes the value of what is written, before its type is looked at; ``parse`` raises ValueError with a sentence."""
 
     parse: Callable[[Any], Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """Looks at the value once its type is right; ``check`` raises ValueError with a sentence."""
 
     check: Callable[[Any], None]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import sys
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+
+from msgspec import Struct
 
 from nugetproxy.caching.policy import DAY, FOREVER, HOUR, MINUTE, SECOND
 
@@ -68,8 +69,7 @@ def parse_size(text: str) -> int:
     return round(number * unit)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MinFree:
+class MinFree(Struct, frozen=True, kw_only=True):
     """What is left free on a disk: a part of it, at most so many bytes; or so many bytes."""
 
     part: float

@@ -7,9 +7,10 @@ import io
 import random
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 PARTS: Final = ("Core", "Data", "Net", "Text", "Web")
 LEAVES: Final = 12
@@ -21,8 +22,7 @@ OLD: Final = ("0.8.0", "0.9.0")
 """Versions that nobody uses, so that version lists are lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class MadePackages:
+class MadePackages(Struct, frozen=True):
     """A folder of packages with the SHA-256 of each, by file name (lower case)."""
 
     folder: Path

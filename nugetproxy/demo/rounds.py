@@ -7,9 +7,10 @@ import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Final
 from urllib.request import urlopen
+
+from msgspec import Struct
 
 _SAMPLE: Final = re.compile(r"^nugetproxy_(\w+?)(?:\{(.*)\})? ([0-9.e+]+)$", re.MULTILINE)
 _OUTCOME: Final = re.compile(r'kind="(\w+)",outcome="(\w+)"')
@@ -17,8 +18,7 @@ _OURS: Final = re.compile(r'kind="(?:health\w*|metrics)"')
 FROM_CACHE: Final = ("hit", "stale", "synthesized")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Round:
+class Round(Struct, frozen=True, kw_only=True):
     """One restore through the proxy."""
 
     name: str

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Final, assert_never
+
+from msgspec.structs import replace
 
 from nugetproxy.caching.decide import MISS, Fresh, Lookup, Miss, Stale, decide_lookup
 from nugetproxy.caching.entry import Answer, Entry, Failure

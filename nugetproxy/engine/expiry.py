@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
+from msgspec import Struct
 
 from nugetproxy.caching.policy import DAY, HOUR
 from nugetproxy.clock import Clock
@@ -20,8 +20,7 @@ AHEAD: Final = 14 * DAY
 ROUND: Final = HOUR
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Ending:
+class Ending(Struct, frozen=True, order=True):
     """Something that is good until a time."""
 
     at: float

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from nugetproxy.engine.flight import Flight, Piece
 from nugetproxy.engine.outcome import CacheStatus, Outcome
@@ -12,8 +13,7 @@ from nugetproxy.engine.pass_through import Bypass
 from nugetproxy.store.fs import DiskFailure
 
 
-@dataclass(slots=True)
-class FlightBody:
+class FlightBody(Struct):
     """A flight joined for one reader; where the disk fails it, the rest comes straight from upstream."""
 
     flight: Flight

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
@@ -12,8 +13,7 @@ from nugetproxy.store.ledger.ledger import VersionFacts
 from nugetproxy.store.packages.held import HeldPackage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Landing:
+class Landing(Struct, frozen=True, kw_only=True):
     """What upstream's documents say of one package; None: nothing."""
 
     sha512: str | None = None
@@ -35,8 +35,7 @@ class Metadata(Protocol):
         """The version is held now; ``said`` is what ``landing`` returned."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arrival:
+class Arrival(Struct, frozen=True, kw_only=True):
     """What is noted of a package once it is in the folder."""
 
     nuspec: Nuspec

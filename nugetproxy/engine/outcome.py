@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from msgspec import Struct
 
 CACHE_NAME = "nugetproxy"
 
@@ -27,8 +28,7 @@ LASTING = frozenset({Outcome.HIT, Outcome.MISS, Outcome.COLLAPSED, Outcome.REVAL
 """Of what may stand: the next one who asks for the same gets it as a hit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheStatus:
+class CacheStatus(Struct, frozen=True, kw_only=True):
     """The ``Cache-Status`` of one reply (RFC 9211 section 2)."""
 
     outcome: Outcome

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import aiofiles
 import structlog
+from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.commits import Commits

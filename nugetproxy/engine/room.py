@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
+from msgspec import Struct
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.kept import Kept
@@ -49,8 +49,7 @@ class Tenant(Protocol):
         """Let go of one; its size in bytes. Raises DiskFailure."""
 
 
-@dataclass(frozen=True, slots=True)
-class Going:
+class Going(Struct, frozen=True):
     """A package that goes."""
 
     packages: Tenant
@@ -61,8 +60,7 @@ class Going:
     why: Why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Struct, frozen=True, kw_only=True):
     """What goes, in which order."""
 
     going: tuple[Going, ...]

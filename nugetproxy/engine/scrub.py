@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 import structlog
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy.caching.policy import DAY, MINUTE
 from nugetproxy.clock import Clock
@@ -30,8 +31,7 @@ SAVE_SECONDS = 30.0
 BATCH = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
+class Position(Struct, frozen=True, kw_only=True):
     """How far the pass over one folder is; stored, so that a restart goes on from there."""
 
     began: float

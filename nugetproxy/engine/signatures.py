@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
 import structlog
 from cachetools import TTLCache
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import SignatureRefused, UpstreamFailure
@@ -46,8 +47,7 @@ class Mode(StrEnum):
     """It is refused."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignaturePolicy:
+class SignaturePolicy(Struct, frozen=True, kw_only=True):
     """What an operator wants of the signatures of one source."""
 
     mode: Mode = Mode.OFF

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
+
+from msgspec import Struct
 
 from nugetproxy.clock import Clock
 from nugetproxy.store.ledger.ledger import Writes
@@ -30,8 +31,7 @@ class Later(partial[Standing | None]):
     __slots__ = ()
 
 
-@dataclass(slots=True, kw_only=True, weakref_slot=True)
-class DocumentStanding:
+class DocumentStanding(Struct, kw_only=True, weakref=True):
     """A stored document stands while it is in memory, is fresh, and nothing was written to its source."""
 
     stored_at: float
@@ -63,8 +63,7 @@ class DocumentStanding:
         return left
 
 
-@dataclass(frozen=True, slots=True)
-class HeldStanding:
+class HeldStanding(Struct, frozen=True):
     """A package stands while its file is kept open, unchanged; every look counts as a use of it."""
 
     held: HeldPackage
@@ -77,8 +76,7 @@ class HeldStanding:
         return math.inf if held.stamp is self.stamp and keeper is not None and keeper.use_again(held) else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BriefStanding:
+class BriefStanding(Struct, frozen=True, kw_only=True):
     """An answer whose making has something else looked at, too, stands for a while."""
 
     inner: Standing
@@ -91,8 +89,7 @@ class BriefStanding:
         return self.inner.ttl(now) if self.clock.monotonic() < self.until else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JointStanding:
+class JointStanding(Struct, frozen=True, kw_only=True):
     """An answer of a feed that has rules about its sources stands while none of them is written to, or is claimed."""
 
     inner: Standing | None
@@ -118,8 +115,7 @@ class JointStanding:
         return left if left > 0 else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RuledStanding:
+class RuledStanding(Struct, frozen=True, kw_only=True):
     """An answer of a feed with rules stands while they say the same of what it names."""
 
     inner: Standing

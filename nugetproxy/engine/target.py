@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
 from typing import Protocol
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 from nugetproxy.caching.entry import Answer, Entry
 from nugetproxy.engine.outcome import CacheStatus
@@ -14,8 +15,7 @@ from nugetproxy.engine.standing import MakeStanding
 from nugetproxy.nuget.kinds import Kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class Target(Struct, frozen=True, kw_only=True):
     """One cacheable GET of an upstream document."""
 
     kind: Kind
@@ -33,20 +33,19 @@ class Target:
     """Sent along; what the answer depends on must be in ``query`` too."""
     limit: int | None = None
     """Most bytes of it, where that is less than of other documents."""
-    key: str = field(init=False)
-    """The cache key: different for every distinct (scope, kind, path, query)."""
-    fraction: float = field(init=False)
+    key: str = ""
+    """The cache key, which follows from the other fields: different for every distinct (scope, kind, path, query)."""
+    fraction: float = 0.0
     """Drawn from the key, from 0 up to 1: spreads what would otherwise happen to all targets at once."""
 
     def __post_init__(self) -> None:
         parts = orjson.dumps([self.scope, self.kind, self.path, self.query])
         digest = hashlib.blake2b(parts, digest_size=20).digest()
-        object.__setattr__(self, "key", f"{self.kind}:{digest.hex()}")
-        object.__setattr__(self, "fraction", digest[0] / 256)
+        force_setattr(self, "key", f"{self.kind}:{digest.hex()}")
+        force_setattr(self, "fraction", digest[0] / 256)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class Found(Struct, frozen=True, kw_only=True):
     """A stored response, fit to be served, with how it was found."""
 
     entry: Entry

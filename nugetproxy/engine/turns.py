@@ -6,8 +6,9 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
+
+from msgspec import Struct
 
 from nugetproxy.clock import Clock
 from nugetproxy.cluster.allowance import unlimited
@@ -22,8 +23,7 @@ LONGEST_LOOK: Final = 0.5
 SPREAD: Final = 0.25
 
 
-@dataclass(slots=True)
-class Held:
+class Held(Struct):
     """A lease of ours, which is renewed until it is let go."""
 
     leases: Leases
@@ -32,8 +32,7 @@ class Held:
     renewing: asyncio.Task[None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Turn(Generic[T]):
+class Turn(Struct, Generic[T], frozen=True):
     """What was found, else whose turn it is."""
 
     found: T | None

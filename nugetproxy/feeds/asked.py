@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from nugetproxy.feeds.judge import Ruling
 from nugetproxy.feeds.rendering import Page
@@ -16,8 +17,7 @@ Inner = Callable[[Route, str, View], Awaitable[Reply]]
 """The feed without its rules."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
+class Cut(Struct, frozen=True, kw_only=True):
     """What is left of a document."""
 
     reply: Reply
@@ -33,8 +33,7 @@ class Cut:
     """The version that all of the document is about, if it does not exist."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(Struct, frozen=True, kw_only=True):
     """One question with the answer of the feed without its rules."""
 
     route: Route

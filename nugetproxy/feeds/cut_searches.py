@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from nugetproxy.errors import NotFound
 from nugetproxy.feeds.asked import Asked, Cut, Inner, body_of

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Final
 
 from cachetools import LRUCache
+from msgspec.structs import replace
 
 from nugetproxy.errors import Reason, upstream_failure
 from nugetproxy.feeds.asked import Asked, Cut, Inner, body_of, page_of_reply

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 from weakref import WeakValueDictionary
 
 import structlog
 from cachetools import LRUCache
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import ProxyError
@@ -41,8 +42,7 @@ APART_SECONDS: Final = 3600.0
 """Between the two times that a version is seen to be gone, before it counts as withdrawn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listing:
+class Listing(Struct, frozen=True, kw_only=True):
     """Which versions of an id a feed has, by whom."""
 
     owners: Mapping[str, str]
@@ -53,8 +53,7 @@ class Listing:
     """What they said of the versions that they have."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dossier:
+class Dossier(Struct, frozen=True, kw_only=True):
     """What is known of the versions of one id."""
 
     traits: Mapping[Version, Traits] = field(default_factory=dict)

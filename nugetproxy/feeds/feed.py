@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import replace
 from functools import partial
+
+from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure

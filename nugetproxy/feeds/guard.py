@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_plus
+
+from msgspec import Struct
 
 from nugetproxy.feeds.claims import Claims
 from nugetproxy.nuget.identity import invariant_lower
@@ -18,8 +19,7 @@ _TEXTS: Final = frozenset({"q", "id"})
 """The parameters of searches that hold what somebody has typed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candidates:
+class Candidates(Struct, frozen=True, kw_only=True):
     """The sources that may have an id."""
 
     mapped: tuple[Source, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from nugetproxy.engine.outcome import HIT
 from nugetproxy.errors import ProxyError, UpstreamFailure
@@ -19,8 +19,7 @@ from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.sources.source import Source
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """What one source offers."""
 
     services: ServiceMap

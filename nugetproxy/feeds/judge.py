@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cachetools import LRUCache
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.dossiers import Dossier, Dossiers
@@ -30,8 +31,7 @@ SETTLED_SECONDS: Final = 2.0
 """What was learnt so long ago may be learnt anew for what is not in it; as long as what is stored is in memory."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Ruling:
+class Ruling(Struct, kw_only=True):
     """The verdicts on the versions of one id."""
 
     id: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import orjson
+from msgspec import Struct
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.caching.policy import DAY
@@ -23,8 +23,7 @@ TAG = of_kind("rendered")
 _LENGTH = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptPage:
+class KeptPage(Struct, frozen=True, kw_only=True):
     """One rendered document with its gzip coding."""
 
     body: bytes

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from cachetools import LRUCache
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.flight_body import FlightBody
@@ -41,8 +42,7 @@ REMEMBERED_SECONDS: Final = 2.0
 Reader = Callable[[Route, str, View], Awaitable[Reply]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Remembered:
+class _Remembered(Struct, frozen=True):
     """A reply that could be given again."""
 
     reply: Reply

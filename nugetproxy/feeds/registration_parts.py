@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.feeds.reading import Reading
@@ -17,8 +18,7 @@ from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.source import Source
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """The documents of one source."""
 
     said: tuple[SourceAnswer, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from nugetproxy.errors import UpstreamFailure
 from nugetproxy.feeds.reading import Reading
@@ -23,8 +23,7 @@ from nugetproxy.off_loop import off_loop
 WHY = "A registration without its versions would look complete."
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(Struct, frozen=True):
     """A finished document with what it was made of; without a page where there is none."""
 
     page: Page | None

@@ -6,11 +6,12 @@ import asyncio
 import hashlib
 import zlib
 from collections.abc import Awaitable, Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 import structlog
 from cachetools import LRUCache
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy import __version__
 from nugetproxy.engine.target import Found
@@ -32,8 +33,7 @@ OVERHEAD_BYTES = 1024
 """What a page costs besides its bytes: its key with a digest, a URL; its entity tag; its places in three tables."""
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class Page:
+class Page(Struct, frozen=True, weakref=True):
     """Finished bytes with their strong entity tag."""
 
     body: bytes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy.engine.flight import FilePart, Piece
 from nugetproxy.engine.flight_body import FlightBody
@@ -19,8 +21,7 @@ NO_CACHE = "no-cache"
 IMMUTABLE = "public, max-age=31536000, immutable"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class View(Struct, frozen=True, kw_only=True):
     """How one client sees the feed."""
 
     base: str
@@ -38,8 +39,7 @@ Elsewhere = Callable[[PackageIdentity], Awaitable[str | None]]
 """Where a client can read a held package itself, for a while; None where nowhere."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldBody:
+class HeldBody(Struct, frozen=True):
     """A package in the folder, its descriptor acquired for this reply."""
 
     held: HeldPackage
@@ -61,8 +61,7 @@ class HeldBody:
         self.held.release()
 
 
-@dataclass(frozen=True, slots=True)
-class RelayedBody:
+class RelayedBody(Struct, frozen=True):
     """A file that is too large to be stored, straight from upstream."""
 
     size: int | None
@@ -94,8 +93,7 @@ None where that is not known.
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class Reply(Struct, frozen=True, kw_only=True):
     """A selected representation with what HTTP needs to know of it (RFC 9110 section 3.2)."""
 
     kind: Kind

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
+
+from msgspec import Struct, field
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import NotFound
@@ -29,8 +30,7 @@ from nugetproxy.store.ledger.ledger import Ledger
 _NUMBER: Final = attrgetter("number")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rulebook:
+class Rulebook(Struct, frozen=True, kw_only=True):
     """The rules of one feed, with what they need."""
 
     rules: tuple[Rule, ...] = ()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from weakref import ref
 
 import structlog
+from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.standing import DocumentStanding, JointStanding, MakeStanding, RuledStanding, Standing

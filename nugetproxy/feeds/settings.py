@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.feeds.guard import Guard
@@ -12,8 +13,7 @@ from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Ledger
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedSettings:
+class FeedSettings(Struct, frozen=True, kw_only=True):
     """How its sources are one, with what of the application it needs for that."""
 
     guard: Guard

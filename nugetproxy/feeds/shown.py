@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from weakref import ref
+
+from msgspec import Struct
 
 from nugetproxy.feeds.rendering import Page
 from nugetproxy.feeds.reply import Reply, View
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(Struct, frozen=True):
     """Right as long as the ruling is, and the document."""
 
     view: View

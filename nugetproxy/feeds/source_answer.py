@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.errors import ProxyError, Reason, UpstreamFailure, UpstreamUnavailable
@@ -31,8 +33,7 @@ _TELLING: Final = (
 """What an answer of several parts is called: as the first of these that one of them is."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceAnswer:
+class SourceAnswer(Struct, frozen=True, kw_only=True):
     """One source's document, its links leading to the feed; or its word that there is none."""
 
     source: Source

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from msgspec import Struct
 from multidict import CIMultiDictProxy
 
 from nugetproxy.engine.target import Target
@@ -15,8 +15,7 @@ from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.symbols import CHECKSUM_HEADER, SymbolFile, parse_checksums
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolSource:
+class SymbolSource(Struct, frozen=True):
     """One upstream symbol server."""
 
     url: str

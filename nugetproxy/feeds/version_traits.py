@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Final
 
 from cachetools import LRUCache
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import ProxyError
@@ -30,8 +31,7 @@ STATEMENTS: Final = 50_000
 LEAVES_AT_ONCE: Final = 8
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceTraits:
+class SourceTraits(Struct, frozen=True, kw_only=True):
     """What a source says of an id."""
 
     source: str

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import quote
 
 from cachetools import LRUCache
+from msgspec import Struct
 
 from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure
 from nugetproxy.feeds.guard import Candidates, Guard
@@ -31,8 +31,7 @@ MERGED = 4096
 """Lists that are kept, by what they were made of."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class Listed(Struct, frozen=True, kw_only=True):
     """The versions of one id."""
 
     body: bytes

@@ -9,7 +9,6 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Final
 
@@ -18,6 +17,7 @@ import zstandard
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from msgspec import Struct, to_builtins
 
 from nugetproxy.errors import BadRequest
 from nugetproxy.nuget.identity import PackageIdentity
@@ -44,8 +44,7 @@ class BadBundle(BadRequest):
         self.why = why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class Packed(Struct, frozen=True, kw_only=True):
     """One package in a bundle."""
 
     upstream: str
@@ -63,8 +62,7 @@ class Packed:
         return PackageIdentity(self.id, self.version)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
+class Manifest(Struct, frozen=True, kw_only=True):
     """What a bundle holds; ``files`` is every file but this one and its signature, with SHA-512 (hex) and size."""
 
     created: str
@@ -75,7 +73,7 @@ class Manifest:
 
     def encoded(self) -> bytes:
         """As it is written."""
-        return orjson.dumps({"format": FORMAT, **asdict(self)}, option=orjson.OPT_INDENT_2) + b"\n"
+        return orjson.dumps({"format": FORMAT, **to_builtins(self)}, option=orjson.OPT_INDENT_2) + b"\n"
 
     @staticmethod
     def parse(body: bytes, file: Path) -> Manifest:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from nugetproxy.jobs.proxy_client import ProxyClient
 from nugetproxy.jobs.wants import AT_LEAST, Missing, Wants, groups_of, missing

@@ -7,12 +7,14 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
 from tarfile import TarFile
 from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy.errors import BadRequest
 from nugetproxy.jobs import bundle
@@ -26,8 +28,7 @@ LEFT_SECONDS: Final = 24 * 3600.0
 """What a killed import or export has left is removed by the next one after so long."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exported:
+class Exported(Struct, frozen=True, kw_only=True):
     """What is in a bundle."""
 
     packages: int
@@ -38,8 +39,7 @@ class Exported:
     """Packages that the base of a delta has."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportWish:
+class ExportWish(Struct, frozen=True, kw_only=True):
     """What to export, and how."""
 
     cache: Path

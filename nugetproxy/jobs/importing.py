@@ -6,10 +6,11 @@ import asyncio
 import base64
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from hashlib import file_digest
 from pathlib import Path
+
+from msgspec import Struct
 
 from nugetproxy.errors import BadRequest
 from nugetproxy.jobs import bundle
@@ -24,8 +25,7 @@ from nugetproxy.nuget.nuspec import inspect_package
 from nugetproxy.nuget.package import InvalidPackage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
+class Imported(Struct, frozen=True, kw_only=True):
     """What became of it."""
 
     taken: int
@@ -36,8 +36,7 @@ class Imported:
     """Files of a folder that are no packages, or cannot be taken, with the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Given:
+class _Given(Struct, frozen=True):
     """One verified package, which lies in the folder of transfers or is to be put there."""
 
     identity: PackageIdentity

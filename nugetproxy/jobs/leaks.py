@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 import orjson
+from msgspec import Struct, field
 
 from nugetproxy.errors import NotFound
 from nugetproxy.nuget.leaks import Sighting, Verdict, document_sightings, index_sightings
@@ -21,8 +21,7 @@ MOST = 400
 """Documents in all."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(Struct, frozen=True):
     """One answer of the proxy to a GET."""
 
     status: int
@@ -60,8 +59,7 @@ Fetch = Callable[[str, bool], Awaitable[Fetched]]
 """Gets a URL of ours; True for its headers only. Answers with a status where there is no document."""
 
 
-@dataclass(slots=True)
-class Report:
+class Report(Struct):
     """What a walk through a feed has found."""
 
     read: int = 0

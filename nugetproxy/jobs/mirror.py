@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -12,6 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 import structlog
+from msgspec import Struct, to_builtins
 
 from nugetproxy.errors import NotFound, ProxyError
 from nugetproxy.jobs.catalog_cursor import CatalogReader, Cursor
@@ -38,8 +38,7 @@ DEEPEST: Final = 3000
 HIVE: Final = "registration/gz-semver2"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
+class Selection(Struct, frozen=True, kw_only=True):
     """Which ids, which of their versions."""
 
     patterns: tuple[str, ...]
@@ -54,7 +53,7 @@ class Selection:
 
     def digest(self) -> str:
         """The same for the same selection only."""
-        return sha256(orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return sha256(orjson.dumps(to_builtins(self), option=orjson.OPT_SORT_KEYS)).hexdigest()
 
     def names(self, id_: str) -> bool:
         """Whether a pattern matches an id (lower case)."""
@@ -62,8 +61,7 @@ class Selection:
         return any(id_.startswith(rule.prefix) if rule.is_prefix else id_ == rule.prefix for rule in rules)
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """One version as its feed tells of it."""
 
     version: Version
@@ -84,8 +82,7 @@ def select(offers: Iterable[Offer], wish: Selection) -> tuple[Version, ...]:
     return tuple(ordered[: wish.latest] if wish.latest else ordered)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mirrored:
+class Mirrored(Struct, frozen=True, kw_only=True):
     """What became of one id, or of all of them together."""
 
     id: str = ""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.errors import BadRequest
 from nugetproxy.nuget.projects.families import family_of, is_project, read_file
@@ -25,8 +26,7 @@ _DEEPEST: Final = 16
 """Files that import files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """One file that was read."""
 
     path: Path

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency, DependencyGroup
@@ -15,8 +16,7 @@ from nugetproxy.nuget.version import Version
 AT_LEAST: Final = ">= "
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Missing:
+class Missing(Struct, frozen=True, order=True):
     """One thing that a restore would ask for in vain."""
 
     id: str
@@ -28,8 +28,7 @@ class Missing:
         return f"{self.id} {self.version}".rstrip() + f": {self.why}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wants:
+class Wants(Struct, frozen=True, kw_only=True):
     """What the files ask for, each thing once."""
 
     exact: tuple[PackageIdentity, ...]

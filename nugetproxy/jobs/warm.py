@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import quote, urlsplit
+
+from msgspec import Struct
 
 from nugetproxy.errors import NotFound
 from nugetproxy.jobs.check import ask, explained
@@ -23,8 +24,7 @@ from nugetproxy.nuget.resolution import Known, Walk, walk, walk_all
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Warmed:
+class Warmed(Struct, frozen=True, kw_only=True):
     """What a job has done."""
 
     fetched: int

@@ -12,11 +12,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import IO, Any
 
 import orjson
 import structlog
+from msgspec import Struct
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from nugetproxy.log.console import console, wants_colors
@@ -137,8 +137,7 @@ def emit(event: str, fields: EventDict, level: str = "info") -> None:
         _writer.write(line)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """Some fields of an event, redacted, with their JSON."""
 
     fields: EventDict

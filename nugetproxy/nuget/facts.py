@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
 from nugetproxy.nuget.identity import PackageIdentity
@@ -21,8 +21,7 @@ DEFAULT_TYPE: Final = "Dependency"
 """The type of a package that names none (NuGet's PackageType)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackageFacts:
+class PackageFacts(Struct, frozen=True, kw_only=True):
     """What registrations and searches say of one package; texts are empty where its nuspec says nothing."""
 
     identity: PackageIdentity
@@ -185,9 +184,11 @@ _READ: Mapping[str, Any] = MappingProxyType(
 )
 """How each stored field is read."""
 _WRITE: Mapping[str, Any] = MappingProxyType({"dependency_groups": _write_groups})
-_DEFAULTS: Mapping[str, Any] = MappingProxyType({field.name: field.default for field in fields(PackageFacts)})
+_DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    dict(zip(reversed(PackageFacts.__struct_fields__), reversed(PackageFacts.__struct_defaults__), strict=False))
+)
 
 _VALUES = attrgetter(*_READ)
 
-if _READ.keys() | {"identity", "id", "version"} != _DEFAULTS.keys():  # pragma: no cover - found at import
+if _READ.keys() | {"identity", "id", "version"} != {*PackageFacts.__struct_fields__}:  # pragma: no cover
     raise AssertionError("every field of PackageFacts needs a way to be read")

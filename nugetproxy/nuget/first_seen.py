@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 BEGINNING: Final = ""
 """What the first line has as the hash of the line before."""
@@ -18,8 +18,7 @@ class BadLine(ValueError):
     """Not a line of such a log; the text says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FirstSeen:
+class FirstSeen(Struct, frozen=True, kw_only=True):
     """The first time that these bytes of a version came from a source."""
 
     at: float
@@ -51,8 +50,7 @@ class FirstSeen:
         return orjson.dumps(said)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """One line as it was read."""
 
     seen: FirstSeen
@@ -96,8 +94,7 @@ def _text(said: Mapping[str, Any], name: str) -> str:
     return value
 
 
-@dataclass(slots=True)
-class Chain:
+class Chain(Struct):
     """What was read of a log, line by line."""
 
     lines: int = 0
@@ -122,8 +119,7 @@ Bytes = Mapping[Key, frozenset[str]]
 """(source, id, version), or (id, version) -> the SHA-512 values that were seen."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(Struct, frozen=True, kw_only=True):
     """What two sites were served."""
 
     same: int = 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 _Numbers = tuple[int, int, int, int]
 
@@ -83,8 +84,7 @@ _PLATFORM_ALIAS: Final = MappingProxyType({"android": "monoandroid", "tizen": "t
 """Which older framework a platform of .NET 6 may use."""
 
 
-@dataclass(frozen=True, slots=True)
-class Framework:
+class Framework(Struct, frozen=True):
     """One target framework; names in lower case."""
 
     name: str

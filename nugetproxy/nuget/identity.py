@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from nugetproxy.nuget.version import Version
 
@@ -28,8 +29,7 @@ _DEVICES = frozenset(
 """Names that Windows reserves: no folder feed can hold a package that is called so."""
 
 
-@dataclass(frozen=True, slots=True)
-class PackageId:
+class PackageId(Struct, frozen=True):
     """A package id that keeps to NuGet's grammar ``^\\w+([.-]\\w+)*$``."""
 
     text: str

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
+
+from msgspec import Struct
 
 SPEC: Final = "1.6"
 MAX_DESCRIPTION: Final = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Component:
+class Component(Struct, frozen=True, kw_only=True):
     """One package; what is not known is empty."""
 
     id: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
+
+from msgspec.structs import replace
 
 from nugetproxy.nuget.moments import moment, span_text
 from nugetproxy.nuget.rules import ALLOWED, SEVERITIES, Action, Instant, Rule, Traits, Verdict

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from typing import Self
+
+from msgspec import Struct
 
 from nugetproxy.caching.policy import DAY, FOREVER, HOUR, MINUTE, SECOND, Policy
 
@@ -17,8 +18,7 @@ _IMMUTABLE = Policy(fresh=FOREVER, on_error=FOREVER, absent=30 * SECOND, absent_
 _QUERY = Policy(fresh=2 * MINUTE, on_error=7 * DAY)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Struct, frozen=True, kw_only=True):
     """What is true of one kind."""
 
     policy: Policy

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from nugetproxy.nuget.resources import BY_TYPE, Shape
 
@@ -26,8 +27,7 @@ class Verdict(StrEnum):
     OURS = "ours"
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """One URL in one document."""
 
     verdict: Verdict

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 _TOKEN: Final = re.compile(r"\s*([()]|[A-Za-z0-9.+:-]+)")
 _WORDS: Final = frozenset({"and", "or", "with", "(", ")"})
@@ -18,8 +19,7 @@ _Accepts = Callable[[str, str], bool]
 """(licence, exception) in lower case -> whether a package may come under it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Licenses:
+class Licenses(Struct, frozen=True):
     """Which licences somebody minds: those that are ``named``, or with ``others`` all but those."""
 
     named: frozenset[str]

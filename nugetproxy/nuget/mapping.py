@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import invariant_lower
@@ -28,8 +29,7 @@ class BadPattern(ProxyError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(Struct, frozen=True):
     """One pattern with the sources that may have what it matches."""
 
     pattern: str
@@ -55,8 +55,7 @@ class Rule:
         return self.key.removesuffix(EVERYTHING)
 
 
-@dataclass(frozen=True, slots=True)
-class SourceMapping:
+class SourceMapping(Struct, frozen=True):
     """The rules of one feed, each pattern once."""
 
     exact: Mapping[str, Rule]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
+from msgspec import Struct
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import invariant_lower
@@ -47,8 +47,7 @@ class Secret(StrEnum):
     """For one user of one Windows machine; nobody else can read it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceCredentials:
+class SourceCredentials(Struct, frozen=True, kw_only=True):
     """Who a client says it is to one source, without the password itself."""
 
     username: str
@@ -60,8 +59,7 @@ class SourceCredentials:
     """The authentication schemes that it is for; all of them where none is named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConfiguredSource:
+class ConfiguredSource(Struct, frozen=True, kw_only=True):
     """One package or audit source."""
 
     name: str
@@ -85,8 +83,7 @@ class ConfiguredSource:
         return self.is_url and (invariant_lower(self.url).endswith(".json") or self.protocol_version == "3")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NugetConfig:
+class NugetConfig(Struct, frozen=True, kw_only=True):
     """What one file says; files above it are not looked at."""
 
     sources: tuple[ConfiguredSource, ...] = ()

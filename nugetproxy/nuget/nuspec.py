@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Final
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
+from msgspec import Struct
 
 from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
@@ -36,24 +36,21 @@ MAX_NUSPEC: Final = 4 * 2**20
 """Bytes of .nuspec that are read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(Struct, frozen=True):
     """Another package that this one needs; ``range`` as spelled, empty for any version."""
 
     id: str
     range: str
 
 
-@dataclass(frozen=True, slots=True)
-class DependencyGroup:
+class DependencyGroup(Struct, frozen=True):
     """Dependencies for one target framework, None for all of them."""
 
     target_framework: str | None
     dependencies: tuple[Dependency, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nuspec:
+class Nuspec(Struct, frozen=True, kw_only=True):
     """The metadata of one package; text is trimmed, and empty where the nuspec says nothing."""
 
     identity: PackageIdentity

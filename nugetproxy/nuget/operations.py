@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
+
+from msgspec import Struct
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.resources import VERIFY_KEY
@@ -21,8 +22,7 @@ class Permission(StrEnum):
     """None: it changes nothing."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(Struct, frozen=True, kw_only=True):
     """One row of the table: a method on the paths of one write resource."""
 
     name: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from nugetproxy.nuget.frameworks import ANY, Framework, nearest
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
@@ -19,8 +20,7 @@ MOST_RESTARTS: Final = 2000
 """After so many a graph is taken as it is: NuGet would go on, and its user would give up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One reference: NuGet looks each of them up once."""
 
     id: str
@@ -28,8 +28,7 @@ class Key:
     range: VersionRange
 
 
-@dataclass(slots=True)
-class Known:
+class Known(Struct):
     """What was learnt of packages so far; what is not in here is still to be asked for."""
 
     lists: dict[str, tuple[Version, ...] | None] = field(default_factory=dict)
@@ -38,8 +37,7 @@ class Known:
     """What packages depend on; None where one cannot be had."""
 
 
-@dataclass(slots=True)
-class Walk:
+class Walk(Struct):
     """What a restore of one graph asks for, as far as it is known."""
 
     awaited: dict[Key, PackageIdentity | None] = field(default_factory=dict)
@@ -85,8 +83,7 @@ def dependencies(groups: Iterable[DependencyGroup], framework: Framework | None)
     return () if found is None else offered[found].dependencies
 
 
-@dataclass(slots=True)
-class _Item:
+class _Item(Struct):
     key: Key
     path: tuple[Key, ...] = ()
     direct: bool = False

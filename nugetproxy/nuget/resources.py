@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from nugetproxy.nuget.kinds import Kind
 
@@ -26,8 +27,7 @@ class Shape(StrEnum):
     """Sends to it, with or without a path appended; published without a trailing slash."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource:
+class Resource(Struct, frozen=True, kw_only=True):
     """One row of the registry."""
 
     name: str

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from types import MappingProxyType
 from urllib.parse import quote, unquote
+
+from msgspec import Struct, field
 
 from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version, is_word_character
 from nugetproxy.nuget.kinds import Kind
@@ -29,8 +30,7 @@ _SEGMENT = re.compile(rf"[^.{_OUT}](?:[^{_OUT}]*[^.{_OUT}])?")
 _TOKEN = re.compile(r"[0-9a-f]{32}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Route:
+class Route(Struct, frozen=True, kw_only=True):
     """What a path asks for."""
 
     kind: Kind | None
@@ -90,8 +90,7 @@ def _is_plain(text: str) -> bool:
     return text.isascii() or all(char.isascii() or is_word_character(char) for char in text)
 
 
-@dataclass(slots=True)
-class _Words:
+class _Words(Struct):
     """What was understood of the segments so far."""
 
     id: PackageId | None = None
@@ -194,8 +193,7 @@ WORDS: Mapping[str, Word] = MappingProxyType(
 _GREEDY = frozenset({_path, _page})
 
 
-@dataclass(frozen=True, slots=True)
-class _Pattern:
+class _Pattern(Struct, frozen=True):
     """One pattern of one resource, cut into words."""
 
     resource: Resource

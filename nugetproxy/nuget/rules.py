@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.licenses import Licenses
@@ -23,8 +24,7 @@ class Action(StrEnum):
     ALLOW = "allow"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Traits(Struct, frozen=True, kw_only=True):
     """What rules look at of one version; None: nobody has said it."""
 
     source: str = ""
@@ -51,8 +51,7 @@ class Traits:
         return self.deprecation not in {None, NOT_DEPRECATED}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """One rule; all of its conditions must hold. Spans in seconds, moments in seconds since the epoch."""
 
     name: str
@@ -117,8 +116,7 @@ class Rule:
         return self.licenses is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """What the rules say of one version at one instant."""
 
     rule: Rule | None = None
@@ -159,8 +157,7 @@ class Verdict:
 ALLOWED: Final = Verdict()
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(Struct, frozen=True):
     """When rules are applied, in seconds since the epoch."""
 
     present: float

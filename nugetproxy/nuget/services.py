@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, assert_never
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads, loads_exact
 from nugetproxy.nuget.kinds import Kind
@@ -22,8 +23,7 @@ _USUAL_ENDING = re.compile(r"(?:/api)?(?:/v3)?/index\.json$", re.IGNORECASE)
 _SAFE_REST = re.compile(r"(?:(?!\.)[A-Za-z0-9._~+-]+/)*")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Offer(Struct, frozen=True, kw_only=True):
     """One entry of upstream's index, understood."""
 
     properties: Mapping[str, Any]
@@ -34,8 +34,7 @@ class Offer:
     """Registry row -> the entry's ``@type`` strings that it serves."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Mount:
+class _Mount(Struct, frozen=True):
     """One upstream location and the place below ``/v3/`` that stands for it."""
 
     resource: str
@@ -50,25 +49,24 @@ class _Mount:
         return not self.local.endswith("/")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ServiceMap:
+class ServiceMap(Struct, frozen=True, kw_only=True, eq=False):
     """Which URL of upstream is which path of ours, both ways; made by ``parse_service_index``."""
 
     url: str
     """Where the index came from."""
     digest: str
     """Changes whenever the index does (lower-case hex)."""
-    index: Mapping[str, Any] = field(repr=False)
+    index: Mapping[str, Any]
     """The index as it was, its numbers exact."""
-    offers: tuple[Offer, ...] = field(repr=False)
+    offers: tuple[Offer, ...]
     resources: frozenset[str]
     """The names of the registry rows that upstream offers."""
     unknown: tuple[str, ...] = ()
     """The ``@type`` strings that we do not know, each once: a line in the log each."""
     denied: tuple[str, ...] = ()
     """The ``@type`` strings dropped because they name plain http below an https index."""
-    _mounts: Mapping[str, tuple[_Mount, ...]] = field(repr=False)
-    _prefixes: tuple[tuple[str, tuple[_Mount, ...]], ...] = field(repr=False)
+    _mounts: Mapping[str, tuple[_Mount, ...]]
+    _prefixes: tuple[tuple[str, tuple[_Mount, ...]], ...]
     """Scheme-less upstream URLs, the longest first."""
 
     def has(self, resource: str) -> bool:

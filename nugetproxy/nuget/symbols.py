@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 MAX_CHECKSUM = 1024
 CHECKSUM_HEADER = "SymbolChecksum"
@@ -16,8 +17,7 @@ _CHECKSUM = re.compile(r"(SHA1|SHA256|SHA384|SHA512):([0-9a-f]+)", re.IGNORECASE
 _DIGITS = {"SHA1": 40, "SHA256": 64, "SHA384": 96, "SHA512": 128}
 
 
-@dataclass(frozen=True, slots=True)
-class SymbolFile:
+class SymbolFile(Struct, frozen=True):
     """One file of one build."""
 
     file: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from operator import lt
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import force_setattr
 
 MAX_TEXT = 256
 """Longest spelling that is looked at, in characters; galleries allow 64."""
@@ -28,8 +29,7 @@ _Label = tuple[int, int, str]
 Sortable = tuple[int, int, int, int, bool, tuple[_Label, ...]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Version:
+class Version(Struct, frozen=True, eq=False):
     """Equality, hash and order are those of NuGet's VersionComparer: case is ignored, so is metadata."""
 
     major: int
@@ -40,19 +40,22 @@ class Version:
     """The labels after ``-``, as spelled; empty for a stable version."""
     metadata: str = ""
     """What follows ``+``."""
-    normalized: str = field(init=False, repr=False)
-    """Three numbers, a fourth only if it is not 0, release labels as spelled, no metadata."""
-    url: str = field(init=False, repr=False)
+    normalized: str = ""
+    """Three numbers, a fourth only if it is not 0, release labels as spelled, no metadata.
+
+    Follows from the fields above, as all below does.
+    """
+    url: str = ""
     """``normalized`` in lower case: the one spelling in paths, file names and keys."""
-    _key: Sortable = field(init=False, repr=False)
+    _key: Sortable = (0, 0, 0, 0, False, ())
 
     def __post_init__(self) -> None:
         numbers = f"{self.major}.{self.minor}.{self.patch}" + (f".{self.revision}" if self.revision else "")
         normalized = f"{numbers}-{'.'.join(self.release)}" if self.release else numbers
         labels = tuple(map(_label_key, self.release))
-        object.__setattr__(self, "normalized", normalized)
-        object.__setattr__(self, "url", normalized.lower())
-        object.__setattr__(self, "_key", (self.major, self.minor, self.patch, self.revision, not self.release, labels))
+        force_setattr(self, "normalized", normalized)
+        force_setattr(self, "url", normalized.lower())
+        force_setattr(self, "_key", (self.major, self.minor, self.patch, self.revision, not self.release, labels))
 
     @staticmethod
     def parse(text: str) -> Version | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.version import Version
 
@@ -14,8 +15,7 @@ _HUGE: Final = 2**31 - 1
 _NUMBERS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Floating:
+class Floating(Struct, frozen=True):
     """What a ``*`` stands for; ``fixed`` numbers in front of it, 4 where only the release label floats."""
 
     fixed: int
@@ -31,8 +31,7 @@ class Floating:
         return self.prefix is not None and ".".join(version.release).lower().startswith(self.prefix.lower())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionRange:
+class VersionRange(Struct, frozen=True, kw_only=True):
     """Bounds, None where there is none; ``floating`` beside its lowest version."""
 
     lower: Version | None = None

@@ -6,8 +6,9 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, NamedTuple
+
+from msgspec import Struct
 
 MAX_DIRECTORY: Final = 64 * 2**20
 """Bytes of central directory that are read."""
@@ -74,8 +75,7 @@ class Entry(NamedTuple):  # made in half the time of a dataclass, and some have 
         return self.method in {_STORED, _DEFLATED} and not self.encrypted
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """The bytes of one file, which must stay open, from ``origin`` on."""
 
     file: BinaryIO
@@ -91,8 +91,7 @@ class Source:
         return piece
 
 
-@dataclass(frozen=True, slots=True)
-class Archive:
+class Archive(Struct, frozen=True):
     """What lies in one archive."""
 
     source: Source

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from importlib import import_module
 from itertools import islice
@@ -13,6 +12,7 @@ from types import FunctionType, MappingProxyType
 from typing import Any, TypeAlias
 
 import orjson
+from msgspec import Struct
 
 HOMES = ("nugetproxy.nuget.", "nugetproxy.caching.")
 """Where the classes of values are at home, and the functions that may be called: the floors that know no world."""
@@ -32,7 +32,7 @@ class NoPlainValue(Exception):
 
 
 def pack(value: Any) -> Packed:
-    """``value`` to be sent: texts, numbers, bytes, collections, enumerations and dataclasses of ``HOMES``.
+    """``value`` to be sent: texts, numbers, bytes, collections, enumerations and structs of ``HOMES``.
 
     Raises NoPlainValue.
     """
@@ -78,8 +78,8 @@ def _form(value: Any, blobs: list[bytes]) -> Any:
         return ["number", orjson.dumps(value).decode()]
     if kind.__module__.startswith(HOMES) and isinstance(value, Enum):
         return ["enum", kind.__module__, kind.__name__, value.value]
-    if kind.__module__.startswith(HOMES) and is_dataclass(value):
-        parts = {one.name: _form(getattr(value, one.name), blobs) for one in fields(value) if one.init}
+    if kind.__module__.startswith(HOMES) and isinstance(value, Struct):
+        parts = {name: _form(getattr(value, name), blobs) for name in value.__struct_fields__}
         return ["object", kind.__module__, kind.__name__, parts]
     raise NoPlainValue(kind.__name__)
 
@@ -115,7 +115,7 @@ def _value(form: Any, blobs: Sequence[bytes]) -> Any:
             return orjson.Fragment(text)
         case ["enum", home, name, word] if issubclass(_class(home, name), Enum):
             return _class(home, name)(word)
-        case ["object", home, name, parts] if is_dataclass(_class(home, name)):
+        case ["object", home, name, parts] if issubclass(_class(home, name), Struct):
             return _class(home, name)(**{part: _value(item, blobs) for part, item in parts.items()})
         case _:
             raise NoPlainValue(str(form[:1]))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import orjson
 import structlog
+from msgspec import Struct, to_builtins
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
@@ -35,8 +35,7 @@ MOST_PAGES: Final = 50
 """After so many pages in one round the rest is left to the next one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cursor:
+class Cursor(Struct, frozen=True, kw_only=True):
     """How far the catalog was read; survives restarts, so that what changed meanwhile is seen."""
 
     stamp: str = ""
@@ -178,5 +177,5 @@ def _save(place: Path, cursor: Cursor) -> None:
     """Lost with the disk that cannot be written to: then it begins with the newest page again."""
     with suppress(OSError):
         part = place.with_suffix(".part")
-        part.write_bytes(orjson.dumps(asdict(cursor)))
+        part.write_bytes(orjson.dumps(to_builtins(cursor)))
         part.replace(place)

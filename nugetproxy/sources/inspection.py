@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
@@ -42,8 +43,7 @@ assert SENTENCES.keys() == set(Condition)
 FOLDER_WELL: Final = "The folder is read."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class Health(Struct, frozen=True, kw_only=True):
     """A source in plain words."""
 
     name: str
@@ -61,8 +61,7 @@ class Health:
     """Bytes of the packages that are held."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Downloading:
+class Downloading(Struct, frozen=True, kw_only=True):
     """A package on its way; sizes in bytes."""
 
     source: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from nugetproxy.cluster.allowance import limited
 from nugetproxy.engine.cache import Cache

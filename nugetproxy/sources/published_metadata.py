@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from urllib.parse import quote
 
 from cachetools import LRUCache
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.landing import Landing
@@ -196,8 +197,7 @@ def _merged(identity: PackageIdentity, found: Iterable[Statement]) -> Statement:
     return merged
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """What is known of the versions of one id, from everywhere."""
 
     facts: Mapping[str, VersionFacts]

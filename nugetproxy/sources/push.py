@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cachetools import TTLCache
+from msgspec import Struct
 from multidict import CIMultiDict
 
 from nugetproxy.engine.cache import Cache
@@ -40,8 +40,7 @@ MOVED_SECONDS = 60.0
 _WORDS: Mapping[Permission, str] = {Permission.PUSH: "Pushing", Permission.DELETE: "Deleting, unlisting or relisting"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushSettings:
+class PushSettings(Struct, frozen=True, kw_only=True):
     """What an operator allows; sizes in bytes, times in seconds."""
 
     push: bool = True

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from urllib.parse import quote
 
 from cachetools import LRUCache
+from msgspec.structs import replace
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.engine.cache import Cache

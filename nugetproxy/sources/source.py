@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
+
+from msgspec import Struct
 
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.signatures import Signatures
@@ -29,8 +30,7 @@ Named = Callable[[str, str], None]
 """Is told an id (lower case) with a normalised version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """A document as upstream said it; ``found.entry`` has the digest of its bytes, or says that it is absent."""
 
     kind: Kind
@@ -40,8 +40,7 @@ class Document:
     """What its links are read by."""
 
 
-@dataclass(frozen=True, slots=True)
-class MadeDocument:
+class MadeDocument(Struct, frozen=True):
     """A document that was made of what is held."""
 
     kind: Kind

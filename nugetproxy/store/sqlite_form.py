@@ -8,10 +8,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
@@ -67,8 +68,7 @@ class SqliteUnavailable(ProxyError):
         return f"The {self.what} cannot be used now ({self.why}); try again in a few seconds."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
+class Form(Struct, frozen=True, kw_only=True):
     """What one sort of file is like; the functions block and raise ERRORS."""
 
     name: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 ORIGIN = "origin"
 """The file that says which feed the packages beside it came from."""
@@ -17,8 +18,7 @@ _MARKS = ("packages", "holdings.db", "catalog.db")
 """Any of these makes a folder one of an upstream; the last one is of the first release."""
 
 
-@dataclass(frozen=True, slots=True)
-class Leftover:
+class Leftover(Struct, frozen=True):
     """The folder of an upstream that is no longer configured."""
 
     path: Path
@@ -26,8 +26,7 @@ class Leftover:
     """Bytes of its files."""
 
 
-@dataclass(frozen=True, slots=True)
-class Replaced:
+class Replaced(Struct, frozen=True):
     """The packages of the feed that an upstream of this name was before."""
 
     feed: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Self
+
+from msgspec import Struct
 
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.urls import host_of, parse_url
@@ -82,8 +83,7 @@ def is_private(host: str) -> bool:
     return is_local_name(host) or (is_literal(host) and not is_public(host))
 
 
-@dataclass(frozen=True, slots=True)
-class AddressRule:
+class AddressRule(Struct, frozen=True):
     """Public addresses for every host; any address for ``hosts``, or for all if ``anywhere``.
 
     The host of the ``index`` may have a private address if it had no other when it was first looked up.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from msgspec import Struct
 from multidict import CIMultiDictProxy
 
 from nugetproxy.caching.entry import NO_VALIDATORS, Validators
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Head:
+class Head(Struct, frozen=True, kw_only=True):
     """The answer to a HEAD."""
 
     status: int
@@ -30,8 +30,7 @@ class Head:
     """Not upstream's, but said by the bucket that replicas share."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Download:
+class Download(Struct, frozen=True, kw_only=True):
     """A body that is still arriving; valid inside ``async with client.download(...)`` only."""
 
     status: int
@@ -46,9 +45,9 @@ class Download:
     """After redirects, without query."""
     warnings: tuple[str, ...] = ()
     """The values of ``X-NuGet-Warning``."""
-    _chunks: Callable[[], AsyncIterator[bytes]] = field(repr=False)
-    _blocks: Callable[[], AsyncIterator[bytes | memoryview]] = field(repr=False)
-    keep: Callable[[], Callable[[], None] | None] = field(repr=False, default=lambda: None)
+    _chunks: Callable[[], AsyncIterator[bytes]]
+    _blocks: Callable[[], AsyncIterator[bytes | memoryview]]
+    keep: Callable[[], Callable[[], None] | None] = lambda: None
     """Has the last of the ``blocks`` stay good until the result is called; None where it cannot."""
 
     def chunks(self) -> AsyncIterator[bytes]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from time import perf_counter
+
+from msgspec import Struct, field
 
 MOST_WAITS = 64
 """Of one request; an aggregated search waits for several upstreams."""
 
 
-@dataclass(slots=True)
-class Asking:
+class Asking(Struct):
     """One request of a client; tasks that it starts inherit it."""
 
     client: str = ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from nugetproxy.errors import Reason
 
@@ -30,8 +31,7 @@ class Phase(StrEnum):
     HALF_OPEN = "half_open"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
+class Cause(Struct, frozen=True, kw_only=True):
     """A real failure: what an open breaker names in every answer. ``at`` is wall time, seconds since the epoch."""
 
     reason: Reason
@@ -44,8 +44,7 @@ class Cause:
         return datetime.fromtimestamp(self.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerState:
+class BreakerState(Struct, frozen=True):
     """A breaker as others see it."""
 
     phase: Phase
@@ -68,8 +67,7 @@ class Role(StrEnum):
     """One of the first after a probe that succeeded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(Struct, frozen=True):
     """That a request may be made; handed back with its outcome. ``round`` tells late outcomes from current ones."""
 
     role: Role
@@ -79,8 +77,7 @@ class Pass:
 NORMAL = Pass(Role.NORMAL)
 
 
-@dataclass(frozen=True, slots=True)
-class Blocked:
+class Blocked(Struct, frozen=True):
     """That it may not be, for so many seconds."""
 
     retry_after: float

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType, TracebackType
 from typing import Self
 
 import structlog
+from msgspec import Struct, field
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure
@@ -60,8 +60,7 @@ ANSWERED = frozenset({Reason.AUTH, Reason.STATUS, Reason.REDIRECT_DENIED, Reason
 """What shows that it is alive, however useless the answer; all else says nothing about it."""
 
 
-@dataclass(slots=True)
-class _Origin:
+class _Origin(Struct):
     """One origin: its breaker, who waits for it, what to ask it as a probe."""
 
     breaker: CircuitBreaker

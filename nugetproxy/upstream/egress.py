@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from types import MappingProxyType
 
 from aiohttp import hdrs
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class EgressProxy:
+class EgressProxy(Struct, frozen=True):
     """One HTTP proxy: asked with CONNECT for https, with the whole URL for http (RFC 9110 section 9.3.6)."""
 
     url: str
     """``http://host:port``, without user name or password."""
-    authorization: str = field(default="", repr=False)
+    authorization: str = ""
     """What it is told of who asks (``Proxy-Authorization``)."""
     said_by: str = ""
     """What names it: a key of the configuration or a variable of the environment."""
+
+    def __repr__(self) -> str:
+        """Without ``authorization``."""
+        return f"EgressProxy({self.url!r}, said_by={self.said_by!r})"
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -27,8 +30,7 @@ class EgressProxy:
         return {hdrs.PROXY_AUTHORIZATION: self.authorization} if self.authorization else {}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Egress:
+class Egress(Struct, frozen=True, kw_only=True):
     """The HTTP proxies of one upstream, by scheme."""
 
     proxies: Mapping[str, EgressProxy] = field(default_factory=lambda: MappingProxyType({}))

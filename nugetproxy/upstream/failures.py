@@ -6,12 +6,12 @@ import errno
 import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 
 import aiohttp
 import structlog
 from aiohttp.http_exceptions import BadHttpMessage, HttpProcessingError, LineTooLong
+from msgspec import Struct
 
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamRefused, upstream_failure
 from nugetproxy.log.floods import FloodGate
@@ -55,8 +55,7 @@ class UnaskedBytes(ConnectionDropped):
     """The pooled connection holds bytes that upstream sent after its last response."""
 
 
-@dataclass(slots=True)
-class Progress:
+class Progress(Struct):
     """How far one request got."""
 
     redirected: bool = False

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import TracebackType
 
 from cachetools import LRUCache
+from msgspec import Struct
 
 from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
@@ -35,8 +35,7 @@ OF_A_TARGET = frozenset(
 """What is wrong with a target rather than with its host."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fault:
+class _Fault(Struct, frozen=True, kw_only=True):
     reason: Reason
     detail: str
     until: float

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 LONGEST_WAIT = 3.0
 """Seconds that a request waits in all for an upstream that has just been lost."""
@@ -36,8 +37,7 @@ def is_spared() -> bool:
     return _spare.get() is not None
 
 
-@dataclass(slots=True)
-class Patience:
+class Patience(Struct):
     """How long one request may still wait for a lost upstream, all its tries together, in seconds."""
 
     left: float = LONGEST_WAIT

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from yarl import URL
 
 from nugetproxy.caching.entry import Answer, Validators
@@ -19,8 +19,7 @@ from nugetproxy.upstream.response import Response
 from nugetproxy.upstream.sessions import Lane
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Struct, frozen=True, kw_only=True):
     """What to send, without credentials: those depend on the hop."""
 
     lane: Lane
@@ -30,8 +29,7 @@ class Request:
     """Whether the configured credentials go along."""
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """One request; ``judge`` reads what a probe needs of its answer, raising UpstreamFailure where it is useless."""
 
     request: Request

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from nugetproxy import log as logs
 from nugetproxy.engine.outcome import CacheStatus, Outcome
@@ -36,8 +37,7 @@ HIT = Outcome.HIT.value
 BYPASS = Outcome.BYPASS.value
 
 
-@dataclass(slots=True, kw_only=True)
-class AccessEvent:
+class AccessEvent(Struct, kw_only=True):
     """What is known of one request so far."""
 
     method: str
@@ -176,8 +176,7 @@ _who = lru_cache(maxsize=HITS_REMEMBERED)(Who)
 """The same object for the same client, so that its hits are counted together."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Told:
+class _Told(Struct, frozen=True):
     """What history and log say of an answer, whoever got it."""
 
     what: What

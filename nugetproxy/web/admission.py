@@ -6,9 +6,10 @@ import ipaddress
 import math
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
 from aiohttp import hdrs
+from msgspec import Struct
+from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from nugetproxy.admin.page.viewer import Viewer
@@ -26,8 +27,7 @@ API_KEY = "X-NuGet-ApiKey"
 PUBLIC = "public, "
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
+class Rule(Struct, frozen=True, kw_only=True):
     """What the configuration says of one feed."""
 
     anonymous: bool | None = None
@@ -46,8 +46,7 @@ class Rule:
     """Whether what is written to it carries the proxy's credentials."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(Struct, frozen=True):
     """A write that may go on: with which headers, by whose token (empty without one)."""
 
     headers: Mapping[str, str]

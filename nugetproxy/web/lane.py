@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
-from dataclasses import replace
 from typing import Protocol, TypeAlias
 
 import structlog
 from aiohttp.web_protocol import RequestHandler
+from msgspec.structs import replace
 
 from nugetproxy import log as logs
 from nugetproxy.clock import Clock

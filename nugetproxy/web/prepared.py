@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 from time import time
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy import log as logs
 from nugetproxy.caching.conditions import Selection, select
@@ -23,8 +25,7 @@ _OF_CONTENT = re.compile(rb"\r\nContent-(?:Type|Length): [^\r]*")
 _TYPE = b"\r\nContent-Type: "
 
 
-@dataclass(slots=True, kw_only=True)
-class Form:
+class Form(Struct, kw_only=True):
     """One form of an answer: the whole, a part of it, or that it is as the client has it."""
 
     status: int
@@ -50,8 +51,7 @@ class Form:
     """What counted the last one for the history."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Prepared:
+class Prepared(Struct, kw_only=True):
     """One answer: what the ordinary path said to the same request line a moment ago."""
 
     whole: Form

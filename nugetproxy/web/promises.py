@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from aiohttp import hdrs
+from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy import log as logs
 from nugetproxy.engine.outcome import HIT, LASTING, Outcome
@@ -26,8 +27,7 @@ Place: TypeAlias = tuple[Hashable, bytes]
 """How a client sees us, what it asks for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class Promise(Struct, frozen=True, kw_only=True):
     """An answer of a moment ago, with what makes that of the next time; most are never asked for again."""
 
     event: AccessEvent

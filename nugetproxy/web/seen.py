@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from nugetproxy import log as logs
 from nugetproxy.store.history.sighting import Who
@@ -13,8 +14,7 @@ from nugetproxy.web.head_check import Condition
 from nugetproxy.web.prepared import Prepared
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """The other end of a connection, as far as answers depend on it."""
 
     address: str
@@ -23,8 +23,7 @@ class Peer:
     tls: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """What a header section says, as far as answers depend on it."""
 
     key: Hashable

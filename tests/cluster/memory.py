@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from nugetproxy.cluster.engines import Blob, Listed, Stated, Thing
 from tests.fakes.clock import FakeClock

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from nugetproxy.nuget.judging import changes_at, judge, judge_all, rules_about
 from nugetproxy.nuget.licenses import Licenses, is_license

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import orjson
 import pytest
+from msgspec import Struct
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.nuget.documents.catalog import CatalogListing
@@ -71,8 +71,7 @@ def test_a_call_with_a_view_is_made_as_it_would_be_here() -> None:
     assert here.links, "it has something to find"
 
 
-@dataclass
-class Foreign:
+class Foreign(Struct):
     value: int = 1
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from types import MappingProxyType
 from typing import Any, Final
+
+from msgspec import to_builtins
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.page.viewer import Viewer
@@ -26,7 +27,7 @@ async def chart(desk: Desk, viewer: Viewer, *, span: str) -> Mapping[str, Any]:
     last = int(desk.clock.now()) // seconds * seconds
     starts = range(last - (points - 1) * seconds, last + seconds, seconds)
     found = {one.start: one for one in await desk.history.counts(seconds, starts[0], viewer.feeds)}
-    rows = [asdict(found.get(start) or empty(start)) for start in starts]
+    rows = [to_builtins(found.get(start) or empty(start)) for start in starts]
     return {"span": span, "seconds": seconds, "points": rows, "sums": sums(rows)}
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any, Final
+
+from msgspec import to_builtins
 
 from nugetproxy import __version__
 from nugetproxy.admin.desk import Desk
@@ -48,8 +49,8 @@ async def live(desk: Desk, viewer: Viewer) -> Mapping[str, Any]:
     sources = viewer.sources(desk).values()
     return {
         "at": desk.clock.now(),
-        "health": [asdict(health_of(source)) for source in sources],
-        "downloads": [asdict(one) for source in sources for one in downloads_of(source)],
+        "health": [to_builtins(health_of(source)) for source in sources],
+        "downloads": [to_builtins(one) for source in sources for one in downloads_of(source)],
         "levels": levels(desk),
         "hour": await _sums(desk, viewer),
     }

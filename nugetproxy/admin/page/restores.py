@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from enum import StrEnum
 from typing import Any, Final
+
+from msgspec import to_builtins
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.page.viewer import Viewer
@@ -101,7 +102,7 @@ async def one(desk: Desk, viewer: Viewer, *, number: int) -> Mapping[str, Any]:
     if seen is None or not _may_see(seen, viewer):
         raise NotFound("There is no such restore (any more).")
     steps = [
-        {**asdict(step), "here": step.here, "name": name_of(step), "slow": slow_step(step)}
+        {**to_builtins(step), "here": step.here, "name": name_of(step), "slow": slow_step(step)}
         for step in seen.restore.slowest
     ]
     return {**row(seen, viewer), "sentences": list(sentences(seen.restore)), "steps": steps}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from nugetproxy.admin.desk import Desk
 from nugetproxy.sources.source import Source
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
+class Viewer(Struct, frozen=True):
     """The feeds that they may read; whether they administer, so that they see who the clients are."""
 
     feeds: frozenset[str]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Self
 
+from msgspec import Struct
 from yarl import URL
 
 from nugetproxy.cli.doctor.findings import Finding, Level
@@ -22,8 +22,7 @@ _INHERITED = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ours:
+class Ours(Struct, frozen=True, kw_only=True):
     """The URLs that lead to the proxy."""
 
     roots: frozenset[URL]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import loads
 from nugetproxy.nuget.identity import Version, invariant_lower
 from nugetproxy.nuget.synthesis.ranges import is_within
 
 
-@dataclass(frozen=True, slots=True)
-class Advisory:
+class Advisory(Struct, frozen=True):
     """One known vulnerability of the versions in a range."""
 
     url: str

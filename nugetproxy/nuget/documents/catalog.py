@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
 from nugetproxy.nuget.identity import PackageIdentity
@@ -14,8 +15,7 @@ from nugetproxy.nuget.urls import absolute, without_fragment
 _NUMBERED: Final = re.compile(r"(.*?)([0-9]{1,9})(\.json)")
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogListing:
+class CatalogListing(Struct, frozen=True):
     """The pages of one catalog index."""
 
     commits: Mapping[str, str]
@@ -46,8 +46,7 @@ def catalog_listing(body: bytes, url: str) -> CatalogListing:
     return CatalogListing(commits, newest)
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """One entry of the catalog."""
 
     stamp: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact
 from nugetproxy.nuget.documents.registration import is_leaf, leaf_version, leaves
@@ -23,8 +24,7 @@ Told = Callable[[str, Version], Json]
 """(id in lower case, version) -> the fields that say of it what search results say of their newest version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """A version that a document names."""
 
     id: str
@@ -76,8 +76,7 @@ class Form(StrEnum):
     LEAF = "leaf"
 
 
-@dataclass(frozen=True, slots=True)
-class Registered:
+class Registered(Struct, frozen=True):
     """What a document names itself."""
 
     form: Form

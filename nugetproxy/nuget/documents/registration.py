@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
 from nugetproxy.nuget.documents.rewrite import (
@@ -105,8 +106,7 @@ def _may_have_leaves(page: dict[str, Any]) -> bool:
     return bool(items) if isinstance(items, list) else "@id" in page
 
 
-@dataclass(frozen=True, slots=True)
-class PageRef:
+class PageRef(Struct, frozen=True):
     """A page that a document names without holding it."""
 
     url: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.bounds import Bounds
 from nugetproxy.nuget.documents.check import check
@@ -128,8 +129,7 @@ FIELDS: dict[Kind, Fields] = {
 """Where the URLs are, in the kinds of documents that have any; of other JSON only a byte order mark goes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(Struct, frozen=True):
     """A document as one client sees it."""
 
     body: bytes

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import UUID
+
+from msgspec import Struct, field
 
 from nugetproxy.nuget.documents.bounds import USUAL, too_many_links
 from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
@@ -18,8 +19,7 @@ from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.urls import absolute, split_url, without_fragment
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """Who looks at which copy of a document."""
 
     services: ServiceMap
@@ -49,8 +49,7 @@ SEPARATE: Mapping[str, str] = MappingProxyType(
 """What is not merged -> where the documents of each source are, below its name, in a feed of several."""
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """An opaque link ``x/{token}``; it must be kept for longer than any document that names it."""
 
     token: str
@@ -90,8 +89,7 @@ def _may_name(kind: Kind) -> frozenset[Kind]:
     return _NAMED.get(kind) or family(kind)
 
 
-@dataclass(slots=True)
-class Rewriter:
+class Rewriter(Struct):
     """Rewrites the URLs of one document for one view, and collects the opaque links that this needs."""
 
     view: View
@@ -191,8 +189,7 @@ Rule = Callable[[Rewriter, dict[str, Any], str], str]
 """(rewriter, the object that has the field, the field's value) -> the new value."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(Struct, frozen=True):
     """What to do with one field: ``rule`` if it is a string, ``inner`` if it is an object or an array of them."""
 
     rule: Rule | None = None

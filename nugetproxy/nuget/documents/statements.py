@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads
 from nugetproxy.nuget.documents.registration import is_leaf, leaf_version, leaves
@@ -19,8 +20,7 @@ _FIRST_YEAR: Final = 1980
 """nuget.org says 1900 of what is unlisted, other feeds the year 1 of what they do not know."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Statement:
+class Statement(Struct, frozen=True, kw_only=True):
     """What one document says of one version; None: it does not say."""
 
     identity: PackageIdentity

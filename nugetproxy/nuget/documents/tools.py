@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
 from nugetproxy.nuget.urls import absolute, split_url, without_fragment
@@ -15,8 +16,7 @@ from nugetproxy.nuget.urls import absolute, split_url, without_fragment
 _SAFE = re.compile(r"/(?:(?!\.)[A-Za-z0-9._~+-]{1,100}/){0,8}(?!\.)[A-Za-z0-9._~+-]{1,100}")
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True):
     """One download that tools.json lists."""
 
     url: str

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact
 from nugetproxy.nuget.documents.registration import leaf_version, leaves
@@ -31,8 +32,7 @@ _INSTEAD: Mapping[str, tuple[str, ...]] = {
 """Where to look for the leaves of a hive, best first."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceRegistration:
+class SourceRegistration(Struct, frozen=True):
     """What one source says of the id: its index, then its pages."""
 
     source: str
@@ -42,8 +42,7 @@ class SourceRegistration:
     """They are of a hive with more packages than the merged one may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class MergedRegistration:
+class MergedRegistration(Struct, frozen=True):
     """The owners' leaves, ascending; at least one."""
 
     id: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Final
 from urllib.parse import quote, unquote_plus
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
 from nugetproxy.nuget.identity import invariant_lower
@@ -24,8 +25,7 @@ MAX_REACH: Final = 4000
 """How far into a merged answer one can look: every source is asked for all that comes before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(Struct, frozen=True):
     """The part of a search result that a client asks for."""
 
     query: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import dumps
 from nugetproxy.nuget.documents.version_list import listed_versions
@@ -14,16 +15,14 @@ Owners = Mapping[str, str]
 """Version in URL form -> the source that it belongs to."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceDocument:
+class SourceDocument(Struct, frozen=True):
     """What one source says."""
 
     source: str
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class MergedVersions:
+class MergedVersions(Struct, frozen=True):
     """One list with what it was made of."""
 
     body: bytes

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads
 from nugetproxy.nuget.identity import invariant_lower
@@ -21,8 +22,7 @@ MERGED_PAGES: Final = "vulnerabilities/pages/merged/"
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
 
 
-@dataclass(frozen=True, slots=True)
-class AdvisoryPage:
+class AdvisoryPage(Struct, frozen=True):
     """One page of one source's index."""
 
     source: str
@@ -33,8 +33,7 @@ class AdvisoryPage:
     entry: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class AdvisoryGroup:
+class AdvisoryGroup(Struct, frozen=True):
     """One page of the merged index: one page of a source as it is, or several that are to be merged."""
 
     name: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.projects.assets import read_assets
 from nugetproxy.nuget.projects.lock_file import read_lock_file
@@ -18,8 +19,7 @@ from nugetproxy.nuget.projects.sboms import is_bill, read_json_bill, read_tag_va
 Read = Callable[[bytes, str], Needs]
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """Files of one sort."""
 
     name: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
 from xml.etree.ElementTree import Element
+
+from msgspec import Struct, field
 
 from nugetproxy.nuget.projects.conditions import is_met
 from nugetproxy.nuget.projects.needs import local
@@ -27,24 +28,21 @@ _DEEPEST: Final = 32
 """Properties within properties."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectFile:
+class ProjectFile(Struct, frozen=True):
     """One file of an evaluation: a project, or what is imported into it."""
 
     path: str
     root: Element
 
 
-@dataclass(slots=True)
-class Item:
+class Item(Struct):
     """One item; metadata by lower-case name."""
 
     include: str
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(slots=True)
-class Evaluation:
+class Evaluation(Struct):
     """What a project is for one framework."""
 
     properties: dict[str, str]

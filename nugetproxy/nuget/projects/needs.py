@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 from xml.etree.ElementTree import Element, ParseError
@@ -12,6 +11,7 @@ from xml.etree.ElementTree import Element, ParseError
 import orjson
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
+from msgspec import Struct, field
 
 from nugetproxy.errors import BadRequest
 from nugetproxy.nuget.frameworks import Framework
@@ -33,8 +33,7 @@ class UnreadableFile(BadRequest):
         self.why = why
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Graph:
+class Graph(Struct, frozen=True, kw_only=True):
     """The references of one project for one framework, to be resolved as a restore does."""
 
     references: tuple[Dependency, ...]
@@ -48,8 +47,7 @@ class Graph:
     """What other projects of the repository refer to, by the id that stands for each in ``references``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Needs:
+class Needs(Struct, frozen=True, kw_only=True):
     """What one file asks for."""
 
     exact: tuple[PackageIdentity, ...] = ()

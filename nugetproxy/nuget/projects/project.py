@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.frameworks import CLASSIC, CORE, STANDARD, Framework, nearest
 from nugetproxy.nuget.identity import PackageIdentity
@@ -32,8 +33,7 @@ Load = Callable[[str], Sequence[ProjectFile]]
 """The files of another project with what is imported into it; empty where there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
+class _Target(Struct, frozen=True):
     """A project for one of its frameworks."""
 
     path: str

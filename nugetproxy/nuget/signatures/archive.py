@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO, Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.signatures.flaw import Flaw, Flawed
 from nugetproxy.nuget.zip_archive import MAX_DIRECTORY, MAX_ENTRIES, BrokenArchive, Source, find_end, source_of
@@ -27,8 +28,7 @@ _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 _PIECE = 2**20
 
 
-@dataclass(slots=True, kw_only=True)
-class _Header:
+class _Header(Struct, kw_only=True):
     """One header of the central directory."""
 
     raw: bytes
@@ -44,8 +44,7 @@ class _Header:
         return not flags & _UTF8 and self.raw[_HEADER_SIZE : _HEADER_SIZE + length] == NAME
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SignedArchive:
+class SignedArchive(Struct, frozen=True, kw_only=True):
     """A package with its signature."""
 
     signature: bytes

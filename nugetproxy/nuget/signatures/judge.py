@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import BinaryIO, Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.signatures.archive import open_signed
 from nugetproxy.nuget.signatures.certificates import CODE_SIGNING, Certificate
@@ -21,8 +22,7 @@ _BY: Final = MappingProxyType({"1.2.840.113549.1.9.16.6.1": By.AUTHOR, "1.2.840.
 """By commitment type (RFC 5126 section 5.11.1: proof of origin, proof of receipt)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Signatures:
+class _Signatures(Struct, frozen=True, kw_only=True):
     """The signatures of one package, whole or not."""
 
     message: Message

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 from asn1crypto import cms, core, tsp
+from msgspec import Struct
 
 from nugetproxy.nuget.signatures.certificates import Certificate
 from nugetproxy.nuget.signatures.flaw import Flaw, Flawed
@@ -26,8 +26,7 @@ _BROKEN: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, O
 MOST_CERTIFICATES: Final = 100
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """One signature of a message, or over another signature in it."""
 
     certificate: Certificate
@@ -53,8 +52,7 @@ class Part:
     """Signatures over ``value``."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """Something that was signed, with its signatures."""
 
     content_type: str
@@ -63,8 +61,7 @@ class Message:
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimestampInfo:
+class TimestampInfo(Struct, frozen=True, kw_only=True):
     """What a timestamp says (RFC 3161 section 2.4.2); seconds since the epoch."""
 
     at: float

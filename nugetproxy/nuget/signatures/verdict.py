@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, BinaryIO, Self
+
+from msgspec import Struct
 
 from nugetproxy.nuget.signatures.flaw import Flaw
 from nugetproxy.nuget.signatures.roots import NO_ROOTS, Roots
@@ -22,8 +23,7 @@ class By(StrEnum):
     REPOSITORY = "repository"
 
 
-@dataclass(frozen=True, slots=True)
-class Signer:
+class Signer(Struct, frozen=True):
     """Whoever made a signature."""
 
     by: By
@@ -41,8 +41,7 @@ class Signer:
         return f"{self.subject} (SHA-256 {self.fingerprint})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
+class Trust(Struct, frozen=True, kw_only=True):
     """Whose signatures of a package count."""
 
     roots: Roots = NO_ROOTS
@@ -68,8 +67,7 @@ class Trust:
         return judge(file, self, now)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """What is to be thought of the signature of a package."""
 
     flaw: Flaw | None = None

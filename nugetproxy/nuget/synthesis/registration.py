@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
@@ -143,8 +144,7 @@ def license_of(held: PackageFacts, base: str) -> str:
     return content_url(base, held.identity, "license") if held.has_license else held.license_url
 
 
-@dataclass(frozen=True, slots=True)
-class _Leaf:
+class _Leaf(Struct, frozen=True):
     """One version in one hive."""
 
     held: PackageFacts
@@ -249,7 +249,7 @@ def _leaves(facts: Iterable[PackageFacts], base: str, hive: str, metadata: IdMet
     leaves = []
     for held in hive_members(facts, hive):
         said = metadata.of(held.identity.version)
-        made_of = held.to_json() + orjson.dumps(said)
+        made_of = held.to_json() + orjson.dumps(asdict(said))
         leaves.append(_Leaf(held, held.parsed, base, hive, said, blake2b(made_of, digest_size=16).digest()))
     return leaves
 

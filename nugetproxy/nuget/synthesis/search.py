@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
 import orjson
+from msgspec import Struct
 
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import Version
@@ -18,8 +18,7 @@ from nugetproxy.nuget.synthesis.version_metadata import NO_METADATA, IdMetadata
 _VOCABULARY: Final = "http://schema.nuget.org/schema#"
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Struct, frozen=True):
     """One id that a search has found."""
 
     newest: PackageFacts

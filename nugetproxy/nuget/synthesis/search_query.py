@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from urllib.parse import parse_qsl
+
+from msgspec import Struct
 
 from nugetproxy.errors import BadRequest
 from nugetproxy.nuget.identity import Version, invariant_lower
@@ -47,24 +48,21 @@ class Field(StrEnum):
     DESCRIPTION = "description"
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(Struct, frozen=True):
     """Letters and digits, lower case; ``parts`` are those of a camel-case word, with which it is found as well."""
 
     text: str
     parts: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(Struct, frozen=True):
     """Words that must all be found, one after the other if it is a phrase; without words it is found nowhere."""
 
     words: tuple[Word, ...]
     phrase: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SearchQuery:
+class SearchQuery(Struct, frozen=True, kw_only=True):
     """A search as nuget.org understands it: terms of one field are alternatives, different fields must all match.
 
     Terms without a field must all be found, each anywhere; nuget.org is content with one of them.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionMetadata:
+class VersionMetadata(Struct, frozen=True, kw_only=True):
     """None: upstream has not said it, as far as is known here."""
 
     leaf: Json | None = None
@@ -27,8 +27,7 @@ class VersionMetadata:
 NONE_KNOWN: Final = VersionMetadata()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdMetadata:
+class IdMetadata(Struct, frozen=True, kw_only=True):
     """What upstream has published about the versions of one id."""
 
     versions: Mapping[str, VersionMetadata]

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from diskcache import Cache
+from msgspec import Struct, field
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.store.documents.database import Value, insert_new
@@ -53,8 +53,7 @@ class Write(NamedTuple):
     """The same, however long it takes; shared with other rows: wait for it, never cancel it."""
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(Struct):
     stored: asyncio.Future[bool]
     rows: list[Row] = field(default_factory=list)
     told: list[asyncio.Future[bool | None]] = field(default_factory=list)

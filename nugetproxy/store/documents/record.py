@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from msgspec import Struct
 
 from nugetproxy.caching.entry import Entry, Validators
 from nugetproxy.off_loop.copies import part_of
@@ -23,8 +23,7 @@ class DamagedRecord(UnsoundFile):
     """A stored value that is cut, changed, of another key or of another version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(Struct, frozen=True):
     """A document as upstream sent it (decoded), with the record of it."""
 
     entry: Entry

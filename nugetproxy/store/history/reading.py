@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from nugetproxy.store.history.restore import Restore
 from nugetproxy.store.sqlite_form import UnsoundFile
@@ -21,8 +21,7 @@ _COUNTS: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Count:
+class Count(Struct, frozen=True, kw_only=True):
     """What was answered in one span of time."""
 
     start: int
@@ -36,8 +35,7 @@ class Count:
     packages: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pull:
+class Pull(Struct, frozen=True, kw_only=True):
     """A package that clients have got; times in seconds since the epoch."""
 
     feed: str
@@ -50,8 +48,7 @@ class Pull:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Use:
+class Use(Struct, frozen=True, kw_only=True):
     """Who has got a package."""
 
     id: str
@@ -64,8 +61,7 @@ class Use:
     times: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class Trouble(Struct, frozen=True, kw_only=True):
     """Requests that failed alike."""
 
     feed: str
@@ -80,8 +76,7 @@ class Trouble:
     status: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True):
     """A restore with whose it was."""
 
     number: int

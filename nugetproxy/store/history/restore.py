@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct, field, to_builtins
 
 from nugetproxy.store.history.sighting import FAILED, FETCHES, HITS, PACKAGE, Sighting
 
@@ -16,8 +16,7 @@ OURS: Final = frozenset({"disk", "exhausted", "stopping"})
 """Reasons of failures that are no upstream's."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One request of a restore, in seconds."""
 
     kind: str
@@ -39,8 +38,7 @@ class Step:
         return max(0.0, self.seconds - self.upstream - self.client)
 
 
-@dataclass(slots=True, kw_only=True)
-class Restore:
+class Restore(Struct, kw_only=True):
     """What is known of one, so far."""
 
     began: float
@@ -111,7 +109,7 @@ class Restore:
 
     def to_json(self) -> bytes:
         """The stored form, for ``Restore.from_json``."""
-        return orjson.dumps(asdict(self))
+        return orjson.dumps(to_builtins(self))
 
     @staticmethod
     def from_json(body: bytes) -> Restore:

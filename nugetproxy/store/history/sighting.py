@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias
+
+from msgspec import Struct
 
 HITS = frozenset({"hit", "stale", "synthesized"})
 """Outcomes for which no upstream was waited for."""
@@ -15,8 +16,7 @@ FAILED = "failed"
 PACKAGE = "package"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class What:
+class What(Struct, frozen=True, kw_only=True):
     """What an answer was, whoever got it."""
 
     feed: str
@@ -35,8 +35,7 @@ class What:
     """Whether a client has a package by it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
+class Who(Struct, frozen=True):
     """The client that asked."""
 
     client: str

@@ -7,11 +7,11 @@ import struct
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
 import orjson
+from msgspec import Struct
 
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity, Version
@@ -31,8 +31,7 @@ AT_ONCE: Final = 50
 """Rows that one statement is about."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
+class _Row(Struct, frozen=True):
     """One version of an id."""
 
     number: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
@@ -22,8 +22,7 @@ ReadFacts = Callable[[PackageIdentity, int], PackageFacts | None]
 """The facts of a held package of so many bytes; None if it is gone. Raises InvalidPackage, DiskFailure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Synced:
+class Synced(Struct, frozen=True, kw_only=True):
     """What a synchronisation has done, in packages."""
 
     held: int

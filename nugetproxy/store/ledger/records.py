@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from nugetproxy.nuget.identity import PackageIdentity
 
 
-@dataclass(frozen=True, slots=True)
-class Epoch:
+class Epoch(Struct, frozen=True):
     """How often an id was written to, and when last (wall time, seconds since the epoch)."""
 
     number: int
     at: float
 
 
-@dataclass(slots=True)
-class Writes:
+class Writes(Struct):
     """The writes through one source, by id; the id "" stands for any."""
 
     by_id: dict[str, Epoch] = field(default_factory=dict)
@@ -32,8 +30,7 @@ class Writes:
         self.last = max(self.last, epoch.at)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionFacts:
+class VersionFacts(Struct, frozen=True, kw_only=True):
     """What upstream said of a version, beside what lies in the package; None: not said."""
 
     identity: PackageIdentity
@@ -48,8 +45,7 @@ class VersionFacts:
     """Wall time, in seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """What this proxy has noticed of a version that nobody dates, or that is gone; wall times."""
 
     first: float
@@ -60,8 +56,7 @@ class Sighting:
     """When that was seen for the second time, an hour later; None until then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class Judged(Struct, frozen=True, kw_only=True):
     """What was found out about the signature of a package."""
 
     sha512: str
@@ -72,16 +67,14 @@ class Judged:
     """As ``Verdict.text`` writes it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """The source that a version belongs to, with its SHA-512 (base64)."""
 
     source: str
     sha512: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(Struct, frozen=True, kw_only=True):
     """A package that is never evicted."""
 
     id: str
@@ -93,8 +86,7 @@ class Wanted:
     """Wall time, in seconds since the epoch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
+class Token(Struct, frozen=True, kw_only=True):
     """What lets a client in; the secret itself is not kept."""
 
     name: str

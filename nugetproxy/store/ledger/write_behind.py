@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from nugetproxy.store.ledger import rows
 from nugetproxy.store.ledger.form import LedgerUnavailable
@@ -19,8 +20,7 @@ SETTLE_SECONDS: Final = 5.0
 """How long anybody waits for what was noted to be written."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Noted:
+class _Noted(Struct, frozen=True):
     """One row on its way: what writes it, and what it says."""
 
     statement: str

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import structlog
+from msgspec import Struct
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.packages.held import Stamp
@@ -13,8 +13,7 @@ from nugetproxy.store.packages.held import Stamp
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Refused:
+class _Refused(Struct):
     """A file that is no package, or not yet: it may still be being copied."""
 
     stamp: Stamp

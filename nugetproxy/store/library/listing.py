@@ -7,9 +7,10 @@ import os
 import stat
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from nugetproxy.nuget.identity import PackageId, Version
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
@@ -23,8 +24,7 @@ SYMBOLS: Final = ".symbols.nupkg"
 """Packages of debug symbols; NuGet leaves them out of folder feeds too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(Struct, frozen=True):
     """What a look has found to be different; paths are relative to the root, with slashes."""
 
     changed: dict[str, Stamp]
@@ -32,8 +32,7 @@ class Seen:
     gone: frozenset[str]
 
 
-@dataclass(slots=True)
-class _Directory:
+class _Directory(Struct):
     """One directory as it was listed last."""
 
     state: Stamp

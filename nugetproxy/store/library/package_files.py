@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
@@ -23,8 +24,7 @@ class ChangedFile(DiskFailure):
     """The file is no longer the one that was listed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(Struct, frozen=True):
     """A package that may be served; ``fd`` now belongs to the receiver, ``sha512`` is in base64."""
 
     fd: int

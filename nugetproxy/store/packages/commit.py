@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile, StrPath
@@ -15,8 +16,7 @@ QUARANTINE_KEPT = 16
 """Damaged packages kept for inspection; more would fill the disk unseen."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Verified:
+class Verified(Struct, kw_only=True):
     """A package that was verified, with all that its folder gets; ``path`` is where it lies now, open as ``fd``."""
 
     identity: PackageIdentity

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
+
+from msgspec import Struct
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.signatures.verdict import Verdict
@@ -79,8 +80,7 @@ class Descriptor:
                 os.close(self._fd)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signed:
+class Signed(Struct, frozen=True, kw_only=True):
     """A verdict over the signature of a package, by the trust of one time."""
 
     verdict: Verdict

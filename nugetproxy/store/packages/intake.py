@@ -6,9 +6,9 @@ import asyncio
 import errno
 import os
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from nugetproxy.metrics import Metrics
@@ -29,8 +29,7 @@ _T = TypeVar("_T")
 _Sealed = tuple[Verified, os.stat_result]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doors:
+class Doors(Struct, frozen=True, kw_only=True):
     """What of the folder is needed to take something in."""
 
     lock: Callable[[PackageIdentity], asyncio.Lock]

@@ -9,8 +9,9 @@ import itertools
 import os
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
@@ -26,8 +27,7 @@ _BETWEEN = "~"
 """Neither ids nor versions contain it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
+class Places(Struct, frozen=True, kw_only=True):
     """The paths of one package, as ``Layout`` has them: made at once, as strings."""
 
     parent: str
@@ -39,8 +39,7 @@ class Places:
     warnings: str
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Struct, frozen=True):
     """Paths below ``root``; ``packages`` is what NuGet reads as a folder feed (VersionFolderPathResolver).
 
     Nothing unfinished may lie in ``packages``: NuGet takes a feed for the old flat layout when a first-level folder

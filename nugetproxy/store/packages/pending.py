@@ -7,11 +7,11 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 import structlog
+from msgspec import Struct
 
 from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
@@ -40,8 +40,7 @@ Committed = Callable[[Sequence[HeldPackage]], Awaitable[None]]
 """Told of the packages of a batch that are in their folder, durably."""
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Pending:
+class _Pending(Struct, kw_only=True, eq=False):
     package: Verified
     held: HeldPackage
     done: asyncio.Future[DiskFailure | None]

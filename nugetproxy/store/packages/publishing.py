@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
@@ -15,8 +16,7 @@ Failures = dict[PackageIdentity, DiskFailure]
 """Why packages could not be published."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Publication:
+class _Publication(Struct, kw_only=True):
     """One package on its way, with the small files that are written beside it."""
 
     package: Verified
@@ -31,8 +31,7 @@ class _Publication:
 _Step = Callable[[FsOps, Layout, _Publication], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Sync:
+class Sync(Struct, frozen=True):
     """What the disk must have, with the packages that wait for it."""
 
     waiting: Sequence[_Publication]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import groupby
 from typing import Final
+
+from msgspec import Struct
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.version import Version
@@ -24,8 +25,7 @@ class Why(StrEnum):
     ROOM = "room"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
+class Retention(Struct, frozen=True, kw_only=True):
     """How long packages are held."""
 
     unused_for: float = math.inf

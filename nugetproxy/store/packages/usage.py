@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
+from msgspec import Struct
 from structlog.typing import FilteringBoundLogger
 
 from nugetproxy.clock import Clock
@@ -227,8 +227,7 @@ def _walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageI
         yield identity, state.st_size, used
 
 
-@dataclass(frozen=True, slots=True)
-class _Survey:
+class _Survey(Struct, frozen=True):
     """What a folder holds, as far as it can be read."""
 
     packages: list[tuple[float, PackageIdentity, int]]

@@ -11,8 +11,9 @@ import re
 import stat
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
@@ -49,16 +50,14 @@ class PackageHash:
         return base64.b64encode(self._digest.digest()).decode()
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """What an earlier check found out about a package."""
 
     stamp: Stamp
     sha512: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sound:
+class Sound(Struct, frozen=True, kw_only=True):
     """A package that may be served; ``fd`` now belongs to the receiver."""
 
     fd: int
@@ -68,8 +67,7 @@ class Sound:
     """It had no hash file (a crash came before it); now it has one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Damaged:
+class Damaged(Struct, frozen=True):
     """A package that must not be served; ``reason`` is size, hash, zip, identity or io."""
 
     reason: str

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import structlog
+from msgspec import Struct, field
 
 from nugetproxy.clock import Clock
 from nugetproxy.nuget.first_seen import BEGINNING, FirstSeen, line_hash
@@ -44,8 +44,7 @@ def replace_log(fs: FsOps, directory: Path, body: bytes) -> None:
     fs.fsync_dir(directory)
 
 
-@dataclass(slots=True, kw_only=True)
-class _File:
+class _File(Struct, kw_only=True):
     """The log while it is open for appending."""
 
     fd: int

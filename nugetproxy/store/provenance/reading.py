@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct, field
 
 from nugetproxy.nuget.first_seen import BEGINNING, BadLine, Chain, FirstSeen, read_line
 from nugetproxy.store.fs import FsOps, MissingFile
@@ -17,8 +18,7 @@ MOST_BROKEN: Final = 100
 """Lines of which it is told what is wrong with them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """One whole line, without its end."""
 
     offset: int
@@ -30,8 +30,7 @@ class Found:
         return self.offset + len(self.text) + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Struct, frozen=True):
     """A line with which something is wrong."""
 
     number: int
@@ -39,8 +38,7 @@ class Broken:
     why: str
 
 
-@dataclass(slots=True, kw_only=True)
-class Examined:
+class Examined(Struct, kw_only=True):
     """What was found in a whole log."""
 
     chain: Chain = field(default_factory=Chain)

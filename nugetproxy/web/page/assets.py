@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 STATIC: Final = Path(__file__).parent / "static"
 TYPES: Final[Mapping[str, str]] = MappingProxyType(
@@ -33,8 +34,7 @@ POLICY: Final = "; ".join(
 """Content-Security-Policy: nothing but our own files, and nobody's frame."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
+class Asset(Struct, frozen=True):
     """One file, as it is sent."""
 
     type: str
