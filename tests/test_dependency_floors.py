@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import re
 import sys
@@ -15,6 +14,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from nugetproxy import __version__
+from tests.modules import imports_of
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -93,11 +93,7 @@ def imported_by(folder: Path) -> set[str]:
     """The top-level names of everything that is imported below ``folder``, standard library excluded."""
     found: set[str] = set()
     for path in folder.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                found.update(alias.name.split(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                found.add(node.module.split(".")[0])
+        found.update(module.split(".")[0] for module, _ in imports_of(path))
     return found - set(sys.stdlib_module_names) - {"nugetproxy", "tests", "__future__"}
 
 

@@ -140,7 +140,12 @@ class Proxy:
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of one metric now; 0 if it was never counted."""
-        return self.app.metrics.registry.get_sample_value(f"nugetproxy_{name}", labels) or 0.0
+        full = f"nugetproxy_{name}"
+        for family in self.app.metrics.registry.restricted_registry([full]).collect():  # all would take 3 ms
+            for sample in family.samples:
+                if sample.name == full and sample.labels == labels:
+                    return sample.value
+        return 0.0
 
 
 class _Server(BaseTestServer):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from nugetproxy.nuget.inventory import Component, bill
 
-SCHEMA = JsonStrictValidator(SchemaVersion.V1_6)
 PLAIN = Component(id="Acme.A", version="1.0.0")
 
 
@@ -20,9 +18,18 @@ def made(*components: Component, subject: str = "farm") -> dict[str, Any]:
     return bill(components, subject=subject, serial=serial, now=1_785_000_000.5, version="0.1.0")
 
 
+@cache
+def schema() -> Any:
+    """The official one. To load it takes seconds, which every worker of a test run would pay at the top."""
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
+    return JsonStrictValidator(SchemaVersion.V1_6)
+
+
 def wrong_with(document: dict[str, Any]) -> str:
     """What the official schema minds; empty where nothing is wrong."""
-    found = SCHEMA.validate_str(json.dumps(document))
+    found = schema().validate_str(json.dumps(document))
     return "" if found is None else str(found.data)
 
 
