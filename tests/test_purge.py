@@ -100,7 +100,7 @@ async def test_the_pin_of_a_version_that_is_no_longer_held_is_forgotten_and_told
 ) -> None:
     await stopped.start()
     await stopped.held.folder.evict(0, lambda _: False)
-    await stopped.held.sync_holdings()
+    await stopped.held.stock.take()
     await stopped.stop()
     code, output = await purge(stopped, tmp_path, *words)
     assert code == 0, output

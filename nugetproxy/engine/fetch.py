@@ -20,7 +20,7 @@ from nugetproxy.off_loop import LARGE, off_loop
 from nugetproxy.store.documents.documents import Stored
 from nugetproxy.upstream.client import NO_HEADERS, UpstreamClient
 from nugetproxy.upstream.faults import OF_A_TARGET
-from nugetproxy.upstream.patience import Patience, impatience
+from nugetproxy.upstream.patience import Patience, has_spare, impatience
 
 CONFIRM_SECONDS = MINUTE
 """A list that vanished or became empty is believed when upstream still says so after this long."""
@@ -44,6 +44,8 @@ class Fetcher:
         said: Answer | None = None
         failed: Failure | None = None
         patience = Patience() if stored is None or not usable else impatience()
+        if target.kind is Kind.INDEX and self._upstream.is_lost and await has_spare():
+            patience = impatience()  # a restore cannot begin without it; one made of what is held is here
         for url in target.urls:
             try:
                 answer = await self._upstream.get(

@@ -28,6 +28,7 @@ RETRY_SECONDS: Final = 30.0
 
 async def enter_held(packages: Packages, provenance: Provenance, clock: Clock) -> None:
     """Enter everything that is held without a line, once: of an earlier version, or put there by somebody else."""
+    await packages.stock.taken()
     last: PackageIdentity | None = None
     entered = 0
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,13 +20,14 @@ from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.room import Room
 from nugetproxy.engine.shared_packages import SharedPackages
 from nugetproxy.engine.signatures import RepositoryList, SignaturePolicy, Signatures
+from nugetproxy.engine.stock import Stock
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure
-from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
+from nugetproxy.store.holdings.holdings import Holdings
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.client import UpstreamClient
@@ -38,8 +38,6 @@ SAME_TIME = 1.0
 """Seconds by which two times may differ that say the same: some file systems keep whole seconds."""
 TAKEN_AT_ONCE = 2**20
 """Bytes of a file that is copied."""
-FIRST_SYNC = 2.0
-"""Seconds that the start waits for the holdings to know all that is held."""
 
 
 class Packages:
@@ -71,6 +69,7 @@ class Packages:
         signatures.changed = folder.kept.clear
         self.folder = folder
         self.holdings = holdings
+        self.stock = Stock(folder, holdings, clock)
         self._pins = pins
         self._metrics = metrics
         room.add(self)
@@ -127,10 +126,7 @@ class Packages:
         """Open folder and holdings; raises StoreUnusable."""
         await self.folder.prepare()
         await self.holdings.open(self.folder.layout.root / "holdings.db")
-        if not await self.folder.usage.is_large():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(FIRST_SYNC):
-                    await self.sync_holdings()
+        await self.stock.begin()
 
     async def close(self) -> None:
         """Close both; nothing may be in flight any more."""
@@ -195,15 +191,6 @@ class Packages:
     async def pinned_versions(self, *ids: str) -> frozenset[PackageIdentity]:
         """The versions of some ids (lower case) whose bytes are remembered, held or not."""
         return await self._pins.versions(*ids)
-
-    async def keep_holdings(self) -> None:
-        """Bring the holdings up to what the folder holds, now and whenever it was lost; runs until cancelled."""
-        await self.holdings.keep_synced(self.folder.walk, self.folder.facts_reader())
-
-    async def sync_holdings(self) -> None:
-        """Bring the holdings up to what the folder holds, once."""
-        with suppress(HoldingsUnavailable, DiskFailure):
-            await self.holdings.sync(self.folder.walk, self.folder.facts_reader())
 
     async def refusal(self, identity: PackageIdentity, sha512: str) -> str:
         """Why a package with this hash (base64) cannot be taken; empty where it can, or is held."""

@@ -11,7 +11,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.ledger.ledger import LedgerUnavailable
 
-BATCH: Final = 100
+BATCH: Final = 250
 """Packages after which it takes a breath."""
 PAUSE: Final = 0.1
 """Its length in seconds."""
@@ -19,6 +19,7 @@ PAUSE: Final = 0.1
 
 async def look_into_unpinned(packages: Packages, clock: Clock) -> None:
     """Look into all that is held without a pin, once, then pin it or set it aside."""
+    await packages.stock.taken()
     last: PackageIdentity | None = None
     with suppress(DiskFailure, LedgerUnavailable):  # counted and told; the next start begins again
         while packages.checks_contents and (batch := await packages.folder.held_after(last, BATCH)):

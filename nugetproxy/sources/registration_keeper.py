@@ -70,14 +70,15 @@ class RegistrationKeeper:
         self._failed: dict[str, int] = {}
         self._fetched = 0
         """Since all that was wanted was there the last time."""
+        self._visited_to: str | None = None
+        """How far the first visit of all that is held is; None before and after it."""
 
     async def run(self) -> None:
         """Begin with all that is held, go on with what comes; runs until cancelled."""
         await self._clock.sleep(ROUND_SECONDS)
         while not self._packages.holdings.synced:
             await self._clock.sleep(ROUND_SECONDS)
-        for identity in await self._packages.holdings.recorded():
-            self._recorder.wanted.setdefault(identity.id, False)
+        self._visited_to = ""
         while True:
             await self.round()
             await self._clock.sleep(ROUND_SECONDS)
@@ -85,9 +86,9 @@ class RegistrationKeeper:
     async def round(self) -> None:
         """Fetch what is wanted until there is nothing more, something else is under way, or upstream fails."""
         wanted = self._recorder.wanted
-        while wanted and not self._is_disturbing():
+        while (wanted or self._visited_to is not None) and not self._is_disturbing():
             try:
-                held = await self._next_held(wanted)
+                held = await self._next_held(wanted) if wanted else await self._go_on(wanted)
             except HoldingsUnavailable as failure:
                 log.debug("registrations.unkept", upstream=self._packages.name, detail=str(failure))
                 return
@@ -102,7 +103,7 @@ class RegistrationKeeper:
             if Visit.FAILED in visits:
                 return
             await self._clock.sleep(PACE_SECONDS * visits.count(Visit.ASKED))
-        if not wanted and self._fetched:
+        if not wanted and self._visited_to is None and self._fetched:
             log.info("registrations.kept", upstream=self._packages.name, fetched=self._fetched)
             self._fetched = 0
 
@@ -118,6 +119,14 @@ class RegistrationKeeper:
             return Visit.FAILED
         self._failed.pop(id, None)
         return Visit.ASKED if asked else Visit.STORED
+
+    async def _go_on(self, wanted: dict[str, bool]) -> tuple[str, ...]:
+        """Want some more of what is held, not all at once: they take memory. Raises HoldingsUnavailable."""
+        ids = await self._packages.holdings.ids_after(self._visited_to or "", LOOK)
+        self._visited_to = ids[-1] if ids else None
+        for id in ids:
+            wanted.setdefault(id, False)
+        return ()
 
     async def _next_held(self, wanted: dict[str, bool]) -> tuple[str, ...]:
         """Whom to visit now: of most ids that clients ask about nothing is held, so there is one look for many.

@@ -154,7 +154,7 @@ class RemoteSource:
     def start(self, tasks: Tasks, *, secure: bool) -> None:
         """Fetch what every client begins with, keep the holdings up to date."""
         tasks.start(self._begin(secure), name=f"begin {self.name}")
-        tasks.keep(self.packages.keep_holdings, name=f"holdings {self.name}")
+        tasks.keep(self.packages.stock.keep, name=f"holdings {self.name}")
         tasks.start(look_into_unpinned(self.packages, self._clock), name=f"unpinned {self.name}")
         tasks.start(self._recorder.keep_unlisted(), name=f"unlisted {self.name}")
         if self._keeps_registrations:
@@ -175,6 +175,8 @@ class RemoteSource:
 
     async def ready(self) -> None:
         """Return when clients have something to begin with; raises UpstreamFailure."""
+        if self._services.known is None and await self._synthesis.holds_anything():
+            return  # an index is made of that, should upstream not answer
         try:
             await self._services.map()
         except UpstreamFailure:

@@ -90,10 +90,9 @@ class Synthesis:
     async def holds_anything(self) -> bool:
         """True when at least one package is held."""
         try:
-            total, _ = await self._holdings.search(SearchQuery.parse("prerelease=true&semVerLevel=2.0.0&take=1"))
+            return await self._holdings.holds_anything()
         except HoldingsUnavailable:
             return False
-        return total > 0
 
     async def names(self, route: Route) -> bool:
         """True when lists name the version that ``route`` is about, so that its absence is damage, not an answer."""

@@ -82,6 +82,8 @@ class Breakers:
         self._gauge = metrics.breaker_open
         self._failures = failures
         self._by_origin: dict[str, _Origin] = {}
+        self.has_answered = False
+        """Whether any of them has, since the start."""
         self.last: Cause | None = None
         """The last failure, also where it is over."""
 
@@ -257,6 +259,7 @@ class Ticket:
     def arrived(self) -> None:
         """The headers of a long body are here: as a probe it has shown enough."""
         if self._pass.role is not Role.NORMAL:
+            self._breakers.has_answered = True
             self._breaker.succeed(self._pass, self._breakers.waiting(self.origin))
             self._pass = NORMAL
             self._breakers.report(self.origin, None)
@@ -285,6 +288,7 @@ class Ticket:
         if self._inconclusive:
             self._breaker.abandon(self._pass)
         elif error is None or reason in ANSWERED:
+            self._breakers.has_answered = True
             self._breaker.succeed(self._pass, self._breakers.waiting(self.origin))
         elif isinstance(error, UpstreamFailure) and self._is_of_the_host(error):
             failed = self._question

@@ -217,8 +217,9 @@ class UpstreamClient:
 
     @property
     def is_lost(self) -> bool:
-        """Whether one of its origins is given up for now."""
-        return self._wire.breakers.any_open
+        """Whether one of its origins is given up for now, or it has done nothing but fail since the start."""
+        breakers = self._wire.breakers
+        return breakers.any_open or (breakers.last is not None and not breakers.has_answered)
 
     def last_failure(self) -> tuple[Cause, str] | None:
         """The last failure since the start, over or not, with what to do about it (empty: nothing but wait)."""

@@ -32,6 +32,12 @@ class spared:
         _spare.reset(self._token)
 
 
+async def has_spare() -> bool:
+    """Whether something can be served instead of what upstream would say."""
+    spare = _spare.get()
+    return spare is not None and await spare()
+
+
 def is_spared() -> bool:
     """Whether ``spared`` is in force: such fetches are not shared with those who have nothing else."""
     return _spare.get() is not None

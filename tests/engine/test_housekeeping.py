@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from nugetproxy.clock import Clock
 from nugetproxy.engine.tasks import FIRST_PAUSE, LONGEST_PAUSE, Tasks
 from nugetproxy.metrics import Metrics
+from nugetproxy.store.fs import StrPath
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask, until
 from tests.fakes.clock import BriskClock, FakeClock
@@ -90,8 +91,8 @@ async def test_a_folder_that_cannot_be_read_does_not_keep_the_others_from_being_
     small = await start_proxy(feed.index_url, fs=fs, cache={"max_size": f"{4 * SIZE} B", "scrub_rate": "off"})
     names, locked = fs.names, small.packages / "acme.p0"
 
-    def refuse(path: Path) -> list[str]:
-        if path == locked:
+    def refuse(path: StrPath) -> list[str]:
+        if str(path) == str(locked):
             fs.call("names", str(path), fs._fail)
         return names(path)
 

@@ -123,7 +123,7 @@ async def test_derived_files_may_be_anything(
     proxy = await start_proxy(feed.index_url)
     assert (await ask(proxy, INDEX)).status == 200
     shutil.copytree(shelf, proxy.packages, dirs_exist_ok=True)
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
     await proxy.stop()
     await feed.set_mode("refused")
     files = {
@@ -141,7 +141,7 @@ async def test_derived_files_may_be_anything(
         got = await ask(proxy, package_url(f"acme.n{number}"))
         assert (got.status, got.body, got.cache) == (200, nupkg(number), "hit")
 
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
     assert (await ask(proxy, INDEX)).status == 200
     assert (await ask(proxy, "/health/ready")).status == 200
     assert await read(proxy, "/v3/content/acme.n7/index.json") == {"versions": ["1.0.0"]}
@@ -186,7 +186,7 @@ async def test_a_row_without_its_file_is_not_listed(proxy: Proxy, feed: FakeFeed
     shutil.rmtree(proxy.packages / "acme.a")
     await feed.set_mode("refused")
     await proxy.start()
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
     assert (await ask(proxy, VERSIONS)).status == 503
     assert (await ask(proxy, PACKAGE)).status == 503
 
@@ -196,7 +196,7 @@ async def test_a_file_without_its_row_is_found(proxy: Proxy, feed: FakeFeed) -> 
     lay_down(proxy.packages, "acme.a", "1.0.0", SMALL)
     await feed.set_mode("refused")
     assert (await ask(proxy, PACKAGE)).cache == "hit"
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
     assert await read(proxy, VERSIONS) == {"versions": ["1.0.0"]}
     assert len(held(proxy)) == 3, "one copy"
 
@@ -276,7 +276,7 @@ async def test_a_start_waits_for_the_holdings_of_a_small_folder_alone(
     start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch, many: int, waits: bool
 ) -> None:
     monkeypatch.setattr("nugetproxy.store.packages.usage.MANY_IDS", many)
-    monkeypatch.setattr("nugetproxy.engine.packages.FIRST_SYNC", 30.0)
+    monkeypatch.setattr("nugetproxy.engine.stock.FIRST_SYNC", 30.0)
     first = await start_proxy(feed.index_url)
     await first.stop()
     for number in range(3):

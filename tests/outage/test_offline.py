@@ -113,7 +113,7 @@ async def test_lists_name_what_is_held(
     start_proxy: StartProxy, feed: FakeFeed, directory: Path, contacts: list[str]
 ) -> None:
     proxy = await offline(start_proxy, feed, directory)
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
     for path in LISTS:
         got = await ask(proxy, path)
         assert got.status == 200
@@ -174,7 +174,7 @@ async def test_a_directory_of_packages_alone_is_enough(
     (copied / "up" / "packages").parent.mkdir(parents=True)
     (directory / "up" / "packages").rename(copied / "up" / "packages")
     proxy = await offline(start_proxy, feed, copied)
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
     assert (await ask(proxy, "/health/ready")).status == 200
     for path in (INDEX, *LISTS, package_url("acme.a")):
         got = await ask(proxy, path)

@@ -55,7 +55,7 @@ async def filled(start_proxy: StartProxy, feed: FakeFeed) -> Proxy:
         feed.add(nupkg)
     proxy = await start_proxy(feed.index_url)
     await restore(proxy, *PACKAGES)
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
     await feed.set_mode("refused")
     await proxy.stop()
     shutil.rmtree(proxy.directory / "documents")
@@ -120,7 +120,7 @@ async def test_a_registration_of_many_versions_has_pages(start_proxy: StartProxy
     await ask(proxy, INDEX)
     for patch in range(130):
         lay_down(proxy.packages, "many", f"1.0.{patch}", make_nupkg("Many", f"1.0.{patch}"))
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
     await feed.set_mode("refused")
     for hive in HIVES:
         index = json.loads((await made(proxy, f"/v3/registration/{hive}/many/index.json")).body)
@@ -238,7 +238,7 @@ async def test_in_every_kind_of_outage(start_proxy: StartProxy, named: NamedFeed
     await restore(proxy, "acme.a/1.0.0")
     await named.fail(how, proxy)
     clock.advance(30 * 86400)
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
     for path in (
         "/v3/content/acme.a/index.json",
         "/v3/registration/gz-semver2/acme.a/index.json",

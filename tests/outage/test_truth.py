@@ -53,7 +53,7 @@ async def fetch(proxy: Proxy, *versions: str) -> None:
     """What a restore asks for: packages, nothing that says more of them."""
     for version in versions:
         assert (await ask(proxy, package_url("acme.a", version))).status == 200
-    await proxy.held.sync_holdings()
+    await proxy.held.stock.take()
 
 
 async def advisories(proxy: Proxy) -> None:

@@ -257,3 +257,34 @@ async def test_a_closed_holdings_says_so(tmp_path: Path) -> None:
         await holdings.facts("a")
     assert caught.value.why == "closed"
     assert not await holdings.add(facts("A"))
+
+
+async def test_behind_clients_it_rests_after_each_batch(holdings: Holdings, clock: FakeClock) -> None:
+    shelf = HotDocuments(*many(3 * BATCH))
+
+    def slowly() -> Iterator[tuple[PackageIdentity, int, float]]:
+        for at, one in enumerate(shelf.walk()):
+            if at % BATCH == 0:
+                clock.advance(2.0)
+            yield one
+
+    await holdings.sync(slowly, shelf.facts)
+    assert clock.slept == []
+    clock.slept.clear()
+    await holdings.sync(slowly, shelf.facts, rest=0.5)
+    assert clock.slept == [1.0, 1.0, 1.0]
+
+
+async def test_what_is_removed_is_found_whatever_the_numbers_of_the_rows(holdings: Holdings) -> None:
+    """A package that has changed gets the number of the last one, which was removed."""
+    first, last = facts("Acme.A", "1.0.0", size=1), facts("Acme.B", "1.0.0", size=1)
+    shelf = HotDocuments(first, last)
+    await holdings.sync(shelf.walk, shelf.facts)
+    changed = facts("Acme.A", "1.0.0", size=2)
+    shelf = HotDocuments(changed)
+    await holdings.remove(last.identity)
+    assert (await holdings.sync(shelf.walk, shelf.facts)).removed == 0
+    assert await held(holdings) == {("Acme.A", "1.0.0")}
+    more = HotDocuments(facts("Acme.C", "1.0.0"))
+    assert (await holdings.sync(more.walk, more.facts)).removed == 1
+    assert await held(holdings) == {("Acme.C", "1.0.0")}

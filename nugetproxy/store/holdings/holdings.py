@@ -22,7 +22,7 @@ from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.holdings import rows
 from nugetproxy.store.holdings import search as holdings_search
 from nugetproxy.store.holdings.database import HOLDINGS, HoldingsUnavailable
-from nugetproxy.store.holdings.sync import ReadFacts, Synced, Walk, read_all
+from nugetproxy.store.holdings.sync import Old, ReadFacts, Synced, Walk, read_all
 from nugetproxy.store.sqlite_file import SqliteFile
 from nugetproxy.store.threads import hop
 
@@ -34,6 +34,8 @@ _T = TypeVar("_T")
 
 AGAIN_SECONDS: Final = 10.0
 """Pause after a synchronisation that failed."""
+REST: Final = 1.0
+"""Behind clients a synchronisation rests after each batch, for so much of the time that it took."""
 BATCH: Final = 250
 """Packages per transaction: some 30 ms, for which a commit of the proxy's own has to wait."""
 
@@ -129,6 +131,14 @@ class Holdings:
             self._touched.update(remove, (facts.identity for facts in add))
         rows.change(connection, add=add, remove=remove)
 
+    async def ids_after(self, id: str, limit: int) -> list[str]:
+        """The next ids (lower case) of which something is held, in their order. Raises HoldingsUnavailable."""
+        return await self._file.read(rows.ids_after, id, limit)
+
+    async def holds_anything(self) -> bool:
+        """Whether there is any package. Raises HoldingsUnavailable."""
+        return bool(await self.ids_after("", 1))
+
     async def recorded(self) -> dict[PackageIdentity, tuple[int, float]]:
         """Size and ``published`` of everything that it has. Raises HoldingsUnavailable."""
         found: dict[PackageIdentity, tuple[int, float]] = {}
@@ -140,15 +150,15 @@ class Holdings:
 
     # --- synchronisation ---
 
-    async def sync(self, walk: Walk, read_facts: ReadFacts) -> Synced:
+    async def sync(self, walk: Walk, read_facts: ReadFacts, *, rest: float = 0.0) -> Synced:
         """Make the holdings say what the folder holds: read what is missing or has another size, remove what is gone.
 
-        Meanwhile everything else goes on. ``walk`` and ``read_facts`` are called in a thread. Raises
-        HoldingsUnavailable, and whatever ``walk`` raises; then what was done so far stays.
+        Meanwhile everything else goes on. ``walk`` and ``read_facts`` are called in a thread. It may ``rest``, as
+        ``REST`` says. Raises HoldingsUnavailable, and whatever ``walk`` raises; then what was done so far stays.
         """
         await self._file.check()
         async with self._filling():
-            done = await self._sync(walk, read_facts)
+            done = await self._sync(walk, read_facts, rest)
         log.info("holdings.synced", held=done.held, added=done.added, removed=done.removed, unreadable=done.unreadable)
         return done
 
@@ -157,7 +167,7 @@ class Holdings:
         while True:
             try:
                 if self._incomplete.is_set():  # nothing is known yet, it was lost, or somebody's ``sync`` failed
-                    await self.sync(walk, read_facts)
+                    await self.sync(walk, read_facts, rest=REST)
             except (HoldingsUnavailable, DiskFailure) as error:
                 log.warning("holdings.sync_failed", detail=str(error))
                 await self._clock.sleep(AGAIN_SECONDS)
@@ -177,34 +187,41 @@ class Holdings:
                 raise
             self._complete = not self._incomplete.is_set()
 
-    async def _sync(self, walk: Walk, read_facts: ReadFacts) -> Synced:
-        held: set[PackageIdentity] = set()
-        added = unreadable = 0
-        async for batch in self._batches(walk):
+    async def _sync(self, walk: Walk, read_facts: ReadFacts, rest: float) -> Synced:
+        old = Old(*await self._file.read(rows.extent))
+        held = added = unreadable = 0
+        async for batch in self._batches(walk, rest):
             sizes = {identity: size for identity, size, _ in batch}
             known = await self._file.read(rows.held_sizes, sizes)
-            wanted = [(identity, size) for identity, size in sizes.items() if known.get(identity) != size]
-            held.update(sizes)
+            old.find(number for number, _ in known.values())
+            wanted = [one for one in sizes.items() if one[0] not in known or known[one[0]][1] != one[1]]
+            held += len(sizes)
             if wanted:
                 found, bad = await hop(self._scanner, read_all, read_facts, wanted)
                 await self._file.write(self._put, found)
+                old.added.update(facts.identity for facts in found)
                 added += len(found)
                 unreadable += bad
-        return Synced(held=len(held), added=added, removed=await self._remove_others(held), unreadable=unreadable)
+        removed = 0 if old.all_found else await self._remove_others(old)
+        return Synced(held=held, added=added, removed=removed, unreadable=unreadable)
 
-    async def _remove_others(self, held: set[PackageIdentity]) -> int:
+    async def _remove_others(self, old: Old) -> int:
         removed, number = 0, 0
         while batch := await self._file.read(rows.identities_after, number, BATCH):
             number = batch[-1][0]
-            gone = [identity for _, identity in batch if identity not in held]
+            gone = [identity for number, identity in batch if old.has_lost(number, identity)]
             if gone:
                 removed += await self._file.write(self._drop, gone)
         return removed
 
-    async def _batches(self, source: Callable[[], Iterable[_T]]) -> AsyncIterator[list[_T]]:
+    async def _batches(self, source: Callable[[], Iterable[_T]], rest: float) -> AsyncIterator[list[_T]]:
         items = await hop(self._scanner, lambda: iter(source()))
+        began = self._clock.monotonic()
         while batch := await hop(self._scanner, lambda: list(itertools.islice(items, BATCH))):
             yield batch
+            if rest and len(batch) == BATCH:
+                await self._clock.sleep(rest * (self._clock.monotonic() - began))
+                began = self._clock.monotonic()
 
     def _forget_touched(self, _: sqlite3.Connection) -> None:
         self._touched.clear()

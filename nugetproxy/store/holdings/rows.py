@@ -115,16 +115,30 @@ def facts_numbered(connection: sqlite3.Connection, number: int) -> PackageFacts:
     return unpack(row[0] if row else None)
 
 
-def held_sizes(connection: sqlite3.Connection, identities: Iterable[PackageIdentity]) -> dict[PackageIdentity, int]:
-    """The sizes of those packages that the holdings has."""
-    found: dict[PackageIdentity, int] = {}
+def held_sizes(
+    connection: sqlite3.Connection, identities: Iterable[PackageIdentity]
+) -> dict[PackageIdentity, tuple[int, int]]:
+    """The numbers and sizes of those packages that the holdings has."""
+    found: dict[PackageIdentity, tuple[int, int]] = {}
     for identity in identities:
         row = connection.execute(
-            "SELECT size FROM packages WHERE id = ? AND ordering = ?", (identity.id, _ordering(identity))
+            "SELECT number, size FROM packages WHERE id = ? AND ordering = ?", (identity.id, _ordering(identity))
         ).fetchone()
         if row is not None:
-            found[identity] = row[0]
+            found[identity] = row
     return found
+
+
+def extent(connection: sqlite3.Connection) -> tuple[int, int]:
+    """How many packages there are, the highest number of one (0: there is none)."""
+    rows, last = connection.execute("SELECT count(*), coalesce(max(number), 0) FROM packages").fetchone()
+    return rows, last
+
+
+def ids_after(connection: sqlite3.Connection, id: str, limit: int) -> list[str]:
+    """The next ids in their order."""
+    ids = "SELECT DISTINCT id FROM packages WHERE id > ? ORDER BY id LIMIT ?"
+    return [found for (found,) in connection.execute(ids, (id, limit))]
 
 
 def identities_after(connection: sqlite3.Connection, number: int, limit: int) -> list[tuple[int, PackageIdentity]]:

@@ -31,6 +31,32 @@ class Synced(Struct, frozen=True, kw_only=True):
     unreadable: int
 
 
+class Old:
+    """The rows that there were before a synchronisation, each a byte: a set of packages takes 250."""
+
+    def __init__(self, rows: int, last: int) -> None:
+        """So many ``rows``, up to the number ``last``."""
+        self._rows = rows
+        self._found = bytearray(last + 1)
+        self.added: set[PackageIdentity] = set()
+        """Packages that it has added, maybe under the number of one that was removed."""
+
+    def find(self, numbers: Iterable[int]) -> None:
+        """These packages are in the folder."""
+        for number in numbers:
+            if number < len(self._found):
+                self._found[number] = 1
+
+    @property
+    def all_found(self) -> bool:
+        """Whether every one is in the folder."""
+        return self._found.count(1) == self._rows
+
+    def has_lost(self, number: int, identity: PackageIdentity) -> bool:
+        """Whether a package is not in the folder any more."""
+        return number < len(self._found) and not self._found[number] and identity not in self.added
+
+
 def facts_reader(fs: FsOps, layout: Layout) -> ReadFacts:
     """Reads the facts of packages in a folder: from the nuspec beside each, else from the package itself."""
 

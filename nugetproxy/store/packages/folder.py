@@ -28,7 +28,7 @@ from nugetproxy.store.packages.pending import PendingCommits
 from nugetproxy.store.packages.quarantine import Quarantine
 from nugetproxy.store.packages.recovery import recover
 from nugetproxy.store.packages.staging import MakesRoom, Staged
-from nugetproxy.store.packages.usage import Usage, walk
+from nugetproxy.store.packages.usage import Tally, Usage, walk
 from nugetproxy.store.packages.verify import (
     Damaged,
     Known,
@@ -292,9 +292,9 @@ class PackageFolder:
         stays = lambda identity: identity in self.pending or keep(identity)  # noqa: E731 - two words
         return await self.usage.evict(max_bytes, stays, delete or self.delete, young=young)
 
-    def walk(self) -> Iterator[tuple[PackageIdentity, int, float]]:
-        """(identity, bytes, last use) of every package; blocks: for a thread."""
-        return walk(self._fs, self.layout)
+    def walk(self, counted: Callable[[Tally], object] | None = None) -> Iterator[tuple[PackageIdentity, int, float]]:
+        """(identity, bytes, last use) of every package; blocks: for a thread. At the end ``counted`` is told of all."""
+        return walk(self._fs, self.layout, counted)
 
     def facts_reader(self) -> ReadFacts:
         """Reads what the holdings wants to know of packages; the result blocks: for a thread."""

@@ -120,7 +120,7 @@ class Layout(Struct, frozen=True):
 
     def identities_of(self, fs: FsOps, id_name: str) -> Iterator[PackageIdentity]:
         """The folders of packages below one folder of ``packages``; what has other names than ours is not ours."""
-        for version_name in fs.names(self.packages / id_name):
+        for version_name in fs.names(f"{self.root}/packages/{id_name}"):
             identity = PackageIdentity.parse(id_name, version_name)
             if identity is not None and (identity.id, identity.version) == (id_name, version_name):
                 yield identity

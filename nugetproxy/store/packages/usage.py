@@ -13,7 +13,7 @@ from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
-from nugetproxy.store.packages.layout import Layout
+from nugetproxy.store.packages.layout import HASH_SUFFIX, Layout
 from nugetproxy.store.packages.retention import Counted
 from nugetproxy.store.sieve import Sieve
 from nugetproxy.store.threads import DiskCalls
@@ -62,6 +62,13 @@ class Usage:
         self._came = Sieve()
         """Those that landed since the start."""
         self._landed: OrderedDict[PackageIdentity, float] = OrderedDict()
+        self._before: dict[PackageIdentity, int] | None = {}
+        """What landed before the first count, in bytes; None from then on."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether what was held at the start is counted."""
+        return self._before is None
 
     def add(self, size: int, packages: int) -> None:
         """Something came (positive) or went (negative)."""
@@ -90,6 +97,8 @@ class Usage:
         """A package came just now."""
         self.add(size, 1)
         self._came.add(str(identity))
+        if self._before is not None:
+            self._before[identity] = size
         self._landed[identity] = self._clock.monotonic()
         self._landed.move_to_end(identity)
         self._grow_up()
@@ -127,11 +136,19 @@ class Usage:
         found = await self._calls.run(self._calls.threads.read, _survey, self._calls.fs, self._layout, uses)
         sizes = {**pending, **{identity: size for _, identity, size in found.packages}}
         self._set(sum(sizes.values()), len(sizes))
-        self._found = None if found.unreadable else found.sieve
+        self._found, self._before = (None if found.unreadable else found.sieve), None
         for failure in found.unreadable:
             self._calls.count(failure)
             self._log.warning("folder.unreadable", reason=Reason.DISK, detail=str(failure))
         return found.packages
+
+    def take(self, tally: Tally) -> None:
+        """Somebody has walked through all of it: that will do for the first count."""
+        if self._before is None:
+            return
+        missed = [size for identity, size in self._before.items() if str(identity) not in tally.sieve]
+        self._set(tally.bytes + sum(missed), tally.packages + len(missed))
+        self._found, self._before = tally.sieve, None
 
     async def disk(self) -> tuple[int, int]:
         """Bytes of the disk: in all, free for us."""
@@ -207,21 +224,47 @@ def _write(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> int
     return written
 
 
-def walk(fs: FsOps, layout: Layout) -> Iterator[tuple[PackageIdentity, int, float]]:
-    """(identity, bytes, last use) of every package, also of one that still lacks its hash file. Blocks."""
+class Tally:
+    """What a walk has come by."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.packages = 0
+        self.sieve = Sieve()
+
+    def add(self, identity: PackageIdentity, size: int) -> None:
+        """One more."""
+        self.packages += 1
+        self.bytes += size
+        self.sieve.add(str(identity))
+
+
+def walk(
+    fs: FsOps, layout: Layout, counted: Callable[[Tally], object] | None = None
+) -> Iterator[tuple[PackageIdentity, int, float]]:
+    """(identity, bytes, last use) of every package, also of one that still lacks its hash file. Blocks.
+
+    At the end ``counted`` is told of all.
+    """
+    tally = Tally()
     for id_name in fs.names(layout.packages):
-        yield from _walk_id(fs, layout, id_name)
+        for identity, size, used in _walk_id(fs, layout, id_name):
+            tally.add(identity, size)
+            yield identity, size, used
+    if counted is not None:
+        counted(tally)
 
 
 def _walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageIdentity, int, float]]:
     """As ``walk``, of the packages below one folder of ``packages``."""
     for identity in layout.identities_of(fs, id_name):
+        nupkg = f"{layout.root}/packages/{id_name}/{identity.version}/{identity.nupkg_name}"
         try:
-            state = fs.stat(layout.nupkg(identity))
+            state = fs.stat(nupkg)
         except DiskFailure:
             continue
         try:
-            used = fs.stat(layout.marker(identity)).st_mtime
+            used = fs.stat(f"{nupkg}{HASH_SUFFIX}").st_mtime
         except DiskFailure:
             used = state.st_ctime  # not the package's own time, which is when it was published
         yield identity, state.st_size, used

@@ -22,7 +22,7 @@ class Entered:
         self._versions.add(_digest(seen.source, seen.id, seen.version))
 
     def settle(self) -> None:
-        """Most of what there will be has been added."""
+        """All that was in the log is added; from now on one may ask."""
         self._bytes.settle()
         self._versions.settle()
 
@@ -36,22 +36,29 @@ class Entered:
 
 
 class _Digests:
-    """A set of numbers of 64 bits: the old ones sorted, the new ones by hash."""
+    """A set of numbers of 64 bits: the old ones sorted, the new ones by hash.
+
+    Until it is settled nobody may ask, so that a long log takes 8 bytes for each, not 70.
+    """
 
     def __init__(self) -> None:
-        self._sorted = array("Q")
-        self._new: set[int] = set()
+        self._old = array("Q")
+        self._new: set[int] | None = None
 
     def add(self, number: int) -> None:
-        self._new.add(number)
+        if self._new is None:
+            self._old.append(number)
+        else:
+            self._new.add(number)
 
     def settle(self) -> None:
-        self._sorted = array("Q", sorted(self._new.union(self._sorted)))
+        self._old = array("Q", sorted(self._old))
         self._new = set()
 
     def __contains__(self, number: int) -> bool:
-        at = bisect_left(self._sorted, number)
-        return number in self._new or (at < len(self._sorted) and self._sorted[at] == number)
+        assert self._new is not None, "it is settled before anybody asks"
+        at = bisect_left(self._old, number)
+        return number in self._new or (at < len(self._old) and self._old[at] == number)
 
 
 def _digest(*words: str) -> int:

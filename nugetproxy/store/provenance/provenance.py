@@ -172,12 +172,15 @@ class Provenance:
 
     def _read(self, file: _File) -> None:
         """Learn what is entered, cut off what is no whole line at the end."""
+        last = None
         for line in lines_of(self.fs, file.fd):
             if b"\0" in line.text:  # a power cut leaves zeros where nothing was written yet
                 continue
-            file.size, file.head = line.end, line_hash(line.text)
+            last = line
             if (seen := seen_in(line.text)) is not None:
                 file.entered.add(seen)
+        if last is not None:
+            file.size, file.head = last.end, line_hash(last.text)
         file.entered.settle()
         size = self.fs.fstat(file.fd).st_size
         if size > file.size:

@@ -1,0 +1,57 @@
+"""Stock brings what is known of a package folder up to what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from nugetproxy.clock import Clock
+from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable, Walk
+from nugetproxy.store.packages.folder import PackageFolder
+
+FIRST_SYNC: Final = 2.0
+"""Seconds that the start waits for the holdings to know all that is held."""
+LOOK_SECONDS: Final = 0.5
+"""Between two looks whether the first walk is over."""
+MOST_LOOKS: Final = 240
+"""Then it is not waited for: the disk is slow, or does not take what the holdings know."""
+
+
+class Stock:
+    """One walk through the folder brings the holdings up to date, and counts what is held."""
+
+    def __init__(self, folder: PackageFolder, holdings: Holdings, clock: Clock) -> None:
+        self._folder = folder
+        self._holdings = holdings
+        self._clock = clock
+
+    async def begin(self) -> None:
+        """At a start: take stock of a small folder, leave a large one to ``keep``."""
+        if not await self._folder.usage.is_large():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FIRST_SYNC):
+                    await self.take()
+
+    async def keep(self) -> None:
+        """Take it now unless that is done, and whenever the holdings were lost; runs until it is cancelled."""
+        await self._holdings.keep_synced(self._walk(), self._folder.facts_reader())
+
+    async def take(self) -> None:
+        """Take it once."""
+        with suppress(HoldingsUnavailable, DiskFailure):
+            await self._holdings.sync(self._walk(), self._folder.facts_reader())
+
+    async def taken(self) -> None:
+        """Return when it was taken since the start: whoever else goes through the folder then comes behind that."""
+        for _ in range(MOST_LOOKS):
+            if self._holdings.synced and self._folder.usage.is_counted:
+                return
+            await self._clock.sleep(LOOK_SECONDS)
+
+    def _walk(self) -> Walk:
+        """For a thread."""
+        loop, usage = asyncio.get_running_loop(), self._folder.usage
+        return partial(self._folder.walk, lambda tally: loop.call_soon_threadsafe(usage.take, tally))

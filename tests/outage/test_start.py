@@ -1,0 +1,127 @@
+"""A start while upstream is down: what is held is served at once, however much there is of it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from typing import Literal
+
+import pytest
+
+from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.sources.remote import RemoteSource
+from tests.conftest import StartProxy
+from tests.fakes.asking import ask, until
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+from tests.outage.kit import INDEX, lay_down, package_url
+
+MADE = "nugetproxy; detail=synthesized"
+
+
+class HeldUpClock(FakeClock):
+    """Once it is stopped, whoever sleeps sleeps on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def sleep(self, seconds: float) -> None:
+        await self.go_on.wait()
+        await super().sleep(seconds)
+
+
+@pytest.fixture
+def clock() -> HeldUpClock:
+    return HeldUpClock()
+
+
+async def with_nothing_stored(start_proxy: StartProxy, feed: FakeFeed) -> Proxy:
+    """A stopped proxy that holds a package; it has lost its documents."""
+    proxy = await start_proxy(feed.index_url)
+    feed.add(make_nupkg("Acme.A", "1.0.0"))
+    assert (await ask(proxy, package_url("acme.a"))).status == 200
+    await until(lambda: proxy.metric("flights") == 0)
+    await proxy.stop()
+    shutil.rmtree(proxy.directory / "documents")
+    return proxy
+
+
+@pytest.mark.parametrize("how", ["hang", "refused"])
+async def test_who_holds_something_is_ready_before_upstream_has_said_anything(
+    start_proxy: StartProxy, feed: FakeFeed, clock: HeldUpClock, how: Literal["hang", "refused"]
+) -> None:
+    proxy = await with_nothing_stored(start_proxy, feed)
+    await feed.set_mode(how)
+    await proxy.start()
+    clock.go_on.clear()
+    async with asyncio.timeout(5):
+        assert (await ask(proxy, "/health/ready")).status == 200
+    clock.go_on.set()
+
+
+async def test_who_holds_nothing_is_not(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    await feed.set_mode("refused")
+    proxy = await start_proxy(feed.index_url)
+    assert (await ask(proxy, "/health/ready")).status == 503
+
+
+async def test_after_the_first_failure_the_index_is_made_at_once(
+    start_proxy: StartProxy, feed: FakeFeed, clock: HeldUpClock
+) -> None:
+    proxy = await with_nothing_stored(start_proxy, feed)
+    await feed.set_mode("refused")
+    await proxy.start()
+    clock.go_on.clear()
+    proxy.app.start_background()
+    source = proxy.app.sources["up"]
+    await until(lambda: any(state.cause is not None for state in source.breakers().values()))
+    async with asyncio.timeout(5):  # the start itself waits for its second try
+        got = await ask(proxy, INDEX)
+    assert (got.status, got.headers["Cache-Status"]) == (200, MADE)
+    await feed.set_mode("up")
+    clock.go_on.set()
+    clock.advance(60)
+    assert (await ask(proxy, INDEX)).headers["Cache-Status"] != MADE
+
+
+async def test_an_upstream_that_has_answered_is_asked_again_before_an_index_is_made(
+    start_proxy: StartProxy, feed: FakeFeed, clock: HeldUpClock
+) -> None:
+    proxy = await with_nothing_stored(start_proxy, feed)
+    await proxy.start()
+    assert (await ask(proxy, INDEX)).headers["Cache-Status"] != MADE
+    for key, _ in await proxy.app.documents.listed():
+        await proxy.app.documents.delete(key)
+    source = proxy.app.sources["up"]
+    assert isinstance(source, RemoteSource)
+    source.forget_documents()
+    clock.slept.clear()
+    await feed.set_mode("5xx")
+    assert (await ask(proxy, INDEX)).headers["Cache-Status"] == MADE
+    assert clock.slept, "it was tried again"
+
+
+async def test_one_walk_through_a_large_folder_counts_it_and_fills_the_holdings(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nugetproxy.store.packages.usage.MANY_IDS", 2)
+    proxy = await start_proxy(feed.index_url)
+    await proxy.stop()
+    for number in range(5):
+        lay_down(proxy.packages, f"bulk.n{number}", "1.0.0", make_nupkg(f"Bulk.N{number}", "1.0.0"))
+    await proxy.start()
+    usage = proxy.held.folder.usage
+    assert (usage.is_counted, usage.packages) == (False, 0)
+    feed.add(make_nupkg("Acme.A", "1.0.0"))
+    assert (await ask(proxy, package_url("acme.a"))).status == 200
+    await until(lambda: proxy.metric("flights") == 0)
+    proxy.app.start_background()
+    await until(lambda: usage.is_counted and proxy.held.holdings.synced)
+    on_disk = sum(file.stat().st_size for file in proxy.packages.rglob("*.nupkg"))
+    assert (usage.packages, usage.bytes) == (6, on_disk)
+    assert not usage.lacks(PackageIdentity("bulk.n3", "1.0.0"))
+    assert usage.lacks(PackageIdentity("bulk.n3", "1.0.1"))
