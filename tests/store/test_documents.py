@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import shutil
 import sqlite3
 import stat
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -530,12 +531,39 @@ async def test_of_many_rows_the_last_of_each_key_counts(entries: Documents, dire
     assert await entries.evict_tag("id") == len(told)
 
 
-async def test_many_rows_are_looked_for_at_once(entries: Documents) -> None:
+@pytest.mark.parametrize(
+    ("known", "looks", "replaced"),
+    [((), 0, 0), (range(50), 51, 50), (range(20, 23), 4, 3)],
+    ids=["all are new", "none is", "some are"],
+)
+async def test_rows_that_come_together_are_inserted_at_once(
+    entries: Documents, known: Sequence[int], looks: int, replaced: int
+) -> None:
+    for n in known:
+        assert await entries.put(f"key{n}", ENTRY, b"[]", tag="id")
     statements: list[str] = []
-    await entries._change(lambda cache: cache._con.set_trace_callback(lambda text: statements.append(text[:6])), None)
+    await entries._change(lambda cache: cache._con.set_trace_callback(statements.append), None)
     assert all(await asyncio.gather(*(entries.put(f"key{n}", ENTRY, SMALL, tag="id") for n in range(50))))
     await entries._change(lambda cache: cache._con.set_trace_callback(None), None)
-    assert statements[statements.index("BEGIN ") : statements.index("COMMIT")].count("SELECT") == 1
+    within = statements[statements.index("BEGIN IMMEDIATE") : statements.index("COMMIT")]
+    different = [text.split()[0] for text in dict.fromkeys(within)]  # a trigger has its statement told again
+    assert [different.count(word) for word in ("BEGIN", "INSERT", "SELECT", "UPDATE")] == [1, 1, looks, replaced]
+    assert await held(entries, 50) == 50
+
+
+async def test_the_volume_of_what_comes_in_batches_is_looked_at_once_a_second(entries: Documents) -> None:
+    await entries.put("key", ENTRY, SMALL, tag="id")
+    before = entries.volume()
+    entries._index._measured = math.inf  # just now, however slow this machine is
+    assert all(await asyncio.gather(*(entries.put(f"key{n}", ENTRY, LARGE, tag="id") for n in range(9))))
+    assert entries.volume() == before
+    entries._index._measured = -math.inf
+    assert all(await asyncio.gather(*(entries.put(f"more{n}", ENTRY, SMALL, tag="id") for n in range(9))))
+    assert entries.volume() > before + 9 * len(LARGE)
+    entries._index._measured = math.inf
+    measured = entries.volume()
+    await entries.put("alone", ENTRY, LARGE, tag="id")
+    assert entries.volume() > measured
 
 
 async def test_what_is_stored_before_it_is_deleted_is_deleted(entries: Documents) -> None:

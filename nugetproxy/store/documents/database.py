@@ -59,6 +59,7 @@ MOST_AT_ONCE = 100
 _INSERT = """INSERT INTO Cache(
     key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value) VALUES"""
 _ROW = f"(?, 1, ?, ?, ?, 0, ?, 0, {MODE_RAW}, NULL, ?)"
+_IF_NEW = "ON CONFLICT (key, raw) DO NOTHING"
 
 
 @contextmanager
@@ -111,9 +112,9 @@ class Value(NamedTuple):
 
 
 def insert_new(cache: Cache, values: Sequence[Value]) -> list[Value]:
-    """Store those of ``values`` that are small, with keys that nothing is stored under; the others, in their order.
+    """Store those of ``values`` that are small, with keys that nothing is stored under; what is still to be stored.
 
-    diskcache asks twice for each row, and for each statement Python's threads change over: here two are enough for many
+    diskcache asks twice for each row, and for each statement Python's threads change over: here one is enough for many
     rows. Within a transaction of the cache's.
     """
     small: dict[str, Value] = {}
@@ -125,16 +126,19 @@ def insert_new(cache: Cache, values: Sequence[Value]) -> list[Value]:
         else:
             others.append(value)
         seen.add(value.key)
-    execute, marks = cache._con.execute, ",".join("?" * len(small))
-    select = f"SELECT key FROM Cache WHERE raw = 1 AND key IN ({marks})"  # noqa: S608
-    known = [small.pop(key) for (key,) in execute(select, tuple(small)).fetchall()]
     now = time.time()
     columns: list[object] = []
     for new in small.values():
         columns += (new.key, now, None if new.expire is None else now + new.expire, now, new.tag, new.value)
-    if small:
-        execute(f"{_INSERT} {','.join((_ROW,) * len(small))}", columns)
-    return [*known, *others]
+    if not small:
+        return others
+    execute = cache._con.execute
+    done = execute(f"{_INSERT} {','.join((_ROW,) * len(small))} {_IF_NEW}", columns)
+    if done.rowcount == len(small):
+        return others
+    last = (done.lastrowid or 0) - done.rowcount if done.rowcount else 2**63 - 1  # new rows have the highest numbers
+    select = f"SELECT key FROM Cache WHERE raw = 1 AND key IN ({','.join('?' * len(small))}) AND rowid <= ?"  # noqa: S608
+    return [*(small[key] for (key,) in execute(select, (*small, last)).fetchall()), *others]
 
 
 def remove_oldest(cache: Cache, limit: int, spared: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -28,6 +29,8 @@ _T = TypeVar("_T")
 
 AGAIN_SECONDS = 10.0
 """Pause between two attempts to open what could not be opened."""
+MEASURE_SECONDS = 1.0
+"""Pause between two looks at the volume while documents come in batches: two statements for each."""
 LOG_SECONDS = 60.0
 """Pause between two log lines about the same trouble."""
 _DAMAGE: Final = frozenset({Trouble.BROKEN, Trouble.SUSPECT})
@@ -42,7 +45,8 @@ class Index:
 
     def __init__(self, metrics: Metrics, fs: FsOps, writer: Executor, readers: Sequence[Executor]) -> None:
         self.volume = 0
-        """Bytes on disk after the last change."""
+        """Bytes on disk after the last change that was measured."""
+        self._measured = -math.inf
         self.found: Sieve | None = None
         """The keys that were there when it was opened, once they are known."""
         self._metrics = metrics
@@ -80,8 +84,11 @@ class Index:
                 self._writer.submit(self._trouble, cache, "get", error)
         return None
 
-    def change(self, function: Callable[[Cache], _T], default: _T) -> _T:
-        """What ``function`` returns, or ``default`` if the database was in the way."""
+    def change(self, function: Callable[[Cache], _T], default: _T, *, measured: bool = True) -> _T:
+        """What ``function`` returns, or ``default`` if the database was in the way.
+
+        Where it need not be ``measured``, the volume is looked at once a second.
+        """
         cache = self._cache
         if cache is None and self._directory.name and time.monotonic() >= self._again:
             self._again = time.monotonic() + AGAIN_SECONDS
@@ -92,7 +99,9 @@ class Index:
         try:
             with translated():
                 result = function(cache)
-                self._measure(cache)
+                self._check_file()
+                if measured or time.monotonic() - self._measured >= MEASURE_SECONDS:
+                    self._measure(cache)
         except ERRORS as error:
             self._trouble(cache, "set", error)
             return default
@@ -118,10 +127,14 @@ class Index:
             with translated(), suppress(*ERRORS):  # whoever reads will say what is wrong
                 self.found = Sieve(keys(cache))
 
-    def _measure(self, cache: Cache) -> None:
-        """Note the volume; raises UnsoundFile when the file is no longer the one that is open."""
+    def _check_file(self) -> None:
+        """Raises UnsoundFile when the file is no longer the one that is open."""
         if file_key(self._directory / DBNAME) != self._file:
             raise UnsoundFile("its file was deleted or replaced")
+
+    def _measure(self, cache: Cache) -> None:
+        """Note the volume."""
+        self._measured = time.monotonic()
         self.volume = int(cache.volume())
         self._metrics.store_bytes.labels("documents").set(self.volume)
 
