@@ -10,7 +10,7 @@ from tests.conftest import StartProxy
 from tests.fakes.asking import ask
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
-from tests.outage.kit import CATALOG, COLD, COMMON, MANY, RICH, NamedFeed, links_of, routes_of, upstream
+from tests.outage.kit import CATALOG, COLD, COMMON, MANY, RICH, Down, NamedFeed, links_of, routes_of, upstream
 
 OF_MANY = [make_nupkg("Many", f"1.0.{patch}") for patch in range(MANY)]
 
@@ -30,9 +30,15 @@ async def named() -> AsyncIterator[NamedFeed]:
 
 
 @pytest.fixture
-async def warm(start_proxy: StartProxy, named: NamedFeed) -> tuple[Proxy, list[str]]:
+def how() -> Down:
+    """The outage, where a test is not about several."""
+    return "5xx"
+
+
+@pytest.fixture
+async def warm(start_proxy: StartProxy, named: NamedFeed, how: Down) -> tuple[Proxy, list[str]]:
     """A proxy that was asked for everything about ``acme.a``, with all that it was asked for."""
-    proxy = await start_proxy(named.index_url, upstream=upstream(), resolver=named.names)
+    proxy = await start_proxy(named.index_url, upstream=upstream(how), resolver=named.names)
     paths = [*COMMON, *routes_of("acme.a"), "/v3/registration/gz-semver2/many/index.json", CATALOG]
     paths += await links_of(proxy)
     for path in paths:

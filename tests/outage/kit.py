@@ -69,10 +69,16 @@ class NamedFeed(FakeFeed):
         await self.set_mode("up")
 
 
-def upstream(**more: Any) -> dict[str, Any]:
-    """The settings of a proxy of ``NamedFeed`` that does not wait for long."""
-    quick = {"read_timeout": "150ms", "connect_timeout": "150ms", "internal": True, "hosts": [HOST, "127.0.0.1"]}
-    return quick | more
+WAITED_FOR: dict[Down, dict[str, str]] = {
+    "hang": {"read_timeout": "150ms"},
+    "clogged": {"connect_timeout": "150ms"},
+}
+"""What a proxy waits for in vain in an outage. Nothing else has a limit that a busy machine comes near."""
+
+
+def upstream(how: Down, **more: Any) -> dict[str, Any]:
+    """The settings of a proxy of ``NamedFeed`` that does not wait for long in an outage of that kind."""
+    return {"internal": True, "hosts": [HOST, "127.0.0.1"], **WAITED_FOR.get(how, {}), **more}
 
 
 def package_url(package_id: str, version: str = "1.0.0", *, file: str = "") -> str:

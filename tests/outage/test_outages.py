@@ -92,7 +92,7 @@ async def test_nothing_that_is_missing_becomes_a_404_or_an_empty_list(
 async def test_a_proxy_that_has_nothing_says_so(
     start_proxy: StartProxy, named: NamedFeed, clock: FakeClock, how: Down
 ) -> None:
-    proxy = await start_proxy(named.index_url, upstream=upstream(), resolver=named.names)
+    proxy = await start_proxy(named.index_url, upstream=upstream(how), resolver=named.names)
     await named.fail(how, proxy)
     for path in [*COMMON, *routes_of("acme.a")]:
         got = await ask(proxy, path)
@@ -108,7 +108,7 @@ async def test_an_outage_costs_hardly_more_attempts_than_requests(
     start_proxy: StartProxy, named: NamedFeed, clock: FakeClock, how: Down
 ) -> None:
     """100 requests one by one, then 100 at once; half of them for what has run out, half for what is missing."""
-    proxy = await start_proxy(named.index_url, upstream=upstream(), resolver=named.names)
+    proxy = await start_proxy(named.index_url, upstream=upstream(how), resolver=named.names)
     stale = ["/v3/content/acme.a/index.json", "/v3/registration/gz-semver2/acme.a/index.json"]
     for path in stale:
         assert (await ask(proxy, path)).status == 200
@@ -142,7 +142,7 @@ def attempts(proxy: Proxy) -> float:
 async def test_the_first_stale_answer_takes_half_a_second_the_next_ones_nothing(
     start_proxy: StartProxy, named: NamedFeed, clock: FakeClock, how: Down
 ) -> None:
-    patient = upstream(read_timeout="20s", connect_timeout="20s")
+    patient = upstream(how, read_timeout="20s", connect_timeout="20s")
     proxy = await start_proxy(named.index_url, upstream=patient, resolver=named.names)
     versions, other = "/v3/content/acme.a/index.json", "/v3/content/many/index.json"
     before = {path: (await ask(proxy, path)).body for path in (versions, other, package_url("acme.a"))}
@@ -169,7 +169,7 @@ async def test_a_slow_answer_does_not_make_the_others_stale(
     start_proxy: StartProxy, named: NamedFeed, clock: FakeClock
 ) -> None:
     """One document hangs, the upstream does not: what it answers meanwhile is waited for."""
-    proxy = await start_proxy(named.index_url, upstream=upstream(read_timeout="20s"), resolver=named.names)
+    proxy = await start_proxy(named.index_url, upstream=upstream("hang", read_timeout="20s"), resolver=named.names)
     slow, other = "/v3/content/acme.a/index.json", "/v3/content/many/index.json"
     for path in (slow, other):
         await ask(proxy, path)

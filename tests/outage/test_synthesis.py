@@ -234,7 +234,7 @@ async def test_nothing_made_is_stored(filled: Proxy, feed: FakeFeed, clock: Fake
 @pytest.mark.parametrize("how", ["hang", "dns", "html"])
 async def test_in_every_kind_of_outage(start_proxy: StartProxy, named: NamedFeed, clock: FakeClock, how: Down) -> None:
     """A cache that was filled by plain restores answers search boxes, ``list --outdated`` and ``add package`` too."""
-    proxy = await start_proxy(named.index_url, upstream=upstream(), resolver=named.names)
+    proxy = await start_proxy(named.index_url, upstream=upstream(how), resolver=named.names)
     await restore(proxy, "acme.a/1.0.0")
     await named.fail(how, proxy)
     clock.advance(30 * 86400)
