@@ -194,7 +194,7 @@ class Fill:
 
     def _borrows(self, staged: Staged, chunk: bytes | memoryview, download: Download) -> bool:
         """Whether all of the package is in memory, from where one thread takes it: nobody gets any of it before."""
-        if staged.size or len(chunk) != self._flight.total or isinstance(chunk, bytes):
+        if staged.size or len(chunk) != self._flight.total:
             return False
         give_back = download.keep()
         if give_back is None:

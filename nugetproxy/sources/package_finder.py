@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from nugetproxy.cluster.allowance import limited
 from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.flight import HOLD
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
@@ -99,6 +100,6 @@ class PackageFinder:
                 return Head(status=200, length=size, shared=True)
             return await self._relay.head(target)
         body = await self._packages.downloads.fly(identity, target.urls)
-        if body.flight.content is not None:  # of larger ones the files say when they came
+        if body.flight.landed is not None and body.flight.size <= HOLD:  # of larger ones the files say when they came
             self._packages.folder.usage.note(identity)
         return body

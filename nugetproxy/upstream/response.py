@@ -7,6 +7,7 @@ import html
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ from nugetproxy.upstream.coding import CODINGS
 from nugetproxy.upstream.failures import Failures, MalformedBody, Progress
 from nugetproxy.upstream.lines import Raw
 from nugetproxy.upstream.pace import Pace
+from nugetproxy.upstream.rings import rings
 from nugetproxy.upstream.urls import without_query
 
 DRAIN = 64 * 1024
@@ -65,6 +67,8 @@ class Response:
         self._pace = Pace()
         self._slow = False
         self._bulk: Bulk | None = None
+        self._first = 0
+        """Bytes of the first block."""
         self.url = without_query(url)
         self.status = answer.status
         self.on_arrival: Callable[[], None] = lambda: None
@@ -139,6 +143,7 @@ class Response:
     async def blocks(self) -> AsyncIterator[bytes | memoryview]:
         """As ``chunks``, in large pieces with few copies; each is good until the next is asked for."""
         first = await self._next()
+        self._first = len(first)
         self._bulk = bulk = Bulk.begin(
             self._answer, first, self._silence
         )  # now, as aiohttp goes on reading while it is looked at
@@ -161,7 +166,9 @@ class Response:
 
     def keep(self) -> Callable[[], None] | None:
         """Have the last of the ``blocks`` stay good until the result is called; None where it cannot."""
-        return self._bulk.keep() if self._bulk is not None else None
+        if self._bulk is not None:
+            return self._bulk.keep()
+        return partial(rings.lent_back, self._first) if rings.lend(self._first) else None
 
     async def read(self, limit: int) -> bytes:
         """The whole body, still coded. Raises UpstreamFailure, TOO_LARGE beyond ``limit`` bytes."""

@@ -14,8 +14,8 @@ MOST_SPARE: Final = 16
 """so many for a while: fresh memory costs the kernel more than what is copied into it."""
 WHILE: Final = 10.0
 """Seconds."""
-MOST_LENT: Final = 16
-"""So many may be kept by those who have read a body, beyond its end."""
+MOST_LENT: Final = 16 * RING
+"""Bytes of bodies that may be kept by those who have read them, beyond their end."""
 
 
 class Rings:
@@ -43,16 +43,20 @@ class Rings:
         self._trimming = None
         del self._spare[SPARE:]
 
-    def lend(self) -> bool:
-        """Whether one more may be kept beyond the end of its body; then ``lent_back`` says when no longer."""
-        may = self._lent < MOST_LENT
-        self._lent += may
+    def lend(self, size: int = RING) -> bool:
+        """Whether so many more bytes may be kept beyond the end of their body; ``lent_back`` says when no longer."""
+        may = self._lent + size <= MOST_LENT
+        if may:
+            self._lent += size
         return may
 
-    def lent_back(self, ring: mmap) -> None:
-        """A ring that was kept is not read any more."""
-        self._lent -= 1
-        self.give(ring)
+    def lent_back(self, lent: mmap | int) -> None:
+        """A ring that was kept is not read any more, or so many bytes of another memory."""
+        if isinstance(lent, int):
+            self._lent -= lent
+        else:
+            self._lent -= RING
+            self.give(lent)
 
 
 rings: Final = Rings()

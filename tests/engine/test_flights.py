@@ -7,13 +7,17 @@ import gc
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from nugetproxy.engine import fill
 from nugetproxy.engine.flight import Flight
+from nugetproxy.store.fs import FsOps
 from nugetproxy.upstream import bulk
 from tests.conftest import StartProxy
 from tests.fakes.asking import (
@@ -36,6 +40,26 @@ from tests.fakes.proxy import Proxy
 HALF = 200_000
 ETAG = ("ETag", '"one"')
 ENTRY = {"id": "Acme.A", "version": "1.0.0"}
+
+
+class NotingFs(FsOps):
+    """Writes down what is done to which file."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, str]] = []
+
+    def call(self, op: str, path: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self.noted.append((op, path))
+        return super().call(op, path, function, *args, **kwargs)
+
+    def of_package(self, op: str) -> list[str]:
+        """The names that an operation gave to the package; of a sealed one without its hash."""
+        names = [Path(path).name for done, path in self.noted if done == op]
+        return [name[: name.rindex("~") + 1] if "~" in name else name for name in names if _is_package(name)]
+
+
+def _is_package(name: str) -> bool:
+    return name.endswith(".nupkg") or name.startswith("acme.a~")
 
 
 @pytest.fixture
@@ -140,6 +164,20 @@ async def test_a_bad_package_that_came_at_once_gets_a_proper_status(
     assert [(got.status, got.body) for got in good] == [(200, MEDIUM)] * 3
     await until(lambda: "acme.a.1.0.0.nupkg.sha512" in held(proxy))
     await until(lambda: staged(proxy) == [])
+
+
+async def test_a_package_that_came_with_its_head_is_written_once_under_its_sealed_name(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fill, "HOLD", 0)  # so that one that is sure to come so is none of the small ones
+    feed.origin.routes[UP_PACKAGE] = Script(body=SMALL)
+    fs = NotingFs()
+    proxy = await start_proxy(feed.index_url, fs=fs)
+    fs.noted.clear()
+    assert (await ask(proxy, PACKAGE)).body == SMALL
+    await until(lambda: "acme.a.1.0.0.nupkg.sha512" in held(proxy))
+    assert fs.of_package("create") == ["acme.a~1.0.0~"]
+    assert fs.of_package("rename") == ["acme.a.1.0.0.nupkg"], "it goes into its folder, from where it was made"
 
 
 @pytest.mark.parametrize("at", [0, 1, 1000, HALF])

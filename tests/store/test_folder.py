@@ -470,3 +470,13 @@ async def test_the_folder_of_a_package_is_opened_once_for_both_of_its_syncs(make
     home = str(folder.layout.directory(IDENTITY))
     done = [op for op, path in fs.done if path == home and op != "mkdir"]  # which is tried before its parent is there
     assert done == ["open", "fsync_dir", "fsync_dir"]
+
+
+async def test_what_was_in_memory_is_there_for_its_readers_and_no_longer(folder: PackageFolder) -> None:
+    staged = await folder.stage(IDENTITY, in_memory=len(NUPKG))
+    await staged.write(NUPKG)
+    held = await staged.land(staged.look(IDENTITY))
+    assert staged.content == NUPKG
+    staged.close()
+    assert staged.content is None, "whoever still knows of the download would keep it"
+    assert content(held) == NUPKG

@@ -16,6 +16,7 @@ from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.upstream import bulk
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.rings import MOST_LENT, RING
+from nugetproxy.upstream.rings import rings as rings_of_all
 from tests.fakes.clock import FakeClock
 from tests.fakes.origin import Origin, Script
 from tests.upstream.conftest import MakeClient, turns
@@ -279,13 +280,13 @@ async def test_what_is_kept_stays_as_it_is_while_others_come(origin: Origin, cli
 async def test_no_more_bodies_are_kept_than_there_is_memory_for(origin: Origin, client: UpstreamClient) -> None:
     origin.routes["/p"] = Script(body=FITS)
     kept = []
-    for _ in range(MOST_LENT + 1):
+    for _ in range(MOST_LENT // RING + 1):
         async with client.download(f"{origin.url}/p") as download:
             async for _piece in download.blocks():
                 pass_on = download.keep()
         kept.append(pass_on)
     ends = [give_back for give_back in kept if give_back is not None]
-    assert len(ends) == MOST_LENT
+    assert len(ends) == MOST_LENT // RING
     assert kept[-1] is None
     for give_back in ends:
         give_back()
@@ -306,3 +307,24 @@ async def test_what_is_still_coming_cannot_be_kept(origin: Origin, client: Upstr
         gate.set()
         async for _piece in blocks:
             pass
+
+
+async def test_a_body_that_came_with_its_head_can_be_kept_as_far_as_memory_goes(
+    origin: Origin, client: UpstreamClient
+) -> None:
+    origin.routes["/p"] = Script(body=BODY[:1000])
+    rings = [rings_of_all.lend() for _ in range(MOST_LENT // RING - 1)]
+    assert all(rings)
+    kept = []
+    for size in (RING - 1000, 0):
+        async with client.download(f"{origin.url}/p") as download:
+            async for piece in download.blocks():
+                assert rings_of_all.lend(size)
+                kept.append(download.keep())
+                assert piece == BODY[:1000]
+    first, second = kept
+    assert first is not None
+    assert second is None, "that would be one byte more than there may be"
+    first()
+    assert rings_of_all.lend(1000)
+    rings_of_all.lent_back(MOST_LENT)

@@ -25,6 +25,8 @@ _T = TypeVar("_T")
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 LONG: Final = 64 * 1024
 """Bytes whose hash takes longer than a thread for it would."""
+SENT_WHOLE: Final = 128 * 1024
+"""Bytes of a package that its readers get from memory."""
 TRIES_FOR_ROOM: Final = 3
 """An evicted package frees its bytes only when its last reader has closed it."""
 
@@ -131,8 +133,8 @@ class Staged:
 
     @property
     def is_small(self) -> bool:
-        """Whether all of it is in a memory of its own."""
-        return self._descriptor is None and self._give_back is None
+        """Whether all of it is in memory, in few pieces."""
+        return self._descriptor is None and isinstance(self._buffer, bytes)
 
     @property
     def sha512(self) -> str:
@@ -164,10 +166,11 @@ class Staged:
         self._end_loan()
         if not self._closed:
             self._closed = True
+            self.content = None
             if self._descriptor is not None:
                 self._descriptor.release()
 
-    def borrow(self, data: memoryview, give_back: Callable[[], None]) -> None:
+    def borrow(self, data: bytes | memoryview, give_back: Callable[[], None]) -> None:
         """All of it at once, which stays good until ``give_back`` is called: once it is landed or abandoned."""
         self._buffer, self._give_back = data, give_back
         self.size = self._unhashed = len(data)
@@ -220,7 +223,8 @@ class Staged:
         if self._buffer:
             self._calls.fs.write(self.fd, self._buffer, 0)
             self._hash_buffer()
-            self.content = self._buffer if isinstance(self._buffer, bytes) else None
+            if isinstance(self._buffer, bytes) and self.size <= SENT_WHOLE:
+                self.content = self._buffer
             self._buffer = b""
         return self.path
 
