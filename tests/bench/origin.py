@@ -18,16 +18,22 @@ from pathlib import Path
 from random import Random
 from typing import ClassVar
 
-from tests.bench.material import PACED, SMALL
+from tests.bench.material import PACED, PAGED, SMALL
 
 FLAT = "/flat"
 LIST = f"{FLAT}/{SMALL}/index.json"
 REGISTRATION = f"/registration/{SMALL}/index.json"
+PAGED_LIST = f"{FLAT}/{PAGED}/index.json"
+PAGED_REGISTRATION = f"/registration/{PAGED}/index.json"
+PAGE = f"/registration/{PAGED}/page/"
+SEARCH = "/query"
 COUNTS = "/counts"
 """How often each path was asked for, as JSON."""
 STEPS = 50
 LISTED = 60
 """Versions in the list: a package of ordinary age."""
+PAGE_OF = 20
+"""Of them in a page of its own."""
 VERSIONS = [f"{number // 10}.{number % 10}.0" for number in range(10, 10 + LISTED)]
 
 
@@ -52,11 +58,16 @@ class Handler(BaseHTTPRequestHandler):
             "/v3/index.json": self._index,
             LIST: self._list,
             REGISTRATION: self._registration,
+            PAGED_LIST: self._list,
+            PAGED_REGISTRATION: self._pages,
+            SEARCH: self._hits,
+            **{f"{PAGE}{number}.json": partial(self._page, number) for number in range(LISTED // PAGE_OF)},
             COUNTS: self.counts.copy,
         }
         file = self._folder / self.path.removeprefix(f"{FLAT}/")
-        if self.path in documents:
-            self._document(documents[self.path]())
+        path = self.path.partition("?")[0]
+        if path in documents:
+            self._document(documents[path]())
         elif self.path.endswith((".nupkg", ".nuspec")) and file.is_file():
             self._file(file)
         else:
@@ -67,23 +78,53 @@ class Handler(BaseHTTPRequestHandler):
         resources = [
             {"@id": f"{root}{FLAT}/", "@type": "PackageBaseAddress/3.0.0"},
             {"@id": f"{root}/registration/", "@type": "RegistrationsBaseUrl/3.6.0"},
+            {"@id": f"{root}{SEARCH}", "@type": "SearchQueryService"},
         ]
         return {"version": "3.0.0", "resources": resources}
 
     def _registration(self) -> dict[str, object]:
         """Of the small package: about 11 kB with gzip."""
         index = f"http://{self.headers['Host']}{REGISTRATION}"
-        leaves = [self._leaf(index, version) for version in VERSIONS]
+        leaves = [self._leaf(index, SMALL, version) for version in VERSIONS]
         page = {"@id": f"{index}#page", "count": len(leaves), "lower": VERSIONS[0], "upper": VERSIONS[-1]}
         return {"@id": index, "count": 1, "items": [page | {"parent": index, "items": leaves}]}
 
-    def _leaf(self, index: str, version: str) -> dict[str, object]:
-        content = f"http://{self.headers['Host']}{FLAT}/{SMALL}/{version}/{SMALL}.{version}.nupkg"
+    def _pages(self) -> dict[str, object]:
+        """An index whose pages are documents of their own."""
+        pages = [self._page(number) for number in range(LISTED // PAGE_OF)]
+        items = [{name: value for name, value in page.items() if name != "items"} for page in pages]
+        return {"@id": f"http://{self.headers['Host']}{PAGED_REGISTRATION}", "count": len(items), "items": items}
+
+    def _page(self, number: int) -> dict[str, object]:
+        root, versions = f"http://{self.headers['Host']}", VERSIONS[number * PAGE_OF : (number + 1) * PAGE_OF]
+        index = f"{root}{PAGED_REGISTRATION}"
+        leaves = [self._leaf(index, PAGED, version) for version in versions]
+        bounds = {"count": len(leaves), "lower": versions[0], "upper": versions[-1]}
+        return {"@id": f"{root}{PAGE}{number}.json", "parent": index, **bounds, "items": leaves}
+
+    def _hits(self) -> dict[str, object]:
+        root = f"http://{self.headers['Host']}"
+        hits = [
+            {
+                "id": id,
+                "version": VERSIONS[-1],
+                "registration": f"{root}/registration/{id}/index.json",
+                "versions": [
+                    {"version": version, "downloads": 1, "@id": f"{root}/registration/{id}/{version}.json"}
+                    for version in VERSIONS
+                ],
+            }
+            for id in (SMALL, PAGED)
+        ]
+        return {"totalHits": len(hits), "data": hits}
+
+    def _leaf(self, index: str, id: str, version: str) -> dict[str, object]:
+        content = f"http://{self.headers['Host']}{FLAT}/{id}/{version}/{id}.{version}.nupkg"
         leaf = f"{index.removesuffix('index.json')}{version}.json"
         text = Random(version).randbytes(60).hex()
         entry = {
             "@id": f"{leaf}#entry",
-            "id": SMALL,
+            "id": id,
             "version": version,
             "description": text,
             "packageContent": content,

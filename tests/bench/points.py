@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
+from urllib.parse import urlsplit
 
-from tests.bench.material import MIDDLING, SMALL, SMALLISH, Package
+from tests.bench.material import MIDDLING, PAGED, SMALL, SMALLISH, Package
 from tests.bench.servers import Server
 
 CONNECTIONS = 16
@@ -24,6 +26,9 @@ class What(Enum):
     SMALLISH = "20 kB package"
     MIDDLING = "1 MB package"
     NUSPEC = "nuspec"
+    PAGED = "registration with pages of its own"
+    PAGE = "page of a registration"
+    SEARCH = "search"
 
 
 _PACKAGES = {What.SMALL: SMALL, What.SMALLISH: SMALLISH, What.MIDDLING: MIDDLING}
@@ -56,6 +61,13 @@ class Hit:
                 return f"{server.flat}/{SMALL}/index.json"
             case What.REGISTRATION:
                 return f"{server.registration}/{SMALL}/index.json"
+            case What.PAGED:
+                return f"{server.registration}/{PAGED}/index.json"
+            case What.PAGE:
+                index = json.loads(server.get(f"{server.registration}/{PAGED}/index.json"))
+                return urlsplit(index["items"][0]["@id"]).path
+            case What.SEARCH:
+                return f"{server.search}?q=bench"
             case What.NUSPEC:
                 return f"{server.flat}/{Package(SMALL).nuspec}"
             case package:
@@ -110,6 +122,9 @@ RULED = (
     Hit(what=What.LIST, limit=1.1, note="rules"),
     Hit(what=What.LIST, limit=1.1, header="If-None-Match: {etag}", note="rules, If-None-Match"),
     Hit(what=What.REGISTRATION, limit=1.1, note="rules"),
+    Hit(what=What.PAGED, limit=1.1, note="rules"),
+    Hit(what=What.PAGE, limit=1.1, note="rules"),
+    Hit(what=What.SEARCH, limit=1.1, note="rules"),
     Hit(what=What.SMALL, limit=1.1, note="rules"),
     Hit(what=What.SMALL, limit=1.1, header="Range: bytes=100-299", note="rules, Range"),
 )

@@ -38,6 +38,7 @@ class Server:
     """The path of its flat container."""
     registration = "/registration"
     """The path of its registration hive."""
+    search = "/query"
     scheme = "http"
 
     def __init__(self, command: list[str], output: Path) -> None:
@@ -150,6 +151,7 @@ class Proxy(Serving):
 
     flat = "/v3/content"
     registration = "/v3/registration/gz-semver2"
+    search = "/v3/query"
 
     def __init__(self, origin: Server, folder: Path, *, config: str = "") -> None:
         """``config`` is a configuration file's text, which then names the upstreams."""
@@ -171,6 +173,7 @@ class Published(Server):
         super().__init__([], proxy.output)
         self.name, self.port, self._proxy = name, proxy.port, proxy
         self.flat, self.registration = f"/{feed}{Proxy.flat}", f"/{feed}{Proxy.registration}"
+        self.search = f"/{feed}{Proxy.search}"
 
     @property
     def session(self) -> int:
