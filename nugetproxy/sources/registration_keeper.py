@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from enum import Enum, auto
 from itertools import islice
 from typing import Final
@@ -33,6 +34,8 @@ AT_ONCE: Final = 8
 """Registrations that are fetched side by side, which costs half of what it does one by one."""
 PACE_SECONDS: Final = 0.3
 """After each registration: a few per second."""
+STORED_SECONDS: Final = 0.02
+"""After some that were stored: a start has all of them to look at, clients hardly feel it."""
 TRIES: Final = 3
 """After so many failures an id waits for the next change of its version list."""
 
@@ -70,15 +73,17 @@ class RegistrationKeeper:
         self._failed: dict[str, int] = {}
         self._fetched = 0
         """Since all that was wanted was there the last time."""
-        self._visited_to: str | None = None
-        """How far the first visit of all that is held is; None before and after it."""
+        self._first: deque[str] = deque()
+        """Ids whose first visit since the start is next: of them something is held."""
+        self._first_to: str | None = None
+        """The last id that was among them; None before and after the first visits."""
 
     async def run(self) -> None:
         """Begin with all that is held, go on with what comes; runs until cancelled."""
         await self._clock.sleep(ROUND_SECONDS)
         while not self._packages.holdings.synced:
             await self._clock.sleep(ROUND_SECONDS)
-        self._visited_to = ""
+        self._first_to = ""
         while True:
             await self.round()
             await self._clock.sleep(ROUND_SECONDS)
@@ -86,9 +91,9 @@ class RegistrationKeeper:
     async def round(self) -> None:
         """Fetch what is wanted until there is nothing more, something else is under way, or upstream fails."""
         wanted = self._recorder.wanted
-        while (wanted or self._visited_to is not None) and not self._is_disturbing():
+        while (wanted or self._first or self._first_to is not None) and not self._is_disturbing():
             try:
-                held = await self._next_held(wanted) if wanted else await self._go_on(wanted)
+                held = await self._next_held(wanted) if wanted else await self._next_first()
             except HoldingsUnavailable as failure:
                 log.debug("registrations.unkept", upstream=self._packages.name, detail=str(failure))
                 return
@@ -102,8 +107,8 @@ class RegistrationKeeper:
             self._fetched += visits.count(Visit.ASKED)
             if Visit.FAILED in visits:
                 return
-            await self._clock.sleep(PACE_SECONDS * visits.count(Visit.ASKED))
-        if not wanted and self._visited_to is None and self._fetched:
+            await self._clock.sleep(PACE_SECONDS * visits.count(Visit.ASKED) or STORED_SECONDS)
+        if not (wanted or self._first) and self._first_to is None and self._fetched:
             log.info("registrations.kept", upstream=self._packages.name, fetched=self._fetched)
             self._fetched = 0
 
@@ -120,13 +125,15 @@ class RegistrationKeeper:
         self._failed.pop(id, None)
         return Visit.ASKED if asked else Visit.STORED
 
-    async def _go_on(self, wanted: dict[str, bool]) -> tuple[str, ...]:
-        """Want some more of what is held, not all at once: they take memory. Raises HoldingsUnavailable."""
-        ids = await self._packages.holdings.ids_after(self._visited_to or "", LOOK)
-        self._visited_to = ids[-1] if ids else None
-        for id in ids:
-            wanted.setdefault(id, False)
-        return ()
+    async def _next_first(self) -> tuple[str, ...]:
+        """Whom to visit for the first time; some are looked for at once, as all take memory. HoldingsUnavailable."""
+        if not self._first and self._first_to is not None:
+            self._first.extend(await self._packages.holdings.ids_after(self._first_to, LOOK))
+            self._first_to = self._first[-1] if self._first else None
+        found = tuple(self._first.popleft() for _ in range(min(AT_ONCE, len(self._first))))
+        for id in found:
+            self._recorder.wanted.setdefault(id, False)
+        return found
 
     async def _next_held(self, wanted: dict[str, bool]) -> tuple[str, ...]:
         """Whom to visit now: of most ids that clients ask about nothing is held, so there is one look for many.
@@ -159,9 +166,9 @@ class RegistrationKeeper:
         Whether upstream was asked. Raises UpstreamFailure, HoldingsUnavailable.
         """
         services, asked = await self._services.map(), False
-        for hive in HIVES:
+        for hive in filter(services.has, HIVES):
             route = parse_route(f"{hive}/{quote(id)}/index.json")
-            if route is None or not services.has(hive):
+            if route is None:
                 continue
             target = self._groups.target(route, "", services)
             stored = await self._cache.stored(target)

@@ -1,12 +1,14 @@
-"""Measures starts over many held packages, with the upstream down: how soon clients are served, what it costs.
+"""Measures starts over many held packages: how soon clients are served, what it costs.
 
-``python -m tests.bench.start [--packages 100000] [--folder FOLDER]``: the first start has lost its holdings, the second
-one follows an orderly stop, the third a kill. Making so many packages takes some minutes; ``--folder`` keeps them for
-the next measurement. TMPDIR=/dev/shm leaves the disk out of it.
+``python -m tests.bench.start [--packages 100000] [--folder FOLDER]``: the first start has lost its holdings; its
+upstream is up, so that those that follow have an index as on any farm. The second one follows an orderly stop, the
+third a kill, with upstream down; the last one has lost its documents, too. Making so many packages takes some minutes;
+``--folder`` keeps them for the next measurement. TMPDIR=/dev/shm leaves the disk out of it.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,7 +18,9 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 from rich.console import Console
 from rich.table import Table
@@ -27,10 +31,39 @@ from tests.bench.servers import Serving
 from tests.fakes.packages import make_nupkg
 from tests.outage.kit import lay_down
 
-CONFIG = '[cache]\nscrub_rate = "off"\n[upstreams.feed]\nurl = "http://127.0.0.1:9/v3/index.json"\n'
+PORT = 41_009
+"""Of the upstream: always the same one, or what is kept would be another feed's."""
+CONFIG = f'[cache]\nscrub_rate = "off"\n[upstreams.feed]\nurl = "http://127.0.0.1:{PORT}/v3/index.json"\n'
 """Reading all packages once a day begins behind the start, and takes minutes: it is left out."""
+INDEX = {
+    "version": "3.0.0",
+    "resources": [{"@type": "PackageBaseAddress/3.0.0", "@id": f"http://127.0.0.1:{PORT}/v3/content/"}],
+}
 READY_SECONDS = 1.0
 PACKAGE = "/v3/content/acme.n{0}/1.0.0/acme.n{0}.1.0.0.nupkg"
+
+
+class _Upstream(BaseHTTPRequestHandler):
+    """A feed that has an index, and nothing else."""
+
+    def do_GET(self) -> None:
+        """Whatever is asked for."""
+        body = json.dumps(INDEX).encode() if self.path == "/v3/index.json" else b""
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nobody reads it."""
+
+
+@contextmanager
+def _upstream() -> Iterator[None]:
+    with ThreadingHTTPServer(("127.0.0.1", PORT), _Upstream) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield
+        server.shutdown()
 
 
 class Started(Serving):
@@ -90,9 +123,12 @@ def main() -> None:
         for file in (folder / "cache" / "feed").glob("holdings.db*"):
             file.unlink()
         shutil.rmtree(folder / "cache" / "run", ignore_errors=True)
-        _measure(folder, table, "holdings lost", count, killed=False)
+        with _upstream():
+            _measure(folder, table, "holdings lost", count, killed=False)
         _measure(folder, table, "after a stop", count, killed=True)
         _measure(folder, table, "after a kill", count, killed=False)
+        shutil.rmtree(folder / "cache" / "documents")
+        _measure(folder, table, "documents lost", count, killed=False)
     Console().print(table)
 
 

@@ -311,6 +311,26 @@ async def test_registrations_are_fetched_side_by_side(
     assert [(entry["upstream"], entry["fetched"]) for entry in told] == [("up", 10)]
 
 
+async def test_after_a_start_all_that_is_held_is_visited_once(
+    start_proxy: StartProxy, known: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some at a time; whom a failure has kept from being visited comes later."""
+    monkeypatch.setattr("nugetproxy.sources.registration_keeper.LOOK", 4)
+    monkeypatch.setattr("nugetproxy.sources.registration_keeper.AT_ONCE", 3)
+    proxy = await start_proxy(known.index_url)
+    wanted = [f"many.n{number}" for number in range(10)]
+    for id in wanted:
+        known.add(make_nupkg(id, "1.0.0"))
+        assert (await ask(proxy, package_url(id, "1.0.0"))).status == 200
+    await until(lambda: proxy.metric("flights") == 0)
+    await proxy.restart()
+    paths = [UP_REGISTRATION.replace("acme.a", id) for id in wanted]
+    known.origin.routes[paths[4]] = Script(status=500)
+    proxy.app.start_background()
+    await until(lambda: all(known.count(path) for path in paths))
+    assert [known.count(path) for path in paths if path != paths[4]] == [1] * 9
+
+
 async def test_where_one_registration_fails_no_others_are_asked_for(start_proxy: StartProxy, known: FakeFeed) -> None:
     """Two that fail alike would be taken for a lost upstream, which clients then would not be served from."""
     proxy = await start_proxy(known.index_url)
