@@ -13,7 +13,7 @@ import structlog
 from aiohttp import hdrs
 from cachetools import LRUCache
 
-from nugetproxy.engine.standing import Later, Standing
+from nugetproxy.engine.standing import Later
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound, ProxyError, Stopping, UnknownVersion
 from nugetproxy.feeds.downloads import downloaded, is_download
 from nugetproxy.feeds.feed import Feed
@@ -206,9 +206,8 @@ class Edge:
 
     def _promise(self, asked: Asked, event: AccessEvent, reply: Reply) -> None:
         """Have the lane answer the next one who asks for the same."""
-        standing: Standing | Later | None = None
-        if reply.standing is not None:
-            standing = reply.standing if isinstance(reply.standing, Later) else reply.standing()
+        made = reply.standing
+        standing = made if isinstance(made, Later | None) else made()
         if standing is None and reply.again is None:
             return
         size = len(reply.body) if isinstance(reply.body, bytes) else 0
