@@ -12,35 +12,32 @@ from nugetproxy.clock import Clock
 from nugetproxy.cluster.allowance import limited
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.flight_body import FlightBody
-from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
+from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
-from nugetproxy.engine.target import Found, Target
+from nugetproxy.engine.target import Found
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.engine.unpinned import look_into_unpinned
-from nugetproxy.errors import NotFound, UpstreamFailure
+from nugetproxy.errors import UpstreamFailure
 from nugetproxy.nuget.documents.render import Link
-from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.nuspec import DependencyGroup, parse_nuspec
+from nugetproxy.nuget.nuspec import DependencyGroup
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import LINK, Route, parse_route
-from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.nuget.version import Version
-from nugetproxy.sources.catalog_pages import CatalogPages
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.following import Following
 from nugetproxy.sources.package_finder import PackageFinder
 from nugetproxy.sources.published_metadata import PublishedMetadata
 from nugetproxy.sources.recorder import Recorder
 from nugetproxy.sources.registration_keeper import RegistrationKeeper
-from nugetproxy.sources.registrations import Registrations
+from nugetproxy.sources.remote_documents import RemoteDocuments
 from nugetproxy.sources.repository_certificates import SIGNATURES
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import PREFETCH_SECONDS, Document, MadeDocument, WriteSide
 from nugetproxy.sources.synthesis import Synthesis
-from nugetproxy.store.holdings.holdings import HoldingsUnavailable
+from nugetproxy.sources.without_upstream import WithoutUpstream
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
@@ -49,8 +46,6 @@ from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.patience import spared
 
 log = structlog.get_logger(__name__)
-
-CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
 
 
 def _nothing() -> None:
@@ -97,26 +92,26 @@ class RemoteSource:
         self._links = ledger.links(self.name)
         self._clock = clock
         self.offline = offline
-        # Offline, a list must not name what cannot be had.
-        self._held_lists = offline and held_only
-        self._catalog = CatalogPages(cache)
-        self._registrations = Registrations(self.name, cache, groups)
-        self._published_metadata = published_metadata
         self._recorder = cache.conclusions.witness = Recorder(packages, ledger, clock, published_metadata.wanted)
         self.registrations_kept = RegistrationKeeper(
             upstream, cache, groups, services=services, packages=packages, recorder=self._recorder, clock=clock
         )
         self._keeps_registrations = keep_registrations and not offline
+        synthesis = self._synthesis = Synthesis(self.name, packages.holdings, published_metadata)
+        lists = offline and held_only  # offline, a list must not name what cannot be had
+        self._documents = RemoteDocuments(
+            self.name, cache, services, groups, links=self._links, synthesis=synthesis, held_lists=lists
+        )
+        self._held = WithoutUpstream(self.name, synthesis, packages, self._documents, offline=offline)
         self._finder = PackageFinder(
             packages,
             cache,
             services,
-            registrations=self._registrations,
+            registrations=self._documents.registrations,
             published_metadata=published_metadata,
             relay=Relay(upstream),
             offline=offline,
         )
-        self._synthesis = Synthesis(self.name, packages.holdings, published_metadata)
         self._prefetched_until = 0.0
         self.following = following
         """Looks at its catalog; None where nobody does."""
@@ -206,49 +201,11 @@ class RemoteSource:
     async def document(self, route: Route, query: str) -> Document | None:
         """What is stored or said of ``route``; None where, offline, only what is held may be named."""
         with self._patience(), spared(lambda: self._synthesis.can(route, query)):
-            return await self._document(route, query)
+            return await self._documents.read(route, query)
 
     async def stored(self, route: Route) -> Found | None:
         """What is stored of the document of ``route``; upstream is not asked."""
-        services = await self._services.stored()
-        if services is None or route.kind is None or not services.has(route.resource):
-            return None
-        stored = await self._cache.stored(self._groups.target(route, "", services))
-        return None if stored is None else Found(entry=stored.entry, body=stored.body, status=HIT)
-
-    async def _document(self, route: Route, query: str) -> Document | None:
-        kind = route.kind
-        if kind is Kind.INDEX:
-            return Document(kind, *await self._services.index())
-        if self._held_lists and kind is not None and kind.row.from_holdings:
-            return None
-        linked = await self._linked(route.rest) if route.resource == LINK else None
-        services = await self._services.map()
-        if kind is Kind.VERSIONS and not services.has(route.resource):
-            return Document(kind, await self._registrations.versions(route.id, services), services)
-        if linked is not None:
-            target = linked
-        else:
-            target = self._groups.target(route, query if kind is not None and kind.row.query else "", services)
-        if kind is Kind.REGISTRATION_PAGE:
-            found = await self._registrations.page(route, target, services)
-        else:
-            settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
-            found = await self._cache.get(target, group=self._groups, settled=settled)
-        if found.entry.absent and found.status.outcome is Outcome.STALE and await self._synthesis.can(route, query):
-            return None  # of a time before what is held
-        return Document(target.kind, found, services)
-
-    async def _linked(self, token: str) -> Target:
-        link = await self._links.find(token)
-        if link is None:
-            raise NotFound("This link is not one that this feed has handed out.")
-        return self._groups.link_target(token, *link)
-
-    async def _is_finished(self, page: Target, services: ServiceMap) -> bool:
-        return services.has(CATALOG.resource) and await self._catalog.is_finished(
-            self._groups.target(CATALOG, "", services), page
-        )
+        return await self._documents.stored(route)
 
     def at_hand(self, identity: PackageIdentity) -> HeldPackage | None:
         """A held package that is kept open now."""
@@ -256,52 +213,19 @@ class RemoteSource:
 
     async def versions_without_upstream(self, id_: str) -> tuple[Version, ...] | None:
         """The stored list, else that of what is held; nobody is asked."""
-        route = parse_route(f"content/{quote(id_)}/index.json")
-        assert route is not None, "an id is a segment of a path"
-        found = None if self._held_lists else await self.stored(route)
-        if found is not None and not found.entry.absent:
-            return tuple(version for _, version in listed_versions(found.body))
-        try:
-            made = await self._synthesis.make(route, "", "", None)
-        except HoldingsUnavailable:
-            return None
-        if made is not None:
-            return tuple(version for _, version in listed_versions(made))
-        return () if found is not None or self.offline else None
+        return await self._held.versions(id_)
 
     async def needs_without_upstream(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
         """By the nuspec of the held package."""
-        if await self.packages.held(identity) is None:
-            return None
-        xml = await self.packages.folder.nuspec(identity)
-        return parse_nuspec(xml).dependency_groups if xml is not None else None
+        return await self._held.needs(identity)
 
     async def keep_links(self, links: Iterable[Link]) -> None:
         """Remember links that are about to be handed out."""
         await self._links.hand_out_all((link.token, link.kind, link.url) for link in links)
 
     async def made(self, route: Route, query: str, base: str, failure: UpstreamFailure | None = None) -> MadeDocument:
-        """The document of ``route`` as the held packages tell it; else raises ``failure``.
-
-        Offline, "not held" is an answer (NotFound), so it must be certain: raises HoldingsUnavailable where it is not.
-        """
-        body, notice = None, ""
-        try:
-            body = await self._synthesis.make(route, query, base, failure.reason if failure is not None else None)
-            notice = await self._synthesis.unknown(route) if body is not None else ""
-        except HoldingsUnavailable as error:
-            if self.offline:
-                raise
-            log.warning("synthesis.failed", upstream=self.name, kind=route.kind, detail=str(error))
-        if body is not None and route.kind is not None:
-            return MadeDocument(route.kind, body, notice)
-        if failure is not None and (not self.offline or await self._is_missing(route)):
-            raise failure
-        raise NotFound(f"The feed {self.name!r} is offline, and this is not in its cache.") from failure
-
-    async def _is_missing(self, route: Route) -> bool:
-        """True for a package that lists name: it was held, so that it is not there is damage, not an answer."""
-        return route.kind is Kind.PACKAGE and await self._synthesis.names(route)
+        """As ``WithoutUpstream.made``."""
+        return await self._held.made(route, query, base, failure)
 
     # --- packages ---
 
@@ -321,7 +245,7 @@ class RemoteSource:
             route = parse_route(path)
             if route is None or (done and await self.stored(route) is None):
                 continue
-            document = await self._document(route, "")
+            document = await self._documents.read(route, "")
             if document is not None:
                 done[route.resource] = document.found.status
         return done

@@ -1,0 +1,88 @@
+"""RemoteDocuments finds the document behind a route of one remote feed."""
+
+from __future__ import annotations
+
+from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.outcome import HIT, Outcome
+from nugetproxy.engine.target import Found, Target
+from nugetproxy.errors import NotFound
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.routes import LINK, Route
+from nugetproxy.nuget.services import ServiceMap
+from nugetproxy.sources.catalog_pages import CatalogPages
+from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.registrations import Registrations
+from nugetproxy.sources.services import Services
+from nugetproxy.sources.source import Document
+from nugetproxy.sources.synthesis import Synthesis
+from nugetproxy.store.ledger.links import Links
+
+CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
+
+
+class RemoteDocuments:
+    """What is stored of a feed's documents, else what it says."""
+
+    def __init__(
+        self,
+        name: str,
+        cache: Cache,
+        services: Services,
+        groups: DocumentGroups,
+        *,
+        links: Links,
+        synthesis: Synthesis,
+        held_lists: bool,
+    ) -> None:
+        """``held_lists``: lists name held versions only."""
+        self.held_lists = held_lists
+        self._cache = cache
+        self._services = services
+        self._groups = groups
+        self.registrations = Registrations(name, cache, groups)
+        self._links = links
+        self._synthesis = synthesis
+        self._catalog = CatalogPages(cache)
+
+    async def stored(self, route: Route) -> Found | None:
+        """What is stored of the document of ``route``; upstream is not asked."""
+        services = await self._services.stored()
+        if services is None or route.kind is None or not services.has(route.resource):
+            return None
+        stored = await self._cache.stored(self._groups.target(route, "", services))
+        return None if stored is None else Found(entry=stored.entry, body=stored.body, status=HIT)
+
+    async def read(self, route: Route, query: str) -> Document | None:
+        """What is stored or said of ``route``; None where only what is held may be named, or knows it better."""
+        kind = route.kind
+        if kind is Kind.INDEX:
+            return Document(kind, *await self._services.index())
+        if self.held_lists and kind is not None and kind.row.from_holdings:
+            return None
+        linked = await self._linked(route.rest) if route.resource == LINK else None
+        services = await self._services.map()
+        if kind is Kind.VERSIONS and not services.has(route.resource):
+            return Document(kind, await self.registrations.versions(route.id, services), services)
+        if linked is not None:
+            target = linked
+        else:
+            target = self._groups.target(route, query if kind is not None and kind.row.query else "", services)
+        if kind is Kind.REGISTRATION_PAGE:
+            found = await self.registrations.page(route, target, services)
+        else:
+            settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
+            found = await self._cache.get(target, group=self._groups, settled=settled)
+        if found.entry.absent and found.status.outcome is Outcome.STALE and await self._synthesis.can(route, query):
+            return None  # of a time before what is held
+        return Document(target.kind, found, services)
+
+    async def _linked(self, token: str) -> Target:
+        link = await self._links.find(token)
+        if link is None:
+            raise NotFound("This link is not one that this feed has handed out.")
+        return self._groups.link_target(token, *link)
+
+    async def _is_finished(self, page: Target, services: ServiceMap) -> bool:
+        return services.has(CATALOG.resource) and await self._catalog.is_finished(
+            self._groups.target(CATALOG, "", services), page
+        )
