@@ -100,7 +100,8 @@ class Sender:
     ) -> web.StreamResponse:
         start, stop = (0, None) if body.size is None else _span(selection, body.size)
         length = None if stop is None else stop - start
-        response = Streamed(request, selection.status, fields, length=length, stall=self._write_timeout)
+        held, stall = isinstance(body, HeldBody), self._write_timeout
+        response = Streamed(request, selection.status, fields, length=length, stall=stall, is_held=held)
         await self._or_cut(request, self._send_body(response, body, start, stop))
         return response
 

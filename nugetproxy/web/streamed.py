@@ -27,9 +27,19 @@ class Streamed(web.StreamResponse):
     """
 
     def __init__(
-        self, request: web.BaseRequest, status: int, fields: Mapping[str, str], *, length: int | None, stall: float
+        self,
+        request: web.BaseRequest,
+        status: int,
+        fields: Mapping[str, str],
+        *,
+        length: int | None,
+        stall: float,
+        is_held: bool = False,
     ) -> None:
-        """``stall``: seconds for which the client may take nothing. ``fields`` as those of ``Whole``."""
+        """``stall``: seconds for which the client may take nothing. ``fields`` as those of ``Whole``.
+
+        Where the body ``is_held`` in a file, the header section goes with the first of it.
+        """
         super().__init__(status=status)
         self._request = request
         self._fields = fields
@@ -38,6 +48,9 @@ class Streamed(web.StreamResponse):
         transport = open_transport(request)
         self._copy = KernelCopy(transport, stall=stall)
         self._by_kernel = transport.get_extra_info("sslcontext") is None
+        self._waits = is_held and self._by_kernel and not self._chunked_body
+        self._head = b""
+        """What waits for the first bytes of the body."""
         self._sent = 0
         self.waited = 0.0
         """Seconds until the client took what was sent."""
@@ -48,14 +61,17 @@ class Streamed(web.StreamResponse):
         return self._sent
 
     async def __aenter__(self) -> Self:
-        """Sends the header section."""
+        """Sends the header section, or has it wait for what is sent next."""
         fields = self._fields
         if self._chunked_body:
             fields = CIMultiDict([*fields.items(), (hdrs.TRANSFER_ENCODING, "chunked")])
         delimited = self._length is not None or self._chunked_body
         self._keep_alive = self._request.keep_alive and delimited
         head = head_of(self._request, self.status, fields, length=self._length, keep_alive=self._keep_alive)
-        await self._put(head)
+        if self._waits:
+            self._head = head
+        else:
+            await self._put(head)
         return self
 
     async def __aexit__(
@@ -82,7 +98,9 @@ class Streamed(web.StreamResponse):
         await self._frame(stop - start)
         if self._by_kernel:
             began = perf_counter()
-            await self._copy.send(fd, start, stop)
+            at = await self._begin(fd, start, stop) if self._head else start
+            if at < stop:
+                await self._copy.send(fd, at, stop)
             self.waited += perf_counter() - began
         else:
             await self._copy_by_hand(fd, start, stop)
@@ -91,6 +109,8 @@ class Streamed(web.StreamResponse):
 
     async def end(self) -> None:
         """The body is complete."""
+        if self._head:
+            await self._put(b"")
         if self._chunked_body:
             await self._put(b"0\r\n\r\n")
         self._eof_sent = True
@@ -98,6 +118,16 @@ class Streamed(web.StreamResponse):
     def client_left(self) -> None:
         """The client has left, as it may: nothing is missing."""
         self._eof_sent = True
+
+    async def _begin(self, fd: int, start: int, stop: int) -> int:
+        """Send the header section with what the client takes of a file at once; where to go on."""
+        if open_transport(self._request).get_write_buffer_size():  # which is to be sent before
+            await self._put(b"")
+            return start
+        head, self._head = self._head, b""
+        if not self._copy.at_once(head, fd, start, stop):
+            await self._request.writer.drain()  # a part of the header section may wait in the transport
+        return self._copy.at
 
     async def _copy_by_hand(self, fd: int, start: int, stop: int) -> None:
         at = start
@@ -116,6 +146,7 @@ class Streamed(web.StreamResponse):
 
     async def _put(self, data: bytes | memoryview) -> None:
         began = perf_counter()
-        open_transport(self._request).write(data)
+        head, self._head = self._head, b""
+        open_transport(self._request).write(head + data if head else data)
         await self._request.writer.drain()  # the server has the transport keep nothing back
         self.waited += perf_counter() - began

@@ -18,8 +18,9 @@ from structlog.testing import capture_logs
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.history.tally import Tally
 from nugetproxy.store.packages.held import HeldPackage
-from nugetproxy.web import kernelcopy
+from nugetproxy.web import kernelcopy, streamed
 from nugetproxy.web.connection import Connection
+from nugetproxy.web.kernelcopy import KernelCopy
 from nugetproxy.web.listening import own_socket
 from nugetproxy.web.server import LimitedServer
 from tests.fakes.asking import PACKAGE, SMALL, ask, until
@@ -172,14 +173,43 @@ def packets_to(client: Client) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count no packets")
-async def test_head_and_body_out_of_a_file_are_one_packet(proxy: Proxy) -> None:
-    async with client_of(proxy) as client:
+@pytest.mark.parametrize("laned", [True, False])
+async def test_head_and_body_out_of_a_file_are_one_packet(proxy: Proxy, laned: bool) -> None:
+    async with client_of(proxy, laned=laned) as client:
         asked = get(LARGE, "Range: bytes=5-9")
         await client.said(asked)
         before, answered = packets_to(client), proxy.app.lane.answered
         assert (await client.said(asked)).endswith(b"\r\n\r\n" + CONTENT[5:10])
-        assert proxy.app.lane.answered == answered + 1
+        assert proxy.app.lane.answered == answered + laned
         assert packets_to(client) == before + 1
+
+
+@pytest.mark.parametrize("takes", [None, 0, 10])
+async def test_on_the_ordinary_path_such_a_head_is_sent_first_too(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, takes: int | None
+) -> None:
+    class Reluctant(KernelCopy):
+        def __init__(self, transport: asyncio.Transport, *, stall: float) -> None:
+            super().__init__(transport, stall=stall)
+            self._sender = None if takes is None else Sender(self._out, takes)
+
+    async with client_of(proxy, laned=False) as client:
+        expected = await client.said(get(LARGE))
+        monkeypatch.setattr(streamed, "KernelCopy", Reluctant)
+        assert steady(await client.said(get(LARGE))) == steady(expected)
+
+
+async def test_an_answer_out_of_a_file_comes_after_what_waits_in_the_transport(proxy: Proxy) -> None:
+    async with client_of(proxy, laned=False) as client:
+        expected = await client.said(get(LARGE))
+        transport = client.connection.transport
+        assert transport is not None
+        before = b"-" * (8 * 2**20)  # more than the kernel takes
+        transport.write(before)
+        assert transport.get_write_buffer_size()
+        client.writer.write(get(LARGE))
+        assert await client.reader.readexactly(len(before)) == before
+        assert steady(await client.reader.readexactly(len(expected))) == steady(expected)
 
 
 @pytest.mark.parametrize("takes", [None, 0, 10])
