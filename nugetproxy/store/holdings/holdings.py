@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 
 AGAIN_SECONDS: Final = 10.0
 """Pause after a synchronisation that failed."""
-REST: Final = 1.0
+REST: Final = 2.0
 """Behind clients a synchronisation rests after each batch, for so much of the time that it took."""
 BATCH: Final = 250
 """Packages per transaction: some 30 ms, for which a commit of the proxy's own has to wait."""
