@@ -41,12 +41,13 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Round after round until cancelled."""
+        for packages in self._packages:
+            await packages.stock.counted()
+            if not packages.folder.usage.is_counted:  # as whoever brings the holdings up to date should have done
+                await attempt(packages.name, "scan", packages.folder.usage.count)
         while True:
             await self.round()
             await self._clock.sleep(ROUND_SECONDS)
-            for packages in self._packages:
-                if not packages.folder.usage.is_counted:  # as whoever brings the holdings up to date should have done
-                    await attempt(packages.name, "scan", packages.folder.usage.count)
             await self._ledger.tidy()  # not at once: the start has enough to do without a copy of the ledger
 
     async def round(self) -> None:

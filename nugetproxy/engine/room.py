@@ -156,12 +156,16 @@ class Room:
 
     async def make(self, size: int) -> bool:
         """The disk is full: free ``size`` bytes and some more; False where nothing could be freed."""
+        for packages in self._tenants:
+            if not packages.folder.usage.is_counted:  # the start has not come so far
+                await attempt(packages.name, "scan", packages.folder.usage.count)
         held = self._held()
         return held > 0 and await self._evict_to(min(int(LOW_WATER * held), held - size)) > 0
 
     async def keep(self) -> None:
         """Look at the disk, evict what is beyond the limit; never raises."""
-        for packages in self._tenants[:1]:  # all lie on one disk
+        counted = all(packages.folder.usage.is_counted for packages in self._tenants)
+        for packages in self._tenants[:1] if counted else ():  # all lie on one disk
             try:
                 self._learn(*await packages.folder.usage.disk())
             except DiskFailure as failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -46,8 +47,15 @@ class Stock:
 
     async def taken(self) -> None:
         """Return when it was taken since the start: whoever else goes through the folder then comes behind that."""
+        await self._until(lambda: self._holdings.synced and self._folder.usage.is_counted)
+
+    async def counted(self) -> None:
+        """Return when what is held was counted."""
+        await self._until(lambda: self._folder.usage.is_counted)
+
+    async def _until(self, done: Callable[[], bool]) -> None:
         for _ in range(MOST_LOOKS):
-            if self._holdings.synced and self._folder.usage.is_counted:
+            if done():
                 return
             await self._clock.sleep(LOOK_SECONDS)
 

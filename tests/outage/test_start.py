@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from pathlib import Path
 from typing import Literal
 
 import pytest
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.sources.remote import RemoteSource
+from nugetproxy.store.fs import FsOps
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask, until
 from tests.fakes.clock import FakeClock
@@ -103,6 +105,32 @@ async def test_an_upstream_that_has_answered_is_asked_again_before_an_index_is_m
     await feed.set_mode("5xx")
     assert (await ask(proxy, INDEX)).headers["Cache-Status"] == MADE
     assert clock.slept, "it was tried again"
+
+
+class FullDisk(FsOps):
+    """Nothing is free on it."""
+
+    def room(self, path: Path) -> tuple[int, int]:
+        return 2**40, 0
+
+
+async def test_a_disk_is_small_only_beside_what_is_counted(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nugetproxy.store.packages.usage.MANY_IDS", 2)
+    nupkgs = [make_nupkg(f"Bulk.N{number}", "1.0.0") for number in range(5)]
+    total = sum(map(len, nupkgs))
+    proxy = await start_proxy(feed.index_url, fs=FullDisk(), cache={"max_size": f"{total} B"})
+    await proxy.stop()
+    for number, nupkg in enumerate(nupkgs):
+        lay_down(proxy.packages, f"bulk.n{number}", "1.0.0", nupkg)
+    await proxy.start()
+    await proxy.app.housekeeping.round()
+    assert (proxy.app.room.problem, proxy.held.folder.usage.is_counted) == ("", False)
+    assert await proxy.app.room.make(1), "what is held is counted where there has to be room at once"
+    assert 0 < proxy.held.folder.usage.packages < 5
+    await proxy.app.housekeeping.round()
+    assert proxy.app.room.problem
 
 
 async def test_one_walk_through_a_large_folder_counts_it_and_fills_the_holdings(
