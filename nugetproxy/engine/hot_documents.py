@@ -52,6 +52,8 @@ class HotDocuments:
         self._clock = clock
         self._seconds = seconds
         self._hot: TTLCache[str, Stored] = TTLCache(hot_bytes, seconds, clock.monotonic, _weight)
+        self._reads: dict[str, asyncio.Future[Stored | None]] = {}
+        """Looks at the disk that are under way, which whoever wants the same waits for."""
         self._standings: WeakValueDictionary[str, DocumentStanding] = WeakValueDictionary()
 
     def lacks(self, target: Target) -> bool:
@@ -67,12 +69,29 @@ class HotDocuments:
         try:
             stored: Stored | None = self._hot[target.key]
         except KeyError:
-            read = await self._documents.get(target.key)
-            # Something newer may have been stored while we read.
-            stored = self._hot.get(target.key) or read
-            if stored is read and read is not None:
+            read = await self._look(target.key)
+            # Something newer may have been stored while we read, or the same be remembered by who read with us.
+            stored = self._hot.get(target.key)
+            if stored is None and read is not None:
                 self._remember(target.key, read)
+                stored = read
         return stored
+
+    async def _look(self, key: str) -> Stored | None:
+        """What the disk has; of those who ask at the same time one looks: a large document is in memory once."""
+        while (known := self._reads.get(key)) is not None:
+            await asyncio.wait({known})
+            if not known.cancelled():
+                return known.result()
+        look: asyncio.Future[Stored | None] = asyncio.get_running_loop().create_future()
+        self._reads[key] = look
+        try:
+            look.set_result(await self._documents.get(key))
+        finally:
+            look.cancel()  # where it has no result: another one looks
+            if self._reads.get(key) is look:
+                del self._reads[key]
+        return look.result()
 
     async def get_all(self, targets: Sequence[Target]) -> list[Stored | None]:
         """As ``get``, of several at once."""
@@ -165,8 +184,10 @@ class HotDocuments:
             standing.replaced = True
         self._standings.clear()
         self._hot.clear()
+        self._reads.clear()
 
     def _remember(self, key: str, stored: Stored) -> None:
+        self._reads.pop(key, None)  # what it finds may be older
         outdated = self._standings.pop(key, None)
         if outdated is not None:
             outdated.replaced = True

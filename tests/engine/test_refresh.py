@@ -96,7 +96,8 @@ async def test_who_looked_before_somebody_else_stored_does_not_ask_again(
         return found
 
     monkeypatch.setattr(proxy.app.documents, "get", slow)
-    monkeypatch.setattr(proxy.app.documents, "lacks", lambda _: False)  # it may be there, for all that is known
+    # It may be there, for all that the first one knows; the second one knows that it is not, and does not look.
+    monkeypatch.setattr(proxy.app.documents, "lacks", lambda _: looked.is_set() and not go_on.is_set())
     first = asyncio.create_task(ask(proxy, VERSIONS))
     await looked.wait()
     assert (await ask(proxy, VERSIONS)).status == 200

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 
 from nugetproxy.feeds.kept_pages import KeptPages
 from nugetproxy.off_loop import CHILD, HEAVY
-from nugetproxy.store.documents.documents import Documents
+from nugetproxy.store.documents.documents import Documents, Stored
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger.opening import begin_afresh
 from tests.conftest import StartProxy
-from tests.fakes.asking import REGISTRATION, UP_REGISTRATION, UP_VERSIONS, VERSIONS, ask
+from tests.fakes.asking import REGISTRATION, UP_REGISTRATION, UP_VERSIONS, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
@@ -135,6 +136,29 @@ async def test_clients_that_are_sent_it_at_the_same_time_share_it(
         assert await slow.read() == whole.body
     await ask(proxy, REGISTRATION, headers=headers)
     assert found == 2, "nobody holds on to it"
+
+
+async def test_clients_that_ask_at_the_same_time_have_it_read_once(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await start_proxy(feed.index_url, server={"public_url": US}, cache={"hot_memory": "4 MiB"})
+    feed.origin.routes[UP_REGISTRATION] = Script(body=large(feed, "first", noise=True))
+    first = await ask(proxy, REGISTRATION)
+    read: Counter[str] = Counter()
+    go, get = asyncio.Event(), Documents.get
+
+    async def counted(documents: Documents, key: str) -> Stored | None:
+        read[key] += 1
+        await go.wait()
+        return await get(documents, key)
+
+    monkeypatch.setattr(Documents, "get", counted)
+    asking = [asyncio.create_task(ask(proxy, REGISTRATION)) for _ in range(5)]
+    await until(lambda: proxy.app.edge._under_way == 5)
+    go.set()
+    assert {answer.body for answer in await asyncio.gather(*asking)} == {first.body}
+    assert read
+    assert max(read.values()) == 1
 
 
 async def test_another_content_is_another_page(
