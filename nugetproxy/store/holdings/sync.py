@@ -62,8 +62,9 @@ def facts_reader(fs: FsOps, layout: Layout) -> ReadFacts:
 
     def read(identity: PackageIdentity, size: int) -> PackageFacts | None:
         try:
-            state = fs.stat(layout.nupkg(identity))
-            nuspec = _loose(fs, layout, identity) or _packed(fs, layout, identity, size)
+            places = layout.places(identity)
+            state = fs.stat(places.nupkg)
+            nuspec = _loose(fs, places.nuspec, identity) or _packed(fs, places.nupkg, identity, size)
         except MissingFile:
             return None
         return PackageFacts.of(nuspec, published=state.st_mtime, size=size)
@@ -87,10 +88,10 @@ def read_all(read: ReadFacts, wanted: Iterable[tuple[PackageIdentity, int]]) -> 
     return found, unreadable
 
 
-def _loose(fs: FsOps, layout: Layout, identity: PackageIdentity) -> Nuspec | None:
+def _loose(fs: FsOps, place: str, identity: PackageIdentity) -> Nuspec | None:
     """The unpacked nuspec: a tenth of the work of looking into the package, but anybody may have changed it."""
     try:
-        fd = fs.open(layout.nuspec(identity))
+        fd = fs.open(place)
     except MissingFile:
         return None
     try:
@@ -103,8 +104,8 @@ def _loose(fs: FsOps, layout: Layout, identity: PackageIdentity) -> Nuspec | Non
     return nuspec if nuspec.identity == identity else None
 
 
-def _packed(fs: FsOps, layout: Layout, identity: PackageIdentity, size: int) -> Nuspec:
-    fd = fs.open(layout.nupkg(identity))
+def _packed(fs: FsOps, place: str, identity: PackageIdentity, size: int) -> Nuspec:
+    fd = fs.open(place)
     try:
         return inspect_package(reader(fs, fd, size), identity)
     finally:
