@@ -213,6 +213,8 @@ def _local(element: Element) -> str:
 
 def has_semver2_bound(range_text: str) -> bool:
     """True if only clients that know SemVer 2.0.0 can read a bound of the range."""
+    if "-" not in range_text and "+" not in range_text:  # as of nearly all, which is seen sooner than parsed
+        return False
     return any(map(_is_semver2, range_text.strip("[]() ").split(",")))
 
 

@@ -142,7 +142,7 @@ class Connection(OneTask):
         if held is not None and copy is None:
             if transport.get_extra_info("socket") is None:
                 return False
-            copy = self._copy = KernelCopy(transport, stall=self._write_timeout)
+            copy = self.copy_to(transport)
         self._request_count += 1
         self._used_at = began
         self.carries_body = prepared.carries_body
@@ -156,6 +156,12 @@ class Connection(OneTask):
         return True
 
     # --- bodies from files ---
+
+    def copy_to(self, transport: asyncio.Transport) -> KernelCopy:
+        """What sends parts of files to this client, for one body at a time; it knows from one to the next how fast."""
+        if self._copy is None:
+            self._copy = KernelCopy(transport, stall=self._write_timeout)
+        return self._copy
 
     def _send_held(self, file: FileAnswer, copy: KernelCopy) -> None:
         """Send head and body; what the client does not take at once is sent when it does."""

@@ -20,10 +20,10 @@ from nugetproxy.store.packages.reading import read_at
 from nugetproxy.web import http as web
 from nugetproxy.web.answers import header_text
 from nugetproxy.web.asker import Asker
-from nugetproxy.web.connection import ClientStalled
+from nugetproxy.web.connection import ClientStalled, Connection
 from nugetproxy.web.cors import NO_FIELDS
 from nugetproxy.web.streamed import Streamed
-from nugetproxy.web.whole import Whole, common_headers, http_date
+from nugetproxy.web.whole import Whole, common_headers, http_date, open_transport
 
 INLINE_BYTES = 128 * 1024
 """Held packages up to this size are read and sent with their headers."""
@@ -32,10 +32,9 @@ INLINE_BYTES = 128 * 1024
 class Sender:
     """Sends replies; a body that cannot be completed is cut off, never ended as if it were whole."""
 
-    def __init__(self, metrics: Metrics, *, write_timeout: float, hot_bytes: int) -> None:
+    def __init__(self, metrics: Metrics, *, hot_bytes: int) -> None:
         """``hot_bytes`` of small packages are kept in memory."""
         self._metrics = metrics
-        self._write_timeout = write_timeout
         self._contents: LRUCache[HeldPackage, bytes] = LRUCache(hot_bytes, len)
 
     async def send(
@@ -100,8 +99,10 @@ class Sender:
     ) -> web.StreamResponse:
         start, stop = (0, None) if body.size is None else _span(selection, body.size)
         length = None if stop is None else stop - start
-        held, stall = isinstance(body, HeldBody), self._write_timeout
-        response = Streamed(request, selection.status, fields, length=length, stall=stall, is_held=held)
+        connection = request.protocol
+        assert isinstance(connection, Connection), "the server is a LimitedServer"
+        copy, held = connection.copy_to(open_transport(request)), isinstance(body, HeldBody)
+        response = Streamed(request, selection.status, fields, length=length, copy=copy, is_held=held)
         await self._or_cut(request, self._send_body(response, body, start, stop))
         return response
 

@@ -33,10 +33,10 @@ class Streamed(web.StreamResponse):
         fields: Mapping[str, str],
         *,
         length: int | None,
-        stall: float,
+        copy: KernelCopy | None = None,
         is_held: bool = False,
     ) -> None:
-        """``stall``: seconds for which the client may take nothing. ``fields`` as those of ``Whole``.
+        """``copy`` sends what is in files, and is closed at the end. ``fields`` as those of ``Whole``.
 
         Where the body ``is_held`` in a file, the header section goes with the first of it.
         """
@@ -46,8 +46,8 @@ class Streamed(web.StreamResponse):
         self._length = length
         self._chunked_body = length is None and request.version >= HttpVersion11
         transport = open_transport(request)
-        self._copy = KernelCopy(transport, stall=stall)
-        self._by_kernel = transport.get_extra_info("sslcontext") is None
+        self._copy = copy
+        self._by_kernel = copy is not None and transport.get_extra_info("sslcontext") is None
         self._waits = is_held and self._by_kernel and not self._chunked_body
         self._head = b""
         """What waits for the first bytes of the body."""
@@ -77,7 +77,8 @@ class Streamed(web.StreamResponse):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._copy.close()
+        if self._copy is not None:
+            self._copy.close()
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """aiohttp's hook, when everything is sent already."""
@@ -96,9 +97,9 @@ class Streamed(web.StreamResponse):
     async def copy(self, fd: int, start: int, stop: int) -> None:
         """Send the bytes ``[start, stop)`` of a file; raises TimeoutError, OSError, DiskFailure."""
         await self._frame(stop - start)
-        if self._by_kernel:
+        if self._by_kernel and self._copy is not None:
             began = perf_counter()
-            at = await self._begin(fd, start, stop) if self._head else start
+            at = await self._begin(self._copy, fd, start, stop) if self._head else start
             if at < stop:
                 await self._copy.send(fd, at, stop)
             self.waited += perf_counter() - began
@@ -119,15 +120,15 @@ class Streamed(web.StreamResponse):
         """The client has left, as it may: nothing is missing."""
         self._eof_sent = True
 
-    async def _begin(self, fd: int, start: int, stop: int) -> int:
+    async def _begin(self, copy: KernelCopy, fd: int, start: int, stop: int) -> int:
         """Send the header section with what the client takes of a file at once; where to go on."""
         if open_transport(self._request).get_write_buffer_size():  # which is to be sent before
             await self._put(b"")
             return start
         head, self._head = self._head, b""
-        if not self._copy.at_once(head, fd, start, stop):
+        if not copy.at_once(head, fd, start, stop):
             await self._request.writer.drain()  # a part of the header section may wait in the transport
-        return self._copy.at
+        return copy.at
 
     async def _copy_by_hand(self, fd: int, start: int, stop: int) -> None:
         at = start

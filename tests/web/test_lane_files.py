@@ -18,9 +18,8 @@ from structlog.testing import capture_logs
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.history.tally import Tally
 from nugetproxy.store.packages.held import HeldPackage
-from nugetproxy.web import kernelcopy, streamed
+from nugetproxy.web import kernelcopy
 from nugetproxy.web.connection import Connection
-from nugetproxy.web.kernelcopy import KernelCopy
 from nugetproxy.web.listening import own_socket
 from nugetproxy.web.server import LimitedServer
 from tests.fakes.asking import PACKAGE, SMALL, ask, until
@@ -185,18 +184,23 @@ async def test_head_and_body_out_of_a_file_are_one_packet(proxy: Proxy, laned: b
 
 
 @pytest.mark.parametrize("takes", [None, 0, 10])
-async def test_on_the_ordinary_path_such_a_head_is_sent_first_too(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, takes: int | None
-) -> None:
-    class Reluctant(KernelCopy):
-        def __init__(self, transport: asyncio.Transport, *, stall: float) -> None:
-            super().__init__(transport, stall=stall)
-            self._sender = None if takes is None else Sender(self._out, takes)
-
+async def test_on_the_ordinary_path_such_a_head_is_sent_first_too(proxy: Proxy, takes: int | None) -> None:
     async with client_of(proxy, laned=False) as client:
         expected = await client.said(get(LARGE))
-        monkeypatch.setattr(streamed, "KernelCopy", Reluctant)
+        copy = client.connection._copy
+        assert copy is not None
+        copy._sender = None if takes is None else Sender(copy._out, takes)
         assert steady(await client.said(get(LARGE))) == steady(expected)
+
+
+async def test_on_the_ordinary_path_too_a_fast_client_is_known_from_one_body_to_the_next(proxy: Proxy) -> None:
+    async with client_of(proxy, laned=False) as client:
+        for _ in range(2):
+            await client.said(get(LARGE))
+        copy = client.connection._copy
+        assert copy is not None
+        assert copy._fast
+        assert copy._socket == -1, "what it waits with is given back"
 
 
 async def test_an_answer_out_of_a_file_comes_after_what_waits_in_the_transport(proxy: Proxy) -> None:

@@ -30,11 +30,11 @@ LONGEST: Final = 300
 class Page:
     """``/`` for browsers, and ``/page/...``."""
 
-    def __init__(self, desk: Desk, admission: Admission, addresses: PublicAddresses, *, write_timeout: float) -> None:
+    def __init__(self, desk: Desk, admission: Admission, addresses: PublicAddresses) -> None:
         self._desk = desk
         self._admission = admission
         self._addresses = addresses
-        self.streams = Streams(desk, write_timeout=write_timeout)
+        self.streams = Streams(desk)
         self._assets = read_assets()
 
     @staticmethod

@@ -32,9 +32,8 @@ AGAIN: Final = b"retry: 2000\n\n"
 class Streams:
     """At most ``MOST`` of them; each ends at once when its connection is to end."""
 
-    def __init__(self, desk: Desk, *, write_timeout: float) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._write_timeout = write_timeout
         self._open: set[asyncio.Event] = set()
         self._seen: dict[Viewer, tuple[float, bytes]] = {}
 
@@ -63,7 +62,7 @@ class Streams:
         connection = request.protocol
         assert isinstance(connection, Connection), "the server is a LimitedServer"
         connection.at_finish = ending.set
-        response = Streamed(request, 200, _fields(), length=None, stall=self._write_timeout)
+        response = Streamed(request, 200, _fields(), length=None)
         try:
             async with response:
                 await response.write_piece(AGAIN)
