@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +45,7 @@ class Asset(Struct, frozen=True):
     etag: str
 
 
+@cache
 def read_assets() -> Mapping[str, Asset]:
     """All of them by name. Blocks."""
     return MappingProxyType({name: _read(name, type_) for name, type_ in TYPES.items()})
