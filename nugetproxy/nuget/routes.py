@@ -107,7 +107,8 @@ def _id(words: _Words, raw: list[str], text: list[str]) -> bool:
     words.id = PackageId.parse(text[0])
     if words.id is None:
         return False
-    words.rest.append(quote(words.id.lower))
+    lower = words.id.lower
+    words.rest.append(quote(lower) if "%" in raw[0] or "+" in lower else lower)  # no other character needs it here
     words.alternatives.append(raw[0])
     return True
 

@@ -43,6 +43,11 @@ PROBE_SECONDS = 3.0
 
 T = TypeVar("T")
 
+_DOCUMENT = Request(
+    lane=Lane.DOCUMENTS,
+    method="GET",
+    headers=MappingProxyType({"Accept": "application/json, */*;q=0.8", "Accept-Encoding": "gzip"}),
+)
 _PACKAGE = Request(lane=Lane.PACKAGES, method="GET", headers=NO_HEADERS)
 
 
@@ -92,13 +97,10 @@ class UpstreamClient:
         made for one client. ``verify`` raises InvalidDocument where a 200 cannot be believed: it fails then as
         INVALID_CONTENT.
         """
-        asked = {
-            "Accept": "application/json, */*;q=0.8",
-            "Accept-Encoding": "gzip",
-            **conditions(validators),
-            **headers,
-        }
-        request = Request(lane=Lane.DOCUMENTS, method="GET", headers=asked)
+        request = _DOCUMENT
+        if validators or headers:
+            asked = {**_DOCUMENT.headers, **conditions(validators), **headers}
+            request = Request(lane=Lane.DOCUMENTS, method="GET", headers=asked)
         most = self._settings.max_document if limit is None else limit
 
         async def judge(response: Response) -> Answer:
@@ -263,8 +265,7 @@ class UpstreamClient:
             if answer.status == 200:
                 await believe(verify_index, answer, response)
 
-        headers = {"Accept": "application/json, */*;q=0.8", "Accept-Encoding": "gzip"}
-        return Question(Request(lane=Lane.DOCUMENTS, method="GET", headers=headers), index, judge)
+        return Question(_DOCUMENT, index, judge)
 
     def breakers(self) -> Mapping[str, BreakerState]:
         """By origin, those that are not quietly closed."""
