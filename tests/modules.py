@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -14,11 +15,19 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
+def statements(body: Iterable[ast.AST]) -> Iterator[ast.AST]:
+    """These with all within them; expressions, which are most of a tree, are passed over."""
+    for one in body:
+        yield one
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            yield from statements(getattr(one, name, ()))
+
+
 @cache
 def imports_of(path: Path) -> tuple[tuple[str, str], ...]:
     """Each imported module with the name taken from it ("" for ``import x``); also those inside functions."""
     found: list[tuple[str, str]] = []
-    for node in ast.walk(parsed(path)):
+    for node in statements(parsed(path).body):
         if isinstance(node, ast.Import):
             found += ((alias.name, "") for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
