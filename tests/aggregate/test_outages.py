@@ -100,7 +100,7 @@ async def test_ready_is_a_feed_that_one_source_keeps_going(farm: Farm) -> None:
 
 
 async def test_slow_sources_share_one_soft_deadline(
-    start_farm: StartFarm, company: FakeFeed, public: FakeFeed, clock: FakeClock
+    start_farm: StartFarm, company: FakeFeed, public: FakeFeed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for feed in (company, public):
         feed.add(make_nupkg("Both.A", "1.0.0"))
@@ -109,10 +109,11 @@ async def test_slow_sources_share_one_soft_deadline(
     clock.advance(600.0)
     for feed in (farm.company, farm.public):
         await feed.set_mode("hang")
+    monkeypatch.setattr("nugetproxy.engine.cache.SOFT_DEADLINE", 1.5)  # far more than a busy machine needs besides
     loop = asyncio.get_running_loop()
     began = loop.time()
     assert await farm.versions("both.a") == ["1.0.0"]
-    assert loop.time() - began < 0.95, "the soft deadlines (0.5 s each) came one after the other"
+    assert 1.4 < loop.time() - began < 2.85, "the soft deadlines came one after the other"
 
 
 async def test_absences_are_stored_per_source(farm: Farm, clock: FakeClock) -> None:
