@@ -59,6 +59,8 @@ async def refuses_connections(port: int) -> bool:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it waited to be accepted as the listening socket was closed
+        return False
     writer.close()
     return False
 

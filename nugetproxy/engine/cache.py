@@ -124,7 +124,8 @@ class Cache:
         found = await fetch.result()
         entry, status = found.entry, found.status
         if collapsed:
-            status = replace(status, collapsed=True, outcome=Outcome.COLLAPSED, stored=False)
+            outcome = Outcome.COLLAPSED if status.outcome is not Outcome.STALE else Outcome.STALE  # it failed for all
+            status = replace(status, collapsed=True, outcome=outcome, stored=False)
         lasts = status.outcome in LASTING and not (entry.absent or self._offline)
         standing = Later(self._standing, target, entry, settled) if lasts else None
         return Found(entry=entry, body=found.body, status=status, notice=found.notice, standing=standing)

@@ -336,6 +336,22 @@ async def test_an_expired_list_is_asked_for_once_by_all(warm: Proxy, feed: FakeF
     assert feed.count(UP_VERSIONS) == 2
 
 
+async def test_a_question_that_fails_for_all_makes_stale_what_they_get(
+    warm: Proxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    """What counts answers out of the cache would lack those who joined."""
+    gate = asyncio.Event()
+    feed.origin.routes[UP_VERSIONS] = Script(body=b"<html>no list</html>", gate=gate)
+    clock.advance(301)
+    asked = [asyncio.create_task(ask(warm, VERSIONS)) for _ in range(20)]
+    await until(lambda: warm.metric("collapsed_total") == 19 and feed.count(UP_VERSIONS) == 2)
+    gate.set()
+    answers = [await one for one in asked]
+    assert {one.body for one in answers} == {ONE}
+    assert sum("; collapsed" in one.cache for one in answers) == 19
+    assert warm.metric("requests_total", upstream="up", kind="versions", outcome="stale", status="200") == 20
+
+
 class TestSlowUpstream:
     async def test_what_is_stored_is_served_after_half_a_second(
         self, start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
