@@ -111,7 +111,7 @@ def test_a_stop_costs_little_beside_a_start(cache: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert any(b"proxy.started" in line for line in process.stdout)
-        assert any(b"breaker.opened" in line for line in process.stdout)  # a start reads authorities, asks for the index
+        assert any(b"breaker.opened" in line for line in process.stdout)  # it has read authorities, asked for the index
         before = cpu_seconds(process.pid)
         process.send_signal(signal.SIGTERM)
         _, status, used = os.wait4(process.pid, 0)
