@@ -37,6 +37,7 @@ def adapted(folder: Path, port: int, proxy: int, authority: trustme.CA) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(CADDY is None, reason="no caddy here")
 async def test_clients_come_in_by_caddy(feed: FakeFeed, tmp_path: Path) -> None:
     feed.add(LARGE)

@@ -102,11 +102,13 @@ def module_of(name: str) -> str:
     return "opentelemetry" if name.startswith("opentelemetry-") else IMPORTED_AS.get(name, name.replace("-", "_"))
 
 
+@pytest.mark.slow
 def test_declared_is_what_is_imported() -> None:
     modules = set(map(module_of, (*DIRECT, *OPTIONAL)))
     assert imported_by(ROOT / "nugetproxy") == modules
 
 
+@pytest.mark.slow
 def test_tests_import_what_is_declared_for_them() -> None:
     declared = set(map(module_of, (*DIRECT, *OPTIONAL, *FOR_TESTS)))
     assert imported_by(ROOT / "tests") <= declared | {"packaging"}  # packaging comes with pytest

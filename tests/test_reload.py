@@ -333,6 +333,7 @@ async def test_the_running_proxy_says_why_it_does_not_follow(file: Path, tmp_pat
         await proxy.logged("configuration.reloaded", changed=["limits.push"])
 
 
+@pytest.mark.slow
 async def test_another_certificate_is_shown_to_new_connections(tmp_path: Path, feed: FakeFeed) -> None:
     authority, file = trustme.CA(), tmp_path / "proxy.toml"
     context = ssl.create_default_context()

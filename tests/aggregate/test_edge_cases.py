@@ -127,6 +127,7 @@ async def full(start_farm: StartFarm, company: FakeFeed, public: FakeFeed) -> Fa
 FRONT = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "nuget.example", "X-Forwarded-Prefix": "/team"}
 
 
+@pytest.mark.slow
 async def test_over_https_every_link_is_ours_and_none_is_plain_http(full: Farm) -> None:
     for feed in (full.company, full.public):
         found = await crawl(full.proxy, feed, "https://nuget.example/team", **FRONT)
@@ -134,6 +135,7 @@ async def test_over_https_every_link_is_ours_and_none_is_plain_http(full: Farm) 
         assert found["VulnerabilityInfo/6.7.0"] > 2
 
 
+@pytest.mark.slow
 async def test_links_of_before_lead_on_when_the_public_url_changes(full: Farm) -> None:
     old = full.proxy.url
     await crawl(full.proxy, full.public, old)

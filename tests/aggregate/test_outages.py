@@ -99,6 +99,7 @@ async def test_ready_is_a_feed_that_one_source_keeps_going(farm: Farm) -> None:
     assert [isinstance(one, UpstreamFailure) for one in failed].count(True) == 1, "the other one keeps it going"
 
 
+@pytest.mark.slow
 async def test_slow_sources_share_one_soft_deadline(
     start_farm: StartFarm, company: FakeFeed, public: FakeFeed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

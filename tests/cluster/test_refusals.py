@@ -70,6 +70,7 @@ async def test_a_redis_that_takes_nothing_costs_no_answer(
         assert proxy.app.metrics.engines.of("coordination").failed > 0
 
 
+@pytest.mark.slow
 async def test_one_that_is_lost_is_told_as_degraded_by_readiness(start_replica: StartReplica, feed: FakeFeed) -> None:
     proxy = await start_replica({"coordination": "redis://127.0.0.1:9/0"})
     await soon(lambda: proxy.metric("engine_open", engine="coordination") == 1)

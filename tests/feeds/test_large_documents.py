@@ -113,6 +113,7 @@ async def test_four_mebibytes_are_in_memory(proxy: Proxy, feed: FakeFeed, monkey
     assert (again.body, again.cache) == (first.body, "hit; ttl=300")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accepted", ["identity", "gzip"])
 async def test_clients_that_are_sent_it_at_the_same_time_share_it(
     start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch, accepted: str
@@ -138,6 +139,7 @@ async def test_clients_that_are_sent_it_at_the_same_time_share_it(
     assert found == 2, "nobody holds on to it"
 
 
+@pytest.mark.slow
 async def test_clients_that_ask_at_the_same_time_have_it_read_once(
     start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

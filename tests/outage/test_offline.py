@@ -76,6 +76,7 @@ async def offline(start_proxy: StartProxy, feed: FakeFeed, directory: Path, **mo
     return await start_proxy(feed.index_url, directory=directory, upstream={"offline": True, **more})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("versions", ["held", "known"])
 async def test_upstream_is_never_contacted(
     start_proxy: StartProxy, feed: FakeFeed, directory: Path, clock: FakeClock, contacts: list[str], versions: str

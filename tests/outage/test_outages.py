@@ -31,7 +31,7 @@ from tests.outage.kit import (
 
 Warm = tuple[Proxy, list[str]]
 every_outage = pytest.mark.parametrize(
-    "how", [pytest.param(how, marks=pytest.mark.slow) if how == "clogged" else how for how in DOWN]
+    "how", [pytest.param(how, marks=pytest.mark.slow) if how in {"clogged", "hang"} else how for how in DOWN]
 )
 LONG = 8 * 86400
 """Seconds after which every document has run out that can."""

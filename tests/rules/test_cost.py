@@ -34,6 +34,7 @@ OF_SEVERAL = {
 HOLE = {"url": "https://example.test/1", "severity": 2, "versions": "[2.0.0]"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("young", [False, True], ids=["all is old enough", "a version is too young"])
 async def test_a_hit_under_rules_takes_hardly_more_calls(
     start_proxy: StartProxy, stock: Stock, feed: FakeFeed, young: bool

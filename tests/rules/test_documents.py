@@ -126,6 +126,7 @@ async def test_deletions_stay_in_the_catalog_and_leaves_of_what_is_denied_do_not
     assert [(await shop.get(item["@id"])).status for item in items] == [200, 200]
 
 
+@pytest.mark.slow
 async def test_a_list_of_thousands_of_versions(start_shop: StartShop, feed: FakeFeed, clock: FakeClock) -> None:
     for number in range(700):
         feed.add(make_nupkg("Acme.A", f"1.{number}.0"), at=ago(clock, 10 - number / 100))

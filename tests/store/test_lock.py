@@ -125,6 +125,7 @@ def test_acquiring_and_releasing_twice_is_harmless(tmp_path: Path) -> None:
     other.release()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_of_twenty_processes_one_wins_until_it_is_killed(tmp_path: Path) -> None:
     racers = [racer(tmp_path) for _ in range(20)]

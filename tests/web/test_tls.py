@@ -90,6 +90,7 @@ async def test_packages_are_whole(secure: ProxyProcess, feed: FakeFeed, trusting
                 assert await answer.read() == (LARGE if span is None else LARGE[slice(*span)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 async def test_modern_versions_and_http_1_1(
     secure: ProxyProcess, trusting: ssl.SSLContext, version: ssl.TLSVersion
@@ -101,6 +102,7 @@ async def test_modern_versions_and_http_1_1(
     writer.close()
 
 
+@pytest.mark.slow
 async def test_old_versions_are_refused(secure: ProxyProcess, trusting: ssl.SSLContext) -> None:
     with pytest.warns(DeprecationWarning):
         trusting.minimum_version = trusting.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -137,6 +139,7 @@ async def test_what_is_pushed_arrives_whole(
     assert feed.shelf.find("Acme.New", "1.0.0").content == content
 
 
+@pytest.mark.slow
 async def test_a_renewed_certificate_drops_no_connection(
     secure: ProxyProcess, trusting: ssl.SSLContext, authority: trustme.CA, tmp_path: Path
 ) -> None:
