@@ -180,6 +180,8 @@ class Lane:
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._path = Path()
         self._shut = True
+        self._used = False
+        """Whether there was anything to run; else there is no thread, and no connection."""
         # These two belong to the thread.
         self._connection: sqlite3.Connection | None = None
         self._file = (0, 0)
@@ -195,6 +197,7 @@ class Lane:
 
         What has not begun by then is dropped, so that what waits for a slow disk does not pile up.
         """
+        self._used = True
         return await self._submit(self._run, lambda connection: function(connection, *args, **kwargs))
 
     def begin(self, path: Path) -> None:
@@ -205,7 +208,8 @@ class Lane:
     async def pause(self) -> None:
         """Close the connection; until ``begin`` no function runs. Raises SqliteUnavailable if the thread hangs."""
         self._shut = True
-        await self._submit(self._close)
+        if self._used:
+            await self._submit(self._close)
 
     async def end(self) -> None:
         """Close the connection, end the thread."""
