@@ -34,7 +34,7 @@ MEMORY_WANTED = 2 * 2**30
 """Bytes that must be free in memory for the tests' directories to lie there: every proxy syncs a dozen files."""
 
 # The same examples every time: what chance finds is found by .ci/run, with all of them.
-hypothesis.settings.register_profile("quick", max_examples=30, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("quick", max_examples=20, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("thorough", max_examples=100, deadline=None)
 hypothesis.settings.load_profile("quick")
 

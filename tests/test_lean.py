@@ -107,6 +107,7 @@ def test_a_plain_start_does_not_load(loaded: Sequence[str], name: str) -> None:
     assert [one for one in loaded if one == name or one.startswith(f"{name}.")] == []
 
 
+@pytest.mark.slow
 def test_what_requests_hold_while_they_are_under_way_is_not_looked_through_for_garbage() -> None:
     done = subprocess.run([sys.executable, "-c", UNDER_WAY], capture_output=True, check=False, text=True, timeout=120)
     assert (done.stdout, done.returncode) == ("0 3000\n", 0), done.stderr

@@ -251,7 +251,7 @@ def test_a_signature_of_another_package_does_not_count() -> None:
     assert verdict(with_signature(PACKAGE, other)).flaw is Flaw.CONTENT
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=2 * settings.default.max_examples, deadline=None)
 @given(st.data())
 def test_damage_to_a_signature_never_counts_nor_crashes(data: st.DataObject) -> None:
     seal = Seal(by=AUTHOR, stamp=stamp(EARLY), counter=COUNTER)

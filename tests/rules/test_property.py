@@ -196,7 +196,8 @@ async def test_every_surface_agrees_with_the_model_of_the_past(
             assert await then.searched(id) == await then.completed(id) == listed, (id, days, walk.world)
 
 
-@pytest.mark.parametrize("seed", [9, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (10, 11))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [9, 10, 11])
 async def test_every_surface_of_what_is_held_agrees_with_the_model_offline(
     start_shop: StartShop, feed: FakeFeed, clock: FakeClock, seed: int
 ) -> None:

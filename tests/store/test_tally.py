@@ -42,7 +42,11 @@ def rows(connection: sqlite3.Connection) -> dict[str, list[tuple[Any, ...]]]:
     return {table: sorted(connection.execute(f"SELECT * FROM {table}")) for table in TABLES}
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=2 * settings.default.max_examples,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     hits=st.lists(
         st.tuples(STEPS, st.sampled_from(WHATS), st.sampled_from(WHOS), st.sampled_from([0, 0, 0, 0, 1])), max_size=40

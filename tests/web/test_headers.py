@@ -73,6 +73,7 @@ async def test_no_header_of_a_client_reaches_upstream_or_the_cache(proxy: Proxy,
         assert "canary-evil" not in str(got.headers)
 
 
+@pytest.mark.slow
 async def test_no_header_of_one_client_changes_what_another_gets(proxy: Proxy) -> None:
     golden = {path: (await ask(proxy, path)).body for path in PATHS}
     for name in POISON:

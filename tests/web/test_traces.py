@@ -63,6 +63,7 @@ async def test_a_request_is_a_span_with_the_upstream_in_it(
     assert failed.status.code == 2
 
 
+@pytest.mark.slow
 async def test_a_collector_that_is_away_holds_nobody_up(
     start_proxy: StartProxy, feed: FakeFeed, origin: Origin
 ) -> None:
