@@ -96,12 +96,15 @@ class HotDocuments:
     async def get_all(self, targets: Sequence[Target]) -> list[Stored | None]:
         """As ``get``, of several at once."""
         hot, lacks = self._hot, self._documents.lacks
-        unknown = [target.key for target in targets if target.key not in hot and not lacks(target.key)]
+        known: dict[str, Stored | None] = {target.key: hot.get(target.key) for target in targets}
+        unknown = [key for key, stored in known.items() if stored is None and not lacks(key)]
         read = dict(zip(unknown, await self._documents.get_all(unknown) if unknown else (), strict=True))
+        known |= {key: hot.get(key) or stored for key, stored in known.items()}  # something newer, stored while we read
         for key, stored in read.items():
-            if stored is not None and key not in self._hot:
-                self._remember(key, stored)
-        return [self._hot.get(target.key) or read.get(target.key) for target in targets]
+            if stored is not None and known[key] is None:
+                known[key] = stored
+                self._remember(key, stored)  # for which others may have to go, that were known before
+        return [known[target.key] for target in targets]
 
     async def put(self, target: Target, entry: Entry, body: bytes) -> bool:
         """Store ``body`` (nothing, for an absent entry) for as long as the policy has a use for it.
@@ -193,6 +196,8 @@ class HotDocuments:
             outdated.replaced = True
         if _weight(stored) < self._hot.maxsize // 2:
             self._hot[key] = stored
+        else:
+            self._hot.pop(key, None)  # what was stored before it
 
 
 async def _end_of(write: asyncio.Future[Any]) -> None:

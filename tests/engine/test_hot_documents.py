@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
 
 from nugetproxy.caching.entry import NO_VALIDATORS, Entry
 from nugetproxy.caching.policy import MINUTE, Policy
-from nugetproxy.engine.hot_documents import HOT_SECONDS, HotDocuments
+from nugetproxy.engine.hot_documents import HOT_SECONDS, OVERHEAD_BYTES, HotDocuments
 from nugetproxy.engine.target import Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.metrics import Metrics
@@ -114,3 +115,36 @@ async def test_who_asks_after_a_clearing_reads_anew(hot: HotDocuments, disk: Slo
     (found,) = await asyncio.gather(*late)
     assert found is disk.stored
     await asyncio.gather(*early)
+
+
+def target(number: int) -> Target:
+    return Target(kind=Kind.VERSIONS, path=f"content/acme.{number}/index.json", scope="up", id=f"acme.{number}")
+
+
+async def test_what_was_in_memory_is_found_though_what_is_read_beside_it_takes_its_place(clock: FakeClock) -> None:
+    class Disk(SlowDisk):
+        async def get_all(self, keys: Sequence[str]) -> list[Stored | None]:
+            return [Stored(entry(1.0), OLD) for _ in keys]
+
+    policies = {Kind.VERSIONS: Policy(fresh=MINUTE)}
+    room = 3 * (len(OLD) + OVERHEAD_BYTES)
+    hot = HotDocuments(
+        Disk(), Tasks(clock, Metrics()), policies=policies, clock=clock, hot_bytes=room, seconds=HOT_SECONDS
+    )
+    for number in range(3):
+        await hot.put(target(number), entry(2.0), NEW)
+    found = await hot.get_all([target(number) for number in range(6)])
+    assert [one.body if one is not None else None for one in found] == [NEW] * 3 + [OLD] * 3
+
+
+async def test_a_document_that_memory_has_no_room_for_replaces_the_one_before(disk: SlowDisk, clock: FakeClock) -> None:
+    policies = {Kind.VERSIONS: Policy(fresh=MINUTE)}
+    hot = HotDocuments(
+        disk, Tasks(clock, Metrics()), policies=policies, clock=clock, hot_bytes=20_000, seconds=HOT_SECONDS
+    )
+    disk.go.set()
+    await hot.put(TARGET, entry(1.0), OLD)
+    await hot.put(TARGET, entry(2.0), b"[2]" * 10_000)
+    found = await hot.get(TARGET)
+    assert found is not None
+    assert found.body == b"[2]" * 10_000
