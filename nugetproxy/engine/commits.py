@@ -140,7 +140,10 @@ class Commits:
 
     async def look_into(self, identity: PackageIdentity, sha512: str) -> None:
         """Look into a held package behind its answer: only then it is pinned."""
-        if await self.contents.look_into(identity, sha512):
+        sound = await self.contents.look_into(identity, sha512)
+        if sound is None:  # an operator has purged it meanwhile, or the disk did not take it
+            return
+        if sound:
             held = self._folder.peek(identity)
             if held is not None:
                 held.checked = True

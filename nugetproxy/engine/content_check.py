@@ -54,13 +54,16 @@ class ContentCheck:
             log.warning("package.damaged_at_feed", upstream=self._upstream, package=str(identity), detail=detail)
         return own
 
-    async def look_into(self, identity: PackageIdentity, sha512: str) -> bool:
-        """Look into a held package; False if it is damaged, so set aside. Raises DiskFailure."""
+    async def look_into(self, identity: PackageIdentity, sha512: str) -> bool | None:
+        """Look into a held package; False if it is damaged, so set aside. Raises DiskFailure.
+
+        None where these bytes are not held any more, so that nobody can say what they are.
+        """
         async with self._turn:
             damage = await self._folder.check_contents(identity, sha512, self._pace)
         if damage:
             self.refuse(identity, sha512, damage)
-        return not damage
+        return None if damage is None else not damage
 
     async def _pace(self, size: int) -> None:
         await self._clock.sleep(size / RATE)

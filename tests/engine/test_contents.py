@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +14,13 @@ from structlog.testing import capture_logs
 
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.conftest import StartProxy
-from tests.fakes.asking import PACKAGE, UP_PACKAGE, ask, held, until
+from tests.fakes.asking import PACKAGE, SMALL, UP_PACKAGE, ask, held, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
+from tests.store.kit import FailingFs
 
 IDENTITY = PackageIdentity("acme.a", "1.0.0")
 SIZES = {"small": 20_000, "streamed": 400_000, "large": 3_000_000}
@@ -152,3 +154,70 @@ async def test_it_can_be_turned_off(start_proxy: StartProxy, feed: FakeFeed, nup
 async def pin(proxy: Proxy) -> str | None:
     """What the ledger has of the package."""
     return await proxy.app.ledger.pinned("up", IDENTITY)
+
+
+class SlowCheck(FakeClock):
+    """Looks behind an answer rest after their first piece until they are let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        if task is not None and task.get_name().startswith("contents"):
+            await self.go.wait()
+        await super().sleep(seconds)
+
+
+class TestWhatIsGoneBeforeItIsLookedInto:
+    """Nobody knows what it was: it is not pinned, nor is what has taken its place judged by it."""
+
+    @pytest.fixture
+    def clock(self) -> SlowCheck:
+        return SlowCheck()
+
+    async def looked(self, proxy: Proxy, clock: SlowCheck) -> None:
+        clock.go.set()
+        await until(lambda: not any(task.get_name().startswith("contents") for task in proxy.app.tasks.running()))
+
+    async def test_a_purge_is_not_undone(self, proxy: Proxy, feed: FakeFeed, clock: SlowCheck) -> None:
+        other, ours = make_nupkg("Acme.B", "1.0.0", size=3_000_000), make_nupkg("Acme.A", "1.0.0", size=3_000_000)
+        feed.add(other)
+        feed.add(ours)
+        await ask(proxy, PACKAGE.replace("acme.a", "acme.b"))  # whose turn it is now
+        await ask(proxy, PACKAGE)
+        await proxy.held.purge(IDENTITY)
+        feed.origin.routes[UP_PACKAGE] = Script(body=SMALL)
+        await self.looked(proxy, clock)
+        assert await pin(proxy) is None
+        assert (await ask(proxy, PACKAGE)).body == SMALL, "the next bytes are its first"
+
+    async def test_a_disk_that_did_not_take_it_pins_nothing(
+        self, start_proxy: StartProxy, feed: FakeFeed, clock: SlowCheck
+    ) -> None:
+        fs = FailingFs()
+        proxy = await start_proxy(feed.index_url, fs=fs)
+        feed.add(make_nupkg("Acme.B", "1.0.0", size=3_000_000))
+        await ask(proxy, PACKAGE.replace("acme.a", "acme.b"))
+        feed.origin.routes[UP_PACKAGE] = [Script(body=flipped(make_nupkg("Acme.A", "1.0.0", size=3_000_000)))]
+        fs.arm(1, errno.EIO, for_ever=True, only="fsync")
+        await ask(proxy, PACKAGE)
+        fs.disarm()
+        feed.origin.routes[UP_PACKAGE] = Script(body=SMALL)
+        await self.looked(proxy, clock)
+        assert await pin(proxy) is None
+        assert (await ask(proxy, PACKAGE)).body == SMALL
+
+    async def test_another_one_in_its_place_is_not_set_aside(
+        self, proxy: Proxy, feed: FakeFeed, clock: SlowCheck
+    ) -> None:
+        feed.origin.routes[UP_PACKAGE] = Script(body=flipped(make_nupkg("Acme.A", "1.0.0", size=8_000_000)))
+        await ask(proxy, PACKAGE)
+        await proxy.held.purge(IDENTITY)
+        feed.origin.routes[UP_PACKAGE] = Script(body=SMALL)
+        assert (await ask(proxy, PACKAGE)).body == SMALL
+        await self.looked(proxy, clock)
+        got = await ask(proxy, PACKAGE)
+        assert (got.body, got.cache) == (SMALL, "hit")
+        assert [facts.version for facts in await proxy.held.holdings.facts("acme.a")] == ["1.0.0"]

@@ -243,17 +243,21 @@ class PackageFolder:
                 self.kept.keep(found)
             return True
 
-    async def check_contents(self, identity: PackageIdentity, sha512: str, pace: Pace) -> str:
+    async def check_contents(self, identity: PackageIdentity, sha512: str, pace: Pace) -> str | None:
         """Compare the checksums of all files in a package of these bytes; what is wrong, "" where nothing is.
 
-        A damaged one is set aside. ``pace`` is awaited after every piece with its bytes.
+        A damaged one is set aside. None where these bytes are not held (any more): nothing is known of them.
+        ``pace`` is awaited after every piece with its bytes.
         """
         held = await self.open(identity)
         if held is None or held.sha512 != sha512:
-            return ""
+            return None
         damage = await look_into(self._calls, held, pace)
         if damage:
             async with self._settled(identity):
+                held = self.peek(identity) or await self._open(identity)
+                if held is None or held.sha512 != sha512:
+                    return None
                 await self._set_aside(identity, "contents")
         return damage
 
