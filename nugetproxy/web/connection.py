@@ -116,7 +116,9 @@ class Connection(OneTask):
         super().data_received(data)
         self._clean = (
             self._request_count == before + 1
+            and data.endswith(END)
             and data.find(END) == len(data) - len(END)  # one head: behind it the parser may have paused on another
+            and data[0] not in b"\r\n"  # which may end the head of before
             and bool(self._messages)
             and self._messages[-1][1] is EMPTY_PAYLOAD
         )

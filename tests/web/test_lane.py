@@ -571,6 +571,23 @@ async def test_nothing_is_answered_behind_a_request_that_the_parser_paused_on(pr
             assert wire.closed
 
 
+@pytest.mark.parametrize("behind", [b"PRI * HTTP/2.0\r\n\r\n", b"GE", b"G", b"GET /v3/nothing HTTP/1.1\r\n"])
+@pytest.mark.parametrize("late", [1, 2, 3, 4])
+async def test_nothing_is_answered_out_of_turn_behind_a_head_that_comes_in_two_pieces(
+    proxy: Proxy, late: int, behind: bytes
+) -> None:
+    """What follows the end of a head is not seen by where the last bytes of a piece are an end."""
+    good = get(INDEX)
+    pieces = [good[:-late], good[-late:] + behind, good, good]
+    async with wires(proxy) as [wire]:
+        await said(wire, good)
+    answers = []
+    for laned in (True, False):
+        async with wires(proxy, laned=laned) as [wire]:
+            answers.append(([steady(await said(wire, piece)) for piece in pieces], wire.closed))
+    assert answers[0] == answers[1]
+
+
 # --- both ways, thousands of times ---
 
 LONG = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(900)]
@@ -665,7 +682,7 @@ HEADS = st.builds(
     st.sampled_from([["Host: 127.0.0.1:1"]] * 8 + [[], ["host: 127.0.0.1:1"], ["Host: 127.0.0.1:1 "]]),
     st.lists(st.one_of(st.sampled_from(FIELDS[:9]), st.sampled_from(FIELDS)), max_size=4),
     st.sampled_from(["\r\n"] * 8 + ["\n"]),
-    st.sampled_from([""] * 8 + ["\r\n", "body", "0\r\n\r\n"]),
+    st.sampled_from([""] * 8 + ["\r\n", "body", "0\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n"]),
 )
 CLEAN = st.builds(
     lambda method, path, coding, condition: get(path, *coding, *condition, method=method),
@@ -681,8 +698,12 @@ def conversations(draw: st.DrawFn) -> list[bytes]:
     """What a client sends, in the pieces in which it arrives."""
     pieces: list[bytes] = []
     for head in draw(st.lists(st.one_of(CLEAN, CLEAN, HEADS), min_size=1, max_size=5)):
-        how = draw(st.sampled_from(["whole"] * 6 + ["cut", "glued"]))
-        if how == "cut":
+        how = draw(st.sampled_from(["whole"] * 6 + ["cut", "glued", "seam"]))
+        if how == "seam" and pieces:  # the end of a head comes with the beginning of the next one
+            late, at = draw(st.integers(1, 4)), draw(st.integers(0, len(head)))
+            pieces[-1], seam = pieces[-1][:-late], pieces[-1][-late:]
+            pieces += [seam + head[:at], head[at:]]
+        elif how == "cut":
             at = draw(st.integers(0, len(head)))
             pieces += [head[:at], head[at:]]
         elif how == "glued" and pieces:
