@@ -95,8 +95,10 @@ class Tokens:
         self._changing = asyncio.Lock()  # two changes at once must not both find the name free
         self.watchers: list[Callable[[], None]] = []
         """Are told when a token came, went, or changed."""
-        self.are_revocations_known: Callable[[], bool] = lambda: True
-        """Whether a kept token that was revoked, be it elsewhere, would be known; else none of them is good."""
+        self.are_revocations_known: Callable[[], bool] | None = None
+        """Whether a kept token that was revoked elsewhere would be known; else none of them is good. None: nobody
+        revokes them elsewhere.
+        """
         self.known = False
         """False while what is kept could not be read: then nobody is let in whom a token might keep out."""
 
@@ -175,9 +177,14 @@ class Tokens:
         return token if token is not None and self._lasts(token) else None
 
     def _lasts(self, token: Token) -> bool:
-        if token not in self._given and not self.are_revocations_known():
+        is_sure = self.are_revocations_known
+        if is_sure is not None and token not in self._given and not is_sure():
             return False
         return token.expires is None or self._clock.now() < token.expires
+
+    def doubt(self, token: Token) -> Callable[[], bool] | None:
+        """What says, each time, whether it would be known that a token was revoked; None where that is sure."""
+        return None if token in self._given else self.are_revocations_known
 
     async def add(
         self, name: str, scopes: Collection[str], feeds: Collection[str], seconds: float | None

@@ -135,6 +135,13 @@ class Signatures:
         signed = held.signed
         return self.on and (signed is None or signed.trust is not self._trust or self._is_over(signed.verdict))
 
+    def allows(self, held: HeldPackage) -> bool:
+        """Whether a package may be handed out as it is, without another look at it."""
+        if not self.on:
+            return True
+        signed = held.signed
+        return not self.unjudged(held) and (not self.required or signed is None or signed.verdict.counts)
+
     async def judge(self, held: HeldPackage, look: Look) -> None:
         """Judge a package by what is remembered of it, else by a ``look``; raises UpstreamFailure, DiskFailure.
 

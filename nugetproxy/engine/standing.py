@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from nugetproxy.clock import Clock
 from nugetproxy.store.ledger.ledger import Writes
-from nugetproxy.store.packages.held import HeldPackage, Stamp
+from nugetproxy.store.packages.held import HeldPackage, Signed, Stamp
 
 
 class Standing(Protocol):
@@ -64,16 +64,32 @@ class DocumentStanding(Struct, kw_only=True, weakref=True):
 
 
 class HeldStanding(Struct, frozen=True):
-    """A package stands while its file is kept open, unchanged; every look counts as a use of it."""
+    """A package stands while its file is kept open, unchanged, and its signature is thought of as it was.
+
+    Every look counts as a use of it.
+    """
 
     held: HeldPackage
     stamp: Stamp
     """Of its file, when it was served."""
+    signed: Signed | None
+    """What was thought of its signature then."""
+    until: float
+    """Wall time of the end of that."""
 
-    def ttl(self, _now: float) -> float | None:
+    def ttl(self, now: float) -> float | None:
         """For ever, or not at all."""
         held, keeper = self.held, self.held.keeper
-        return math.inf if held.stamp is self.stamp and keeper is not None and keeper.use_again(held) else None
+        if now >= self.until or held.signed is not self.signed or held.stamp is not self.stamp or keeper is None:
+            return None
+        return math.inf if keeper.use_again(held) else None
+
+
+def standing_of(held: HeldPackage) -> Callable[[], HeldStanding]:
+    """What makes the standing of a package that is served now."""
+    signed = held.signed
+    until = signed.verdict.until if signed is not None else None
+    return partial(HeldStanding, held, held.stamp, signed, math.inf if until is None else until)
 
 
 class BriefStanding(Struct, frozen=True, kw_only=True):

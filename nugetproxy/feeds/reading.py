@@ -10,7 +10,7 @@ from nugetproxy.engine.content_check import AT_ONCE
 from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
-from nugetproxy.engine.standing import BriefStanding, HeldStanding, MakeStanding, Standing
+from nugetproxy.engine.standing import BriefStanding, HeldStanding, MakeStanding, Standing, standing_of
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
 from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, MakeAgain, Reply, View, absent_reply
@@ -183,7 +183,7 @@ class Reading:
             age=self._clock.now() - held.arrived if status.hit and lasting else None,
             cache_control=_control(source, checked=held.checked),
             warnings=held.notices,
-            standing=partial(HeldStanding, held, held.stamp) if status is HIT and lasting and held.checked else None,
+            standing=standing_of(held) if status is HIT and lasting and held.checked else None,
             again=again,
         )
 
@@ -199,8 +199,10 @@ class Reading:
             page = await off_loop(len(content), page_of, content)
             if sha512 and sha512 == _sha512(source, identity):  # else it may be out of another package
                 self.rendering.keep(key, page)
+            else:
+                sha512 = ""
         if page is not None:
-            return _member_reply(source, kind, HIT, page, standing=partial(_as_held, source, identity))
+            return _member_reply(source, kind, HIT, page, standing=partial(_as_held, source, identity, sha512))
         document = await source.document(route, query)
         if document is None:
             raise NotFound("There is no such file in the package.")
@@ -234,15 +236,20 @@ def _member_reply(
 
 
 def _sha512(source: Source, identity: PackageIdentity) -> str:
-    """The hash of the package that is kept open now, unchanged; empty says nothing."""
-    held = source.at_hand(identity) if source.immutable else None
+    """The hash of the package that is kept open now, unchanged, and may be handed out; empty says nothing."""
+    held = _at_hand(source, identity)
     return "" if held is None else held.sha512
 
 
-def _as_held(source: Source, identity: PackageIdentity) -> HeldStanding | None:
-    """What lies in a package stands while that does."""
+def _as_held(source: Source, identity: PackageIdentity, sha512: str) -> HeldStanding | None:
+    """What lies in a package with this hash stands while that does."""
+    held = _at_hand(source, identity)
+    return None if held is None or held.sha512 != sha512 else standing_of(held)()
+
+
+def _at_hand(source: Source, identity: PackageIdentity) -> HeldPackage | None:
     held = source.at_hand(identity) if source.immutable else None
-    return None if held is None else HeldStanding(held, held.stamp)
+    return held if held is not None and source.signatures.allows(held) else None
 
 
 def _control(source: Source, *, checked: bool = True) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from aiohttp import hdrs
 from msgspec import Struct
@@ -51,6 +51,17 @@ class Admitted(Struct, frozen=True):
 
     headers: Mapping[str, str]
     token: str = ""
+
+
+class Readable(Struct, frozen=True, kw_only=True):
+    """What may be read by requests of one kind."""
+
+    feeds: frozenset[str]
+    """By their names."""
+    until: float
+    """Wall time of the end of that."""
+    is_sure: Callable[[], bool] | None
+    """Asked each time, where it can be in doubt before."""
 
 
 class Admission:
@@ -200,8 +211,8 @@ class Admission:
             raise Unauthorized(wrong=True)
         return token
 
-    def readable(self, peer: str, fields: Mapping[str, str]) -> tuple[frozenset[str], float] | None:
-        """The feeds that requests of ``peer`` with these ``fields`` (by lower-case name) may read, until a wall time.
+    def readable(self, peer: str, fields: Mapping[str, str]) -> Readable | None:
+        """What requests of ``peer`` with these ``fields`` (by lower-case name) may read.
 
         None where they show what is not known to be a token's: ``admit_read`` says what becomes of it.
         """
@@ -217,7 +228,11 @@ class Admission:
             or self._is_of(client, feed)
             or (token is not None and is_for(token, Scope.READ, feed))
         )
-        return feeds, math.inf if token is None or token.expires is None else token.expires
+        return Readable(
+            feeds=feeds,
+            until=math.inf if token is None or token.expires is None else token.expires,
+            is_sure=None if token is None else self._tokens.doubt(token),
+        )
 
     def _comes_from(self, request: web.BaseRequest, feed: str) -> bool:
         return self._is_of(self.addresses.known_client(request), feed)

@@ -133,8 +133,10 @@ class Connection(OneTask):
             self._seen, self._block = seen, block
         if seen is None or transport is None or transport.is_closing() or lane.stopping.draining:
             return False
-        line, now, condition = data[:at], lane.now(), self._condition
-        prepared = (seen.answers.get(line) or lane.prepare(seen, line)) if now < seen.until else None
+        line, now, condition, may = data[:at], lane.now(), self._condition, seen.may
+        prepared = None
+        if now < may.until and (may.is_sure is None or may.is_sure()):
+            prepared = seen.answers.get(line) or lane.prepare(seen, line)
         form = prepared.answer(condition, now) if prepared is not None else None
         if prepared is None or form is None or self._paused:  # which it is while anything waits to be sent
             if seen.key is not None:

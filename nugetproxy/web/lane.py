@@ -146,17 +146,15 @@ class Lane:
         may = self.admission.readable(peer.address, fields)
         if may is None:
             return None
-        feeds, until = may
         addresses = self.admission.addresses
         seen_as = addresses.looked_at(peer.address, fields)
-        key = (peer.tls, peer.local, seen_as, accepts_gzip(fields.get("accept-encoding", "")), feeds)
+        key = (peer.tls, peer.local, seen_as, accepts_gzip(fields.get("accept-encoding", "")), may.feeds)
         client = addresses.client_behind(peer.address, fields.get("x-forwarded-for", ""))
         session = fields.get(SESSION_ID.lower(), "")
         return Seen(
             key=key,
             answers=self._views.setdefault(key, {}),
-            feeds=feeds,
-            until=until,
+            may=may,
             generation=self.generation,
             over_tls=peer.tls,
             who=logs.part(who_fields(client, session)),
@@ -166,7 +164,7 @@ class Lane:
     def keep(self, asked: Asked, promise: Promise) -> None:
         """The ordinary path has answered ``asked`` without its condition; the lane will, as ``promise`` says it."""
         seen, line, _ = asked
-        if promise.event.feed not in seen.feeds or seen.generation != self.generation or self.stopping.draining:
+        if promise.event.feed not in seen.may.feeds or seen.generation != self.generation or self.stopping.draining:
             return
         if LINE.fullmatch(line) is None:
             return

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from nugetproxy import log as logs
 from nugetproxy.store.history.sighting import Who
+from nugetproxy.web.admission import Readable
 from nugetproxy.web.head_check import Condition
 from nugetproxy.web.prepared import Prepared
 
@@ -29,10 +30,7 @@ class Seen(Struct, frozen=True, kw_only=True):
     key: Hashable
     answers: dict[bytes, Prepared]
     """By request line."""
-    feeds: frozenset[str]
-    """Names of those that it may read."""
-    until: float
-    """Wall time of the end of that."""
+    may: Readable
     generation: int
     over_tls: bool
     who: logs.Part
@@ -52,8 +50,7 @@ class Asked(NamedTuple):
 ODD = Seen(
     key=None,
     answers={},
-    feeds=frozenset(),
-    until=-math.inf,
+    may=Readable(feeds=frozenset(), until=-math.inf, is_sure=None),
     generation=0,
     over_tls=False,
     who=logs.part({}),

@@ -153,6 +153,25 @@ async def test_a_token_is_refused_once_nobody_could_say_for_long_that_it_is_revo
     assert (await ask(proxy, "/v3/index.json", headers=basic(secret))).status == 401
 
 
+async def test_the_lane_refuses_such_a_token_too(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await start_replica(shared(moto, None), upstream={"anonymous": False})
+    _, secret = await proxy.app.tokens.add("farm", ["read"], [], None)
+
+    async def status() -> int:
+        return (await ask(proxy, "/v3/index.json", headers=basic(secret))).status
+
+    assert [await status() for _ in range(3)] == [200] * 3
+    answered = proxy.app.lane.answered
+    assert answered >= 1
+    with monkeypatch.context() as unknown:
+        unknown.setattr(truth_of(proxy), "_known_tokens", proxy.app.clock.now() - REVOCATIONS_SECONDS - 60)
+        assert await status() == 401
+    assert [await status() for _ in range(3)] == [200] * 3
+    assert proxy.app.lane.answered >= answered + 2
+
+
 async def test_a_new_replica_that_cannot_read_the_tokens_lets_nobody_in(
     start_replica: StartReplica, feed: FakeFeed
 ) -> None:

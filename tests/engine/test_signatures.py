@@ -259,6 +259,36 @@ class TestWhatIsHeldAlready:
         await proxy.restart()
         assert "(time)" in (await ask(proxy, PACKAGE)).reason
 
+    @pytest.mark.parametrize("path", [PACKAGE, NUSPEC])
+    @pytest.mark.parametrize("headers", [{}, {"X-Unknown": "1"}], ids=["in the lane", "on the ordinary path"])
+    async def test_what_is_in_memory_ends_with_that_certificate_too(
+        self, start_proxy: StartProxy, feed: FakeFeed, roots: Path, clock: FakeClock, path: str, headers: dict[str, str]
+    ) -> None:
+        end = datetime.fromtimestamp(clock.now() + 86400, UTC)
+        feed.add(signed(SMALL, Seal(by=ROOT.issue("Ends Soon", end=end))))
+        proxy = await start_proxy(feed.index_url, upstream=wanted("require", roots))
+        assert (await ask(proxy, PACKAGE)).status == 200
+        for _ in range(3):
+            assert (await ask(proxy, path, headers=headers)).status == 200
+        assert (proxy.app.lane.answered >= 1) is not bool(headers)
+        clock.advance(2 * 86400)
+        for _ in range(3):
+            assert "(time)" in (await ask(proxy, path, headers=headers)).reason
+
+    async def test_a_warning_begins_with_the_end_of_that_certificate(
+        self, start_proxy: StartProxy, feed: FakeFeed, roots: Path, clock: FakeClock
+    ) -> None:
+        end = datetime.fromtimestamp(clock.now() + 86400, UTC)
+        feed.add(signed(SMALL, Seal(by=ROOT.issue("Ends Soon", end=end))))
+        proxy = await start_proxy(feed.index_url, upstream=wanted("warn", roots))
+        for _ in range(3):
+            assert "X-NuGet-Warning" not in (await ask(proxy, PACKAGE)).headers
+        clock.advance(2 * 86400)
+        answered = proxy.app.lane.answered
+        for _ in range(3):
+            assert "has no signature that counts" in (await ask(proxy, PACKAGE)).headers["X-NuGet-Warning"]
+        assert proxy.app.lane.answered >= answered + 1
+
     async def test_a_hit_costs_no_look(self, start_proxy: StartProxy, feed: FakeFeed, roots: Path) -> None:
         feed.add(GOOD)
         proxy = await start_proxy(feed.index_url, upstream=wanted("require", roots))
