@@ -98,29 +98,28 @@ class Merged:
     async def read(self, route: Route, query: str, view: View) -> Reply:
         """The reply to one GET or HEAD, as for ``Feed.read``."""
         await self.guard.claims.ready()
-        key = (route.resource, route.rest, query, view.base, view.gzip)
-        known = self._known(key)
+        key, stamp = (route.resource, route.rest, query, view.base, view.gzip), self._stamp()
+        known = self._known(key, stamp)
         if known is not None:
-            return self._standing(known, self._remembered[key].until)
+            return self._with_stamp(known, self._remembered[key].until, stamp)
         separate = of_source(_path(route))
         if separate is not None:
             return await self._separate(*separate, query, view)
         try:
             if self._alone and route.kind and not (route.kind.row.advises and self._has_others):
-                return self._standing(await self._only(route, query, view), math.inf)
+                return self._with_stamp(await self._only(route, query, view), math.inf, stamp)
             reply = await self._readers.get(route.kind, self._first)(route, query, view)
         except NotFound as lacking:
             if route.kind is None or not (route.kind.row.lists or route.kind is Kind.PACKAGE):
                 raise
             return Reply(kind=route.kind, cache=ABSENT, status=404, body=dumps({"error": str(lacking)}))
-        self._remember(key, reply)
-        return self._standing(reply, self._clock.monotonic() + REMEMBERED_SECONDS)
-
-    def _standing(self, reply: Reply, until: float) -> Reply:
-        """``reply``, which stands until then (monotonic), unless there is a write or a claim."""
-        return self._with_stamp(reply, until, self._stamp())
+        self._remember(key, reply, stamp)
+        return self._with_stamp(reply, self._clock.monotonic() + REMEMBERED_SECONDS, stamp)
 
     def _with_stamp(self, reply: Reply, until: float, stamp: Hashable) -> Reply:
+        """``reply``, which stands until then (monotonic), unless there is a write or a claim: since the ``stamp`` was
+        taken, before anything of it was read.
+        """
         if reply.again is not None:
             return replace(reply, again=partial(self._again, reply.again, until, stamp))
         whole = reply.cache.outcome is Outcome.HIT and until < math.inf and isinstance(reply.body, bytes)
@@ -152,10 +151,10 @@ class Merged:
         """Changes with every write and with every claim."""
         return (self.guard.claims.number, *(self._ledger.writes(one.name).number for one in self._sources))
 
-    def _known(self, key: Hashable) -> Reply | None:
+    def _known(self, key: Hashable, stamp: Hashable) -> Reply | None:
         known: _Remembered | None = self._remembered.get(key)
         now = self._clock.monotonic()
-        if known is None or now >= known.until or known.stamp != self._stamp():
+        if known is None or now >= known.until or known.stamp != stamp:
             return None
         page = self._reading.rendering.hot(known.page)
         if page is None:
@@ -163,7 +162,7 @@ class Merged:
         age = known.reply.age + now - known.since if known.reply.age is not None else None
         return replace(known.reply, body=page.body, age=age)
 
-    def _remember(self, key: Hashable, reply: Reply) -> None:
+    def _remember(self, key: Hashable, reply: Reply, stamp: tuple[int, ...]) -> None:
         """What is fresh and whole can be said again for a moment; its bytes are kept apart, bounded as all others."""
         ttl = reply.cache.ttl if reply.cache.ttl is not None else 0.0
         if not isinstance(reply.body, bytes) or not reply.cache.hit or reply.status != 200 or ttl <= 0:
@@ -171,7 +170,7 @@ class Merged:
         now, at = self._clock.monotonic(), (self._feed, "remembered", key)
         self._reading.rendering.keep(at, Page(reply.body, reply.etag or "", gzipped=reply.gzipped))
         until = now + min(REMEMBERED_SECONDS, ttl)
-        self._remembered[key] = _Remembered(replace(reply, body=b"", owner=None), at, self._stamp(), now, until)
+        self._remembered[key] = _Remembered(replace(reply, body=b"", owner=None), at, stamp, now, until)
 
     # --- documents ---
 
