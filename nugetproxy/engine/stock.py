@@ -18,7 +18,7 @@ FIRST_SYNC: Final = 2.0
 LOOK_SECONDS: Final = 0.5
 """Between two looks whether the first walk is over."""
 MOST_LOOKS: Final = 240
-"""Then it is not waited for: the disk is slow, or does not take what the holdings know."""
+"""Without a step ahead. Then it is not waited for: the disk hangs, or does not take what the holdings know."""
 
 
 class Stock:
@@ -54,10 +54,12 @@ class Stock:
         await self._until(lambda: self._folder.usage.is_counted)
 
     async def _until(self, done: Callable[[], bool]) -> None:
-        for _ in range(MOST_LOOKS):
-            if done():
-                return
+        looks, furthest = 0, self._holdings.furthest
+        while not done() and looks < MOST_LOOKS:
             await self._clock.sleep(LOOK_SECONDS)
+            looks += 1
+            if self._holdings.furthest > furthest:
+                looks, furthest = 0, self._holdings.furthest
 
     def _walk(self) -> Walk:
         """For a thread."""

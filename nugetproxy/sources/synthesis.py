@@ -65,8 +65,7 @@ class Synthesis:
         maker = self._makers.get(route.kind) if route.kind is not None else None
         if maker is None or route.kind is None:
             return None
-        if route.kind.row.lists and not self._holdings.synced:
-            # A list that is short would silently change which version is restored.
+        if not self._may_list(route.kind):
             raise HoldingsUnavailable("incomplete")
         body = await maker(route, query, base)
         if body is None and route.kind in EMPTY and why in CERTAIN:
@@ -80,12 +79,19 @@ class Synthesis:
     async def can(self, route: Route, query: str) -> bool:
         """Whether something held says anything about ``route``."""
         maker = self._makers.get(route.kind) if route.kind is not None else None
-        if maker is None or route.kind is None or (route.kind.row.lists and not self._holdings.synced):
+        if maker is None or route.kind is None or not self._may_list(route.kind):
             return False
         try:
             return await maker(route, query, "") is not None
         except HoldingsUnavailable:
             return False
+
+    def _may_list(self, kind: Kind) -> bool:
+        """Whether all is known that a document of ``kind`` must name; where it is not, somebody waits for it now."""
+        if not kind.row.lists or self._holdings.complete:
+            return True  # a list that is short would silently change which version is restored
+        self._holdings.hurry()
+        return False
 
     async def holds_anything(self) -> bool:
         """True when at least one package is held."""

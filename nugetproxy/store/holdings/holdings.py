@@ -19,11 +19,12 @@ from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
 from nugetproxy.nuget.synthesis.search import Hit
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
 from nugetproxy.store.fs import DiskFailure, FsOps
-from nugetproxy.store.holdings import rows
+from nugetproxy.store.holdings import mark, rows
 from nugetproxy.store.holdings import search as holdings_search
 from nugetproxy.store.holdings.database import HOLDINGS, HoldingsUnavailable
 from nugetproxy.store.holdings.sync import Old, ReadFacts, Synced, Walk, read_all
 from nugetproxy.store.sqlite_file import SqliteFile
+from nugetproxy.store.sqlite_form import file_key
 from nugetproxy.store.threads import hop
 
 __all__ = ["Holdings", "HoldingsUnavailable", "ReadFacts", "Synced", "Walk"]
@@ -45,13 +46,24 @@ class Holdings:
 
     One thread writes, two read, one scans the folder. Reads raise HoldingsUnavailable rather than say that there is
     nothing; writes never raise, but have the next ``sync`` make up for what they could not do. A damaged file is set
-    aside, an empty one begun; ``synced`` then is False until a ``sync`` has filled it.
+    aside, an empty one begun; ``synced`` then is False until a ``sync`` has filled it. Where an orderly stop has left
+    all that its folder holds in it, it is ``complete`` from the start on, before the first ``sync``.
     """
 
     def __init__(self, *, fs: FsOps | None = None, clock: Clock | None = None) -> None:
         self._clock = clock or Clock()
-        self._file = SqliteFile(HOLDINGS, fs=fs or FsOps(), clock=self._clock, lost=self._lose)
+        self._fs = fs or FsOps()
+        self._file = SqliteFile(HOLDINGS, fs=self._fs, clock=self._clock, lost=self._lose)
+        self._path = Path()
+        self._folder: Path | None = None
+        self._key = (0, 0)
+        """Which file it is that has what is known."""
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="holdings-scan")
+        self._left_whole = False
+        self._whole = False
+        self._hurried = False
+        self.furthest = 0
+        """Batches that the longest synchronisation so far has had."""
         self._complete = False
         self._incomplete = asyncio.Event()
         self._incomplete.set()
@@ -62,24 +74,50 @@ class Holdings:
 
     @property
     def synced(self) -> bool:
-        """True when everything that the folder holds is known here."""
+        """True when the folder was looked at since the start: everything that it holds is known here."""
         return self._complete
+
+    @property
+    def complete(self) -> bool:
+        """True when nothing is missing here: it is ``synced``, or was when the last run came to its orderly end."""
+        return self._complete or self._whole
+
+    async def recall(self, path: Path, folder: Path) -> None:
+        """Find out, before ``open`` and before anything comes into ``folder``, whether the last run has left all that
+        the folder holds in the file at ``path``; ``close`` then says it for the next one. Never raises.
+        """
+        self._folder = folder
+        self._left_whole = await hop(self._scanner, mark.take, self._fs, path, folder)
+
+    def doubt(self) -> None:
+        """Something has come into the folder that is not known here."""
+        self._left_whole = False
+        self._lose()
+
+    def hurry(self) -> None:
+        """Somebody waits until all is known: a synchronisation does not rest from now on until it is over."""
+        self._hurried = True
 
     async def open(self, path: Path) -> None:
         """Begin with the file at ``path``, or with a new one; its directory must exist. Never raises.
 
         A file that cannot be used now is tried again with every later call.
         """
+        self._path = path
         self._file.begin(path)
         try:
-            held = await self._file.write(rows.count)
+            held = await self._file.write(self._count)
         except HoldingsUnavailable:  # logged; a damaged file is already replaced
             return
-        log.info("holdings.opened", packages=held)
+        self._whole = self._left_whole
+        log.info("holdings.opened", packages=held, complete=self._whole)
 
     async def close(self) -> None:
         """Close the file, end the threads; whoever synchronises must have been stopped."""
         await self._file.end()
+        folder, self._folder = self._folder, None
+        if folder is not None and self.complete:
+            await hop(self._scanner, mark.put, self._fs, self._path, folder, self._key)
         self._scanner.shutdown(wait=False)
 
     # --- what is held ---
@@ -180,22 +218,25 @@ class Holdings:
         async with self._syncing:
             self._incomplete.clear()
             try:
-                await self._file.write(self._forget_touched)
+                await self._file.write(self._begin_filling)
                 yield
             except BaseException:
                 self._incomplete.set()
                 raise
             self._complete = not self._incomplete.is_set()
+            self._hurried = False
 
     async def _sync(self, walk: Walk, read_facts: ReadFacts, rest: float) -> Synced:
         old = Old(*await self._file.read(rows.extent))
-        held = added = unreadable = 0
+        held = added = unreadable = batches = 0
         async for batch in self._batches(walk, rest):
             sizes = {identity: size for identity, size, _ in batch}
             known = await self._file.read(rows.held_sizes, sizes)
             old.find(number for number, _ in known.values())
             wanted = [one for one in sizes.items() if one[0] not in known or known[one[0]][1] != one[1]]
             held += len(sizes)
+            batches += 1
+            self.furthest = max(self.furthest, batches)
             if wanted:
                 found, bad = await hop(self._scanner, read_all, read_facts, wanted)
                 await self._file.write(self._put, found)
@@ -219,12 +260,17 @@ class Holdings:
         began = self._clock.monotonic()
         while batch := await hop(self._scanner, lambda: list(itertools.islice(items, BATCH))):
             yield batch
-            if rest and len(batch) == BATCH:
+            if rest and len(batch) == BATCH and not self._hurried:
                 await self._clock.sleep(rest * (self._clock.monotonic() - began))
                 began = self._clock.monotonic()
 
-    def _forget_touched(self, _: sqlite3.Connection) -> None:
+    def _count(self, connection: sqlite3.Connection) -> int:
+        self._key = file_key(self._path)
+        return rows.count(connection)
+
+    def _begin_filling(self, _: sqlite3.Connection) -> None:
         self._touched.clear()
+        self._key = file_key(self._path)
 
     def _put(self, connection: sqlite3.Connection, add: Collection[PackageFacts]) -> None:
         rows.change(connection, add=[facts for facts in add if facts.identity not in self._touched])
@@ -235,5 +281,5 @@ class Holdings:
         return len(really)
 
     def _lose(self) -> None:
-        self._complete = False
+        self._complete = self._whole = False
         self._incomplete.set()
