@@ -47,8 +47,13 @@ class Watched(ResponseHandler):
         self._silent_at = math.inf
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """aiohttp's hook."""
+        """aiohttp's hook. A body without a length is whole only where its connection was closed, not where it broke."""
+        body = self._payload
+        if exc is not None and body is not None and not body.is_eof():
+            body.set_exception(aiohttp.ClientPayloadError(f"Response payload is not completed: {exc!r}"))
         super().connection_lost(exc)
+        if (closed := self.closed) is not None and closed.done() and not closed.cancelled():
+            closed.exception()  # seen: an idle connection that breaks is nothing that the loop need complain of
         self._silent_at = self._deadline = math.inf
         if self._alarm is not None:
             self._alarm.cancel()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from nugetproxy.feeds.dossiers import REMEMBERED_SECONDS, Dossier, Dossiers
+from nugetproxy.sources.remote import RemoteSource
 from tests.conftest import StartProxy
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
@@ -123,6 +126,44 @@ async def test_a_licence_is_looked_at_before_the_package_goes_out(
     assert got.status == 403
     assert "its licence is AGPL-3.0-only" in got.reason
     assert await shop.listed("acme.a") == ["1.0.0"], "from then on it is known"
+
+
+async def test_what_a_licence_hides_is_on_no_list_of_the_lane(
+    start_shop: StartShop, feed: FakeFeed, clock: FakeClock
+) -> None:
+    for version, expression in (("1.0.0", "MIT"), ("2.0.0", "AGPL-3.0-only")):
+        feed.add(licensed(version, expression), at=ago(clock, 90))
+    feed.registration_extra["acme.a"] = {"2.0.0": {"licenseExpression": ""}}
+    shop = await start_shop({"name": "lawyers", "licenses": ["AGPL-3.0-only"]})
+    for _ in range(4):
+        assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"], "nobody has looked into it"
+    assert shop.proxy.app.lane.answered >= 1
+    assert (await shop.package("acme.a", "2.0.0")).status == 403
+    assert await shop.listed("acme.a") == ["1.0.0"]
+
+
+async def test_what_was_ruled_before_a_write_is_not_kept_behind_it(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version is unlisted while rules look at what was said of it before."""
+    stock("Acme.A", {"1.0.0": 90})
+    shop = await start_shop({"name": "no", "unlisted": True})
+    source, learn = shop.proxy.app.sources["up"], Dossiers._make
+    assert isinstance(source, RemoteSource)
+
+    async def too_early(self: Dossiers, *args: Any) -> Dossier:
+        learnt = await learn(self, *args)
+        feed.set_listed("Acme.A", "1.0.0", False)
+        source._cache.invalidate("acme.a")
+        return learnt
+
+    assert (await shop.package("acme.a", "1.0.0")).status == 200
+    clock.advance(REMEMBERED_SECONDS)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(Dossiers, "_make", too_early)
+        assert (await shop.package("acme.a", "1.0.0")).status == 200
+    for _ in range(3):
+        assert (await shop.package("acme.a", "1.0.0")).status == 403
 
 
 async def test_what_upstream_has_withdrawn_is_told_of_when_that_was_seen_twice(
