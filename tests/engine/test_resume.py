@@ -61,6 +61,18 @@ async def test_a_break_is_resumed_where_it_happened(proxy: Proxy, feed: FakeFeed
     assert (await ask(proxy, PACKAGE)).cache == "hit"
 
 
+async def test_a_reset_of_a_body_without_length_is_resumed(proxy: Proxy, feed: FakeFeed) -> None:
+    came = asyncio.Event()
+    first = broken(LARGE, 200_000, "rst", length=None, gate=came, gate_at=200_000)
+    feed.origin.routes[UP_PACKAGE] = [first, Script(body=LARGE, headers=[STRONG], ranges=True)]
+    asked = asyncio.create_task(ask(proxy, PACKAGE))
+    await until(lambda: any(flight.size == 200_000 for flight in proxy.held.downloads.under_way()))
+    came.set()
+    got = await asked
+    assert (got.status, got.body) == (200, LARGE)
+    assert proxy.metric("upstream_resumes_total", upstream="up") == 1
+
+
 @pytest.mark.parametrize("etag", [WEAK, None], ids=["weak", "none"])
 async def test_without_a_strong_etag_the_whole_is_fetched_and_compared(
     proxy: Proxy, feed: FakeFeed, etag: tuple[str, str] | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -176,6 +177,33 @@ async def test_a_chunked_body_cut_short(origin: Origin, client: UpstreamClient, 
     got, error = await failure(client, f"{origin.url}/p")
     assert error.reason in {Reason.RESET, Reason.TRUNCATED}
     assert len(got) <= 1000
+
+
+async def test_a_body_without_length_that_is_reset_is_not_whole(origin: Origin, client: UpstreamClient) -> None:
+    """Only a connection that is closed ends it; a truncated icon or readme looks like a whole one."""
+    came = asyncio.Event()
+    origin.routes["/p"] = Script(body=BODY, length=None, gate=came, gate_at=1000, cut_at=1000, end="rst")
+    got = b""
+    with pytest.raises(UpstreamFailure) as caught:
+        async with client.download(f"{origin.url}/p") as download:
+            async for piece in download.chunks():
+                got += piece
+                came.set()
+    assert (BODY[:1000].startswith(got), caught.value.reason) == (True, Reason.RESET)
+    with pytest.raises(UpstreamFailure) as caught:
+        await client.get(f"{origin.url}/p")
+    assert caught.value.reason is Reason.RESET
+
+
+async def test_an_idle_connection_that_is_reset_is_nothing_to_tell_of(origin: Origin, client: UpstreamClient) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    origin.routes["/p"] = WHOLE
+    await fetch(client, f"{origin.url}/p")
+    origin.drop(reset=True)
+    await turns()
+    gc.collect()
+    assert told == []
 
 
 async def test_a_body_that_broke_is_not_tried_again_by_itself(origin: Origin, client: UpstreamClient) -> None:
