@@ -31,6 +31,13 @@ class Later(partial[Standing | None]):
     __slots__ = ()
 
 
+class Validity(Struct):
+    """Whether what somebody has found out is right as far as is known; it knows no more of it, so it may be kept."""
+
+    ended: bool = False
+    """True once something else took its place."""
+
+
 class DocumentStanding(Struct, kw_only=True, weakref=True):
     """A stored document stands while it is in memory, is fresh, and nothing was written to its source."""
 
@@ -119,12 +126,17 @@ class JointStanding(Struct, frozen=True, kw_only=True):
     stamp_now: Callable[[], Hashable]
     """Another one when it may have to be made anew."""
     clock: Clock
+    rulings: tuple[Validity, ...] = ()
+    """Of what rules say of what it names."""
 
     def ttl(self, now: float) -> float | None:
         """Seconds of freshness left; None when it must be made anew."""
         at = self.clock.monotonic()
         if at >= self.until or self.stamp != self.stamp_now():
             return None
+        for ruling in self.rulings:
+            if ruling.ended:
+                return None
         if self.inner is not None:
             return self.inner.ttl(now)
         left = self.left - (at - self.since)
@@ -141,10 +153,15 @@ class RuledStanding(Struct, frozen=True, kw_only=True):
     until: float
     """Monotonic time from which what they look at is looked up anew."""
     clock: Clock
+    rulings: tuple[Validity, ...]
+    """Of what they say."""
 
     def ttl(self, now: float) -> float | None:
         """Seconds of freshness left; None when they must be asked."""
         if now >= self.passes or self.clock.monotonic() >= self.until:
             return None
+        for ruling in self.rulings:
+            if ruling.ended:
+                return None
         left = self.inner.ttl(now)
         return None if left is None else min(left, self.passes - now)

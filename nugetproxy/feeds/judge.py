@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.standing import Validity
 from nugetproxy.feeds.dossiers import Dossier, Dossiers
 from nugetproxy.feeds.kept_pages import digest_of
 from nugetproxy.feeds.shown import Shown
@@ -49,6 +50,7 @@ class Ruling(Struct, kw_only=True):
     """Monotonic time from which it is made anew."""
     digest: str = ""
     """Equal for equal rulings, whoever made them."""
+    validity: Validity = field(default_factory=Validity)
     _alone: LRUCache[Version, Verdict] = field(default_factory=lambda: LRUCache(REMEMBERED))
     _whole: dict[Hashable, bool] = field(default_factory=dict)
     shown: dict[Hashable, Shown] = field(default_factory=dict)
@@ -136,8 +138,15 @@ class Judge:
             ruling = await asyncio.to_thread(self._made, id_, about, dossier)
         else:
             ruling = self._made(id_, about, dossier)
+        self._forget(id_)
         self._known[id_] = ruling
         return ruling
+
+    def _forget(self, id_: str) -> None:
+        """What was ruled of an id counts no longer, nor what was shown by it."""
+        outdated: Ruling | None = self._known.pop(id_, None)
+        if outdated is not None:
+            outdated.validity.ended = True
 
     def _made(self, id_: str, about: tuple[Rule, ...], dossier: Dossier | None) -> Ruling:
         at = Instant(self._clock.now(), self.horizon)
@@ -181,7 +190,7 @@ class Judge:
     def learn_license(self, id_: str, version: Version, expression: str) -> None:
         """The nuspec of a version states this one, empty for none."""
         self._licenses[id_, version] = expression
-        self._known.pop(id_, None)
+        self._forget(id_)
 
     def _licensed(
         self, id_: str, about: tuple[Rule, ...], traits: Mapping[Version, Traits]

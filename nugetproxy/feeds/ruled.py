@@ -191,22 +191,23 @@ class Ruled:
             gzipped=reply.gzipped if page is None else page.gzipped,
             age=age,
             cache=cache,
-            standing=self._standing(reply, passes, again),
+            standing=self._standing(reply, rulings, passes, again),
             owner=reply.owner if page is None else page.owner,
         )
 
-    def _standing(self, reply: Reply, passes: float, again: float) -> MakeStanding | None:
-        return partial(self._stand, reply.standing, passes, again) if reply.standing is not None else None
+    def _standing(self, reply: Reply, rulings: Sequence[Ruling], passes: float, again: float) -> MakeStanding | None:
+        return partial(self._stand, reply.standing, rulings, passes, again) if reply.standing is not None else None
 
-    def _stand(self, make: MakeStanding, passes: float, again: float) -> Standing | None:
+    def _stand(self, make: MakeStanding, rulings: Sequence[Ruling], passes: float, again: float) -> Standing | None:
         inner = make()
-        if inner is None:
+        if inner is None or any(self.judge.known(one.id) is not one for one in rulings):
             return None
-        if passes == math.inf and isinstance(inner, DocumentStanding) and inner.until <= again:
-            return inner  # it ends before anything that rules look at is looked up anew
+        may_end = tuple(one.validity for one in rulings if one.dossier is not None)
+        if passes == math.inf and isinstance(inner, DocumentStanding) and inner.until <= again and not may_end:
+            return inner  # nothing that rules look at changes
         if passes == math.inf and isinstance(inner, JointStanding):
-            return replace(inner, until=min(inner.until, again))
-        return RuledStanding(inner=inner, passes=passes, until=again, clock=self._clock)
+            return replace(inner, until=min(inner.until, again), rulings=may_end)
+        return RuledStanding(inner=inner, passes=passes, until=again, clock=self._clock, rulings=may_end)
 
 
 @lru_cache(maxsize=1024)
