@@ -56,6 +56,7 @@ class Commits:
         self._metrics = metrics
         self._arrivals: dict[PackageIdentity, Arrival] = {}
         folder.pending.committed = self._committed
+        folder.pending.lost = lambda identity: self._arrivals.pop(identity, None)
 
     async def take(self, flight: Flight, staged: Staged, said: Landing | None = None) -> HeldPackage:
         """Verify what was downloaded, then make it part of the folder; ``said`` of it, where nobody is to be asked.

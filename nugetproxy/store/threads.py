@@ -8,7 +8,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from queue import SimpleQueue
 from threading import Thread
@@ -112,7 +112,14 @@ class StoreThreads:
                     return
                 act(one)
 
-        for job in [self.sync.submit(work) for _ in range(min(at_once, len(what)))]:
+        jobs: list[Future[None]] = []
+        while len(jobs) < min(at_once, len(what)):
+            try:
+                jobs.append(self.sync.submit(work))
+            except RuntimeError:  # the system gives us no more threads: with those that there are, and this one
+                work()
+                break
+        for job in jobs:
             job.result()
 
     async def close(self) -> None:
@@ -139,9 +146,10 @@ async def hop(pool: Pool, function: Callable[_P, _T], /, *args: _P.args, **kwarg
     try:
         await job.ended
     except asyncio.CancelledError:
-        if not job.is_over:
+        while not job.is_over:
             job.ended = asyncio.get_running_loop().create_future()
-            await job.ended
+            with contextlib.suppress(asyncio.CancelledError):  # once more, by another limit or a stop
+                await job.ended
         raise
     return job.outcome()
 

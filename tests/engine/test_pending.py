@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from nugetproxy.admin.commands import carry_out
+from nugetproxy.engine.landing import Arrival
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
@@ -272,3 +274,14 @@ async def commit(folder: PackageFolder, number: int) -> None:
     await staged.write(nupkg)
     await staged.land(staged.look(identity))
     staged.close()
+
+
+async def test_what_the_disk_did_not_take_is_not_remembered(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    fs = FailingFs()
+    proxy = await start_proxy(feed.index_url, fs=fs)
+    feed.add(SMALL)
+    fs.arm(1, errno.EIO, for_ever=True, only="fsync")
+    assert (await ask(proxy, PACKAGE)).body == SMALL
+    fs.disarm()
+    gc.collect()
+    assert not [one for one in gc.get_objects() if isinstance(one, Arrival) and one.nuspec.identity == ACME]

@@ -18,7 +18,7 @@ import pytest
 from nugetproxy.errors import Reason, StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import InvalidPackage
+from nugetproxy.nuget.nuspec import InvalidPackage, Nuspec
 from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
@@ -151,6 +151,23 @@ async def test_two_downloads_of_the_same_bytes_are_one_package(folder: PackageFo
     second.close()
     await folder.pending.empty()
     assert (folder.usage.bytes, folder.usage.packages) == (len(NUPKG), 1)
+    assert files(folder.layout.root) == package_files(IDENTITY)
+
+
+async def test_what_is_held_may_make_way_while_the_same_bytes_are_looked_into(folder: PackageFolder) -> None:
+    await store(folder)
+    staged = await folder.stage(IDENTITY)
+    await staged.write(NUPKG)
+    look, loop = staged.look(IDENTITY), asyncio.get_running_loop()
+
+    def looked() -> Nuspec:
+        done = threading.Event()
+        loop.call_soon_threadsafe(lambda: (folder.kept.clear(), done.set()))
+        assert done.wait(20)
+        return look()
+
+    assert content(await staged.land(looked)) == NUPKG
+    staged.close()
     assert files(folder.layout.root) == package_files(IDENTITY)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event, Thread, current_thread
 
 import pytest
 
-from nugetproxy.store.threads import OneThread, Pool, hop
+from nugetproxy.store.threads import OneThread, Pool, StoreThreads, hop
 
 
 @pytest.fixture(params=[lambda: ThreadPoolExecutor(1), lambda: OneThread("one")], ids=["executor", "one thread"])
@@ -46,6 +46,44 @@ async def test_a_cancelled_caller_waits_for_the_end_of_its_call(pool: Pool) -> N
     may_end.set()
     with pytest.raises(asyncio.CancelledError):
         await caller
+
+
+async def test_a_caller_that_is_cancelled_again_waits_all_the_same(pool: Pool) -> None:
+    """By the end of another limit, by a stop: the call still works on what its caller would give away."""
+    began, may_end = asyncio.Event(), Event()
+    loop = asyncio.get_running_loop()
+
+    def call() -> None:
+        loop.call_soon_threadsafe(began.set)
+        assert may_end.wait(30)
+
+    caller = asyncio.create_task(hop(pool, call))
+    await began.wait()
+    for _ in range(3):
+        caller.cancel()
+        _, waiting = await asyncio.wait({caller}, timeout=0.02)
+        assert waiting, "the call is still half-way through"
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+
+
+@pytest.mark.parametrize("most", [0, 2])
+async def test_work_is_done_though_the_system_gives_no_more_threads(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = StoreThreads()
+    submit, left = threads.sync.submit, [None] * most
+
+    def no_more(work: Callable[[], None]) -> Future[None]:
+        if not left:
+            raise RuntimeError("can't start new thread")
+        left.pop()
+        return submit(work)
+
+    monkeypatch.setattr(threads.sync, "submit", no_more)
+    done: list[int] = []
+    await hop(threads.commit, threads.share_out, 8, done.append, range(20))
+    assert sorted(done) == list(range(20))
+    await threads.close()
 
 
 async def test_a_cancelled_caller_is_not_told_what_went_wrong(pool: Pool) -> None:

@@ -102,12 +102,13 @@ class Intake:
         to_write = staged.size if staged.is_in_memory else 1
         async with self._doors.lock(identity):
             held = self._doors.peek(identity)
-            if held is None:
-                nuspec, sealed = await self._with_room(thread, lambda: self._seal_new(staged, look), to_write)
-            else:
-                nuspec, sealed = await self._calls.run(thread, look), None
+            if held is not None:
+                with held:  # it may have to make way for another one meanwhile
+                    await self._calls.run(thread, look)
+                    return await self._prefer(held, staged)
+            nuspec, sealed = await self._with_room(thread, lambda: self._seal_new(staged, look), to_write)
             if sealed is None:
-                held = held or await self._doors.find(identity)
+                held = await self._doors.find(identity)
                 if held is not None:
                     return await self._prefer(held, staged)
                 sealed = await self._with_room(thread, lambda: self._seal(staged, nuspec), to_write)
@@ -153,11 +154,11 @@ class Intake:
 
     async def _prefer(self, held: HeldPackage, staged: Staged) -> HeldPackage:
         """What is held already stays; raises PinnedPackage if the download has other bytes."""
-        await staged.know_hash()
-        if held.sha512 != staged.sha512:
-            self._metrics.integrity_failures.labels("pin").inc()
-            self._log.error("package.pinned", package=str(held.identity), held=held.sha512, offered=staged.sha512)
-            raise PinnedPackage(held.identity, held.sha512, staged.sha512)
-        held.acquire()
-        await staged.remove()
-        return self._kept.keep(held)
+        with held:
+            await staged.know_hash()
+            if held.sha512 != staged.sha512:
+                self._metrics.integrity_failures.labels("pin").inc()
+                self._log.error("package.pinned", package=str(held.identity), held=held.sha512, offered=staged.sha512)
+                raise PinnedPackage(held.identity, held.sha512, staged.sha512)
+            await staged.remove()
+            return self._kept.keep(held.acquire())

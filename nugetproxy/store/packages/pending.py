@@ -65,6 +65,8 @@ class PendingCommits:
     ) -> None:
         """``forget`` is told of what could not be committed."""
         self.committed: Committed | None = None
+        self.lost: Callable[[PackageIdentity], object] = lambda _: None
+        """Told of what could not be committed."""
         self.arrivals: Arrivals | None = None
         self._layout = layout
         self._calls = calls
@@ -189,6 +191,7 @@ class PendingCommits:
                 "package.not_kept", upstream=self._upstream, package=str(identity), reason=Reason.DISK, detail=detail
             )
             self._forget(one.held)
+            self.lost(identity)
             await self._calls.run(self._calls.threads.commit, withdraw, self._calls.fs, self._layout, one.package)
 
 
