@@ -155,6 +155,8 @@ class RuledStanding(Struct, frozen=True, kw_only=True):
     clock: Clock
     rulings: tuple[Validity, ...]
     """Of what they say."""
+    ages: bool
+    """False of what never grows old while they let it pass."""
 
     def ttl(self, now: float) -> float | None:
         """Seconds of freshness left; None when they must be asked."""
@@ -164,4 +166,4 @@ class RuledStanding(Struct, frozen=True, kw_only=True):
             if ruling.ended:
                 return None
         left = self.inner.ttl(now)
-        return None if left is None else min(left, self.passes - now)
+        return min(left, self.passes - now) if left is not None and self.ages else left

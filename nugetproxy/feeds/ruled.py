@@ -21,6 +21,7 @@ from nugetproxy.feeds.reply import Reply, View
 from nugetproxy.feeds.shown import Shown
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.exact_json import dumps
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import parse_nuspec
 from nugetproxy.nuget.package import InvalidPackage
 from nugetproxy.nuget.routes import Route, parse_route
@@ -196,9 +197,14 @@ class Ruled:
         )
 
     def _standing(self, reply: Reply, rulings: Sequence[Ruling], passes: float, again: float) -> MakeStanding | None:
-        return partial(self._stand, reply.standing, rulings, passes, again) if reply.standing is not None else None
+        if reply.standing is None:
+            return None
+        ages = reply.cache.ttl is not None or not (reply.kind is Kind.PACKAGE or reply.kind.row.inside)
+        return partial(self._stand, reply.standing, rulings, passes=passes, again=again, ages=ages)
 
-    def _stand(self, make: MakeStanding, rulings: Sequence[Ruling], passes: float, again: float) -> Standing | None:
+    def _stand(
+        self, make: MakeStanding, rulings: Sequence[Ruling], *, passes: float, again: float, ages: bool
+    ) -> Standing | None:
         inner = make()
         if inner is None or any(self.judge.known(one.id) is not one for one in rulings):
             return None
@@ -207,7 +213,7 @@ class Ruled:
             return inner  # nothing that rules look at changes
         if passes == math.inf and isinstance(inner, JointStanding):
             return replace(inner, until=min(inner.until, again), rulings=may_end)
-        return RuledStanding(inner=inner, passes=passes, until=again, clock=self._clock, rulings=may_end)
+        return RuledStanding(inner=inner, passes=passes, until=again, clock=self._clock, rulings=may_end, ages=ages)
 
 
 @lru_cache(maxsize=1024)
