@@ -130,10 +130,8 @@ class Commits:
     async def _committed(self, batch: Sequence[HeldPackage]) -> None:
         """These are in the folder, durably: note it in the holdings, pin what has been looked into."""
         arrived = [(held, self._arrivals.pop(held.identity)) for held in batch if held.identity in self._arrivals]
-        if arrived:
+        if arrived:  # else those that a start has found, before the holdings look at all that there is
             await self._holdings.change([arrival.facts(held) for held, arrival in arrived], ())
-        if len(arrived) < len(batch):  # those that a start has found: the holdings find them in the folder
-            self._holdings.doubt()
         for held, arrival in arrived:
             self._signatures.taken(held)
             if arrival.pin:

@@ -124,10 +124,8 @@ class Packages:
 
     async def prepare(self) -> None:
         """Open folder and holdings; raises StoreUnusable."""
-        layout = self.folder.layout
-        await self.holdings.recall(layout.root / "holdings.db", layout.packages)
         await self.folder.prepare()
-        await self.holdings.open(layout.root / "holdings.db")
+        await self.holdings.open(self.folder.layout.root / "holdings.db")
         await self.stock.begin()
 
     async def close(self) -> None:

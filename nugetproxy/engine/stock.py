@@ -9,6 +9,8 @@ from functools import partial
 from typing import Final
 
 from nugetproxy.clock import Clock
+from nugetproxy.nuget.facts import PackageFacts
+from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable, Walk
 from nugetproxy.store.packages.folder import PackageFolder
@@ -44,6 +46,35 @@ class Stock:
         """Take it once."""
         with suppress(HoldingsUnavailable, DiskFailure):
             await self._holdings.sync(self._walk(), self._folder.facts_reader())
+
+    async def facts(self, id: str) -> tuple[PackageFacts, ...]:
+        """All that is held of an id (any case), ascending. Raises HoldingsUnavailable.
+
+        Until it was taken, a look into the folder of the id tells it: nobody waits for those of all others.
+        """
+        if self._holdings.synced:
+            return await self._holdings.facts(id)
+        known: tuple[PackageFacts, ...] = ()
+        with suppress(HoldingsUnavailable):
+            known = await self._holdings.facts(id)
+        try:
+            found, unknown = await self._folder.look(invariant_lower(id), {facts.identity: facts for facts in known})
+        except DiskFailure as failure:
+            raise HoldingsUnavailable("incomplete") from failure
+        if unknown:
+            self._holdings.hurry()
+        return found
+
+    async def holds_anything(self) -> bool:
+        """Whether there is any package. Raises HoldingsUnavailable."""
+        with suppress(HoldingsUnavailable):
+            held = await self._holdings.holds_anything()
+            if held or self._holdings.synced:
+                return held
+        try:
+            return bool(await self._folder.held_after(None, 1))
+        except DiskFailure as failure:
+            raise HoldingsUnavailable("incomplete") from failure
 
     async def taken(self) -> None:
         """Return when it was taken since the start: whoever else goes through the folder then comes behind that."""

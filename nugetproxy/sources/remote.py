@@ -97,7 +97,7 @@ class RemoteSource:
             upstream, cache, groups, services=services, packages=packages, recorder=self._recorder, clock=clock
         )
         self._keeps_registrations = keep_registrations and not offline
-        synthesis = self._synthesis = Synthesis(self.name, packages.holdings, published_metadata)
+        synthesis = self._synthesis = Synthesis(self.name, packages.holdings, published_metadata, packages.stock)
         lists = offline and held_only  # offline, a list must not name what cannot be had
         self._documents = RemoteDocuments(
             self.name, cache, services, groups, links=self._links, synthesis=synthesis, held_lists=lists

@@ -28,6 +28,16 @@ EMPTY: Mapping[Kind, bytes] = {
 }
 
 
+class Held(Protocol):
+    """What is held, whoever knows it. Both raise HoldingsUnavailable."""
+
+    async def facts(self, id: str) -> tuple[PackageFacts, ...]:
+        """All that is held of an id, ascending."""
+
+    async def holds_anything(self) -> bool:
+        """Whether there is any package."""
+
+
 class PublishedFacts(Protocol):
     """What upstream has said of held versions."""
 
@@ -41,11 +51,15 @@ class PublishedFacts(Protocol):
 class Synthesis:
     """The documents of one source as far as its held packages tell them."""
 
-    def __init__(self, source: str, holdings: Holdings, said: PublishedFacts | None = None) -> None:
-        """``said`` by upstream, where there is one."""
+    def __init__(
+        self, source: str, holdings: Holdings, said: PublishedFacts | None = None, held: Held | None = None
+    ) -> None:
+        """``said`` by upstream, where there is one. ``held`` knows each id before the holdings know all."""
         self._source = source
         self._holdings = holdings
         self._said = said
+        self._held: Held = held or holdings
+        self._knows_each = held is not None
         self._makers: Mapping[Kind, Callable[[Route, str, str], Awaitable[bytes | None]]] = {
             Kind.INDEX: self._index,
             Kind.VERSIONS: self._versions,
@@ -87,16 +101,14 @@ class Synthesis:
             return False
 
     def _may_list(self, kind: Kind) -> bool:
-        """Whether all is known that a document of ``kind`` must name; where it is not, somebody waits for it now."""
-        if not kind.row.lists or self._holdings.complete:
-            return True  # a list that is short would silently change which version is restored
-        self._holdings.hurry()
-        return False
+        """Whether all is known that a document of ``kind`` must name."""
+        # A list that is short would silently change which version is restored.
+        return not kind.row.lists or self._knows_each or self._holdings.synced
 
     async def holds_anything(self) -> bool:
         """True when at least one package is held."""
         try:
-            return await self._holdings.holds_anything()
+            return await self._held.holds_anything()
         except HoldingsUnavailable:
             return False
 
@@ -113,20 +125,20 @@ class Synthesis:
         return synthesize.service_index(base, secure=base.startswith("https:"))
 
     async def _versions(self, route: Route, _query: str, _base: str) -> bytes | None:
-        facts = await self._holdings.facts(route.id)
+        facts = await self._held.facts(route.id)
         return synthesize.version_list(facts) if facts else None
 
     async def unknown(self, route: Route) -> str:
         """What nobody here knows of the registration of ``route``, in words; empty where all is known."""
         if self._said is None or route.kind is None or route.kind.row.family != "registration":
             return ""
-        versions = {facts.identity.version for facts in await self._holdings.facts(route.id)}
+        versions = {facts.identity.version for facts in await self._held.facts(route.id)}
         if route.version:
             versions &= {route.version}
         return (await self._said.metadata(route, versions, "")).unknown()
 
     async def _registration(self, route: Route, _query: str, base: str) -> bytes | None:
-        facts = await self._holdings.facts(route.id)
+        facts = await self._held.facts(route.id)
         return synthesize.registration_index(facts, base, route.resource, await self._metadata(route, facts, base))
 
     async def _metadata(self, route: Route, facts: Sequence[PackageFacts], base: str) -> IdMetadata:
@@ -139,19 +151,25 @@ class Synthesis:
         words = route.rest.removesuffix(".json").split("/")
         if len(words) != 4 or words[1] != "page":
             return None
-        facts = await self._holdings.facts(route.id)
+        facts = await self._held.facts(route.id)
         return synthesize.registration_page(
             facts, base, route.resource, (words[2], words[3]), await self._metadata(route, facts, base)
         )
 
     async def _leaf(self, route: Route, _query: str, base: str) -> bytes | None:
-        facts = await self._holdings.facts(route.id)
+        facts = await self._held.facts(route.id)
         return synthesize.registration_leaf(
             facts, base, route.resource, route.version, await self._metadata(route, facts, base)
         )
 
+    def _want_all(self) -> None:
+        """Somebody is told what is known so far, and may ask again."""
+        if not self._holdings.synced:
+            self._holdings.hurry()
+
     async def _search(self, _route: Route, query: str, base: str) -> bytes | None:
         asked = SearchQuery.parse(query)
+        self._want_all()
         total, hits = await self._holdings.search(asked)
         hive = GZ_SEMVER2 if asked.semver2 else GZ_SEMVER1
         if total == 0:
@@ -165,6 +183,7 @@ class Synthesis:
 
     async def _autocomplete(self, _route: Route, query: str, _base: str) -> bytes | None:
         asked = SearchQuery.parse(query)
+        self._want_all()
         total, found = await self._holdings.autocomplete(asked)
         if total == 0:
             return None

@@ -1,30 +1,26 @@
-"""What a start with upstream down says of many held packages: by the stop before it, or by a look at all of them."""
+"""What a start with upstream down says of many held packages before it has looked at all of them."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import json
+import errno
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
 from nugetproxy.engine.stock import LOOK_SECONDS, MOST_LOOKS, Stock
-from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.fs import FsOps, StrPath
+from nugetproxy.store.fs import DiskFailure, FsOps, StrPath
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
-from tests.outage.kit import lay_down, package_url, read
+from tests.outage.kit import INDEX, lay_down, read
 
 COUNT = 5
 LISTS = ("/v3/content/bulk.n3/index.json", "/v3/registration/gz-semver2/bulk.n3/index.json")
@@ -84,76 +80,103 @@ async def walking(proxy: Proxy) -> AsyncIterator[None]:
     keeping.cancel()
 
 
-async def test_after_an_orderly_stop_lists_are_made_at_once(start_proxy: StartProxy, feed: FakeFeed) -> None:
-    proxy = await looked_through(start_proxy, feed)
-    await proxy.start()
-    assert not proxy.held.holdings.synced, "nobody has looked yet"
-    assert await statuses(proxy) == {200}
-    assert (await read(proxy, "/v3/query?q=bulk"))["totalHits"] == COUNT
-    await proxy.restart()
-    assert await statuses(proxy) == {200}, "nor has the run before"
+def as_it_was(_: Proxy) -> None:
+    """A stop in order."""
 
 
-@pytest.mark.parametrize("removed", [False, True])
-async def test_what_was_changed_by_hand_meanwhile_is_put_right_by_the_walk(
-    start_proxy: StartProxy, feed: FakeFeed, removed: bool
+def without_holdings(proxy: Proxy) -> None:
+    (proxy.packages.parent / "holdings.db").unlink()
+
+
+def damaged_holdings(proxy: Proxy) -> None:
+    file = proxy.packages.parent / "holdings.db"
+    file.write_bytes(b"\x5a" * file.stat().st_size)
+
+
+@pytest.mark.parametrize("change", [as_it_was, without_holdings, damaged_holdings])
+async def test_lists_are_made_at_once_whatever_is_known(
+    start_proxy: StartProxy, feed: FakeFeed, change: Callable[[Proxy], None]
 ) -> None:
     proxy = await looked_through(start_proxy, feed)
-    if removed:
-        shutil.rmtree(proxy.packages / "bulk.n3" / "1.0.0")
-    else:
-        lay_down(proxy.packages, "bulk.n3", "2.0.0", make_nupkg("Bulk.N3", "2.0.0"))
+    lay_down(proxy.packages, "bulk.n3", "1.0.0-b", make_nupkg("Bulk.N3", "1.0.0-b"))
+    lay_down(proxy.packages, "bulk.n3", "10.0.0", make_nupkg("Bulk.N3", "10.0.0"))
+    lay_down(proxy.packages, "bulk.n3", "9.0.0", make_nupkg("Bulk.N3", "9.0.0"))
+    change(proxy)
     await proxy.start()
-    assert await read(proxy, LISTS[0]) == {"versions": ["1.0.0"]}
-    assert (await ask(proxy, package_url("bulk.n3"))).status == (503 if removed else 200), "it is never said to be none"
-    async with walking(proxy):
-        pass
-    got = await ask(proxy, LISTS[0])
-    assert (got.status, got.status == 200 and json.loads(got.body)) == (
-        (503, False) if removed else (200, {"versions": ["1.0.0", "2.0.0"]})
-    )
+    for walked in (False, True):
+        assert proxy.held.holdings.synced is walked
+        assert {(await ask(proxy, path)).status for path in ("/health/ready", INDEX)} == {200}
+        assert await read(proxy, LISTS[0]) == {"versions": ["1.0.0-b", "1.0.0", "9.0.0", "10.0.0"]}
+        (page,) = (await read(proxy, LISTS[1]))["items"]
+        assert [leaf["catalogEntry"]["version"] for leaf in page["items"]] == ["1.0.0-b", "1.0.0", "9.0.0", "10.0.0"]
+        assert (await ask(proxy, LISTS[0].replace("n3", "n77"))).status == 503, "nobody can say that there is none"
+        async with walking(proxy):
+            pass
+    assert (await read(proxy, "/v3/query?q=bulk"))["totalHits"] == COUNT
 
 
-async def test_another_folder_is_looked_through_first(start_proxy: StartProxy, feed: FakeFeed) -> None:
+async def test_what_was_removed_meanwhile_is_not_named(start_proxy: StartProxy, feed: FakeFeed) -> None:
     proxy = await looked_through(start_proxy, feed)
-    shutil.rmtree(proxy.packages)
-    proxy.packages.mkdir(mode=0o700)
+    lay_down(proxy.packages, "bulk.n3", "2.0.0", make_nupkg("Bulk.N3", "2.0.0"))
+    shutil.rmtree(proxy.packages / "bulk.n3" / "1.0.0")
+    shutil.rmtree(proxy.packages / "bulk.n4")
+    await proxy.start()
+    assert await read(proxy, LISTS[0]) == {"versions": ["2.0.0"]}
+    assert (await ask(proxy, LISTS[0].replace("n3", "n4"))).status == 503
+
+
+async def test_what_is_known_of_a_package_counts_more_than_its_nuspec(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    """That it is not listed, say."""
+    proxy = await looked_through(start_proxy, feed)
+    await proxy.start()
+    (facts,) = await proxy.held.stock.facts("Bulk.N3")
+    await proxy.held.amend(facts, None, False)
+    assert [one.listed for one in await proxy.held.stock.facts("Bulk.N3")] == [False]
+    assert not proxy.held.holdings.synced
+
+
+class Unlistable(FsOps):
+    """The disk does not say what is in a folder of versions."""
+
+    failing = False
+
+    def names(self, path: StrPath) -> list[str]:
+        if self.failing and str(path).endswith("bulk.n3"):
+            raise DiskFailure("names", errno.EIO, str(path))
+        return super().names(path)
+
+
+async def test_a_folder_that_cannot_be_looked_into_is_no_empty_one(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    fs = Unlistable()
+    proxy = await looked_through(start_proxy, feed, fs=fs)
+    fs.failing = True
     await proxy.start()
     assert await statuses(proxy) == {503}
-    async with walking(proxy):
-        pass
-    assert proxy.held.folder.usage.packages == 0
+    fs.failing = False
+    assert await statuses(proxy) == {200}
 
 
-async def test_a_package_that_a_start_commits_is_missing_until_the_walk(
+async def test_offline_what_is_held_is_all_there_is_before_anybody_has_looked(
     start_proxy: StartProxy, feed: FakeFeed
 ) -> None:
-    """It was verified when the machine lost its power."""
     proxy = await looked_through(start_proxy, feed)
-    nupkg, identity = make_nupkg("Bulk.N3", "2.0.0"), PackageIdentity("bulk.n3", "2.0.0")
-    digest = base64.b64encode(hashlib.sha512(nupkg).digest()).decode()
-    sealed = proxy.held.folder.layout.sealed(identity, digest)
-    assert sealed is not None
-    Path(sealed).write_bytes(nupkg)
-    await proxy.start()
-    assert (await ask(proxy, package_url("bulk.n3", "2.0.0"))).body == nupkg
-    assert await statuses(proxy) == {503}
-    async with walking(proxy):
-        pass
-    assert await read(proxy, LISTS[0]) == {"versions": ["1.0.0", "2.0.0"]}
+    without_holdings(proxy)
+    offline = await start_proxy(feed.index_url, directory=proxy.directory, upstream={"offline": True})
+    assert await statuses(offline) == {200}
+    assert (await ask(offline, LISTS[0].replace("n3", "n77"))).status == 404
+    assert not offline.held.holdings.synced
 
 
 async def doubtful(start_proxy: StartProxy, feed: FakeFeed, disk: SlowDisk) -> Proxy:
-    """A proxy that has to look through what it holds, as somebody was there; each look waits for its turn."""
+    """A proxy that has to look through what it holds; each look waits for its turn."""
     proxy = await looked_through(start_proxy, feed, fs=disk)
-    os.utime(proxy.packages)
     disk.looked, disk.turns = 0, threading.Semaphore(0)
     await proxy.start()
     return proxy
 
 
 @pytest.mark.parametrize("asked", [False, True])
-async def test_while_somebody_waits_for_it_the_walk_does_not_rest(
+async def test_after_a_search_that_was_not_told_all_the_walk_does_not_rest(
     start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, asked: bool
 ) -> None:
     disk = SlowDisk(clock, LONG)
@@ -162,8 +185,7 @@ async def test_while_somebody_waits_for_it_the_walk_does_not_rest(
     async with walking(proxy):
         await until(lambda: disk.looked == 1)
         if asked:
-            got = await ask(proxy, LISTS[0])
-            assert (got.status, got.headers["Retry-After"]) == (503, "1")
+            assert (await ask(proxy, "/v3/query?q=bulk")).status == 200
         clock.slept.clear()
         disk.turns.release(100)
     rests = [seconds for seconds in clock.slept if seconds >= LONG]

@@ -19,12 +19,11 @@ from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
 from nugetproxy.nuget.synthesis.search import Hit
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
 from nugetproxy.store.fs import DiskFailure, FsOps
-from nugetproxy.store.holdings import mark, rows
+from nugetproxy.store.holdings import rows
 from nugetproxy.store.holdings import search as holdings_search
 from nugetproxy.store.holdings.database import HOLDINGS, HoldingsUnavailable
 from nugetproxy.store.holdings.sync import Old, ReadFacts, Synced, Walk, read_all
 from nugetproxy.store.sqlite_file import SqliteFile
-from nugetproxy.store.sqlite_form import file_key
 from nugetproxy.store.threads import hop
 
 __all__ = ["Holdings", "HoldingsUnavailable", "ReadFacts", "Synced", "Walk"]
@@ -46,21 +45,13 @@ class Holdings:
 
     One thread writes, two read, one scans the folder. Reads raise HoldingsUnavailable rather than say that there is
     nothing; writes never raise, but have the next ``sync`` make up for what they could not do. A damaged file is set
-    aside, an empty one begun; ``synced`` then is False until a ``sync`` has filled it. Where an orderly stop has left
-    all that its folder holds in it, it is ``complete`` from the start on, before the first ``sync``.
+    aside, an empty one begun; ``synced`` then is False until a ``sync`` has filled it.
     """
 
     def __init__(self, *, fs: FsOps | None = None, clock: Clock | None = None) -> None:
         self._clock = clock or Clock()
-        self._fs = fs or FsOps()
-        self._file = SqliteFile(HOLDINGS, fs=self._fs, clock=self._clock, lost=self._lose)
-        self._path = Path()
-        self._folder: Path | None = None
-        self._key = (0, 0)
-        """Which file it is that has what is known."""
+        self._file = SqliteFile(HOLDINGS, fs=fs or FsOps(), clock=self._clock, lost=self._lose)
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="holdings-scan")
-        self._left_whole = False
-        self._whole = False
         self._hurried = False
         self.furthest = 0
         """Batches that the longest synchronisation so far has had."""
@@ -74,25 +65,8 @@ class Holdings:
 
     @property
     def synced(self) -> bool:
-        """True when the folder was looked at since the start: everything that it holds is known here."""
+        """True when everything that the folder holds is known here."""
         return self._complete
-
-    @property
-    def complete(self) -> bool:
-        """True when nothing is missing here: it is ``synced``, or was when the last run came to its orderly end."""
-        return self._complete or self._whole
-
-    async def recall(self, path: Path, folder: Path) -> None:
-        """Find out, before ``open`` and before anything comes into ``folder``, whether the last run has left all that
-        the folder holds in the file at ``path``; ``close`` then says it for the next one. Never raises.
-        """
-        self._folder = folder
-        self._left_whole = await hop(self._scanner, mark.take, self._fs, path, folder)
-
-    def doubt(self) -> None:
-        """Something has come into the folder that is not known here."""
-        self._left_whole = False
-        self._lose()
 
     def hurry(self) -> None:
         """Somebody waits until all is known: a synchronisation does not rest from now on until it is over."""
@@ -103,21 +77,16 @@ class Holdings:
 
         A file that cannot be used now is tried again with every later call.
         """
-        self._path = path
         self._file.begin(path)
         try:
-            held = await self._file.write(self._count)
+            held = await self._file.write(rows.count)
         except HoldingsUnavailable:  # logged; a damaged file is already replaced
             return
-        self._whole = self._left_whole
-        log.info("holdings.opened", packages=held, complete=self._whole)
+        log.info("holdings.opened", packages=held)
 
     async def close(self) -> None:
         """Close the file, end the threads; whoever synchronises must have been stopped."""
         await self._file.end()
-        folder, self._folder = self._folder, None
-        if folder is not None and self.complete:
-            await hop(self._scanner, mark.put, self._fs, self._path, folder, self._key)
         self._scanner.shutdown(wait=False)
 
     # --- what is held ---
@@ -218,7 +187,7 @@ class Holdings:
         async with self._syncing:
             self._incomplete.clear()
             try:
-                await self._file.write(self._begin_filling)
+                await self._file.write(self._forget_touched)
                 yield
             except BaseException:
                 self._incomplete.set()
@@ -264,13 +233,8 @@ class Holdings:
                 await self._clock.sleep(rest * (self._clock.monotonic() - began))
                 began = self._clock.monotonic()
 
-    def _count(self, connection: sqlite3.Connection) -> int:
-        self._key = file_key(self._path)
-        return rows.count(connection)
-
-    def _begin_filling(self, _: sqlite3.Connection) -> None:
+    def _forget_touched(self, _: sqlite3.Connection) -> None:
         self._touched.clear()
-        self._key = file_key(self._path)
 
     def _put(self, connection: sqlite3.Connection, add: Collection[PackageFacts]) -> None:
         rows.change(connection, add=[facts for facts in add if facts.identity not in self._touched])
@@ -281,5 +245,5 @@ class Holdings:
         return len(really)
 
     def _lose(self) -> None:
-        self._complete = self._whole = False
+        self._complete = False
         self._incomplete.set()

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -15,9 +16,11 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.fs import DiskFailure, FsOps
+from nugetproxy.store.holdings.looking import look
 from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
 from nugetproxy.store.packages.commit import remove_package
 from nugetproxy.store.packages.held import HeldPackage
@@ -28,7 +31,7 @@ from nugetproxy.store.packages.pending import PendingCommits
 from nugetproxy.store.packages.quarantine import Quarantine
 from nugetproxy.store.packages.recovery import recover
 from nugetproxy.store.packages.staging import MakesRoom, Staged
-from nugetproxy.store.packages.usage import Tally, Usage, walk
+from nugetproxy.store.packages.usage import Tally, Usage, walk, walk_id
 from nugetproxy.store.packages.verify import (
     Damaged,
     Known,
@@ -299,6 +302,13 @@ class PackageFolder:
     def walk(self, counted: Callable[[Tally], object] | None = None) -> Iterator[tuple[PackageIdentity, int, float]]:
         """(identity, bytes, last use) of every package; blocks: for a thread. At the end ``counted`` is told of all."""
         return walk(self._fs, self.layout, counted)
+
+    async def look(
+        self, id: str, known: Mapping[PackageIdentity, PackageFacts]
+    ) -> tuple[tuple[PackageFacts, ...], int]:
+        """The facts of all that is held of an id (lower case), ascending; how many of them were not ``known``."""
+        walked = partial(walk_id, self._fs, self.layout)
+        return await self._calls.run(self._threads.read, look, id, walked, self.facts_reader(), known)
 
     def facts_reader(self) -> ReadFacts:
         """Reads what the holdings wants to know of packages; the result blocks: for a thread."""

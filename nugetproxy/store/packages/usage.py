@@ -248,14 +248,14 @@ def walk(
     """
     tally = Tally()
     for id_name in fs.names(layout.packages):
-        for identity, size, used in _walk_id(fs, layout, id_name):
+        for identity, size, used in walk_id(fs, layout, id_name):
             tally.add(identity, size)
             yield identity, size, used
     if counted is not None:
         counted(tally)
 
 
-def _walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageIdentity, int, float]]:
+def walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageIdentity, int, float]]:
     """As ``walk``, of the packages below one folder of ``packages``."""
     for identity in layout.identities_of(fs, id_name):
         nupkg = f"{layout.root}/packages/{id_name}/{identity.version}/{identity.nupkg_name}"
@@ -286,7 +286,7 @@ def _survey(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> _S
     found, unreadable = [], []
     for id_name in fs.names(layout.packages):
         try:
-            found += [(uses.get(held, used), held, size) for held, size, used in _walk_id(fs, layout, id_name)]
+            found += [(uses.get(held, used), held, size) for held, size, used in walk_id(fs, layout, id_name)]
         except DiskFailure as failure:
             unreadable.append(failure)
     return _Survey(sorted(found), unreadable, Sieve(str(identity) for _, identity, _ in found))
