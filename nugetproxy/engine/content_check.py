@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -10,6 +11,7 @@ from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
 from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.folder import PackageFolder
 
 log = structlog.get_logger(__name__)
@@ -19,6 +21,8 @@ AT_ONCE: Final = 2**20
 RATE: Final = 200 * 2**20
 """Bytes per second of large packages: builds need the processor more."""
 REMEMBERED: Final = 10_000
+AGAIN: Final = (1.0, 10.0, 100.0)
+"""Seconds after which a look that the disk has broken off begins again: until then it is served unlooked."""
 
 
 class ContentCheck:
@@ -59,11 +63,20 @@ class ContentCheck:
 
         None where these bytes are not held any more, so that nobody can say what they are.
         """
-        async with self._turn:
-            damage = await self._folder.check_contents(identity, sha512, self._pace)
+        damage = await self._damage(identity, sha512)
         if damage:
             self.refuse(identity, sha512, damage)
         return None if damage is None else not damage
+
+    async def _damage(self, identity: PackageIdentity, sha512: str) -> str | None:
+        """As ``check_contents``, again after a while where the disk, or a lack of descriptors, was in the way."""
+        for pause in AGAIN:
+            with suppress(DiskFailure):  # counted
+                async with self._turn:
+                    return await self._folder.check_contents(identity, sha512, self._pace)
+            await self._clock.sleep(pause)
+        async with self._turn:
+            return await self._folder.check_contents(identity, sha512, self._pace)
 
     async def _pace(self, size: int) -> None:
         await self._clock.sleep(size / RATE)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import errno
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientPayloadError
 from structlog.testing import capture_logs
 
 from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.store.fs import DiskFailure, FsOps
 from tests.conftest import StartProxy
 from tests.fakes.asking import PACKAGE, SMALL, UP_PACKAGE, ask, held, until
 from tests.fakes.clock import FakeClock
@@ -154,6 +157,58 @@ async def test_it_can_be_turned_off(start_proxy: StartProxy, feed: FakeFeed, nup
 async def pin(proxy: Proxy) -> str | None:
     """What the ledger has of the package."""
     return await proxy.app.ledger.pinned("up", IDENTITY)
+
+
+class BrokenLooks(FsOps):
+    """Threads that look into what was answered can read nothing, so many times."""
+
+    left = 0
+
+    def call(self, op: str, path: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if op == "read" and self.left:
+            self.left -= 1
+            raise DiskFailure(op, errno.EMFILE)
+        return super().call(op, path, function, *args, **kwargs)
+
+
+class LooksLater(FakeClock):
+    """From the first look on, so many reads fail."""
+
+    def __init__(self, disk: BrokenLooks) -> None:
+        super().__init__()
+        self._disk = disk
+        self._begun = False
+
+    async def sleep(self, seconds: float) -> None:
+        task = asyncio.current_task()
+        if not self._begun and task is not None and task.get_name().startswith("contents"):
+            self._begun, self._disk.left = True, 3
+        await super().sleep(seconds)
+
+
+class TestALookThatTheDiskBreaksOff:
+    """Begins again: nobody would notice before the next start that what is served is damaged."""
+
+    @pytest.fixture
+    def disk(self) -> BrokenLooks:
+        return BrokenLooks()
+
+    @pytest.fixture
+    def clock(self, disk: BrokenLooks) -> LooksLater:
+        return LooksLater(disk)
+
+    @pytest.mark.parametrize("damaged", [False, True])
+    async def test_begins_again(
+        self, start_proxy: StartProxy, feed: FakeFeed, disk: BrokenLooks, damaged: bool
+    ) -> None:
+        proxy = await start_proxy(feed.index_url, fs=disk)
+        whole = make_nupkg("Acme.A", "1.0.0", size=8_000_000)
+        feed.origin.routes[UP_PACKAGE] = Script(body=flipped(whole) if damaged else whole)
+        await ask(proxy, PACKAGE)
+        await until(lambda: not any(task.get_name().startswith("contents") for task in proxy.app.tasks.running()))
+        assert disk.left == 0
+        assert (await pin(proxy) is None) == damaged
+        assert proxy.metric("quarantined_total", reason="contents") == damaged
 
 
 class SlowCheck(FakeClock):
