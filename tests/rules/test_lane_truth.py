@@ -6,6 +6,7 @@ import random
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -30,7 +31,9 @@ PATHS = (
     "/v3/query?q=acme&prerelease=true&semVerLevel=2.0.0",
     "/v3/autocomplete?id=acme.a&prerelease=true&semVerLevel=2.0.0",
 )
-FEEDS = ("", "/ruled", "/farm", "/ruled-farm")
+PAST = "/asof/2027-01-10"
+"""Five days before the lives begin."""
+FEEDS = ("", "/ruled", "/farm", "/ruled-farm", PAST, f"/ruled-farm{PAST}")
 MODES: tuple[Mode, ...] = ("up", "up", "refused")
 HOLE = {"url": "https://example.test/1", "severity": 3, "versions": "[2.0.0]"}
 
@@ -39,30 +42,33 @@ _COUNTED = re.compile(r"; ttl=(\d+)")
 
 
 class House:
-    """A proxy of four feeds, in front of two upstreams, of which anything may change at any time."""
+    """A proxy of four feeds, of now and of the past, in front of two upstreams, of which anything may change at any time."""
 
     def __init__(self, folder: Path, up: FakeFeed, second: FakeFeed) -> None:
         self.clock = FakeClock()
         self.up = up
-        end = ago(self.clock, -0.5).isoformat()
-        exception = {"name": "urgent", "action": "allow", "ids": ["acme.b"], "until": end}
-        rules = [exception, COOLDOWN, {"name": "no", "unlisted": True}, {"name": "holes", "max_severity": "high"}]
-        self.proxy = Proxy(
-            up.index_url,
-            folder,
-            clock=self.clock,
-            upstream={"private": True},
-            upstreams={"second": {"url": second.index_url, "private": False}},
-            feeds={
+        self.second = second
+        self.end = ago(self.clock, -0.5).isoformat()
+        self.proxy = Proxy(up.index_url, folder, clock=self.clock, **self.tables(unlisted=True))
+        self.number = 2
+        self.listed = True
+        self.seen: Counter[str] = Counter()
+
+    def tables(self, *, unlisted: bool) -> dict[str, Any]:
+        """The configuration: whether rules mind what is unlisted."""
+        exception = {"name": "urgent", "action": "allow", "ids": ["acme.b"], "until": self.end}
+        rules = [exception, COOLDOWN, {"name": "holes", "max_severity": "high"}]
+        rules += [{"name": "no", "unlisted": True}] if unlisted else []
+        return {
+            "upstream": {"private": True},
+            "upstreams": {"second": {"url": self.second.index_url, "private": False}},
+            "feeds": {
                 "up": {"sources": ["up"]},
                 "ruled": {"sources": ["up"], "rules": rules},
                 "farm": {"sources": ["up", "second"]},
                 "ruled-farm": {"sources": ["up", "second"], "rules": rules},
             },
-        )
-        self.number = 2
-        self.listed = True
-        self.seen: Counter[str] = Counter()
+        }
 
     async def look(self, path: str, coding: str) -> None:
         """What the lane says is what the ordinary path says, asked at once behind it."""
@@ -78,7 +84,7 @@ class House:
 
     async def change(self, chance: random.Random) -> None:
         """Something happens."""
-        kind = chance.choice(("pass", "push", "list", "advise", "purge", "damage", "lose", "restart"))
+        kind = chance.choice(("pass", "push", "list", "advise", "purge", "damage", "lose", "reload", "restart"))
         self.seen[kind] += 1
         source = self.proxy.app.sources["up"]
         assert isinstance(source, RemoteSource)
@@ -102,6 +108,8 @@ class House:
                 held.write_bytes(b"x" * held.stat().st_size)
         elif kind == "lose":
             await self.up.set_mode(chance.choice(MODES))
+        elif kind == "reload":
+            await self.proxy.reload(**self.tables(unlisted=chance.choice((True, False))))
         elif kind == "restart":
             await self.proxy.restart()
 
@@ -137,7 +145,7 @@ async def live(folder: Path, seed: int, steps: int) -> Counter[str]:
             await house.proxy.stop()
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32))
 async def test_the_lane_says_what_the_ordinary_path_says(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     seen = await live(tmp_path_factory.mktemp("truth") / "cache", seed, 20)
