@@ -19,7 +19,7 @@ from nugetproxy.engine.conclusions import Conclusions, body_of
 from nugetproxy.engine.fetch import Fetcher
 from nugetproxy.engine.hot_documents import HOT_SECONDS, SHARED_SECONDS, HotDocuments
 from nugetproxy.engine.invalidation import Invalidation
-from nugetproxy.engine.outcome import LASTING, CacheStatus, Outcome
+from nugetproxy.engine.outcome import LASTING, LEASE, SECOND_LEVEL, CacheStatus, Outcome
 from nugetproxy.engine.rotation import same_since
 from nugetproxy.engine.shared_documents import SharedDocuments, is_shared
 from nugetproxy.engine.standing import Later, Standing
@@ -276,7 +276,7 @@ class Cache:
             looked = self._look(target, stored)
             if isinstance(looked, Fresh):
                 outcome = Outcome.ABSENT if looked.entry.absent else Outcome.HIT
-                detail = "lease" if turn.waited else "second_level"
+                detail = LEASE if turn.waited else SECOND_LEVEL
                 status = CacheStatus(outcome=outcome, hit=True, ttl=looked.ttl, detail=detail)
                 return Found(entry=looked.entry, body=body_of(stored), status=status)
             return await self._ask_upstream(target, epoch, stored, looked, group)

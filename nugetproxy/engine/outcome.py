@@ -28,6 +28,12 @@ LASTING = frozenset({Outcome.HIT, Outcome.MISS, Outcome.COLLAPSED, Outcome.REVAL
 """Of what may stand: the next one who asks for the same gets it as a hit."""
 
 
+LEASE = "lease"
+SECOND_LEVEL = "second_level"
+SHARED_DETAILS = frozenset({LEASE, SECOND_LEVEL})
+"""Another replica had it: said of what came from there, not of what is here from then on."""
+
+
 class CacheStatus(Struct, frozen=True, kw_only=True):
     """The ``Cache-Status`` of one reply (RFC 9211 section 2)."""
 
@@ -60,6 +66,11 @@ class CacheStatus(Struct, frozen=True, kw_only=True):
         if self.detail:
             parts.append(f"detail={self.detail}" if self.detail.isidentifier() else f'detail="{self.detail}"')
         return "; ".join(parts)
+
+
+def of_next(status: CacheStatus) -> CacheStatus:
+    """Of what the next one who asks for the same gets out of memory, where the last one got it with ``status``."""
+    return status if status.outcome is Outcome.HIT and status.detail not in SHARED_DETAILS else HIT
 
 
 HIT = CacheStatus(outcome=Outcome.HIT, hit=True)

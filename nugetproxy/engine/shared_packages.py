@@ -15,6 +15,7 @@ from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.cluster.second_level import SecondLevel
 from nugetproxy.engine.fill import Stage
 from nugetproxy.engine.flight import Flight
+from nugetproxy.engine.outcome import LEASE, SECOND_LEVEL
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.engine.turns import Held, Turns
 from nugetproxy.errors import Reason, UpstreamFailure
@@ -117,7 +118,7 @@ class SharedPackages:
         if turn.held is not None:
             self._held[identity] = turn.held
         flight.is_fetched = turn.found is None
-        flight.detail = "lease" if turn.waited else "second_level" if turn.found is not None else ""
+        flight.detail = LEASE if turn.waited else SECOND_LEVEL if turn.found is not None else ""
         return turn.found
 
     async def _look(self, identity: PackageIdentity, stage: Stage, known: Known, commit: Commit) -> HeldPackage | None:

@@ -9,7 +9,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.content_check import AT_ONCE
 from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.flight_body import FlightBody
-from nugetproxy.engine.outcome import HIT, CacheStatus, Outcome
+from nugetproxy.engine.outcome import HIT, SECOND_LEVEL, CacheStatus, Outcome
 from nugetproxy.engine.standing import BriefStanding, HeldStanding, MakeStanding, Standing, standing_of
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
@@ -26,7 +26,7 @@ from nugetproxy.upstream.answers import Head
 ICON_SIGNATURES: Mapping[bytes, str] = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 GZIP_FROM_BYTES = 400
 RELAYED = CacheStatus(outcome=Outcome.BYPASS, forwarded="bypass", forward_status=200)
-SHARED = CacheStatus(outcome=Outcome.HIT, hit=True, detail="second_level")
+SHARED = CacheStatus(outcome=Outcome.HIT, hit=True, detail=SECOND_LEVEL)
 
 Reader = Callable[[Source, Route, str, View], Awaitable[Reply]]
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nugetproxy import log as logs
-from nugetproxy.engine.outcome import HIT, LASTING, Outcome
+from nugetproxy.engine.outcome import LASTING, of_next
 from nugetproxy.engine.standing import Later, Standing
 from nugetproxy.feeds.reply import HeldBody, Reply
 from nugetproxy.web.access import AccessEvent, event_fields, what_of
@@ -59,7 +59,7 @@ class Promise(Struct, frozen=True, kw_only=True):
         if standing is None or response.status != 200 or reply.cache.outcome not in LASTING:
             return None
         event = replace(self.event, status=200)
-        cache = reply.cache if reply.cache.outcome is Outcome.HIT else HIT
+        cache = of_next(reply.cache)
         event.told(cache)
         body, held = response.whole_body, None
         if isinstance(reply.body, HeldBody) and not body and event.method == hdrs.METH_GET:

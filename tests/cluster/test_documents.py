@@ -70,6 +70,20 @@ async def test_a_push_through_one_is_announced_to_all(
                 await asyncio.sleep(0.01)
 
 
+async def test_what_came_from_another_replica_is_a_hit_like_any_from_then_on(
+    start_replica: StartReplica, feed: FakeFeed, redis: Redis
+) -> None:
+    feed.add(SMALL)
+    cluster, clock = shared(None, redis), StoppableClock()
+    first, second = [await start_replica(cluster, clock=clock) for _ in range(2)]
+    assert await versions(first) == ["1.0.0"]
+    clock.stop()
+    assert "detail=second_level" in (await ask(second, VERSIONS)).cache
+    before = second.app.lane.answered
+    assert "detail" not in (await ask(second, VERSIONS)).cache
+    assert second.app.lane.answered == before + 1
+
+
 @pytest.mark.slow
 async def test_without_a_redis_it_is_seen_within_the_time_that_memory_holds(
     start_replica: StartReplica, feed: FakeFeed, moto: Moto

@@ -42,7 +42,7 @@ _COUNTED = re.compile(r"; ttl=(\d+)")
 
 
 class House:
-    """A proxy of four feeds, of now and of the past, in front of two upstreams, of which anything may change at any time."""
+    """A proxy of four feeds, now and in the past, with two upstreams: anything may change at any time."""
 
     def __init__(self, folder: Path, up: FakeFeed, second: FakeFeed) -> None:
         self.clock = FakeClock()
