@@ -23,11 +23,13 @@ from nugetproxy.store.sqlite_form import (
     SqliteUnavailable,
     Trouble,
     UnsoundFile,
+    can_make_nothing,
     check,
     diagnose,
     file_key,
     limit_time,
     open_reader,
+    open_still,
     open_writer,
     set_aside,
 )
@@ -61,7 +63,8 @@ class SqliteFile:
         name, no = form.name, form.unavailable
         self._writer = Lane(f"{name}-write", partial(open_writer, form), seconds=WRITE_SECONDS, unavailable=no)
         self._readers = tuple(
-            Lane(f"{name}-read-{n}", open_reader, seconds=READ_SECONDS, unavailable=no) for n in range(READERS)
+            Lane(f"{name}-read-{n}", open_reader, seconds=READ_SECONDS, unavailable=no, still=True)
+            for n in range(READERS)
         )
         self._lanes = (*self._readers, self._writer)
         self._turns = itertools.cycle(self._readers)
@@ -173,10 +176,13 @@ class Lane:
         *,
         seconds: float,
         unavailable: type[SqliteUnavailable] = SqliteUnavailable,
+        still: bool = False,
     ) -> None:
+        """``still``: it only reads, so a file can be read beside which the disk lets nothing be made."""
         self._connect = connect
         self._unavailable = unavailable
         self._seconds = seconds
+        self._still = still
         self._threads = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._path = Path()
         self._shut = True
@@ -242,6 +248,10 @@ class Lane:
             limit_time(self._connection, self._seconds)
             return function(self._connection)
         except ERRORS as error:
+            if self._still and self._connection is None and can_make_nothing(error):
+                with contextlib.suppress(*ERRORS), contextlib.closing(open_still(self._path)) as connection:
+                    limit_time(connection, self._seconds)
+                    return function(connection)
             trouble, word = diagnose(error)
             raise self._unavailable(word, trouble) from error
 

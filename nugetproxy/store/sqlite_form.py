@@ -95,6 +95,16 @@ _TROUBLE: Final = {
 }
 
 
+_NOTHING_MADE: Final = frozenset(
+    {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL}
+)
+
+
+def can_make_nothing(error: Exception) -> bool:
+    """Whether the disk is full or read-only, by what a connection to a file met: what is in the file may be sound."""
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _NOTHING_MADE
+
+
 def diagnose(error: Exception) -> tuple[Trouble, str]:
     """What an error calls for, with one word for the log."""
     if isinstance(error, UnsoundFile | InvalidDocument):
@@ -141,9 +151,25 @@ def _prepare(form: Form, connection: sqlite3.Connection, make: bool) -> None:
 def open_reader(path: Path) -> sqlite3.Connection:
     """A connection that only reads; raises UnsoundFile if there is no file (any more), sqlite3.Error."""
     connection = connect(path)
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute(f"PRAGMA cache_size = -{PAGES}")
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA cache_size = -{PAGES}")
+        pragma(connection, "schema_version")  # now, not by the first query: whether it can read at all
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def open_still(path: Path) -> sqlite3.Connection:
+    """A connection for one look at a file beside which the disk lets nothing be made, as one that reads must.
+
+    Raises UnsoundFile where a log beside it may say more, sqlite3.Error.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise UnsoundFile("what its log has cannot be read")
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -121,6 +121,41 @@ async def test_an_upstream_that_has_answered_is_asked_again_before_an_index_is_m
     assert clock.slept, "it was tried again"
 
 
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_disk_that_lets_nothing_be_made_still_has_what_it_has(
+    start_proxy: StartProxy, feed: FakeFeed, clock: HeldUpClock, stored: bool
+) -> None:
+    """It is full or read-only at the start: then nobody is kept out by tokens that nobody has."""
+    proxy = await with_nothing_stored(start_proxy, feed)
+    await feed.set_mode("refused")
+    files = (proxy.directory / "ledger.db", proxy.packages.parent / "holdings.db")
+    if not stored:
+        files[1].unlink()
+    for file in files:
+        file.with_name(f"{file.name}-shm").symlink_to("nowhere")  # so SQLite cannot make its own, whoever runs this
+    await proxy.start()
+    assert (await ask(proxy, package_url("acme.a"))).status == 200
+    assert (await ask(proxy, INDEX)).status == 200
+    assert (await ask(proxy, "/v3/content/acme.a/index.json")).status == 200
+    await proxy.stop()
+    for file in files:
+        file.with_name(f"{file.name}-shm").unlink()
+    await proxy.start()
+    assert (await ask(proxy, package_url("acme.a"))).status == 200
+
+
+async def test_what_a_log_may_say_of_tokens_keeps_everybody_out_where_it_cannot_be_read(
+    start_proxy: StartProxy, feed: FakeFeed
+) -> None:
+    proxy = await with_nothing_stored(start_proxy, feed)
+    (proxy.directory / "ledger.db-wal").write_bytes(b"a token")
+    (proxy.directory / "ledger.db-shm").symlink_to("nowhere")
+    await proxy.start()
+    assert (await ask(proxy, package_url("acme.a"))).status == 401
+    await proxy.stop()
+    (proxy.directory / "ledger.db-shm").unlink()
+
+
 class FullDisk(FsOps):
     """Nothing is free on it."""
 
