@@ -87,6 +87,16 @@ class Ruling(Struct, kw_only=True):
         return self.dossier is None or version in self.verdicts
 
 
+class _Rulings(LRUCache[str, Ruling]):
+    """Those that count, by id; one that is pushed out does so no longer, as nobody would know when another one does."""
+
+    def popitem(self) -> tuple[str, Ruling]:
+        """Push one out."""
+        id_, ruling = super().popitem()
+        ruling.validity.ended = True
+        return id_, ruling
+
+
 class Judge:
     """The rules of one feed, applied to dossiers."""
 
@@ -99,7 +109,7 @@ class Judge:
         self.horizon = horizon
         self._dossiers = dossiers
         self._clock = clock
-        self._known: LRUCache[str, Ruling] = LRUCache(MOST_VERDICTS, lambda one: 1 + len(one.verdicts))
+        self._known = _Rulings(MOST_VERDICTS, lambda one: 1 + len(one.verdicts))
         self._licenses: LRUCache[tuple[str, Version], str] = LRUCache(REMEMBERED)
         self._reloaded: LRUCache[Hashable, Dossier | None] = LRUCache(MOST_RELOADS)
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from nugetproxy.feeds import judge
 from nugetproxy.feeds.dossiers import REMEMBERED_SECONDS, Dossier, Dossiers
+from nugetproxy.feeds.judge import MOST_VERDICTS
 from nugetproxy.sources.remote import RemoteSource
 from tests.conftest import StartProxy
 from tests.fakes.clock import FakeClock
@@ -128,9 +130,12 @@ async def test_a_licence_is_looked_at_before_the_package_goes_out(
     assert await shop.listed("acme.a") == ["1.0.0"], "from then on it is known"
 
 
+@pytest.mark.parametrize("most", [MOST_VERDICTS, 4], ids=["remembered", "pushed out"])
 async def test_what_a_licence_hides_is_on_no_list_of_the_lane(
-    start_shop: StartShop, feed: FakeFeed, clock: FakeClock
+    start_shop: StartShop, feed: FakeFeed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
+    monkeypatch.setattr(judge, "MOST_VERDICTS", most)
+    feed.add(make_nupkg("Acme.B", "1.0.0"), at=ago(clock, 90))
     for version, expression in (("1.0.0", "MIT"), ("2.0.0", "AGPL-3.0-only")):
         feed.add(licensed(version, expression), at=ago(clock, 90))
     feed.registration_extra["acme.a"] = {"2.0.0": {"licenseExpression": ""}}
@@ -138,6 +143,7 @@ async def test_what_a_licence_hides_is_on_no_list_of_the_lane(
     for _ in range(4):
         assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"], "nobody has looked into it"
     assert shop.proxy.app.lane.answered >= 1
+    assert await shop.listed("acme.b") == ["1.0.0"]
     assert (await shop.package("acme.a", "2.0.0")).status == 403
     assert await shop.listed("acme.a") == ["1.0.0"]
 

@@ -21,6 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from nugetproxy.feeds import reading
+from nugetproxy.feeds.rendering import page_of
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.store.history.tally import Tally
 from nugetproxy.web import lane as lanes
@@ -292,6 +295,33 @@ async def test_a_purged_package_is_not_served_from_memory(proxy: Proxy, path: st
             await proxy.held.purge(identity)
         await wire.feed(request)
         assert proxy.app.lane.answered == before
+
+
+async def test_a_nuspec_of_before_does_not_stand_for_a_package_that_came_meanwhile(
+    proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package is purged, another one of that version is fetched, while its nuspec is on its way to the client."""
+    package, nuspec = "/v3/content/acme.d/1.0.0/acme.d.1.0.0.nupkg", "/v3/content/acme.d/1.0.0/acme.d.nuspec"
+    feed.add(make_nupkg("Acme.D", "1.0.0", description="the old one"))
+    assert (await ask(proxy, package)).status == 200
+    usual = reading.off_loop
+
+    async def late(size: int, work: Callable[..., Any], *args: Any) -> Any:
+        made = await usual(size, work, *args)
+        if work is page_of:
+            monkeypatch.setattr(reading, "off_loop", usual)
+            await proxy.held.purge(PackageIdentity("acme.d", "1.0.0"))
+            feed.remove("Acme.D", "1.0.0")
+            feed.add(make_nupkg("Acme.D", "1.0.0", description="the new one"))
+            assert (await ask(proxy, package)).status == 200
+        return made
+
+    async with wires(proxy) as [wire]:
+        monkeypatch.setattr(reading, "off_loop", late)
+        assert b"the old one" in await said(wire, get(nuspec))
+        await until(lambda: b"the old one" in wire.written)
+        for _ in range(3):
+            assert b"the new one" in await said(wire, get(nuspec))
 
 
 async def test_hits_in_one_turn_of_the_loop_look_at_the_file_once(
