@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import errno
 import hashlib
 import os
 import shutil
+import threading
 import zipfile
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -525,6 +527,106 @@ class TestTheFolderItself:
         assert fs.failed == ["scan"]
 
         assert library.problem == ""
+        assert await versions(library, "acme.a") == ["1.0.0"]
+
+
+class HaltingFs(FsOps):
+    """Waits before every operation of one name while it is told to."""
+
+    def __init__(self) -> None:
+        self.only = ""
+        self.begun = threading.Event()
+        self.goes_on = threading.Event()
+
+    def halt(self, only: str) -> None:
+        self.only = only
+        self.begun.clear()
+        self.goes_on.clear()
+
+    def call(self, op: str, path: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if op == self.only:
+            self.begun.set()
+            assert self.goes_on.wait(30)
+        return super().call(op, path, function, *args, **kwargs)
+
+
+class TestLooksThatAreBrokenOff:
+    """Whoever looks can be cancelled: a client that leaves, a limit, an answer that others have given already."""
+
+    @pytest.mark.parametrize("during", ["scan", "open"])
+    async def test_what_one_saw_the_next_one_sees(
+        self, make_library: MakeLibrary, root: Path, clock: FakeClock, during: str
+    ) -> None:
+        fs = HaltingFs()
+        library = await make_library(fs)
+        gone = put(root, "Acme.B.1.0.0.nupkg", make_nupkg("Acme.B", "1.0.0"))
+        await library.look()
+        put(root, "Acme.A.1.0.0.nupkg", NUPKG)
+        gone.unlink()
+
+        fs.halt(during)
+        look = asyncio.create_task(library.look())
+        assert await asyncio.to_thread(fs.begun.wait, 30)
+        look.cancel()
+        fs.halt("")
+        fs.goes_on.set()
+        await asyncio.wait({look})
+        assert look.cancelled()
+        clock.advance(1.0)
+        await library.refresh()
+
+        assert (await versions(library, "acme.a"), await versions(library, "acme.b")) == (["1.0.0"], [])
+        assert await content(library, A1) == NUPKG
+
+    async def test_what_was_read_is_in_the_lists_after_the_next_one(
+        self, library: Library, root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await library.look()
+        put(root, "Acme.A.1.0.0.nupkg", NUPKG)
+
+        async def cancelled(*_: Any) -> bool:
+            raise asyncio.CancelledError
+
+        with monkeypatch.context() as patch, pytest.raises(asyncio.CancelledError):
+            patch.setattr(library._holdings, "change", cancelled)
+            await library.look()
+        await library.refresh()
+
+        assert await versions(library, "acme.a") == ["1.0.0"]
+
+
+class TestFilesThatTheDiskDoesNotGive:
+    async def test_one_is_read_again_with_the_next_look(self, make_library: MakeLibrary, root: Path) -> None:
+        fs = FailingFs()
+        library = await make_library(fs)
+        put(root, "Acme.A.1.0.0.nupkg", NUPKG)
+        fs.arm(at=1, code=errno.EIO, only="open", for_ever=True)
+        with structlog.testing.capture_logs() as logged:
+            for _ in range(4):
+                await library.look()
+        assert await versions(library, "acme.a") == []
+        assert len(lines(logged, "library.skipped")) == 1
+
+        fs.disarm()
+        await library.look()
+
+        assert await versions(library, "acme.a") == ["1.0.0"]
+        assert await content(library, A1) == NUPKG
+
+    async def test_the_other_file_of_a_package_too(self, make_library: MakeLibrary, root: Path) -> None:
+        fs = FailingFs()
+        library = await make_library(fs)
+        first = put(root, "Acme.A.1.0.0.nupkg", NUPKG)
+        put(root, "group/Acme.A.1.0.0.nupkg", OTHER)
+        await library.look()
+        first.unlink()
+        fs.arm(at=1, code=errno.EIO, only="open")
+        await library.look()
+        assert fs.failed == ["open"]
+
+        await library.look()
+
+        assert await content(library, A1) == OTHER
         assert await versions(library, "acme.a") == ["1.0.0"]
 
 

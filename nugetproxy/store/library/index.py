@@ -19,6 +19,8 @@ class _Refused(Struct):
     stamp: Stamp
     why: str
     told: bool = False
+    again: bool = False
+    """The disk failed, which says nothing of the file."""
 
 
 class LibraryIndex:
@@ -55,6 +57,7 @@ class LibraryIndex:
 
     def put(self, path: str, at: Stamp, identity: PackageIdentity) -> None:
         """``path`` is this package; there must be nothing else known of it (``drop``)."""
+        self._refused.pop(path, None)
         self._stamps[path] = at
         self._identities[path] = identity
         paths = (*self._paths.get(identity, ()), path)
@@ -63,9 +66,17 @@ class LibraryIndex:
             kept, *others = self._paths[identity]
             self._log.warning("library.duplicate", package=str(identity), served=kept, ignored=others)
 
-    def refuse(self, path: str, at: Stamp, why: str, *, told: bool = False) -> None:
-        """``path`` cannot be served; logged by ``tell`` unless it was ``told`` already."""
-        self._refused[path] = _Refused(at, why, told)
+    def refuse(self, path: str, at: Stamp, why: str, *, told: bool = False, again: bool = False) -> None:
+        """``path`` cannot be served; logged by ``tell`` unless it was ``told`` already. ``again``: it may be read
+        again, unchanged as it is.
+        """
+        before = self._refused.get(path)
+        told = told or (before is not None and before.told and before.stamp == at)
+        self._refused[path] = _Refused(at, why, told, again)
+
+    def failed(self) -> dict[str, Stamp]:
+        """Refused files that the disk did not give."""
+        return {path: refused.stamp for path, refused in self._refused.items() if refused.again}
 
     def drop(self, path: str) -> PackageIdentity | None:
         """Forget a file; the package that it was."""

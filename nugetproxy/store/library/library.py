@@ -22,7 +22,7 @@ from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
 from nugetproxy.store.library.index import LibraryIndex
 from nugetproxy.store.library.listing import Listing
-from nugetproxy.store.library.package_files import ChangedFile, likely, modified, open_loose, read_loose
+from nugetproxy.store.library.package_files import ChangedFile, likely, may_pass, modified, open_loose, read_loose
 from nugetproxy.store.packages.held import HeldPackage, Stamp
 from nugetproxy.store.packages.open_packages import OpenPackages
 from nugetproxy.store.packages.verify import Known
@@ -43,6 +43,8 @@ MISS_SECONDS: Final = 0.5
 
 Recorded: TypeAlias = dict[PackageIdentity, tuple[int, float]]
 """What a holdings has: sizes in bytes, and when each package was published (here: its file's last change)."""
+Found: TypeAlias = PackageFacts | PackageIdentity | str | DiskFailure | None
+"""What a file is: the facts, the identity of what the holdings have, why it is none, why it could not be read."""
 
 
 class Library:
@@ -107,7 +109,7 @@ class Library:
         began = self._clock.monotonic()
         async with self._looking:
             recent = self._looked is not None and self._looked > began - MISS_SECONDS
-            if not recent or not self.complete or self._suspects:
+            if not recent or not self.complete or self._suspects or self._unread or self._lost_a_file:
                 await self._look()
 
     async def look(self, *, full: bool = False) -> None:
@@ -127,10 +129,12 @@ class Library:
         except DiskFailure as failure:
             self._note_problem(str(failure))
             return
+        self._listing.take(seen)
         self._note_problem("")
         self._suspects.clear()
         self._forget(seen.gone | seen.changed.keys())
-        self._unread = {path: at for path, at in self._unread.items() if path not in seen.gone} | seen.changed
+        unread = self._index.failed() | self._unread
+        self._unread = {path: at for path, at in unread.items() if path not in seen.gone} | seen.changed
         self._index.tell(set(unsettled) - seen.changed.keys())
         try:
             await self._read_all()
@@ -183,8 +187,11 @@ class Library:
                         facts[found.identity] = found
                 elif isinstance(found, PackageIdentity):
                     self._index.put(path, at, found)
+                elif isinstance(found, DiskFailure):
+                    self._index.refuse(path, at, str(found), again=may_pass(found))
                 elif found is not None:
                     self._index.refuse(path, at, found)
+            self._lost_a_file |= facts.keys()  # until the holdings know: a look can be cancelled
             await self._change(facts.values(), ())
             self._lost_a_file -= facts.keys()
         for identity in tuple(self._lost_a_file):
@@ -199,7 +206,7 @@ class Library:
                 facts = await self._calls.run(self._threads.read, read_loose, self._fs, self.root, path, at)
             except (InvalidPackage, DiskFailure) as error:
                 self._index.drop(path)
-                self._index.refuse(path, at, str(error))
+                self._index.refuse(path, at, str(error), again=isinstance(error, DiskFailure) and may_pass(error))
                 continue
             await self._change([facts], ())
             return
@@ -211,13 +218,11 @@ class Library:
         if add or remove:
             await self._holdings.change(add, remove)
 
-    def _read(
-        self, batch: list[tuple[str, Stamp]], recorded: Recorded
-    ) -> list[tuple[str, Stamp, PackageFacts | PackageIdentity | str | None]]:
+    def _read(self, batch: list[tuple[str, Stamp]], recorded: Recorded) -> list[tuple[str, Stamp, Found]]:
         """What each file is: the facts, the identity alone if the holdings has it, or why it is no package."""
         return [(path, at, self._read_one(path, at, recorded)) for path, at in batch]
 
-    def _read_one(self, path: str, at: Stamp, recorded: Recorded) -> PackageFacts | PackageIdentity | str | None:
+    def _read_one(self, path: str, at: Stamp, recorded: Recorded) -> Found:
         for identity in likely(path) if recorded else ():
             if recorded.get(identity) == (at.size, modified(at)):
                 return identity
@@ -228,7 +233,7 @@ class Library:
         except MissingFile:
             return None  # the next look misses it too
         except DiskFailure as failure:
-            return str(failure)
+            return failure
 
     def _walk(self) -> Iterator[tuple[PackageIdentity, int, float]]:
         return ((identity, at.size, modified(at)) for identity, _, at in self._index.packages())

@@ -30,6 +30,9 @@ class Seen(Struct, frozen=True):
     changed: dict[str, Stamp]
     """New files, and those with other stamps than before."""
     gone: frozenset[str]
+    known: dict[str, _Directory]
+    """All directories as they were found."""
+    root: tuple[int, int]
 
 
 class _Directory(Struct):
@@ -55,7 +58,7 @@ class Listing:
         self._identity: tuple[int, int] | None = None
 
     def look(self, *, full: bool = False, again: Collection[str] = ()) -> Seen:
-        """What has changed since the last look; raises DiskFailure when the root cannot be read.
+        """What has changed since what was ``take``n last; raises DiskFailure when the root cannot be read.
 
         Only directories whose own time has changed are listed again, which does not show a file that was written
         over in its place; ``full`` lists all of them, ``again`` names files whose directories are listed anyway.
@@ -67,8 +70,14 @@ class Listing:
         files = sum(len(directory.files) for directory in known.values())
         if self._identity not in {None, root[:2]} and not files and any(old.files for old in self._known.values()):
             raise MissingFile("look", errno.ENOENT, str(self._root))
-        before, self._known, self._identity = self._known, known, (root.device, root.inode)
-        return _difference(before, known)
+        return _difference(self._known, known, (root.device, root.inode))
+
+    def take(self, seen: Seen) -> None:
+        """Whoever looked has what was seen: it is no change any more. For the event loop.
+
+        Else a look whose caller was cancelled while it ran would be the only one to have seen what was new.
+        """
+        self._known, self._identity = seen.known, seen.root
 
     def _walk(self, wanted: set[str] | None) -> Iterator[tuple[str, _Directory]]:
         waiting = [""]
@@ -145,7 +154,7 @@ def _join(path: str, name: str) -> str:
     return f"{path}/{name}" if path else name
 
 
-def _difference(before: dict[str, _Directory], after: dict[str, _Directory]) -> Seen:
+def _difference(before: dict[str, _Directory], after: dict[str, _Directory], root: tuple[int, int]) -> Seen:
     changed: dict[str, Stamp] = {}
     gone: set[str] = set()
     for path in before.keys() | after.keys():
@@ -156,4 +165,4 @@ def _difference(before: dict[str, _Directory], after: dict[str, _Directory]) -> 
         new_files = new.files if new is not None else {}
         changed.update((_join(path, name), at) for name, at in new_files.items() if old_files.get(name) != at)
         gone.update(_join(path, name) for name in old_files.keys() - new_files.keys())
-    return Seen(changed, frozenset(gone))
+    return Seen(changed, frozenset(gone), after, root)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import inspect_package
-from nugetproxy.store.fs import DiskFailure, FsOps
+from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.library.listing import SUFFIX
 from nugetproxy.store.packages.held import Stamp, stamp
 from nugetproxy.store.packages.layout import HASH_SUFFIX
@@ -30,6 +30,11 @@ class Opened(Struct, frozen=True):
     fd: int
     state: os.stat_result
     sha512: str
+
+
+def may_pass(failure: DiskFailure) -> bool:
+    """Whether the same file may be read another time; one that has changed is seen to have."""
+    return not isinstance(failure, ChangedFile | MissingFile)
 
 
 def named(path: str) -> PackageIdentity | None:
