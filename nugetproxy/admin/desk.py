@@ -74,6 +74,15 @@ class Desk(Struct, frozen=True, kw_only=True):
             for one in self.remote().values():
                 group.create_task(one.packages.folder.pending.flush(COMMIT_SECONDS))
 
+    def forget(self) -> None:
+        """What is stored is another: nothing is answered any more by what was known of it before."""
+        for source in self.remote().values():
+            source.forget_documents()
+        for feed in self.feeds.values():
+            feed.forget()
+        self.advisories.forget()
+        self.switch.forget()
+
     def packages(self, upstream: str = "") -> Mapping[str, Packages]:
         """What is held of remote sources, or of one; raises BadRequest for one that there is not."""
         return {name: one.packages for name, one in self.remote(upstream).items()}

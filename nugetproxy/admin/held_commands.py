@@ -69,17 +69,14 @@ async def purged(desk: Desk, *, id: str, version: str = "", upstream: str = "") 
     """Remove a package, one version of it or all, with its documents and its pinned hash; files in folders stay."""
     identity = named(id, version)
     feeds = desk.packages(upstream)
+    for source in desk.remote(upstream).values():
+        source.begin_purge(identity.id)
     done = await purge(feeds, desk.documents, identity.id, identity.version if version else None)
     left = [
         await folders.purge(desk, one, identity.id, identity.version if version else None)
         for one in desk.folders(upstream).values()
     ]
-    for source in desk.remote(upstream).values():
-        source.forget_documents()
-    for feed in desk.feeds.values():
-        if feed.merged is not None:
-            feed.merged.owners.forget()
-    desk.switch.forget()
+    desk.forget()
     known = any(one.packages or one.pins or one.others for one in done.feeds) or any(one["lying"] for one in left)
     return {
         "upstreams": [

@@ -71,6 +71,8 @@ async def take_documents(desk: Desk, *, place: str) -> Mapping[str, Any]:
         return {"documents": await read_documents(desk.documents, _place(desk, place) / DOCUMENTS)}
     except OSError as error:
         raise BadRequest(f"The documents cannot be read: {error.strerror or error}.") from error
+    finally:
+        desk.forget()
 
 
 def _packages(desk: Desk, upstream: str) -> Packages:

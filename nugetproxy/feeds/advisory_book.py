@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import structlog
@@ -45,8 +46,12 @@ class AdvisoryBook:
         pages = [page for source in self._sources for page in await self._pages(source, base)]
         return tuple(one for page in pages for one in page.get(id_, ()))
 
+    def forget(self) -> None:
+        """What is stored is another: read it again; what was known stays for where that fails."""
+        self._known = {name: (-math.inf, pages) for name, (_, pages) in self._known.items()}
+
     async def _pages(self, source: Source, base: str) -> tuple[Page, ...]:
-        until, pages = self._known.get(source.name, (0.0, ()))
+        until, pages = self._known.get(source.name, (-math.inf, ()))
         now = self._clock.monotonic()
         if now < until:
             return pages

@@ -93,7 +93,8 @@ class Dossiers:
         self._book = book
         self._ledger = ledger
         self._clock = clock
-        self._stamp = stamp
+        self._writes = stamp
+        self._forgotten = 0
         self._watches = watches
         self._metrics = metrics
         self._known: LRUCache[tuple[str, bool], Dossier] = LRUCache(REMEMBERED, lambda one: 1 + len(one.traits))
@@ -103,6 +104,15 @@ class Dossiers:
         """What is known of an id (lower case), if it need not be made anew."""
         known: Dossier | None = self._known.get((id_, exact))
         return known if known is not None and self.is_fresh(known) else None
+
+    def forget(self) -> None:
+        """Whatever is known counts no longer."""
+        self._forgotten += 1
+        if self._book is not None:
+            self._book.forget()
+
+    def _stamp(self) -> Hashable:
+        return (self._forgotten, self._writes())
 
     def is_fresh(self, dossier: Dossier) -> bool:
         """Whether it need not be made anew."""

@@ -139,6 +139,12 @@ class Feed:
         finally:
             await cancel_all(tasks)
 
+    def forget(self) -> None:
+        """What is stored is another: look into all of it again."""
+        if self.merged is not None:
+            self.merged.forget()
+        self._shown.judge.forget()
+
     def breakers(self) -> Mapping[str, BreakerState]:
         """The circuit breakers of its origins; none where nobody is asked."""
         return {origin: state for source in self.sources for origin, state in source.breakers().items()}

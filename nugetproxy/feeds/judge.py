@@ -139,6 +139,10 @@ class Judge:
             return None
         return known
 
+    def forget(self) -> None:
+        """What is stored is another: learn anew what is known of each id."""
+        self._dossiers.forget()
+
     async def _make(self, id_: str, older: Dossier | None) -> Ruling:
         """Anew, with what is known of the id now; where that is still ``older``, with what is learnt."""
         about, dossier = rules_about(self.rules, id_), None

@@ -162,6 +162,11 @@ class Merged:
         age = known.reply.age + now - known.since if known.reply.age is not None else None
         return replace(known.reply, body=page.body, age=age)
 
+    def forget(self) -> None:
+        """What is stored is another: nothing is said again that was made of it before."""
+        self._remembered.clear()
+        self.owners.forget()
+
     def _remember(self, key: Hashable, reply: Reply, stamp: tuple[int, ...]) -> None:
         """What is fresh and whole can be said again for a moment; its bytes are kept apart, bounded as all others."""
         ttl = reply.cache.ttl if reply.cache.ttl is not None else 0.0

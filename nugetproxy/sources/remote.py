@@ -250,8 +250,12 @@ class RemoteSource:
                 done[route.resource] = document.found.status
         return done
 
+    def begin_purge(self, id: str) -> None:
+        """What is stored of an id (lower case) goes: nothing that was read of it before counts from now on."""
+        self._cache.invalidate(id)
+
     def forget_documents(self) -> None:
-        """What was stored may have been removed: look again."""
+        """What was stored may have been removed, or others be there: look again."""
         self._cache.forget()
 
     async def fetch(self, identity: PackageIdentity) -> None:

@@ -1,0 +1,84 @@
+"""What rules know of versions ends where an operator has what is stored be another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from msgspec.structs import replace
+
+from nugetproxy.store.documents.record import pack_entry
+from tests.fakes.asking import ask
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.proxy import Proxy
+from tests.rules.conftest import StartShop
+
+PLACE = "transfer-0123456789abcdef"
+Stock = Callable[..., None]
+
+
+async def command(proxy: Proxy, name: str, **arguments: Any) -> None:
+    _, secret = await proxy.app.tokens.add(name.replace("/", "."), ["admin"], (), None)
+    got = await ask(proxy, f"/-/{name}", "POST", json=arguments, headers={"Authorization": f"Bearer {secret}"})
+    assert got.status == 200, got.body
+
+
+async def bring(proxy: Proxy, clock: FakeClock, changes: dict[bytes, bytes]) -> None:
+    """Import documents of a moment later, in which other words stand; all that are stored."""
+    rows = b""
+    for key, tag in await proxy.app.documents.listed():
+        stored = await proxy.app.documents.get(key)
+        assert stored is not None
+        body = stored.body
+        for old, new in changes.items():
+            body = body.replace(old, new)
+        entry = replace(stored.entry, stored_at=clock.now(), digest=hashlib.sha256(body).hexdigest())
+        value = pack_entry(key, entry, body)
+        rows += orjson.dumps({"key": key, "tag": tag, "size": len(value)}) + b"\n" + value
+    place = proxy.directory / "run" / PLACE
+    place.mkdir(parents=True)
+    (place / "documents").write_bytes(rows)
+    await command(proxy, "transfer/take-documents", place=PLACE)
+
+
+async def test_after_a_purge_they_are_judged_by_what_is_said_now(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed
+) -> None:
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 30})
+    feed.registration_extra["acme.a"] = {"2.0.0": {"deprecation": {"reasons": ["Legacy"]}}}
+    shop = await start_shop({"name": "old", "deprecated": True})
+    for _ in range(3):
+        assert await shop.listed("acme.a") == ["1.0.0"]
+    del feed.registration_extra["acme.a"]
+
+    await command(shop.proxy, "purge", id="Acme.A")
+
+    assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
+
+
+async def test_what_is_imported_counts_at_once(start_shop: StartShop, stock: Stock, clock: FakeClock) -> None:
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 30})
+    shop = await start_shop(upstream={"offline_versions": "known"})
+    for _ in range(3):
+        assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
+    clock.advance(1)
+
+    await bring(shop.proxy, clock, {b'"2.0.0"': b'"2.0.1"'})
+
+    assert await shop.listed("acme.a") == ["1.0.0", "2.0.1"]
+
+
+async def test_imported_advisories_too(start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock) -> None:
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 30})
+    feed.vulnerabilities["base"] = {"acme.b": [{"url": "https://example.test/1", "severity": 3, "versions": "[2.0.0]"}]}
+    shop = await start_shop({"name": "holes", "max_severity": "high"})
+    for _ in range(3):
+        assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
+    clock.advance(1)
+
+    await bring(shop.proxy, clock, {b"acme.b": b"acme.a"})
+
+    assert await shop.listed("acme.a") == ["1.0.0"]
