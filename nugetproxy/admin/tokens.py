@@ -92,6 +92,8 @@ class Tokens:
         self._by_hash: dict[str, Token] = {}
         self._shown: LRUCache[str, Token] = LRUCache(REMEMBERED)
         self._any: dict[tuple[Scope, str], bool] = {}
+        self._loads = 0
+        self._loaded = 0
         self._changing = asyncio.Lock()  # two changes at once must not both find the name free
         self.watchers: list[Callable[[], None]] = []
         """Are told when a token came, went, or changed."""
@@ -117,12 +119,15 @@ class Tokens:
 
     async def load(self) -> None:
         """Read again what is kept."""
+        self._loads = number = self._loads + 1
         try:
-            self._kept = await self._store.tokens()
+            kept = await self._store.tokens()
         except ProxyError as error:
             log.error("tokens.unreadable", detail=str(error))  # noqa: TRY400 - the traceback says nothing more
             return  # what was known stays
-        self.known = True
+        if number < self._loaded:
+            return  # it was read again since, which was over sooner: here may be a token that is revoked
+        self._kept, self._loaded, self.known = kept, number, True
         self._sort()
 
     async def learn(self) -> None:

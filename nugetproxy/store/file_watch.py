@@ -50,7 +50,7 @@ class FileWatch:
             await self._clock.sleep(SECONDS)
 
 
-Look = tuple[tuple[int, int, int, int] | None, ...]
+Look = tuple[tuple[int, ...] | None, ...]
 
 
 class _Watched:
@@ -66,9 +66,10 @@ class _Watched:
         return tuple(map(_state, self.files))
 
 
-def _state(file: Path) -> tuple[int, int, int, int] | None:
+def _state(file: Path) -> tuple[int, ...] | None:
+    """With the time of its last change of any sort: one that nobody could read may be given to us."""
     try:
         found = file.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size

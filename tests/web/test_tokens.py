@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import inspect
 from collections.abc import Iterator
@@ -36,6 +37,31 @@ async def token(proxy: Proxy, scopes: str, *feeds: str, name: str = "one", secon
 
 async def push(proxy: Proxy, path: str = "/v3/package", **headers: str) -> Got:
     return await ask(proxy, path, "PUT", data=PUSHED["data"], headers={**PUSHED["headers"], **headers})  # type: ignore[dict-item]
+
+
+async def test_a_revoked_token_does_not_come_back_with_a_list_that_was_read_before(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = await token(proxy, "read")
+    tokens, read = proxy.app.tokens, proxy.app.ledger.tokens
+    has_read, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> Any:
+        found = await read()
+        if not has_read.is_set():
+            has_read.set()
+            await asyncio.wait_for(goes_on.wait(), 30)
+        return found
+
+    monkeypatch.setattr(proxy.app.ledger, "tokens", slowly)
+    listing = asyncio.create_task(tokens.load())
+    await asyncio.wait_for(has_read.wait(), 30)
+    await tokens.revoke("one")
+    goes_on.set()
+    await listing
+
+    assert tokens.of(secret) is None
+    assert not tokens.all()
 
 
 @pytest.fixture
