@@ -94,7 +94,8 @@ class Dossiers:
         self._ledger = ledger
         self._clock = clock
         self._writes = stamp
-        self._forgotten = 0
+        self.forgotten = 0
+        """How often whatever was known had to be learnt anew."""
         self._watches = watches
         self._metrics = metrics
         self._known: LRUCache[tuple[str, bool], Dossier] = LRUCache(REMEMBERED, lambda one: 1 + len(one.traits))
@@ -107,12 +108,12 @@ class Dossiers:
 
     def forget(self) -> None:
         """Whatever is known counts no longer."""
-        self._forgotten += 1
+        self.forgotten += 1
         if self._book is not None:
             self._book.forget()
 
     def _stamp(self) -> Hashable:
-        return (self._forgotten, self._writes())
+        return (self.forgotten, self._writes())
 
     def is_fresh(self, dossier: Dossier) -> bool:
         """Whether it need not be made anew."""

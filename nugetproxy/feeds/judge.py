@@ -110,7 +110,7 @@ class Judge:
         self._dossiers = dossiers
         self._clock = clock
         self._known = _Rulings(MOST_VERDICTS, lambda one: 1 + len(one.verdicts))
-        self._licenses: LRUCache[tuple[str, Version], str] = LRUCache(REMEMBERED)
+        self._licenses: LRUCache[Hashable, str] = LRUCache(REMEMBERED)
         self._reloaded: LRUCache[Hashable, Dossier | None] = LRUCache(MOST_RELOADS)
 
     def at(self, horizon: float) -> Judge:
@@ -199,11 +199,11 @@ class Judge:
         if not ruling.minds_licenses:
             return False
         known = ruling.dossier.traits.get(version, Traits()).license if ruling.dossier is not None else None
-        return known is None and (ruling.id, version) not in self._licenses
+        return known is None and self._package(ruling.id, version) not in self._licenses
 
     def learn_license(self, id_: str, version: Version, expression: str) -> None:
         """The nuspec of a version states this one, empty for none."""
-        self._licenses[id_, version] = expression
+        self._licenses[self._package(id_, version)] = expression
         self._forget(id_)
 
     def _licensed(
@@ -211,10 +211,15 @@ class Judge:
     ) -> Mapping[Version, Traits]:
         if not any(rule.needs_license for rule in about):
             return traits
+        learnt = self._licenses
         return {
-            version: replace(one, license=self._licenses.get((id_, version))) if one.license is None else one
+            version: replace(one, license=learnt.get(self._package(id_, version))) if one.license is None else one
             for version, one in traits.items()
         }
+
+    def _package(self, id_: str, version: Version) -> Hashable:
+        """Other bytes may come in its place once what is known was forgotten."""
+        return (id_, version, self._dossiers.forgotten)
 
 
 def _digest(rules: tuple[Rule, ...], verdicts: Mapping[Version, Verdict], at: Instant) -> str:

@@ -14,7 +14,8 @@ from tests.fakes.asking import ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.proxy import Proxy
-from tests.rules.conftest import StartShop
+from tests.rules.conftest import StartShop, ago
+from tests.rules.test_rules import licensed
 
 PLACE = "transfer-0123456789abcdef"
 Stock = Callable[..., None]
@@ -57,6 +58,21 @@ async def test_after_a_purge_they_are_judged_by_what_is_said_now(
     await command(shop.proxy, "purge", id="Acme.A")
 
     assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
+
+
+async def test_after_a_purge_the_licence_is_that_of_the_bytes_that_come_now(
+    start_shop: StartShop, feed: FakeFeed, clock: FakeClock
+) -> None:
+    feed.add(licensed("1.0.0", "MIT"), at=ago(clock, 30))
+    feed.registration_extra["acme.a"] = {"1.0.0": {"licenseExpression": ""}}
+    shop = await start_shop({"name": "lawyers", "licenses": ["AGPL-3.0-only"]})
+    assert (await shop.package("acme.a", "1.0.0")).status == 200
+    feed.add(licensed("1.0.0", "AGPL-3.0-only"), at=ago(clock, 30))
+
+    await command(shop.proxy, "purge", id="Acme.A")
+
+    assert (await shop.package("acme.a", "1.0.0")).status == 403
+    assert await shop.listed("acme.a") == []
 
 
 async def test_what_is_imported_counts_at_once(start_shop: StartShop, stock: Stock, clock: FakeClock) -> None:
