@@ -22,6 +22,8 @@ class Claims:
         self._claimed = claimed
         self.number = 0
         """Changes whenever they do."""
+        self.reloads = 0
+        """Rises when some may have ended, whose sources own nothing any more."""
         self._ledger = ledger
         self._by_id: dict[str, frozenset[str]] = {}
         self._loaded = False
@@ -34,11 +36,16 @@ class Claims:
 
     async def reload(self) -> None:
         """Know what the ledger knows now."""
+        number = -1
+        while number != self.number:  # what was claimed meanwhile may not be in what was read
+            number = self.number
+            pairs = await self._ledger.claims()
         found: dict[str, frozenset[str]] = {}
-        for source, id_ in await self._ledger.claims():
+        for source, id_ in pairs:
             found[id_] = found.get(id_, NONE) | {source}
         self._by_id, self._loaded = found, True
         self.number += 1
+        self.reloads += 1
 
     def of(self, id_: str) -> frozenset[str]:
         """The sources that have claimed an id (lower case)."""

@@ -65,7 +65,7 @@ class Merged:
         self._ledger = settings.ledger
         self._reading = reading
         self._clock = clock
-        self.owners = Owners(feed, settings.ledger, settings.truth)
+        self.owners = Owners(feed, settings.ledger, settings.guard.claims, settings.truth)
         self.versions = Versions(feed, reading, self.guard, self.owners)
         self._registrations = Registrations(feed, reading, self.versions)
         self._searching = Searching(feed, sources, reading, guard=self.guard, versions=self.versions)

@@ -13,6 +13,7 @@ from nugetproxy.cluster.allowance import limited
 from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.shared_truth import SharedTruth
 from nugetproxy.errors import Reason, upstream_failure
+from nugetproxy.feeds.claims import Claims
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.ledger.ledger import Ledger, Owner
 
@@ -25,23 +26,30 @@ REMEMBERED: Final = 20_000
 class Owners:
     """What the ledger knows of them; whoever is recorded first stays it."""
 
-    def __init__(self, feed: str, ledger: Ledger, truth: SharedTruth | None = None) -> None:
+    def __init__(self, feed: str, ledger: Ledger, claims: Claims, truth: SharedTruth | None = None) -> None:
         """``truth``: what all replicas decide together."""
         self._truth = truth
+        self._claims = claims
+        self._reloads = claims.reloads
         self._feed = feed
         self._ledger = ledger
         self._known: LRUCache[str, dict[str, Owner]] = LRUCache(REMEMBERED)
+        self._forgotten = 0
 
     async def of(self, id_: str) -> Mapping[str, Owner]:
         """By version (URL form) of an id (lower case); raises LedgerUnavailable."""
-        known = self._known.get(id_)
-        if known is None:
-            known = dict(await self._ledger.owners(self._feed, id_))
-            known = self._known.setdefault(id_, known)
+        while (known := self.remembered(id_)) is None:
+            number = self._forgotten
+            read = dict(await self._ledger.owners(self._feed, id_))
+            if number == self._forgotten:  # else this may be what was to be forgotten
+                self._known.setdefault(id_, read)
         return known
 
     def remembered(self, id_: str) -> Mapping[str, Owner] | None:
         """The same, without a look into the ledger."""
+        if self._reloads != self._claims.reloads:
+            self._reloads = self._claims.reloads
+            self.forget()
         found: Mapping[str, Owner] | None = self._known.get(id_)
         return found
 
@@ -49,6 +57,7 @@ class Owners:
         """Version -> the source that it belongs to; an owner stays who it is, as long as it is one of ``valid``."""
         known = dict(await self.of(id_))
         owners = await self._agreed(id_, owners, known, valid)
+        known = dict(await self.of(id_))  # whose bytes have come meanwhile, and what others have recorded, stays
         for version, source in owners.items():
             before = known.get(version)
             if before is not None and before.source in valid:
@@ -98,6 +107,7 @@ class Owners:
     def forget(self) -> None:
         """Look into the ledger again."""
         self._known.clear()
+        self._forgotten += 1
 
 
 def _differs(owner: Owner | None, source: str, sha512: str) -> bool:

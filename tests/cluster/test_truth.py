@@ -83,10 +83,16 @@ async def test_a_claim_that_an_operator_ends_is_ended_on_all(
     await ask(first, LIST)
     for one in (first, second):
         await agreed(one)
+    await ask(second, LIST)
+    public.add(make_nupkg("Contoso.A", "1.0.0", description="theirs"))
+    merged = second.app.feeds["all"].merged
+    assert merged is not None
     assert await second.app.ledger.claims() == {("up", "contoso.a")}
+    assert (await merged.owners.of("contoso.a"))["1.0.0"].source == "up"
     await truth_of(first).release("up", "contoso.a")
     await agreed(second)
     assert await second.app.ledger.claims() == frozenset()
+    assert await merged.owners.of("contoso.a") == await second.app.ledger.owners("all", "contoso.a") == {}
 
 
 async def test_replicas_that_see_a_version_first_at_the_same_moment_decide_alike(
