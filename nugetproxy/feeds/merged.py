@@ -62,6 +62,7 @@ class Merged:
         self._feed = feed
         self._sources = sources
         self.guard = settings.guard
+        self._folders = tuple(source for source in sources if not source.immutable)
         self._ledger = settings.ledger
         self._reading = reading
         self._clock = clock
@@ -148,8 +149,9 @@ class Merged:
     # --- what was answered just now ---
 
     def _stamp(self) -> tuple[int, ...]:
-        """Changes with every write and with every claim."""
-        return (self.guard.claims.number, *(self._ledger.writes(one.name).number for one in self._sources))
+        """Changes with every write, with every claim, with what lies in folders."""
+        writes = (self._ledger.writes(one.name).number for one in self._sources)
+        return (self.guard.claims.number, *writes, *(one.changes for one in self._folders))
 
     def _known(self, key: Hashable, stamp: Hashable) -> Reply | None:
         known: _Remembered | None = self._remembered.get(key)

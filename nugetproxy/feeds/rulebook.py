@@ -28,6 +28,7 @@ from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Ledger
 
 _NUMBER: Final = attrgetter("number")
+_CHANGES: Final = attrgetter("changes")
 
 
 class Rulebook(Struct, frozen=True, kw_only=True):
@@ -106,12 +107,13 @@ class Parties:
         return Listing(owners=owners, sources=sources, asked=said)
 
     def stamp(self, ledger: Ledger) -> Callable[[], Hashable]:
-        """Says what changes with every write to one of the sources, with every claim."""
+        """Says what changes with every write to one of the sources, with every claim, with what lies in folders."""
+        folders = tuple(source for source in self.sources if not source.immutable)
         writes = tuple(ledger.writes(source.name) for source in self.sources)
         guard = self._merged.guard if self._merged is not None else None
 
         def now() -> Hashable:
-            return (0 if guard is None else guard.claims.number, *map(_NUMBER, writes))
+            return (0 if guard is None else guard.claims.number, *map(_NUMBER, writes), *map(_CHANGES, folders))
 
         return now
 

@@ -58,6 +58,11 @@ class FolderSource:
         self._synthesis = Synthesis(library.name, holdings)
         self._clock = clock
 
+    @property
+    def changes(self) -> int:
+        """Those of the folder."""
+        return self.library.changes
+
     def __repr__(self) -> str:
         state = self.library.problem or ("read" if self.library.complete else "being read")
         return f"<FolderSource {self.name!r} at {self.library.root}: {state}, {len(self.library)} packages>"

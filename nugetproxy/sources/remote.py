@@ -56,6 +56,7 @@ class RemoteSource:
     """One remote feed: what is stored, else what it says, else what can be made from what is held of it."""
 
     immutable = True
+    changes = 0  # it has what its upstream says
 
     def __init__(
         self,

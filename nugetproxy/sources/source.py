@@ -85,6 +85,10 @@ class Source(Protocol):
         """True where a version never has other bytes than it had."""
 
     @property
+    def changes(self) -> int:
+        """Rises with every change of what it has that is no answer of an upstream, and no write through us."""
+
+    @property
     def signatures(self) -> Signatures:
         """What becomes of its packages by who has signed them."""
 

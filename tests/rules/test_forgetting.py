@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from msgspec.structs import replace
 
+from nugetproxy.sources.folder import FolderSource
 from nugetproxy.store.documents.record import pack_entry
+from tests.conftest import StartProxy
 from tests.fakes.asking import ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.proxy import Proxy
-from tests.rules.conftest import StartShop, ago
+from tests.rules.conftest import Shop, StartShop, ago
 from tests.rules.test_rules import licensed
 
 PLACE = "transfer-0123456789abcdef"
@@ -97,4 +101,31 @@ async def test_imported_advisories_too(start_shop: StartShop, stock: Stock, feed
 
     await bring(shop.proxy, clock, {b"acme.b": b"acme.a"})
 
+    assert await shop.listed("acme.a") == ["1.0.0"]
+
+
+@pytest.mark.parametrize("keys", [{"sources": ["shelf"]}, {"sources": ["shelf", "up"]}])
+async def test_a_file_that_is_put_in_a_packages_place_is_judged_by_what_it_is(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, clock: FakeClock, keys: dict[str, Any]
+) -> None:
+    root = tmp_path / "shelf"
+    root.mkdir()
+    (root / "Acme.A.1.0.0.nupkg").write_bytes(licensed("1.0.0", "MIT"))
+    (root / "Acme.A.2.0.0.nupkg").write_bytes(licensed("2.0.0", "MIT"))
+    rule = {"name": "lawyers", "licenses": ["AGPL-3.0-only"]}
+    proxy = await start_proxy(
+        feed.index_url,
+        upstreams={"shelf": {"url": str(root), "private": True}},
+        feeds={"all": {**keys, "rules": [rule]}},
+    )
+    shop = Shop(proxy, feed, "/all")
+    for _ in range(3):
+        assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
+    (root / ".part").write_bytes(licensed("2.0.0", "AGPL-3.0-only"))
+    (root / ".part").rename(root / "Acme.A.2.0.0.nupkg")
+    source = proxy.app.sources["shelf"]
+    assert isinstance(source, FolderSource)
+    await source.library.look()
+
+    assert (await shop.package("acme.a", "2.0.0")).status == 403
     assert await shop.listed("acme.a") == ["1.0.0"]

@@ -67,6 +67,8 @@ class Library:
         self._calls = DiskCalls(fs, self._threads, metrics)
         self._listing = Listing(root, fs)
         self._index = LibraryIndex(name)
+        self.changes = 0
+        """Rises before and after each change of what is known of the folder."""
         self.kept = OpenPackages(self._calls, log.bind(feed=name))
         """Those that are open."""
         # One look at a time; two would read the same files twice.
@@ -164,6 +166,7 @@ class Library:
     def _forget(self, paths: Iterable[str]) -> None:
         """These files are not what they were; the packages that have lost one wait for what becomes of them."""
         for path in paths:
+            self.changes += 1
             identity = self._index.drop(path)
             if identity is not None:
                 self.kept.forget(identity)
@@ -217,6 +220,7 @@ class Library:
         add, remove = list(add), list(remove)
         if add or remove:
             await self._holdings.change(add, remove)
+            self.changes += 1
 
     def _read(self, batch: list[tuple[str, Stamp]], recorded: Recorded) -> list[tuple[str, Stamp, Found]]:
         """What each file is: the facts, the identity alone if the holdings has it, or why it is no package."""
