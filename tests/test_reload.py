@@ -17,6 +17,7 @@ from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.difference import ONLY_AT_START
 from nugetproxy.config.section import keys_of
 from nugetproxy.errors import ConfigError
+from nugetproxy.store.token_file import TokenFile
 from tests.conftest import StartProxy
 from tests.fakes.asking import (
     LARGE,
@@ -362,3 +363,38 @@ async def test_another_certificate_is_shown_to_new_connections(tmp_path: Path, f
         file.write_text(text(tmp_path, feed))
         _, _, told = await cli("reload", "--config", file)
         assert "Needs a restart: server.tls_certificate\n" in told
+
+
+@pytest.mark.parametrize("more", [{}, {"limits": {"document": "1 MiB"}}])
+async def test_a_secret_that_was_replaced_a_moment_before_is_read(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    """Whoever rotates a secret writes its file, then has the proxy reload; the watch has not looked in between."""
+    file = tmp_path / "secret"
+    file.write_text("the one of before")
+    feed.add(SMALL)
+    upstream = {"headers": {"X-Secret": f"file:{file}"}, "anonymous": True}
+    proxy = await start_proxy(feed.index_url, upstream=upstream)
+    feed.add(make_nupkg("Acme.B", "1.0.0"))
+    file.write_text("the new one")
+    await proxy.reload(upstream=upstream, server={"body_timeout": "7s"}, **more)
+    await proxy.app.watch.look()
+
+    assert (await ask(proxy, "/v3/content/acme.b/index.json")).status == 200
+    assert feed.requests[-1].headers["X-Secret"] == "the new one"
+
+
+async def test_a_token_that_another_process_revoked_a_moment_before_is_good_no_more(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path
+) -> None:
+    feed.add(SMALL)
+    access = {"tokens_file": str(tmp_path / "tokens.json")}
+    proxy = await start_proxy(feed.index_url, access=access)
+    secret = await token(proxy, "read")
+    await proxy.app.watch.look()
+    assert (await ask(proxy, VERSIONS, headers=basic(secret))).status == 200
+    await TokenFile(tmp_path / "tokens.json").remove_token("one")
+    await proxy.reload(access=access, server={"body_timeout": "7s"})
+    await proxy.app.watch.look()
+
+    assert proxy.app.tokens.of(secret) is None

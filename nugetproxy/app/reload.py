@@ -109,7 +109,8 @@ class Reload:
         if changed:
             shared = _shared(app.shared, config)
             self._judge(shared)
-            await self._change(shared)
+            with app.watch.resting():
+                await self._change(shared)
             self._known.update(config.upstreams)
         admission = app.admission
         told = (*warnings(config, closed=admission.closed(), guarded=admission.guarded()), *admission.concerns())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -21,16 +22,28 @@ class FileWatch:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._watched: list[_Watched] = []
+        self._past: dict[Path, State] = {}
+        self._rests = False
 
     def add(self, files: Iterable[Path], changed: Changed) -> None:
         """From now on call ``changed`` after one of ``files`` is another one than it was."""
-        watched = _Watched(tuple(files), changed)
+        watched = _Watched(tuple(files), changed, self._past)
         if watched.files:
             self._watched.append(watched)
 
     def clear(self) -> None:
-        """Watch nothing any more."""
+        """Watch nothing any more; what is watched again is compared with what it was at the last look."""
+        self._past = {file: seen for one in self._watched for file, seen in zip(one.files, one.seen, strict=True)}
         self._watched.clear()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """While others are made who are to be told: those of now are not, as the others would never be then."""
+        self._rests = True
+        try:
+            yield
+        finally:
+            self._rests = False
 
     async def look(self) -> None:
         """Look once at all files; call those that wait for a change."""
@@ -39,7 +52,7 @@ class FileWatch:
         watched = tuple(self._watched)
         seen = await asyncio.to_thread(lambda: [one.look() for one in watched])
         for one, now in zip(watched, seen, strict=True):
-            if now != one.seen:
+            if now != one.seen and one in self._watched and not self._rests:
                 one.seen = now
                 await one.changed()
 
@@ -50,23 +63,24 @@ class FileWatch:
             await self._clock.sleep(SECONDS)
 
 
-Look = tuple[tuple[int, ...] | None, ...]
+State = tuple[int, ...] | None
+"""What tells a file from what it was; None where there is none."""
 
 
 class _Watched:
     """Files that belong together."""
 
-    def __init__(self, files: tuple[Path, ...], changed: Changed) -> None:
+    def __init__(self, files: tuple[Path, ...], changed: Changed, past: Mapping[Path, State]) -> None:
         self.files = files
         self.changed = changed
-        self.seen = self.look()
+        self.seen = tuple(past[file] if file in past else _state(file) for file in files)
 
-    def look(self) -> Look:
+    def look(self) -> tuple[State, ...]:
         """What tells the files from what they were; blocks."""
         return tuple(map(_state, self.files))
 
 
-def _state(file: Path) -> tuple[int, ...] | None:
+def _state(file: Path) -> State:
     """With the time of its last change of any sort: one that nobody could read may be given to us."""
     try:
         found = file.stat()
