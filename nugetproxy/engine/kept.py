@@ -21,6 +21,8 @@ class Kept:
         self._ledger = ledger
         self._clock = clock
         self._known = False
+        self._loads = 0
+        self._loaded = 0
         self._ids: frozenset[str] = frozenset()
         self._versions: frozenset[PackageIdentity] = frozenset()
         self.wanted: tuple[Wanted, ...] = ()
@@ -28,7 +30,11 @@ class Kept:
 
     async def load(self) -> None:
         """Read it again; raises LedgerUnavailable."""
-        self.wanted = await self._ledger.kept()
+        self._loads = number = self._loads + 1
+        wanted = await self._ledger.kept()
+        if number < self._loaded:
+            return  # it was read again since, which was over sooner: here something may be missing
+        self.wanted, self._loaded = wanted, number
         self._ids = frozenset(one.id for one in self.wanted if not one.version)
         self._versions = frozenset(PackageIdentity(one.id, one.version) for one in self.wanted if one.version)
         self._known = True

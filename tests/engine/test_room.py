@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from nugetproxy.engine.room import SLACK
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.packages.usage import YOUNG_SECONDS
 from tests.conftest import StartProxy
@@ -186,3 +187,27 @@ async def test_it_is_made_behind_an_answer_too(start_proxy: StartProxy, feed: Fa
     await until(lambda: proxy.metric("evicted_bytes_total") > 0)
     await until(lambda: proxy.metric("store_bytes", part="packages") <= limit)
     assert 0 < proxy.metric("evicted_bytes_total") <= 4 * SIZE + 30_000
+
+
+async def test_what_was_kept_while_the_list_was_read_is_not_let_go(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await start_proxy(feed.index_url)
+    kept, read = proxy.app.room.kept, proxy.app.ledger.kept
+    has_read, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> Any:
+        found = await read()
+        if not has_read.is_set():
+            has_read.set()
+            await asyncio.wait_for(goes_on.wait(), 30)
+        return found
+
+    monkeypatch.setattr(proxy.app.ledger, "kept", slowly)
+    listing = asyncio.create_task(kept.load())
+    await asyncio.wait_for(has_read.wait(), 30)
+    await kept.keep([("acme.a", "1.0.0")], "")
+    goes_on.set()
+    await listing
+
+    assert kept.has(PackageIdentity("acme.a", "1.0.0"))
