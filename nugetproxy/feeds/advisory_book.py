@@ -35,6 +35,7 @@ class AdvisoryBook:
         self._reading = reading
         self._clock = clock
         self._known: dict[str, tuple[float, tuple[Page, ...]]] = {}
+        self._forgotten = 0
         self._parsed: LRUCache[str, Page] = LRUCache(PAGES)
         self.problems: dict[str, str] = {}
         """By source: why it is not known what it has now."""
@@ -49,10 +50,11 @@ class AdvisoryBook:
     def forget(self) -> None:
         """What is stored is another: read it again; what was known stays for where that fails."""
         self._known = {name: (-math.inf, pages) for name, (_, pages) in self._known.items()}
+        self._forgotten += 1
 
     async def _pages(self, source: Source, base: str) -> tuple[Page, ...]:
         until, pages = self._known.get(source.name, (-math.inf, ()))
-        now = self._clock.monotonic()
+        now, number = self._clock.monotonic(), self._forgotten
         if now < until:
             return pages
         try:
@@ -61,17 +63,19 @@ class AdvisoryBook:
         except ProxyError as error:
             self.problems[source.name] = str(error)
             log.warning("advisories.unknown", feed=self._feed, upstream=source.name, detail=str(error))
-        self._known[source.name] = (now + REMEMBERED_SECONDS, pages)
+        until = now + REMEMBERED_SECONDS if number == self._forgotten else -math.inf  # it may be what was before
+        self._known[source.name] = (until, pages)
         return pages
 
     async def _read(self, source: Source, base: str) -> tuple[Page, ...]:
         """Raises ProxyError where what it has is not known."""
         route = parse_route(f"{RESOURCE}/index.json")
-        self.silent.add(source.name)
         if route is None or not await source.offers(RESOURCE):
+            self.silent.add(source.name)
             return ()
         index = await self._reading.said(source, route, "", base)
         if index.absent:
+            self.silent.add(source.name)
             return ()
         self.silent.discard(source.name)
         found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,35 @@ async def test_imported_advisories_too(start_shop: StartShop, stock: Stock, feed
     await bring(shop.proxy, clock, {b"acme.b": b"acme.a"})
 
     assert await shop.listed("acme.a") == ["1.0.0"]
+
+
+async def test_advisories_that_were_being_read_meanwhile_are_read_again(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 30})
+    shop = await start_shop()
+    book, source = shop.proxy.app.desk.advisories, shop.proxy.app.sources["up"]
+    has_read, goes_on, offers, publishes = asyncio.Event(), asyncio.Event(), source.offers, False
+
+    async def slowly(resource: str) -> bool:
+        found = await offers(resource)
+        has_read.set()
+        await asyncio.wait_for(goes_on.wait(), 30)
+        return found and publishes
+
+    monkeypatch.setattr(source, "offers", slowly)
+    reading = asyncio.create_task(book.of("acme.a", "http://test.invalid/v3/"))
+    await asyncio.wait_for(has_read.wait(), 30)
+    assert "up" not in book.silent, "nobody knows yet"
+    book.forget()
+    goes_on.set()
+    assert await reading == ()
+    assert "up" in book.silent
+
+    publishes = True
+    feed.vulnerabilities["base"] = {"acme.a": [{"url": "https://example.test/1", "severity": 3, "versions": "[2.0.0]"}]}
+    assert [one.url for one in await book.of("acme.a", "http://test.invalid/v3/")] == ["https://example.test/1"]
+    assert "up" not in book.silent
 
 
 @pytest.mark.parametrize("keys", [{"sources": ["shelf"]}, {"sources": ["shelf", "up"]}])
