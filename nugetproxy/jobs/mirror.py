@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +31,8 @@ from nugetproxy.nuget.projects.needs import Graph
 log = structlog.get_logger(__name__)
 
 ROUND_SECONDS: Final = 60.0
+TRIES: Final = 60
+"""Rounds in which what could not be had is tried again, before the cursor moves on without it."""
 PAGE: Final = 100
 """Ids in one answer of a search."""
 DEEPEST: Final = 3000
@@ -238,16 +240,30 @@ class Mirroring:
                 cursor.save(reader, complete=False)
             await self.run(done)
             cursor.save(reader)
+        late: dict[str, int] = {}
+        """Ids of which something could not be had, which they are tried for in the next rounds; in how many more."""
         while True:
             try:
-                ids = sorted(id_ for id_ in await reader.read() if self._wish.names(id_))
-                total = await self._each(ids, done)
-                if not total.missing:
+                ids = {id_: TRIES for id_ in await reader.read() if self._wish.names(id_)}
+                late = await self._try({**late, **ids}, done)
+                if not late:
                     cursor.save(reader)
             except ProxyError as failure:
                 log.warning("mirror.failed", detail=str(failure)[:300])
                 reader = CatalogReader(self._proxy, self._base, cursor.load()[:2])
             await sleep(ROUND_SECONDS)
+
+    async def _try(self, tries: Mapping[str, int], done: Done) -> dict[str, int]:
+        """Those ids of which something is missing still, each with one try less."""
+        late: dict[str, int] = {}
+        for id_ in sorted(tries):
+            one = await self._one(id_, dry=False)
+            done(one)
+            if one.missing and tries[id_] > 1:
+                late[id_] = tries[id_] - 1
+            elif one.missing:
+                log.warning("mirror.given_up", id=id_, missing=len(one.missing))
+        return late
 
 
 async def _only(id_: str) -> AsyncIterator[str]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from nugetproxy.nuget.version import Version
 from tests.conftest import StartProxy
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ROOT, ProxyProcess, clean_environ
 from tests.fakes.proxy import Proxy
@@ -130,6 +131,27 @@ async def test_it_follows_the_catalog_and_remembers_how_far_it_was(
     assert await rounds(proxy, tmp_path, 1) == []
 
 
+async def test_what_could_not_be_had_is_tried_again_in_the_next_rounds(
+    shelf: FakeFeed, start_proxy: StartProxy, tmp_path: Path, clock: FakeClock
+) -> None:
+    proxy = await start_proxy(shelf.index_url)
+    await rounds(proxy, tmp_path, 1)
+    shelf.add(make_nupkg("Acme.New", "1.0.0"))
+    late = "/v3-flatcontainer/acme.new/1.0.0/acme.new.1.0.0.nupkg"
+    shelf.origin.routes[late] = Script(status=404)
+    clock.advance(300)
+
+    def after(number: int) -> None:
+        clock.advance(300)
+        if number == 3:
+            del shelf.origin.routes[late]
+
+    assert await rounds(proxy, tmp_path, 5, after) == ["acme.new"] * 4
+    assert await rounds(proxy, tmp_path, 1) == [], "then it moves on"
+    assert (await proxy.client.get("/v3/content/acme.new/1.0.0/acme.new.1.0.0.nupkg")).status == 200
+    assert await rounds(proxy, tmp_path, 1) == []
+
+
 @pytest.mark.timeout(600)
 async def test_following_is_killed_at_every_stage_and_misses_nothing(shelf: FakeFeed, tmp_path: Path) -> None:
     kinds = ("catalog", "catalog_page", "versions", "registration")
@@ -198,14 +220,17 @@ class _Enough(Exception):
     """The test has seen what it wanted."""
 
 
-async def rounds(proxy: Proxy, tmp_path: Path, count: int) -> list[str]:
-    """The ids that were looked through until so many rounds had been slept after."""
+async def rounds(
+    proxy: Proxy, tmp_path: Path, count: int, after: Callable[[int], object] = lambda _: None
+) -> list[str]:
+    """The ids that were looked through until so many rounds had been slept after; ``after`` is told of each."""
     seen: list[str] = []
     slept = 0
 
     async def sleep(_seconds: float) -> None:
         nonlocal slept
         slept += 1
+        after(slept)
         if slept >= count:
             raise _Enough
 
