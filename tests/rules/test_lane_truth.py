@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nugetproxy.sources.remote import RemoteSource
-from tests.fakes.asking import Got, ask
+from tests.fakes.asking import Got, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed, Mode
 from tests.fakes.packages import make_nupkg
@@ -71,8 +71,12 @@ class House:
         }
 
     async def look(self, path: str, coding: str) -> None:
-        """What the lane says is what the ordinary path says, asked at once behind it."""
+        """What the lane says is what the ordinary path says, asked at once behind it.
+
+        Nothing goes on behind earlier answers then: what a registration says of a package's date, for one, changes it.
+        """
         for _ in range(3):
+            await until(lambda: not self.proxy.app.tasks.running())
             before = self.proxy.app.lane.answered
             laned = await ask(self.proxy, path, headers={"Accept-Encoding": coding})
             if self.proxy.app.lane.answered > before:
