@@ -154,7 +154,7 @@ async def verify(desk: Desk, *, upstream: str = "", after: str = "", seconds: fl
         if name and source.name != name:
             continue
         name = ""
-        while batch := await source.packages.folder.held_after(last, BATCH):
+        while batch := await source.packages.folder.inventory.after(last, BATCH):
             for last in batch:
                 read, damage = await _verify(source, last)
                 checked, size = checked + 1, size + read

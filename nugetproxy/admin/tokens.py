@@ -17,6 +17,7 @@ import structlog
 from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.newest import Newest
 from nugetproxy.errors import BadRequest, NotFound, ProxyError
 from nugetproxy.store.ledger.records import Token
 
@@ -92,8 +93,7 @@ class Tokens:
         self._by_hash: dict[str, Token] = {}
         self._shown: LRUCache[str, Token] = LRUCache(REMEMBERED)
         self._any: dict[tuple[Scope, str], bool] = {}
-        self._loads = 0
-        self._loaded = 0
+        self._reads = Newest()
         self._changing = asyncio.Lock()  # two changes at once must not both find the name free
         self.watchers: list[Callable[[], None]] = []
         """Are told when a token came, went, or changed."""
@@ -119,15 +119,15 @@ class Tokens:
 
     async def load(self) -> None:
         """Read again what is kept."""
-        self._loads = number = self._loads + 1
+        number = self._reads.begin()
         try:
             kept = await self._store.tokens()
         except ProxyError as error:
             log.error("tokens.unreadable", detail=str(error))  # noqa: TRY400 - the traceback says nothing more
             return  # what was known stays
-        if number < self._loaded:
-            return  # it was read again since, which was over sooner: here may be a token that is revoked
-        self._kept, self._loaded, self.known = kept, number, True
+        if not self._reads.takes(number):
+            return  # a token that was revoked since would be good again
+        self._kept, self.known = kept, True
         self._sort()
 
     async def learn(self) -> None:

@@ -32,7 +32,7 @@ async def enter_held(packages: Packages, provenance: Provenance, clock: Clock) -
     last: PackageIdentity | None = None
     entered = 0
     try:
-        while batch := await packages.folder.held_after(last, BATCH):
+        while batch := await packages.folder.inventory.after(last, BATCH):
             entered += await asyncio.to_thread(
                 _enter, provenance, packages.folder.layout, packages.name, batch, clock.now()
             )

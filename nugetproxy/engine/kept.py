@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 import structlog
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.newest import Newest
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
 from nugetproxy.store.ledger.records import Wanted
@@ -21,8 +22,7 @@ class Kept:
         self._ledger = ledger
         self._clock = clock
         self._known = False
-        self._loads = 0
-        self._loaded = 0
+        self._reads = Newest()
         self._ids: frozenset[str] = frozenset()
         self._versions: frozenset[PackageIdentity] = frozenset()
         self.wanted: tuple[Wanted, ...] = ()
@@ -30,11 +30,11 @@ class Kept:
 
     async def load(self) -> None:
         """Read it again; raises LedgerUnavailable."""
-        self._loads = number = self._loads + 1
+        number = self._reads.begin()
         wanted = await self._ledger.kept()
-        if number < self._loaded:
-            return  # it was read again since, which was over sooner: here something may be missing
-        self.wanted, self._loaded = wanted, number
+        if not self._reads.takes(number):
+            return  # what was kept since would be missing
+        self.wanted = wanted
         self._ids = frozenset(one.id for one in self.wanted if not one.version)
         self._versions = frozenset(PackageIdentity(one.id, one.version) for one in self.wanted if one.version)
         self._known = True

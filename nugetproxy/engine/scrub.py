@@ -115,7 +115,7 @@ class Scrub:
         name = packages.name
         while True:
             try:
-                batch = await packages.folder.held_after(position.last, BATCH)
+                batch = await packages.folder.inventory.after(position.last, BATCH)
             except DiskFailure as failure:
                 log.warning("scrub.interrupted", upstream=name, reason=Reason.DISK, detail=str(failure))
                 break

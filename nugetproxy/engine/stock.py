@@ -28,6 +28,7 @@ class Stock:
 
     def __init__(self, folder: PackageFolder, holdings: Holdings, clock: Clock) -> None:
         self._folder = folder
+        self._inventory = folder.inventory
         self._holdings = holdings
         self._clock = clock
 
@@ -40,12 +41,12 @@ class Stock:
 
     async def keep(self) -> None:
         """Take it now unless that is done, and whenever the holdings were lost; runs until it is cancelled."""
-        await self._holdings.keep_synced(self._walk(), self._folder.facts_reader())
+        await self._holdings.keep_synced(self._walk(), self._inventory.facts_reader())
 
     async def take(self) -> None:
         """Take it once."""
         with suppress(HoldingsUnavailable, DiskFailure):
-            await self._holdings.sync(self._walk(), self._folder.facts_reader())
+            await self._holdings.sync(self._walk(), self._inventory.facts_reader())
 
     async def facts(self, id: str) -> tuple[PackageFacts, ...]:
         """All that is held of an id (any case), ascending. Raises HoldingsUnavailable.
@@ -58,7 +59,7 @@ class Stock:
         with suppress(HoldingsUnavailable):
             known = await self._holdings.facts(id)
         try:
-            found, unknown = await self._folder.look(invariant_lower(id), {facts.identity: facts for facts in known})
+            found, unknown = await self._inventory.look(invariant_lower(id), {facts.identity: facts for facts in known})
         except DiskFailure as failure:
             raise HoldingsUnavailable("incomplete") from failure
         if unknown:
@@ -72,7 +73,7 @@ class Stock:
             if held or self._holdings.synced:
                 return held
         try:
-            return bool(await self._folder.held_after(None, 1))
+            return bool(await self._inventory.after(None, 1))
         except DiskFailure as failure:
             raise HoldingsUnavailable("incomplete") from failure
 

@@ -22,7 +22,7 @@ async def look_into_unpinned(packages: Packages, clock: Clock) -> None:
     await packages.stock.taken()
     last: PackageIdentity | None = None
     with suppress(DiskFailure, LedgerUnavailable):  # counted and told; the next start begins again
-        while packages.checks_contents and (batch := await packages.folder.held_after(last, BATCH)):
+        while packages.checks_contents and (batch := await packages.folder.inventory.after(last, BATCH)):
             pinned = await packages.pinned_versions(*{identity.id for identity in batch})
             for identity in batch:
                 if identity not in pinned and identity not in packages.downloads:

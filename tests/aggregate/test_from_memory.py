@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import pytest
 
 from tests.aggregate.conftest import Farm
 from tests.fakes.asking import until
 from tests.fakes.feed import FakeFeed
+from tests.fakes.halted import halting
 from tests.fakes.packages import make_nupkg
 
 LIST = "/v3/content/acme.a/index.json"
@@ -35,54 +32,26 @@ async def test_a_purge_is_there_at_once(farm: Farm, public: FakeFeed) -> None:
     assert found["items"][-1]["upper"] == "3.0.0"
 
 
-class Halted:
-    """The first call reads, then waits until it may go on; the others go through."""
-
-    def __init__(self, read: Callable[..., Awaitable[Any]]) -> None:
-        self._read = read
-        self.has_read = asyncio.Event()
-        self.goes_on = asyncio.Event()
-
-    async def __call__(self, *words: Any) -> Any:
-        found = await self._read(*words)
-        if not self.has_read.is_set():
-            self.has_read.set()
-            await asyncio.wait_for(self.goes_on.wait(), 30)
-        return found
-
-
 async def test_whose_bytes_a_version_has_is_forgotten_though_it_was_being_looked_up(
     farm: Farm, public: FakeFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert (await farm.package("acme.a", "1.0.0")).status == 200
     await until(lambda: not farm.proxy.app.tasks.running())
     await farm.proxy.restart()
-    halted = Halted(farm.proxy.app.ledger.owners)
-    monkeypatch.setattr(farm.proxy.app.ledger, "owners", halted)
-    under_way = asyncio.create_task(farm.versions("acme.a"))
-    await asyncio.wait_for(halted.has_read.wait(), 30)
-    other = make_nupkg("Acme.A", "1.0.0", description="other bytes")
-    public.add(other)
-
-    await purge(farm, "Acme.A")
-    halted.goes_on.set()
+    ledger, other = farm.proxy.app.ledger, make_nupkg("Acme.A", "1.0.0", description="other bytes")
+    async with halting(monkeypatch, ledger, "owners", lambda: farm.versions("acme.a")) as under_way:
+        public.add(other)
+        await purge(farm, "Acme.A")
     assert "1.0.0" in await under_way
 
     merged = farm.proxy.app.feeds["all"].merged
     assert merged is not None
-    assert await merged.owners.of("acme.a") == await farm.proxy.app.ledger.owners("all", "acme.a")
+    assert await merged.owners.of("acme.a") == await ledger.owners("all", "acme.a")
     assert (await farm.package("acme.a", "1.0.0")).body == other
 
 
 async def test_what_is_claimed_while_claims_are_read_stays_claimed(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
     claims = farm.proxy.app.claims
-    halted = Halted(farm.proxy.app.ledger.claims)
-    monkeypatch.setattr(farm.proxy.app.ledger, "claims", halted)
-    reload = asyncio.create_task(claims.reload())
-    await asyncio.wait_for(halted.has_read.wait(), 30)
-
-    assert claims.claim("up", "contoso.new")
-    halted.goes_on.set()
-    await reload
-
+    async with halting(monkeypatch, farm.proxy.app.ledger, "claims", claims.reload):
+        assert claims.claim("up", "contoso.new")
     assert claims.of("contoso.new") == {"up"}

@@ -21,6 +21,7 @@ from tests.conftest import StartProxy
 from tests.fakes.asking import ask, held, staged, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.halted import halting
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.store.kit import FailingFs
@@ -193,21 +194,8 @@ async def test_what_was_kept_while_the_list_was_read_is_not_let_go(
     start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = await start_proxy(feed.index_url)
-    kept, read = proxy.app.room.kept, proxy.app.ledger.kept
-    has_read, goes_on = asyncio.Event(), asyncio.Event()
-
-    async def slowly() -> Any:
-        found = await read()
-        if not has_read.is_set():
-            has_read.set()
-            await asyncio.wait_for(goes_on.wait(), 30)
-        return found
-
-    monkeypatch.setattr(proxy.app.ledger, "kept", slowly)
-    listing = asyncio.create_task(kept.load())
-    await asyncio.wait_for(has_read.wait(), 30)
-    await kept.keep([("acme.a", "1.0.0")], "")
-    goes_on.set()
-    await listing
+    kept = proxy.app.room.kept
+    async with halting(monkeypatch, proxy.app.ledger, "kept", kept.load):
+        await kept.keep([("acme.a", "1.0.0")], "")
 
     assert kept.has(PackageIdentity("acme.a", "1.0.0"))

@@ -30,7 +30,9 @@ async def test_a_call_raises_what_it_raised(pool: Pool) -> None:
         await hop(pool, int, "x")
 
 
-async def test_a_cancelled_caller_waits_for_the_end_of_its_call(pool: Pool) -> None:
+@pytest.mark.parametrize("times", [1, 3], ids=["once", "again"])
+async def test_a_cancelled_caller_waits_for_the_end_of_its_call(pool: Pool, times: int) -> None:
+    """Cancelled again by another limit or a stop, too: the call still works on what its caller would give away."""
     began, may_end = asyncio.Event(), Event()
     loop = asyncio.get_running_loop()
 
@@ -40,28 +42,9 @@ async def test_a_cancelled_caller_waits_for_the_end_of_its_call(pool: Pool) -> N
 
     caller = asyncio.create_task(hop(pool, call))
     await began.wait()
-    caller.cancel()
-    _, waiting = await asyncio.wait({caller}, timeout=0.05)
-    assert waiting, "the call is still half-way through"
-    may_end.set()
-    with pytest.raises(asyncio.CancelledError):
-        await caller
-
-
-async def test_a_caller_that_is_cancelled_again_waits_all_the_same(pool: Pool) -> None:
-    """By the end of another limit, by a stop: the call still works on what its caller would give away."""
-    began, may_end = asyncio.Event(), Event()
-    loop = asyncio.get_running_loop()
-
-    def call() -> None:
-        loop.call_soon_threadsafe(began.set)
-        assert may_end.wait(30)
-
-    caller = asyncio.create_task(hop(pool, call))
-    await began.wait()
-    for _ in range(3):
+    for _ in range(times):
         caller.cancel()
-        _, waiting = await asyncio.wait({caller}, timeout=0.02)
+        _, waiting = await asyncio.wait({caller}, timeout=0.05)
         assert waiting, "the call is still half-way through"
     may_end.set()
     with pytest.raises(asyncio.CancelledError):

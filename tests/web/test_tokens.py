@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import inspect
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from tests.conftest import StartProxy
 from tests.fakes.asking import MEDIUM, PACKAGE, REGISTRATION, SEARCH, SMALL, UP_PUSH, VERSIONS, Got, ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.halted import halting
 from tests.fakes.proxy import Proxy
 
 CHALLENGE = 'Basic realm="nugetproxy"'
@@ -43,22 +43,9 @@ async def test_a_revoked_token_does_not_come_back_with_a_list_that_was_read_befo
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = await token(proxy, "read")
-    tokens, read = proxy.app.tokens, proxy.app.ledger.tokens
-    has_read, goes_on = asyncio.Event(), asyncio.Event()
-
-    async def slowly() -> Any:
-        found = await read()
-        if not has_read.is_set():
-            has_read.set()
-            await asyncio.wait_for(goes_on.wait(), 30)
-        return found
-
-    monkeypatch.setattr(proxy.app.ledger, "tokens", slowly)
-    listing = asyncio.create_task(tokens.load())
-    await asyncio.wait_for(has_read.wait(), 30)
-    await tokens.revoke("one")
-    goes_on.set()
-    await listing
+    tokens = proxy.app.tokens
+    async with halting(monkeypatch, proxy.app.ledger, "tokens", tokens.load):
+        await tokens.revoke("one")
 
     assert tokens.of(secret) is None
     assert not tokens.all()

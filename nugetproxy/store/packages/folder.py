@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -16,22 +15,20 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.fs import DiskFailure, FsOps
-from nugetproxy.store.holdings.looking import look
-from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
 from nugetproxy.store.packages.commit import remove_package
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.intake import Doors, Intake
+from nugetproxy.store.packages.inventory import Inventory
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.open_packages import KEPT, OpenPackages
 from nugetproxy.store.packages.pending import PendingCommits
 from nugetproxy.store.packages.quarantine import Quarantine
 from nugetproxy.store.packages.recovery import recover
 from nugetproxy.store.packages.staging import MakesRoom, Staged
-from nugetproxy.store.packages.usage import Tally, Usage, walk, walk_id
+from nugetproxy.store.packages.usage import Tally, Usage, walk
 from nugetproxy.store.packages.verify import (
     Damaged,
     Known,
@@ -42,7 +39,6 @@ from nugetproxy.store.packages.verify import (
     look_into,
     read_warnings,
 )
-from nugetproxy.store.packages.walking import Walking
 from nugetproxy.store.threads import DiskCalls, StoreThreads
 
 log = structlog.get_logger()
@@ -68,12 +64,12 @@ class PackageFolder:
     ) -> None:
         """``kept_open``: files that are kept open between requests. ``room`` is asked when the disk is full."""
         self.layout = Layout(root)
-        self._walking = Walking(fs, self.layout)
         self._fs = fs
         self._metrics = metrics
         self._log = log.bind(upstream=upstream)
         self._threads = StoreThreads()
         self._calls = DiskCalls(fs, self._threads, metrics)
+        self.inventory = Inventory(self.layout, self._calls)
         self._quarantine = Quarantine(self.layout, self._calls, metrics=metrics, log=self._log)
         self.pending = PendingCommits(
             self.layout,
@@ -268,10 +264,6 @@ class PackageFolder:
         """Keep a damaged download for the operator to look at."""
         await self._quarantine.take_staged(staged, "contents")
 
-    async def held_after(self, identity: PackageIdentity | None, count: int) -> list[PackageIdentity]:
-        """The next ``count`` packages in the order of their names; from the first one on if ``identity`` is None."""
-        return await self._calls.run(self._threads.read, self._walking.after, identity, count)
-
     # --- removal ---
 
     async def _set_aside(self, identity: PackageIdentity, reason: str) -> None:
@@ -302,17 +294,6 @@ class PackageFolder:
     def walk(self, counted: Callable[[Tally], object] | None = None) -> Iterator[tuple[PackageIdentity, int, float]]:
         """(identity, bytes, last use) of every package; blocks: for a thread. At the end ``counted`` is told of all."""
         return walk(self._fs, self.layout, counted)
-
-    async def look(
-        self, id: str, known: Mapping[PackageIdentity, PackageFacts]
-    ) -> tuple[tuple[PackageFacts, ...], int]:
-        """The facts of all that is held of an id (lower case), ascending; how many of them were not ``known``."""
-        walked = partial(walk_id, self._fs, self.layout)
-        return await self._calls.run(self._threads.read, look, id, walked, self.facts_reader(), known)
-
-    def facts_reader(self) -> ReadFacts:
-        """Reads what the holdings wants to know of packages; the result blocks: for a thread."""
-        return facts_reader(self._fs, self.layout)
 
     def _lock(self, identity: PackageIdentity) -> asyncio.Lock:
         return self._locks.setdefault(identity, asyncio.Lock())
