@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from aiohttp.test_utils import TestClient
 from tests.fakes import canary, logs
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.loop import SteadyLoop
 from tests.fakes.origin import Origin
 from tests.fakes.proxy import Proxy
 
@@ -50,6 +51,11 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, type[SteadyLoop]]:
+    """Every test runs on a loop that does not feel a busy machine."""
+    return {"steady": SteadyLoop}
 
 
 def pytest_collection_finish() -> None:

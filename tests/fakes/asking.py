@@ -10,6 +10,7 @@ from typing import Any
 
 from multidict import CIMultiDictProxy
 
+from tests.fakes.clock import FakeClock
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
@@ -61,6 +62,18 @@ async def ask_only(proxy: Proxy, path: str, method: str = "GET", **more: Any) ->
     headers = {"Accept-Encoding": "identity", **more.pop("headers", {})}
     async with proxy.client.request(method, path, auto_decompress=False, headers=headers, **more) as response:
         return Got(response.status, response.headers, await response.read(), response.reason or "")
+
+
+async def ask_again(proxy: Proxy, clock: FakeClock, path: str) -> Got:
+    """What is answered when upstream is well again, one probe of a minute after the other.
+
+    With the short time-outs of an outage a busy machine may spoil one.
+    """
+    for _ in range(3):
+        clock.advance(61)
+        if (got := await ask(proxy, path)).status != 503:
+            break
+    return got
 
 
 def held(proxy: Proxy) -> set[str]:

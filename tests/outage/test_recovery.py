@@ -21,11 +21,21 @@ MISSING = "/v3/content/missing/index.json"
 OUTAGES: tuple[Mode, ...] = ("refused", "hang", "clogged", "5xx", "html")
 
 
+WAITED_FOR: dict[Mode, dict[str, str]] = {"hang": {"read_timeout": "400ms"}, "clogged": {"connect_timeout": "400ms"}}
+"""What is waited for in vain in an outage. One probe must be enough once it is over: a busy machine has time for it."""
+
+
 @pytest.fixture
-async def warm(start_proxy: StartProxy, feed: FakeFeed) -> Proxy:
+def how() -> Mode:
+    """The outage, where a test is not about several."""
+    return "refused"
+
+
+@pytest.fixture
+async def warm(start_proxy: StartProxy, feed: FakeFeed, how: Mode) -> Proxy:
     """A proxy that holds the list of one package."""
     feed.add(make_nupkg("Acme.A", "1.0.0"))
-    proxy = await start_proxy(feed.index_url, upstream={"read_timeout": "120ms", "connect_timeout": "120ms"})
+    proxy = await start_proxy(feed.index_url, upstream=WAITED_FOR.get(how, {}))
     await ask(proxy, VERSIONS)
     return proxy
 
