@@ -61,8 +61,8 @@ class Commits:
     async def take(self, flight: Flight, staged: Staged, said: Landing | None = None) -> HeldPackage:
         """Verify what was downloaded, then make it part of the folder; ``said`` of it, where nobody is to be asked.
 
-        All that must be known is asked for before, so that one thread verifies it and writes it. Raises
-        UpstreamFailure, SignatureRefused, DiskFailure.
+        All that must be known is asked for before; what is not verified at once is by the thread that writes it.
+        Raises UpstreamFailure, SignatureRefused, DiskFailure.
         """
         identity = flight.identity
         said = said or await self.metadata.landing(identity)
@@ -75,11 +75,14 @@ class Commits:
         known = self._is_known(staged, said.sha512)
         at_once = not known and staged.size <= AT_ONCE
         look = staged.look(identity, contents=at_once, checksum=not known)
+        looking = staged.look_now(identity, contents=at_once, checksum=not known)
+        nuspec = await self._sound(flight, staged, looking)
         if self._signatures.on or (wanted and wanted != {staged.sha512}):
-            nuspec = await self._sound(flight, staged, staged.run(look))
+            nuspec = nuspec or await self._sound(flight, staged, staged.run(look))
             self._compare(staged.sha512, said.sha512, pinned)
             await self._signatures.take(staged)
-            look = lambda: nuspec  # noqa: E731 - two words
+        if nuspec is not None:
+            look = partial(_found, nuspec)
         await self._room.admit(staged.size)
         checked = known or at_once
         looked = partial(self._arrive, identity, said, checked and pinned is None)
@@ -156,3 +159,7 @@ class Commits:
 
     def _refused(self, reason: Reason, detail: str) -> UpstreamFailure:
         return refused(self._source, reason, detail, self._metrics)
+
+
+def _found(nuspec: Nuspec) -> Nuspec:
+    return nuspec

@@ -16,6 +16,7 @@ from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.package import InvalidPackage, check_contents, open_archive, read_entry, read_member, root_entry
 from nugetproxy.nuget.version import Version
+from nugetproxy.nuget.zip_archive import Archive
 
 __all__ = [
     "Dependency",
@@ -100,7 +101,13 @@ def inspect_package(
     does. Raises InvalidPackage: ZIP if it is no sound package, IDENTITY if it is another one; OSError where the disk
     fails.
     """
-    archive = open_archive(file)
+    return inspect_archive(open_archive(file), expected, checksum=checksum, contents=contents)
+
+
+def inspect_archive(
+    archive: Archive, expected: PackageIdentity | None, *, checksum: bool = True, contents: bool = False
+) -> Nuspec:
+    """The same of one that is open."""
     entry = root_entry(archive, ".nuspec")
     nuspec = parse_nuspec(read_entry(archive, entry, MAX_NUSPEC, checksum=checksum))
     if expected is not None and nuspec.identity != expected:

@@ -11,7 +11,8 @@ from typing import BinaryIO, Final, Protocol, Self, TypeVar, cast
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import Nuspec, inspect_package
+from nugetproxy.nuget.nuspec import Nuspec, inspect_archive, inspect_package
+from nugetproxy.nuget.package import open_archive
 from nugetproxy.nuget.signatures.verdict import Trust, Verdict
 from nugetproxy.store.fs import DiskFailure, StrPath
 from nugetproxy.store.packages.commit import remove_file
@@ -25,6 +26,8 @@ _T = TypeVar("_T")
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 LONG: Final = 64 * 1024
 """Bytes whose hash takes longer than a thread for it would."""
+UNPACKED: Final = 128 * 1024
+"""Bytes of content that take longer to unpack than a thread for it would."""
 SENT_WHOLE: Final = 128 * 1024
 """Bytes of a package that its readers get from memory."""
 TRIES_FOR_ROOM: Final = 3
@@ -238,6 +241,22 @@ class Staged:
         ``contents`` compares the checksums of all files in it; ``checksum`` False not even that of its nuspec.
         """
         return lambda: inspect_package(self._view(), identity, contents=contents, checksum=checksum)
+
+    async def look_now(
+        self, identity: PackageIdentity, *, contents: bool = False, checksum: bool = True
+    ) -> Nuspec | None:
+        """What ``look`` finds, its hash made besides; None for what takes long enough for a thread.
+
+        A thread has to wait for its turn at each of the calls that inflate, hash, read.
+        """
+        if not self.is_small or self.size > LONG:
+            return None
+        archive = open_archive(self._view())
+        if sum(entry.size for entry in archive.entries) > UNPACKED:
+            return None
+        nuspec = inspect_archive(archive, identity, contents=contents, checksum=checksum)
+        self._hash_buffer()
+        return nuspec
 
     async def run(self, look: Look) -> Nuspec:
         """Look into it now; raises InvalidPackage, DiskFailure."""
