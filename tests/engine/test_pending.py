@@ -17,7 +17,7 @@ from nugetproxy.admin.commands import carry_out
 from nugetproxy.engine.landing import Arrival
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.fs import FsOps
+from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.packages import pending
 from nugetproxy.store.packages.folder import PackageFolder
 from tests.conftest import StartProxy
@@ -26,7 +26,7 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
-from tests.store.kit import FailingFs, files, package_files
+from tests.store.kit import FailingFs, files, held_versions, package_files
 
 ACME = PackageIdentity("acme.a", "1.0.0")
 WHOLE = {"acme.a.1.0.0.nupkg", "acme.a.1.0.0.nupkg.sha512", "acme.a.nuspec"}
@@ -267,10 +267,11 @@ async def test_only_so_many_may_be_pending(tmp_path: Path, disk: SlowDisk) -> No
     }
 
 
-async def commit(folder: PackageFolder, number: int) -> None:
+async def commit(folder: PackageFolder, number: int, *, warnings: tuple[str, ...] = ()) -> None:
     nupkg = make_nupkg(f"Acme.P{number}", "1.0.0")
     identity = PackageIdentity(f"acme.p{number}", "1.0.0")
     staged = await folder.stage(identity)
+    staged.warnings = warnings
     await staged.write(nupkg)
     await staged.land(staged.look(identity))
     staged.close()
@@ -285,3 +286,21 @@ async def test_what_the_disk_did_not_take_is_not_remembered(start_proxy: StartPr
     fs.disarm()
     gc.collect()
     assert not [one for one in gc.get_objects() if isinstance(one, Arrival) and one.nuspec.identity == ACME]
+
+
+async def test_a_batch_that_breaks_off_unexpectedly_has_committed_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError
+
+    folder = PackageFolder(tmp_path / "up", fs=FsOps(), metrics=Metrics(), upstream="up")
+    await folder.prepare()
+    with monkeypatch.context() as patch:
+        patch.setattr(pending, "publish_all", broken)
+        with pytest.raises(DiskFailure):
+            await commit(folder, 1, warnings=("keep that",))
+    await commit(folder, 2, warnings=("keep that",))
+    assert held_versions(folder, "acme.p1") == ()
+    assert held_versions(folder, "acme.p2") == ("1.0.0",)
+    await folder.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,6 +33,8 @@ BATCH_SECONDS: Final = 0.1
 """The syncs of a batch that would take longer are shared out to as many threads as that needs."""
 FILES: Final = 3
 """A package's, which are synced at the same time."""
+_CRASHED: Final = DiskFailure("commit", errno.EIO)
+"""What is told where nobody knows how far a batch has come."""
 _SYNCING: Final = frozenset({"fsync", "fsync_dir"})
 
 Arrivals = Callable[[Sequence[Verified]], None]
@@ -138,14 +141,9 @@ class PendingCommits:
                 log.exception("commits.crashed", upstream=self._upstream, detail=str(error))
 
     async def _commit(self, batch: Sequence[_Pending]) -> None:
-        failures: Failures = {}
+        failures: Failures | None = None
         try:
-            failures = await self._publish(batch)
-            again = [one for one in batch if _may_fit(failures.get(one.package.identity))]
-            if again and self._room is not None and await self._room.make(1):
-                for one in again:
-                    del failures[one.package.identity]
-                failures |= await self._publish(again)
+            failures = await self._publish_with_room(batch)
             await self._give_up([one for one in batch if one.package.identity in failures], failures)
             there = [one.held for one in batch if one.package.identity not in failures]
             if self.committed is not None and there:
@@ -155,7 +153,17 @@ class PendingCommits:
                 del self._pending[one.package.identity]
                 self._metrics.pending_commits.dec()
                 one.held.release()
-                one.done.set_result(failures.get(one.package.identity))
+                one.done.set_result(_CRASHED if failures is None else failures.get(one.package.identity))
+
+    async def _publish_with_room(self, batch: Sequence[_Pending]) -> Failures:
+        """Those that could not be published, on a full disk not even after room was made."""
+        failures = await self._publish(batch)
+        again = [one for one in batch if _may_fit(failures.get(one.package.identity))]
+        if again and self._room is not None and await self._room.make(1):
+            for one in again:
+                del failures[one.package.identity]
+            failures |= await self._publish(again)
+        return failures
 
     async def _publish(self, batch: Sequence[_Pending]) -> Failures:
         """Those that could not be published."""
