@@ -30,7 +30,8 @@ from tests.bench.verifying import checksum_seconds, sha512_seconds
 GB = 1e9
 LATE = 5
 STILL_SECONDS = 0.5
-"""A server that spent nothing for so long has done what it does behind its answers."""
+STILL_SPENT = 0.01
+"""A server that spent no more CPU in so many seconds has done what it does behind its answers."""
 BATCH = 10_000
 """Distinct documents that are asked for in one go: as many as a slow machine manages in the time of a load."""
 VERIFIED = 50
@@ -64,12 +65,12 @@ FULL = Effort(
     documents=100_000,
 )
 QUICK = Effort(
-    rounds=2,
+    rounds=3,
     small_seconds=1,
     bytes_by_point=0.6 * GB,
     crowd_rounds=1,
     crowd_clients=100,
-    cold=300,
+    cold=500,
     documents=5000,
 )
 
@@ -206,6 +207,6 @@ class Rounds:
 def settle(server: Server) -> None:
     """Wait until ``server`` spends nothing any more: what it does behind its answers belongs to their cost."""
     spent = -1.0
-    while (now := accounting.cpu_seconds(server.session)) > spent + accounting.TICK:
+    while (now := accounting.cpu_seconds(server.session)) > spent + STILL_SPENT:
         spent = now
         time.sleep(STILL_SECONDS)
