@@ -53,7 +53,9 @@ class PublicAddresses:
 
     def client(self, request: web.BaseRequest) -> str:
         """The address of the client itself, behind trusted proxies."""
-        return self.client_behind(request.remote or "", request.headers.get(hdrs.X_FORWARDED_FOR, ""))
+        # A front end may add a line of its own behind those that the client made up.
+        forwarded_for = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
+        return self.client_behind(request.remote or "", forwarded_for)
 
     def looked_at(self, peer: str, fields: Mapping[str, str]) -> tuple[str | None, ...]:
         """The values of all ``fields`` (by lower-case name) that ``base`` looks at in a request of ``peer``."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from nugetproxy.web.attempts import BURST
@@ -258,6 +259,23 @@ async def test_a_farm_may_come_in_by_its_addresses(
         return
     if status == 200:
         assert got.headers["Cache-Control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"), [(("10.20.3.4", "10.21.3.4"), 401), (("10.21.3.4", "10.20.3.4"), 200)], ids=str
+)
+async def test_a_front_end_that_adds_a_line_of_its_own_is_believed_before_the_client(
+    start_proxy: StartProxy, feed: FakeFeed, lines: tuple[str, ...], status: int
+) -> None:
+    """What RFC 9110 section 5.2 says of fields on several lines: the first one is what the client made up."""
+    proxy = await start_proxy(
+        feed.index_url,
+        server={"trusted_proxies": ["127.0.0.0/8"]},
+        upstream={"anonymous": False, "anonymous_from": ["10.20.0.0/16"]},
+    )
+    headers = CIMultiDict([("Accept-Encoding", "identity"), *(("X-Forwarded-For", line) for line in lines)])
+    async with proxy.client.get(INDEX, headers=headers) as got:
+        assert got.status == status
 
 
 async def test_wrong_credentials_are_slowed_per_address(
