@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Self
@@ -35,6 +36,8 @@ _NOT_PUBLIC_4 = tuple(
 _PUBLIC_6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(IPv6Network(text) for text in ("2001::/23", "2001:db8::/32", "3fff::/20"))
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052 section 2.1
+_NUMBER_LAST = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)")
+"""What no name ends with: "127.1", "0x7f000001" are addresses to whoever looks them up (WHATWG URL, host parsing)."""
 _LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost"})
 
 
@@ -65,11 +68,11 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 @lru_cache(1024)
 def is_literal(host: str) -> bool:
-    """True if ``host`` is an address, not a name."""
+    """True if ``host`` (lower case) is an address, in whatever spelling, not a name."""
     try:
         ip_address(host)
     except ValueError:
-        return False
+        return _NUMBER_LAST.fullmatch(host) is not None
     return True
 
 

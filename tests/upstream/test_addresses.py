@@ -84,7 +84,22 @@ def test_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize(("host", "literal"), [("1.2.3.4", True), ("::1", True), ("a.example", False)])
+@pytest.mark.parametrize(
+    ("host", "literal"),
+    [
+        ("1.2.3.4", True),
+        ("::1", True),
+        ("2130706433", True),
+        ("127.1", True),
+        ("0177.0.0.1", True),
+        ("0x7f000001", True),
+        ("0x7f.0x1", True),
+        ("a.example", False),
+        ("1.example", False),
+        ("0x7f.example", False),
+        ("3com", False),
+    ],
+)
 def test_literal(host: str, literal: bool) -> None:
     assert is_literal(host) == literal
 

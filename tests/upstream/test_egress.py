@@ -193,11 +193,14 @@ class TestPlain:
         assert [seen.target for seen in origin.requests] == ["/v3/index.json"]
 
     @pytest.mark.parametrize(
-        "url", ["http://localhost/x", "http://a.localhost/x", "http://10.0.0.1/x", "http://[::1]/x"]
+        "host",
+        ["localhost", "a.localhost", "10.0.0.1", "[::1]", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0x7F.1"],
     )
     async def test_names_of_this_machine_are_not_asked_for(
-        self, origin: Origin, make_client: MakeClient, url: str
+        self, origin: Origin, make_client: MakeClient, host: str
     ) -> None:
+        url = f"http://{host}/x"
+        origin.routes[url] = Script(body=b"{}")
         client = make_client(index_url=INDEX, egress=through(origin, only_public=False), resolver=Names({}))
         assert (await failure(client, url)).reason is Reason.ID_DENIED
         assert not origin.requests
