@@ -163,6 +163,10 @@ class Tokens:
         same = hmac.compare_digest(given, found.hash if found is not None else _NOBODY)
         return found if same and found is not None and self._lasts(found) else None
 
+    def is_ours(self, secret: str) -> bool:
+        """Whether this is the secret of a token of ours, also of one that is good for nothing now."""
+        return hash_of(secret) in self._by_hash
+
     def shown(self, authorization: str) -> Token | None:
         """Whose this raw ``Authorization`` value is; remembered until a token is revoked, changes, or expires."""
         token = self._shown.get(authorization)

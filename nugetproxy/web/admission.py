@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from nugetproxy.admin.page.viewer import Viewer
-from nugetproxy.admin.tokens import Scope, Tokens, is_for
+from nugetproxy.admin.tokens import Scope, Tokens, is_for, secret_in
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.reply import NO_CACHE, Reply
 from nugetproxy.metrics import Metrics
@@ -145,9 +145,9 @@ class Admission:
         """What a write that may go on is to be sent with; raises as ``admit_read`` does. Our tokens stay here."""
         shown, key = request.headers.get(hdrs.AUTHORIZATION, ""), request.headers.get(API_KEY, "")
         rule, kept = self._rules[feed], CIMultiDict(request.headers)
-        if key and self._tokens.of(key) is not None:
+        if self._tokens.is_ours(key):
             kept.popall(API_KEY)
-        if shown and self._tokens.shown(shown) is not None:
+        if self._tokens.is_ours(secret_in(shown)):
             kept.popall(hdrs.AUTHORIZATION)
         if rule.lends:
             if self._local and self._tokens.known and not self._tokens.any_for(Scope.PUSH, feed):

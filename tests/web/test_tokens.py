@@ -366,6 +366,15 @@ async def test_our_token_never_goes_upstream(proxy: Proxy, feed: FakeFeed) -> No
     assert not {"Authorization", "X-NuGet-ApiKey"} & set(second)
 
 
+async def test_nor_does_one_that_has_expired(start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock) -> None:
+    proxy = await start_proxy(feed.index_url, upstream={"anonymous": True})
+    secret = await token(proxy, "push,read", seconds=60)
+    clock.advance(61)
+    await push(proxy, **basic(secret), **{"X-NuGet-ApiKey": secret})
+    (sent,) = [seen.headers for seen in feed.requests if seen.method == "PUT"]
+    assert not {"Authorization", "X-NuGet-ApiKey"} & set(sent)
+
+
 async def test_a_feed_that_only_some_may_read_takes_writes_of_pushers_only(proxy: Proxy, feed: FakeFeed) -> None:
     reads = await token(proxy, "read")
     assert (await push(proxy, **{"X-NuGet-ApiKey": "key"})).status == 401
