@@ -147,6 +147,18 @@ async def test_what_is_to_be_mirrored_is_fetched(start_proxy: StartProxy, feed: 
     assert feed.count(UP_PACKAGE) == 1
 
 
+async def test_mirroring_goes_on_with_what_a_reload_has_made(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    feed.add(SMALL)
+    mirror = {"ids": ["acme.a"]}
+    proxy = await start_proxy(feed.index_url, mirror=mirror)
+    proxy.app.start_background()
+    await until(lambda: proxy.metric("store_packages") == 1)
+    await proxy.reload(mirror=mirror, upstream={"tries": 2})
+    await until(lambda: not proxy.app.retired)
+    feed.add(make_nupkg("Acme.A", "2.0.0"))
+    await until(lambda: proxy.metric("store_packages") == 2)
+
+
 async def test_a_source_asks_for_the_index_before_a_client_does(proxy: Proxy, feed: FakeFeed) -> None:
     assert feed.count(UP_INDEX) == 0
     proxy.app.start_background()

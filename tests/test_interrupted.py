@@ -245,7 +245,7 @@ async def test_an_import_that_is_being_unpacked_ends_with_its_thread(
 ) -> None:
     gate.set()
     bundle, slow = await bundle_of(feed, tmp_path), Slow("moved")
-    job = Importing(InnerClient(proxy.app.desk, "test"), proxy.directory, slow, upstreams=["up"], into="")
+    job = Importing(InnerClient(lambda: proxy.app.desk, "test"), proxy.directory, slow, upstreams=["up"], into="")
     importing = asyncio.create_task(job.bundle(bundle, None))
     assert await asyncio.to_thread(slow.there.wait, LIMIT)
     assert list((proxy.directory / "run").glob("transfer-*/*"))
@@ -266,7 +266,7 @@ async def test_an_import_that_has_begun_to_merge_merges_all(
     gate.set()
     bundle = await bundle_of(feed, tmp_path)
     halfway = Halfway()
-    job = Importing(InnerClient(proxy.app.desk, "test"), proxy.directory, halfway, upstreams=["up"], into="")
+    job = Importing(InnerClient(lambda: proxy.app.desk, "test"), proxy.directory, halfway, upstreams=["up"], into="")
     importing = halfway.task = asyncio.create_task(job.bundle(bundle, None))
     done = await importing
     job.close()

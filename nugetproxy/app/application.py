@@ -137,7 +137,7 @@ class App(Struct, kw_only=True):
         if self.config.mirror.ids:
             from nugetproxy.app.mirroring import keep_mirrored
 
-            self.tasks.keep(partial(keep_mirrored, self.config, self.desk, self.clock), name="mirror")
+            self.tasks.keep(partial(keep_mirrored, self.config, lambda: self.desk, self.clock), name="mirror")
         for source in self.sources.values():
             self.start_source(source)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 
 from nugetproxy.admin.desk import Desk
@@ -18,8 +20,11 @@ AGAIN_SECONDS = 300.0
 """After what ended it, as an upstream that is down at the start."""
 
 
-async def keep_mirrored(config: Config, desk: Desk, clock: Clock) -> None:
-    """Everything that ``[mirror]`` names once, then what changes of it; runs until it is cancelled."""
+async def keep_mirrored(config: Config, desk: Callable[[], Desk], clock: Clock) -> None:
+    """Everything that ``[mirror]`` names once, then what changes of it; runs until it is cancelled.
+
+    ``desk`` is asked each time: a reload makes another.
+    """
     table = config.mirror
     wish = Selection(
         patterns=tuple(pattern.strip().lower() for pattern in table.ids),

@@ -37,7 +37,7 @@ async def proxy_client(settings: Config) -> AsyncIterator[ProxyClient]:
 
     with quiet():
         async with build(settings) as app:
-            yield InnerClient(app.desk, f"uid {os.getuid()} (command line)")
+            yield InnerClient(lambda: app.desk, f"uid {os.getuid()} (command line)")
 
 
 def _runs(cache: Path) -> bool:

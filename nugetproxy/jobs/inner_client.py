@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from nugetproxy.admin.commands import carry_out
@@ -19,16 +19,16 @@ OURS: Final = "http://localhost/"
 
 
 class InnerClient:
-    """Through the feeds of a desk; ``by`` says in the audit log whose the job is."""
+    """Through the feeds of the desk of now; ``by`` says in the audit log whose the job is."""
 
-    def __init__(self, desk: Desk, by: str) -> None:
+    def __init__(self, desk: Callable[[], Desk], by: str) -> None:
         self._desk = desk
         self._by = by
 
     async def get(self, path: str, moved: Moved = nobody_counts, *, keep: bool = True) -> Fetched:
         """As ``ProxyClient.get`` says it."""
         head, _, below = path.partition("v3/")
-        name, feeds = head.strip("/"), self._desk.feeds
+        name, feeds = head.strip("/"), self._desk().feeds
         feed = feeds.get(name) if name else next(iter(feeds.values()))
         rest, _, query = below.partition("?")
         route = parse_route(rest)
@@ -51,7 +51,7 @@ class InnerClient:
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """As ``ProxyClient.command`` says it."""
-        return await carry_out(self._desk, name, arguments, by=self._by)
+        return await carry_out(self._desk(), name, arguments, by=self._by)
 
 
 def _error(status: int, error: ProxyError) -> Fetched:

@@ -234,7 +234,7 @@ async def rounds(
         if slept >= count:
             raise _Enough
 
-    job = Mirroring(InnerClient(proxy.app.desk, "test"), Selection(patterns=("acme.*",)))
+    job = Mirroring(InnerClient(lambda: proxy.app.desk, "test"), Selection(patterns=("acme.*",)))
     with pytest.raises(_Enough):
         await job.follow(tmp_path / "mirror.json", lambda one: seen.append(one.id), sleep)
     return seen
