@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
 from nugetproxy.nuget.inventory import Component, bill
 from nugetproxy.sources.inspection import holdings_of
+from nugetproxy.sources.source import Source
 from nugetproxy.store.history.history import History
 from nugetproxy.store.history.reading import Use
 
@@ -48,7 +50,7 @@ async def sbom(desk: Desk, *, token: str = "", client: str = "", since: float = 
     if not token and not client:
         raise BadRequest("Name a token, or the address of a client.")
     uses = await (await _recorded(desk)).used_by(token, client, since)
-    components = [await _component(desk, identity) for identity in _identities(uses)]
+    components = [await _component(desk, identity, feeds) for identity, feeds in _got(uses)]
     serial, now = str(uuid.uuid4()), desk.clock.now()
     return bill(components, subject=token or client, serial=serial, now=now, version=__version__)
 
@@ -77,18 +79,32 @@ async def _recorded(desk: Desk) -> History:
     return desk.history
 
 
-def _identities(uses: Iterable[Use]) -> list[PackageIdentity]:
-    return sorted({PackageIdentity(one.id, one.version) for one in uses})
+def _got(uses: Iterable[Use]) -> list[tuple[PackageIdentity, set[str]]]:
+    """What was got, each with the feeds that it came from."""
+    got: defaultdict[PackageIdentity, set[str]] = defaultdict(set)
+    for one in uses:
+        got[PackageIdentity(one.id, one.version)].add(one.feed)
+    return sorted(got.items())
 
 
-async def _component(desk: Desk, identity: PackageIdentity) -> Component:
-    """What is known of a package here; it may be held no more."""
-    for source in desk.sources.values():
+async def _component(desk: Desk, identity: PackageIdentity, feeds: Iterable[str]) -> Component:
+    """What is known of a package here, as these feeds have it; it may be held no more, or be another in each."""
+    known: set[Component] = set()
+    for source in {source for feed in feeds for source in await _sources(desk, feed, identity)}:
         holdings = holdings_of(source)
         held = await holdings.facts(identity.id) if holdings is not None else ()
         if (facts := next((one for one in held if one.identity == identity), None)) is not None:
-            return _of_facts(facts, await desk.ledger.pinned(source.name, identity))
-    return Component(id=identity.id, version=identity.version)
+            known.add(_of_facts(facts, await desk.ledger.pinned(source.name, identity)))
+    return known.pop() if len(known) == 1 else Component(id=identity.id, version=identity.version)
+
+
+async def _sources(desk: Desk, name: str, identity: PackageIdentity) -> tuple[Source, ...]:
+    """Those that a feed may have a package from: none where the feed is gone, one where it is known."""
+    feed = desk.feeds.get(name)
+    if feed is None:
+        return ()
+    owner = (await feed.merged.owners.of(identity.id)).get(identity.version) if feed.merged is not None else None
+    return tuple(source for source in feed.sources if owner is None or source.name == owner.source)
 
 
 def _of_facts(facts: PackageFacts, sha512: str | None) -> Component:

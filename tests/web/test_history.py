@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import sqlite3
 import threading
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import aiohttp
 import orjson
 import pytest
 
+from nugetproxy.admin.commands import carry_out
 from nugetproxy.store.history import history as histories
 from nugetproxy.store.history.history import HistoryUnavailable
 from nugetproxy.store.history.reading import Use
@@ -121,6 +123,26 @@ async def test_who_got_what_is_known_by_token_and_address(start_proxy: StartProx
     assert await proxy.app.history.uses("acme.a", "2.0.0") == ()
     assert await proxy.app.history.used_by("farm", "", 0) == (one,)
     assert await proxy.app.history.used_by("farm", "10.0.0.1", 0) == ()
+
+
+async def test_a_bill_of_materials_tells_of_the_feed_that_a_package_came_from(
+    start_proxy: StartProxy, feed: FakeFeed
+) -> None:
+    async with FakeFeed() as second:
+        second.add(make_nupkg("Acme.A", "1.0.0", authors="others"))
+        proxy = await start_proxy(
+            feed.index_url,
+            upstream={"private": False},
+            upstreams={"two": {"url": second.index_url, "private": False}},
+            feeds={"all": {"sources": ["two", "up"]}},
+        )
+        for feeds in ("up", "two", "all", "up two"):
+            _, secret = await proxy.app.tokens.add(feeds.replace(" ", "-"), ["read"], [], None)
+            got = [(await ask(proxy, f"/{name}{PACKAGE}", headers=basic(secret))).body for name in feeds.split()]
+            bill = await carry_out(proxy.app.desk, "sbom", {"token": feeds.replace(" ", "-")}, by="test")
+            (one,) = bill["components"]
+            told = [entry["content"] for entry in one.get("hashes", [])]
+            assert told == ([hashlib.sha512(got[0]).hexdigest()] if len(got) == 1 else []), "which one, nobody can tell"
 
 
 async def test_a_token_that_is_shown_to_an_open_feed_is_known_too(start_proxy: StartProxy, feed: FakeFeed) -> None:
