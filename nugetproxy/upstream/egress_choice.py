@@ -25,6 +25,7 @@ class EgressChoice:
         self._egress = settings.egress
         self._rule = rule
         self._resolver = resolver
+        self._index = parse_url(settings.index_url)
         self._proxies = frozenset(host_of(parse_url(proxy.url)) for proxy in self._egress.proxies.values())
         self._used: bool | None = None if self._egress.proxies else False
         self._told: set[str] = set()
@@ -33,11 +34,10 @@ class EgressChoice:
     def lookup_rule(self) -> AddressRule:
         """The rule of name look-ups: what is connected to may be a proxy, wherever that is.
 
-        With one, where the index's own name leads to is the proxy's matter: nothing is decided about it.
+        Where the index is asked through one, its address is the proxy's matter: nothing is decided about it.
         """
-        if not self._proxies:
-            return self._rule
-        return AddressRule(self._rule.anywhere, self._rule.hosts | self._proxies | {self._rule.index})
+        through = {self._rule.index} if self._configured(self._index) is not None else frozenset[str]()
+        return AddressRule(self._rule.anywhere, self._rule.hosts | self._proxies | through, self._rule.index)
 
     def denies(self, host: str) -> bool:
         """Whether a URL must not name ``host`` (lower case), whatever its address is."""
@@ -53,13 +53,19 @@ class EgressChoice:
         """The proxy that ``url`` is asked through; None for directly."""
         if self._used is None:
             self._used = not (self._egress.only_public and await self._is_private())
-        proxy = self._egress.proxies.get(url.scheme.lower()) if self._used else None
-        if proxy is None or self._is_direct(host_of(url), url.port or DEFAULT_PORTS[url.scheme.lower()]):
+        proxy = self._configured(url) if self._used else None
+        if proxy is None:
             return None
         if proxy.url not in self._told:
             self._told.add(proxy.url)
             log.info("upstream.through_proxy", upstream=self._settings.name, proxy=proxy.url, said_by=proxy.said_by)
         return proxy
+
+    def _configured(self, url: URL) -> EgressProxy | None:
+        """The proxy for ``url`` of an upstream that is asked through one."""
+        scheme = url.scheme.lower()
+        direct = self._is_direct(host_of(url), url.port or DEFAULT_PORTS[scheme])
+        return None if direct else self._egress.proxies.get(scheme)
 
     def _is_direct(self, host: str, port: int) -> bool:
         if self._egress.only_public and (is_local_name(host) or (is_literal(host) and not is_public(host))):
@@ -68,7 +74,7 @@ class EgressChoice:
 
     async def _is_private(self) -> bool:
         """Whether the index is on this machine or in its network; a name that only the proxy knows is not."""
-        host = host_of(parse_url(self._settings.index_url))
+        host = host_of(self._index)
         if is_local_name(host) or is_literal(host):
             return not is_public(host)
         try:

@@ -193,6 +193,25 @@ class TestPlain:
         assert [seen.target for seen in origin.requests] == ["/v3/index.json"]
 
     @pytest.mark.parametrize(
+        "egress",
+        [
+            Egress(proxies={"https": EgressProxy("http://proxy.corp:3128")}),
+            Egress(proxies={"http": EgressProxy("http://proxy.corp:3128")}, no_proxy=("example",)),
+        ],
+        ids=["another scheme's", "listed"],
+    )
+    async def test_an_index_that_is_asked_directly_stays_where_it_was_found(
+        self, origin: Origin, make_client: MakeClient, egress: Egress
+    ) -> None:
+        names = Names({"feed.example": ["1.1.1.1"]})
+        index = f"http://feed.example:{origin.port}/v3/index.json"
+        client = make_client(index_url=index, egress=egress, resolver=names)
+        await client.settle()
+        names.known["feed.example"] = ["127.0.0.1"]
+        assert (await failure(client, index)).reason is Reason.ID_DENIED
+        assert not origin.requests
+
+    @pytest.mark.parametrize(
         "host",
         ["localhost", "a.localhost", "10.0.0.1", "[::1]", "127.1", "2130706433", "0x7f000001", "0177.0.0.1", "0x7F.1"],
     )
