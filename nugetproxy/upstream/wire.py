@@ -225,7 +225,7 @@ class Wire:
         progress.answered = True
         if proxy is not None and answer.status == 407:
             answer.close()
-            progress.answered = False  # not by upstream
+            progress.answered = progress.connected = False  # upstream has seen nothing of it
             raise self.failures.make(Reason.REFUSED, f"{PROXY_LOGIN} ({origin})")
         self._seconds(request.method).observe(self.clock.monotonic() - began)
         return self._response(answer, url, deadline, ticket)

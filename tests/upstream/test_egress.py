@@ -238,6 +238,20 @@ class TestPlain:
         error = await failure(client, INDEX)
         assert (error.reason, "status 407" in error.detail) == (Reason.REFUSED, True)
 
+    async def test_a_write_that_it_does_not_pass_on_was_surely_not_carried_out(
+        self, origin: Origin, make_client: MakeClient
+    ) -> None:
+        origin.routes[f"{FEED}/push"] = Script(status=407, headers=[("Proxy-Authenticate", "Basic")])
+        client = make_client(index_url=INDEX, egress=through(origin), resolver=Names({}))
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"PK" * 1000
+
+        with pytest.raises(UpstreamFailure) as caught:
+            async with client.send("PUT", f"{FEED}/push", headers=CIMultiDict(), body=body(), timeout=20):
+                pass
+        assert (caught.value.reason, "unknown" in str(caught.value)) == (Reason.REFUSED, False)
+
     async def test_one_that_is_down_is_named(self, origin: Origin, make_client: MakeClient) -> None:
         await origin.refuse()
         client = make_client(index_url=INDEX, egress=through(origin), resolver=Names({}), tries=1)
