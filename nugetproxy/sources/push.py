@@ -34,6 +34,8 @@ FORWARDED = (
 CREDENTIALS = ("X-NuGet-ApiKey", "Authorization")
 """What a client shows to the upstream itself; where the proxy lends its own credentials, they take its place."""
 
+UNAUTHORIZED = 401
+
 MOVED_SECONDS = 60.0
 """How long it is believed that writes go to another address, which a client was told by a redirect to here."""
 
@@ -121,10 +123,10 @@ class Push:
         *,
         named: Named,
     ) -> Sent:
-        """Send it, once; whatever upstream answers is the answer.
+        """Send it, once; whatever upstream answers is the answer, but for a 401 to credentials that the proxy has lent.
 
-        ``named`` is told the package that the body is, once it has passed. Raises UpstreamFailure when there is no
-        answer; its detail says so when the outcome is unknown.
+        ``named`` is told the package that the body is, once it has passed. Raises UpstreamDenied for that 401,
+        UpstreamFailure when there is no answer; its detail says so when the outcome is unknown.
         """
         wanted = _known(method, route)
         write_body = None
@@ -133,6 +135,8 @@ class Push:
         sent: Sent | None = None
         try:
             sent = await self._pass_on(method, url, headers, write_body)
+            if sent.status == UNAUTHORIZED and self._settings.lends_credentials:
+                raise self._upstream.denied(sent.status, sent.reason)  # the client's are right
             return sent
         finally:
             identity = await write_body.identity() if write_body is not None and not route.id else None

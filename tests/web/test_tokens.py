@@ -18,6 +18,7 @@ from tests.fakes.asking import MEDIUM, PACKAGE, REGISTRATION, SEARCH, SMALL, UP_
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.halted import halting
+from tests.fakes.origin import Script
 from tests.fakes.proxy import Proxy
 
 CHALLENGE = 'Basic realm="nugetproxy"'
@@ -343,6 +344,20 @@ async def test_a_push_with_the_proxys_credentials_wants_a_token(
     assert "X-NuGet-ApiKey" not in sent.headers
     audits = [event for event in events if event["event"] == "write.audit"]
     assert [event["token"] for event in audits][-1] == "pushes"
+
+
+async def test_a_client_is_not_asked_for_what_the_proxy_has_lent(
+    start_proxy: StartProxy, feed: FakeFeed, secret: str
+) -> None:
+    """As with reads: a 401 would have it show its token again, which is good."""
+    proxy = await start_proxy(feed.index_url, upstream=LENDING)
+    shown = basic(await token(proxy, "push"))
+    challenge = ("WWW-Authenticate", 'Basic realm="https://inner.example/"')
+    refused = Script(status=401, headers=[challenge])
+    feed.origin.routes |= {f"{UP_PUSH}/": refused, f"{UP_PUSH}/acme.a/1.0.0": refused}
+    for got in (await push(proxy, **shown), await ask(proxy, "/v3/package/acme.a/1.0.0", "DELETE", headers=shown)):
+        assert (got.status, "WWW-Authenticate" in got.headers) == (403, False)
+        assert b"the credentials that this proxy has for it" in got.body
 
 
 async def test_on_this_machine_a_lent_push_wants_no_token_until_there_is_one(
