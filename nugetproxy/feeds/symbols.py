@@ -32,8 +32,8 @@ class Symbols:
     async def read(self, path: str, headers: CIMultiDictProxy[str], view: View) -> Reply:
         """The reply for ``symbols/{file}/{key}/{file}``.
 
-        Raises NotFound for other paths, BadRequest for a malformed ``SymbolChecksum``, UpstreamFailure where nobody
-        has the file and not everybody could be asked.
+        Raises NotFound for other paths, for what is not stored offline, BadRequest for a malformed ``SymbolChecksum``,
+        UpstreamFailure where nobody has the file and not everybody could be asked.
         """
         symbol = SymbolFile.parse(path.partition("/")[2])
         if symbol is None:
@@ -43,11 +43,15 @@ class Symbols:
             raise BadRequest(f"The {CHECKSUM_HEADER} header is malformed; it is ALGORITHM:HEX, several with ';'.")
         failed: UpstreamFailure | None = None
         absent: Reply | None = None
+        lacking = NotFound("No symbol server is configured.")
         for source in self._sources:
             try:
                 reply = await source.files.read(_target(source, symbol, checksums), view)
             except UpstreamFailure as failure:
                 failed = failed or failure
+                continue
+            except NotFound as error:  # offline, another one's may be stored
+                lacking = error
                 continue
             if reply.status == 200:
                 return reply
@@ -55,7 +59,7 @@ class Symbols:
         if failed is not None:
             raise failed
         if absent is None:
-            raise NotFound("No symbol server is configured.")
+            raise lacking
         return absent
 
     def expect_new(self) -> None:

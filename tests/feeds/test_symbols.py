@@ -183,6 +183,19 @@ async def test_the_next_server_is_asked_after_a_miss_and_after_a_failure(
     assert (await symbol(proxy, other)).body == b"another"
 
 
+async def test_offline_what_is_stored_of_the_next_server_is_given(
+    proxy: Proxy, feed: FakeFeed, origin: Origin, second: Origin
+) -> None:
+    second.routes[UP] = Script(body=PDB)
+    both = [f"{one.url}/download/symbols" for one in (origin, second)]
+    await proxy.reload(symbols={"urls": both[1:]})
+    assert (await symbol(proxy)).body == PDB
+    await proxy.reload(symbols={"urls": both}, upstream={"offline": True})
+    assert (await symbol(proxy)).body == PDB
+    assert (await symbol(proxy, FILE.replace("acme.a", "acme.b"))).status == 404
+    assert (len(origin.requests), second.count(UP)) == (0, 1)
+
+
 @pytest.mark.parametrize("answer", [Script(status=500), Script(body=b"<!DOCTYPE html><p>Log in"), Script(body=b"")])
 async def test_a_failure_is_no_miss(
     proxy: Proxy, origin: Origin, second: Origin, clock: FakeClock, answer: Script
