@@ -367,6 +367,30 @@ async def test_metrics_are_for_this_machine_only(feed: FakeFeed, cache: Path) ->
     assert statuses == {"127.0.0.1": [200, 200], address: [404, 200]}
 
 
+async def test_a_socket_for_both_families_knows_ipv4_addresses_as_such(feed: FakeFeed, cache: Path) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    address = own_address()
+    trusted = {"NUGETPROXY_SERVER__TRUSTED_PROXIES": "127.0.0.1"}
+    arguments = ("--upstream", feed.index_url, "--cache-dir", cache)
+    async with ProxyProcess(*arguments, listen="[::]:0", environ=trusted) as proxy:
+        bases = {}
+        for host, headers in ((address, {}), ("127.0.0.1", {"X-Forwarded-Host": "nuget.example"}), ("[::1]", {})):
+            proxy.url = f"http://{host}:{proxy.port}"
+            status, body = await fetch(proxy, "/v3/index.json", **headers)
+            assert status == 200, body
+            bases[host] = json.loads(body)["resources"][0]["@id"].partition("/v3/")[0]
+        assert bases == {
+            address: f"http://{address}:{proxy.port}",
+            "127.0.0.1": "http://nuget.example",
+            "[::1]": f"http://[::1]:{proxy.port}",
+        }
+        proxy.url = f"http://127.0.0.1:{proxy.port}"
+        assert (await fetch(proxy, "/metrics"))[0] == 200
+        for client in (address, "127.0.0.1", "::1"):
+            await proxy.logged("request", client=client)
+
+
 # --- the stop ---
 
 POINTS = 20

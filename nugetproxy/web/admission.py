@@ -20,7 +20,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.store.ledger.records import Token
 from nugetproxy.web import http as web
 from nugetproxy.web.attempts import Attempts
-from nugetproxy.web.hosts import Network, PublicAddresses
+from nugetproxy.web.hosts import Network, PublicAddresses, is_in
 from nugetproxy.web.refusals import Forbidden, TooManyAttempts, Unauthorized
 
 API_KEY = "X-NuGet-ApiKey"
@@ -239,16 +239,7 @@ class Admission:
 
     def _is_of(self, client: str, feed: str) -> bool:
         """Whether a client at this address (empty where it is not sure) may read a feed for being there."""
-        networks = self._rules[feed].networks
-        if not networks:
-            return False
-        try:
-            address = ipaddress.ip_address(client)
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in networks)
+        return is_in(client, self._rules[feed].networks)
 
     def marked(self, feed: str, reply: Reply) -> Reply:
         """The reply with what caches may do with it, which is for the caller alone where not everybody may read what

@@ -17,6 +17,7 @@ from nugetproxy.web import http as web
 from nugetproxy.web.answers import answer
 from nugetproxy.web.file_answer import FileAnswer
 from nugetproxy.web.head_check import END, MAX_HEAD, Condition
+from nugetproxy.web.hosts import unmapped
 from nugetproxy.web.kernelcopy import KernelCopy
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.malformed import refusal
@@ -84,6 +85,16 @@ class Connection(OneTask):
         """The request that is being answered, if the lane can answer it the next time."""
         self.at_finish: Callable[[], None] | None = None
         """Called when the connection is to end: for an answer that would go on for ever."""
+
+    @property
+    def peername(self) -> Any:
+        """aiohttp's name for the client's address."""
+        return unmapped(super().peername)
+
+    @property
+    def sockname(self) -> Any:
+        """aiohttp's name for our own address."""
+        return unmapped(super().sockname)
 
     @property
     def fresh(self) -> bool:

@@ -7,6 +7,7 @@ import re
 import socket
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Any
 
 from aiohttp import hdrs
 from yarl import URL
@@ -18,6 +19,8 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?")
 FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
 """What front ends add; the address of the connection is then theirs."""
+MAPPED = "::ffff:"
+"""Before an IPv4 address in an IPv6 one (RFC 4291 section 2.5.5.2)."""
 _PREFIX = re.compile(r"(/(?!\.\.?(/|$))[A-Za-z0-9._~-]+)*")
 
 LOOKED_AT = ("host", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix")
@@ -109,11 +112,18 @@ class PublicAddresses:
         return host
 
     def _is_trusted(self, peer: str) -> bool:
-        try:
-            address = ipaddress.ip_address(peer)
-        except ValueError:
-            return False
-        return any(address in network for network in self._trusted)
+        return is_in(peer, self._trusted)
+
+
+def is_in(text: str, networks: Iterable[Network]) -> bool:
+    """Whether an IP address is in one of some networks, an IPv4 one also where it is mapped (::ffff:10.0.0.1)."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
 
 
 @lru_cache(maxsize=256)
@@ -132,9 +142,16 @@ def _name(host: str) -> str:
     return name
 
 
+def unmapped(name: Any) -> Any:
+    """The address of a socket; an IPv4 one as such where it came by a socket for both families (::ffff:10.0.0.1)."""
+    if isinstance(name, tuple) and name[0].startswith(MAPPED) and "." in name[0]:
+        return name[0].removeprefix(MAPPED), name[1]
+    return name
+
+
 def _local_address(request: web.BaseRequest) -> str:
     """The IP address of our end of the connection."""
-    name = request.transport.get_extra_info("sockname") if request.transport is not None else None
+    name = request.protocol.sockname
     return str(name[0]) if isinstance(name, tuple) else ""
 
 

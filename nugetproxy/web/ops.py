@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 
 import orjson
@@ -19,7 +18,7 @@ from nugetproxy.upstream.patience import spared
 from nugetproxy.web import http as web
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.admission import Admission
-from nugetproxy.web.hosts import FORWARDED, Network
+from nugetproxy.web.hosts import FORWARDED, Network, is_in
 from nugetproxy.web.whole import Whole, common_headers
 
 READY_SECONDS = 2.0
@@ -92,11 +91,7 @@ class Ops:
         """Only from the configured networks, never through a front proxy (whose own address is not the reader's)."""
         if any(name in request.headers for name in FORWARDED):
             return False
-        try:
-            peer = ipaddress.ip_address(request.remote or "")
-        except ValueError:
-            return False
-        return any(peer in network for network in self._metrics_from)
+        return is_in(request.remote or "", self._metrics_from)
 
 
 async def _unready(feed: Feed) -> str:

@@ -24,7 +24,7 @@ FRESH_SECONDS = 0.3
 """What a connection without a request yet gets at a stop: its request may be on its way, and would be lost."""
 DOCUMENT_SECONDS = 1.0
 """What documents get at a stop; their clients ask again, which costs little."""
-LOOPBACK = ("127.", "::1", "::ffff:127.")
+LOOPBACK = ("127.", "::1")
 """Peers without a limit of their own: a front proxy on this machine is many clients."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -108,7 +108,7 @@ class LimitedServer(web.Server):
         # What the kernel does not take waits with its maker, not here. At 0 asyncio's TLS would be paused for ever: it
         # counts what is as much as the limit as too much.
         transport.set_write_buffer_limits(high=0 if transport.get_extra_info("sslcontext") is None else 1, low=0)
-        name = transport.get_extra_info("peername")
+        name = handler.peername
         peer = name[0] if isinstance(name, tuple) else ""
         self._peers[handler] = peer
         self._per_ip[peer] += 1

@@ -241,6 +241,8 @@ async def test_while_tokens_cannot_be_read_nobody_comes_in(
         ("::ffff:10.20.3.4", True, 200),
         ("10.21.3.4", True, 401),
         ("10.20.3.4, 10.21.3.4", True, 401),
+        ("10.21.3.4, 10.20.0.1, 127.0.0.1", True, 401),
+        ("10.21.3.4, ::ffff:10.20.0.1", True, 401),
         ("rubbish", True, 401),
         ("10.20.3.4", False, 401),
     ],
@@ -250,7 +252,7 @@ async def test_a_farm_may_come_in_by_its_addresses(
 ) -> None:
     proxy = await start_proxy(
         feed.index_url,
-        server={"trusted_proxies": ["127.0.0.0/8"] if trusted else []},
+        server={"trusted_proxies": ["127.0.0.0/8", "10.20.0.1"] if trusted else []},
         upstream={"anonymous": False, "anonymous_from": ["10.20.0.0/16", *([] if trusted else ["127.0.0.0/8"])]},
     )
     got = await ask(proxy, INDEX, headers={"X-Forwarded-For": forwarded})
