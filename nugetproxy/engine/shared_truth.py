@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-import orjson
+import msgspec
 import structlog
 
 from nugetproxy.clock import Clock
@@ -42,6 +42,11 @@ class SharedTruth:
         self._ledger = ledger
         self._clock = clock
         self._known_tokens: float | None = None
+        self._agreed: frozenset[tuple[str, str]] | None = None
+        """The claims that were known at the last look; what is none of them was claimed since."""
+        self._claiming = asyncio.Lock()  # a look that began before a release must not end after it
+        self._refused: set[str] = set()
+        """Tokens in the bucket that nobody is let in by; each is told once."""
         self.wanted = asyncio.Event()
         """There is something to look at."""
 
@@ -60,17 +65,28 @@ class SharedTruth:
     # --- claims ---
 
     async def settle_claims(self) -> bool:
-        """Have ledger and bucket know the same claims; whether the ledger's have changed. Raises EngineUnavailable."""
+        """Have ledger and bucket know the same claims; whether the ledger's have changed. Raises EngineUnavailable.
+
+        What was released and is claimed since, by a source that still has it, is claimed again.
+        """
+        async with self._claiming:
+            return await self._settle_claims()
+
+    async def _settle_claims(self) -> bool:
         ours = await self._ledger.claims()
         theirs = await self._pairs(keys.CLAIMS)
         for source, id_ in theirs - ours:
             self._ledger.claim(source, id_)
         missing = ours - theirs
-        released = missing & await self._pairs(keys.RELEASED) if missing else frozenset()
+        ended = missing & await self._pairs(keys.RELEASED) if missing else frozenset()
+        released = ended if self._agreed is None else ended & self._agreed
         for source, id_ in released:
             await self._ledger.disclaim(source, id_)
             await self._ledger.disown(source, id_)
         made = [await self._store.create(f"{keys.CLAIMS}{source}/{id_}", b"") for source, id_ in missing - released]
+        for source, id_ in ended - released:
+            await self._store.remove(f"{keys.RELEASED}{source}/{id_}")
+        self._agreed = (ours | theirs) - released
         if any(made):
             await self._announce()
         return bool(theirs - ours or released)
@@ -81,11 +97,13 @@ class SharedTruth:
 
     async def release(self, source: str, id_: str) -> None:
         """A claim ends on all replicas; raises EngineUnavailable, after which it stands."""
-        await self._store.create(f"{keys.RELEASED}{source}/{id_}", b"")
-        await self._store.remove(f"{keys.CLAIMS}{source}/{id_}")
-        for one in await self._store.listing(keys.OWNERS):
-            if one.key.rpartition("/")[0].endswith(f"/{id_}"):
-                await self._store.remove(one.key)
+        async with self._claiming:
+            await self._store.create(f"{keys.RELEASED}{source}/{id_}", b"")
+            await self._store.remove(f"{keys.CLAIMS}{source}/{id_}")
+            self._agreed = self._agreed and self._agreed - {(source, id_)}
+            for one in await self._store.listing(keys.OWNERS):
+                if one.key.rpartition("/")[0].endswith(f"/{id_}"):
+                    await self._store.remove(one.key)
         await self._announce()
 
     # --- owners ---
@@ -99,18 +117,19 @@ class SharedTruth:
         for _ in range(TRIES):
             known, number = await self._decided(prefix)
             new = {version: source for version, source in owners.items() if version not in known}
-            if not new or await self._store.create(f"{prefix}{number:06d}", orjson.dumps(new)):
+            if not new or await self._store.create(f"{prefix}{number:06d}", msgspec.json.encode(new)):
                 return {**known, **new}
         raise EngineUnavailable("bucket", f"others decide whose the versions of {id_} are, again and again")
 
     async def _decided(self, prefix: str) -> tuple[dict[str, str], int]:
         known: dict[str, str] = {}
-        names = sorted(one.key for one in await self._store.listing(prefix))
-        for name in names:
-            said = await self._store.read(name)
-            for version, source in (_table(said.body) if said is not None else {}).items():
-                known.setdefault(version, str(source))
-        return known, int(names[-1].rpartition("/")[2]) + 1 if names else 0
+        names = [one.key.removeprefix(prefix) for one in await self._store.listing(prefix)]
+        numbers = sorted(int(name) for name in names if name.isdecimal())
+        for number in numbers:
+            said = await self._store.read(f"{prefix}{number:06d}")
+            for version, source in (_owners(said.body) if said is not None else {}).items():
+                known.setdefault(version, source)
+        return known, numbers[-1] + 1 if numbers else 0
 
     # --- tokens: where tokens are kept ---
 
@@ -134,16 +153,25 @@ class SharedTruth:
         """Have ledger and bucket know the same tokens; raises EngineUnavailable."""
         began = self._clock.now()
         revoked = {one.key.removeprefix(keys.REVOKED) for one in await self._store.listing(keys.REVOKED)}
-        ours = {one.hash: one for one in await self._ledger.tokens()}
+        ours = {one.name: one for one in await self._ledger.tokens()}
+        for token in [one for one in ours.values() if one.hash in revoked]:
+            await self._ledger.remove_token(token.name)
+            del ours[token.name]
         theirs = {one.key.rpartition("~")[2]: one.key for one in await self._store.listing(keys.TOKENS)}
-        for digest in theirs.keys() - ours.keys() - revoked:
+        for digest in theirs.keys() - {one.hash for one in ours.values()} - revoked:
             said = await self._store.read(theirs[digest])
-            if said is not None:
-                await self._ledger.put_token(_token(said.body))
-        for digest, token in ours.items():
-            if digest in revoked:
-                await self._ledger.remove_token(token.name)
-            elif digest not in theirs:
+            if said is None:
+                continue
+            found = _token(theirs[digest], said.body)
+            if found is not None and _first(found, ours.get(found.name)) is found:
+                ours[found.name] = found
+                await self._ledger.put_token(found)
+            elif digest not in self._refused:
+                self._refused.add(digest)
+                why = "it is damaged" if found is None else "an older token has this name; to revoke it ends both"
+                log.error("token.refused", object=theirs[digest], detail=why)
+        for token in ours.values():
+            if token.hash not in theirs:
                 await self._store.create(_name(token), _written(token))
         self._known_tokens = began
         self._ledger.note_scrub(NOTE, str(began).encode())
@@ -160,11 +188,12 @@ class SharedTruth:
     async def remove_token(self, name: str) -> bool:
         """Let nobody in by a token on any replica; raises EngineUnavailable."""
         await self.settle_tokens()
-        found = [one for one in await self._ledger.tokens() if one.name == name]
-        for token in found:
-            await self._store.create(f"{keys.REVOKED}{token.hash}", b"")
-            await self._store.remove(_name(token))
-            await self._ledger.remove_token(name)
+        made = f"{keys.TOKENS}{name}~"
+        found = [one.key for one in await self._store.listing(keys.TOKENS) if one.key.startswith(made)]
+        for key in found:
+            await self._store.create(f"{keys.REVOKED}{key.removeprefix(made)}", b"")
+            await self._store.remove(key)
+        await self._ledger.remove_token(name)
         await self._announce()
         return bool(found)
 
@@ -174,30 +203,35 @@ class SharedTruth:
         return at is not None and abs(self._clock.now() - at) < REVOCATIONS_SECONDS
 
 
+class _Said(Token, frozen=True, kw_only=True, rename={"hash": "sha256"}):
+    """A token as its object says it."""
+
+
 def _name(token: Token) -> str:
     return f"{keys.TOKENS}{token.name}~{token.hash}"
 
 
 def _written(token: Token) -> bytes:
-    said = {"name": token.name, "sha256": token.hash, "scopes": token.scopes, "feeds": token.feeds}
-    return orjson.dumps({**said, "expires": token.expires, "created": token.created})
+    return msgspec.json.encode(_Said(**msgspec.structs.asdict(token)))
 
 
-def _token(body: bytes) -> Token:
-    said = _table(body)
-    return Token(
-        name=str(said["name"]),
-        hash=str(said["sha256"]),
-        scopes=tuple(map(str, said["scopes"])),
-        feeds=tuple(map(str, said["feeds"])),
-        expires=said["expires"],
-        created=float(said["created"]),
-    )
-
-
-def _table(body: bytes) -> dict[str, Any]:
+def _token(key: str, body: bytes) -> Token | None:
+    """The token of an object; None where that is damaged."""
     try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        token = msgspec.json.decode(body, type=_Said)
+    except ValueError:
+        return None
+    return token if _name(token) == key else None
+
+
+def _first(one: Token, other: Token | None) -> Token:
+    """Of two of one name the one that all replicas let in: what was made first."""
+    return one if other is None else min(one, other, key=lambda token: (token.created, token.hash))
+
+
+def _owners(body: bytes) -> dict[str, str]:
+    """Version -> source; nothing where the object is damaged."""
+    try:
+        return msgspec.json.decode(body, type=dict[str, str])
+    except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nugetproxy.admin.feed_commands import end_claims
 from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.shared_truth import REVOCATIONS_SECONDS, SharedTruth
 from nugetproxy.errors import BadRequest
@@ -18,6 +19,7 @@ from tests.cluster.conftest import StartReplica, shared
 from tests.cluster.engines import Moto
 from tests.cluster.test_packages import bucket_of, settled, soon
 from tests.fakes.asking import ask
+from tests.fakes.clock import StoppableClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
@@ -44,6 +46,13 @@ def farm(public: FakeFeed, **more: Any) -> dict[str, Any]:
 def truth_of(proxy: Proxy) -> SharedTruth:
     assert proxy.app.replicas is not None and proxy.app.replicas.truth is not None
     return proxy.app.replicas.truth
+
+
+async def looks_no_more(proxy: Proxy) -> None:
+    """From now on this replica looks at what others decided when the test says so."""
+    (looking,) = [one for one in proxy.app.tasks.running() if one.get_name() == "truth"]
+    looking.cancel()
+    await asyncio.wait({looking})
 
 
 async def agreed(proxy: Proxy) -> None:
@@ -93,6 +102,37 @@ async def test_a_claim_that_an_operator_ends_is_ended_on_all(
     await agreed(second)
     assert await second.app.ledger.claims() == frozenset()
     assert await merged.owners.of("contoso.a") == await second.app.ledger.owners("all", "contoso.a") == {}
+
+
+async def test_a_source_that_still_has_a_released_id_claims_it_again_on_all(
+    start_replica: StartReplica, feed: FakeFeed, public: FakeFeed, moto: Moto
+) -> None:
+    """Until an operator ends that claim too, whichever replica is asked to."""
+    feed.add(OURS)
+    cluster = shared(moto, None)
+    first, second = [await start_replica(cluster, **farm(public)) for _ in range(2)]
+    for ends, claims in ((first, second), (second, second), (first, first)):
+        assert (await ask(claims, LIST)).status == 200
+        for one in (claims, first, second):
+            await agreed(one)
+            assert await one.app.ledger.claims() == {("up", "contoso.a")}
+        await end_claims(ends.app.ledger, ends.app.feeds, id_="contoso.a", truth=truth_of(ends))
+        for one in (first, second):
+            await agreed(one)
+            assert await one.app.ledger.claims() == frozenset()
+
+
+async def test_what_a_stranger_has_put_beside_the_owners_is_none_of_them(
+    start_replica: StartReplica, feed: FakeFeed, public: FakeFeed, moto: Moto
+) -> None:
+    public.add(THEIRS)
+    cluster = shared(moto, None)
+    bucket = bucket_of(cluster, moto)
+    for name in ("", "000000", "000001", "readme.txt"):  # what is damaged, too
+        await asyncio.to_thread(bucket(f"_truth/owners/all/acme.a/{name}").put, Body=b'{"1.0.0": 7}')
+    first = await start_replica(cluster, **farm(public))
+    assert (await ask(first, "/v3/content/acme.a/index.json")).status == 200
+    assert (await truth_of(first).decide("all", "acme.a", {}))["1.0.0"] == "public"
 
 
 async def test_replicas_that_see_a_version_first_at_the_same_moment_decide_alike(
@@ -148,10 +188,75 @@ async def test_a_token_lets_in_on_all_replicas_until_one_revokes_it(
         assert (await ask(one, "/v3/index.json", headers=basic(secret))).status == 401
 
 
+async def test_a_token_of_a_name_that_was_revoked_elsewhere_lets_in_at_once(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    cluster = shared(moto, None)
+    first, second = [await start_replica(cluster, upstream={"anonymous": False}) for _ in range(2)]
+    await first.app.tokens.add("farm", ["read"], [], None)
+    await agreed(second)
+    await second.app.tokens.revoke("farm")
+    _, secret = await second.app.tokens.add("farm", ["read"], [], None)
+    await agreed(first)
+    assert (await ask(first, "/v3/index.json", headers=basic(secret))).status == 200
+
+
+async def test_of_two_tokens_of_one_name_all_replicas_let_the_older_one_in_until_both_are_revoked(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    """Each replica had one before they shared a bucket."""
+    closed, clock = {"upstream": {"anonymous": False}}, StoppableClock()
+    replicas = [await start_replica({}, clock=clock, **closed) for _ in range(2)]
+    secrets = []
+    for one in replicas:
+        secrets.append((await one.app.tokens.add("farm", ["read"], [], None))[1])
+        clock.advance(1.0)
+    cluster = shared(moto, None)
+    for one in replicas:
+        one.config = one.configured(cluster=cluster, **closed)
+        await one.restart()
+
+    async def statuses() -> set[tuple[int, ...]]:
+        """By secret, as each replica has them."""
+        for one in replicas:
+            await agreed(one)
+        return {
+            tuple([(await ask(one, "/v3/index.json", headers=basic(secret))).status for secret in secrets])
+            for one in replicas
+        }
+
+    await statuses()
+    for _ in range(2):
+        assert await statuses() == {(200, 401)}
+    await replicas[1].app.tokens.revoke("farm")
+    for _ in range(2):
+        assert await statuses() == {(401, 401)}
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"", b"[]", b'{"name": "x"}', "its own"])
+async def test_a_damaged_token_keeps_nobody_out_but_who_shows_it(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, capsys: pytest.CaptureFixture[str], body: bytes | str
+) -> None:
+    cluster, closed = shared(moto, None), {"upstream": {"anonymous": False}}
+    first = await start_replica(cluster, **closed)
+    token, secret = await first.app.tokens.add("farm", ["read"], [], None)
+    bucket = bucket_of(cluster, moto)
+    if isinstance(body, str):  # that of another token
+        body = await asyncio.to_thread(lambda: bucket(f"_truth/tokens/farm~{token.hash}").get()["Body"].read())
+    await asyncio.to_thread(bucket("_truth/tokens/evil~123").put, Body=body)
+    second = await start_replica(cluster, **closed)
+    for one in (first, second):
+        await agreed(one)
+        assert [one.name for one, _ in one.app.tokens.all()] == ["farm"]
+        assert (await ask(one, "/v3/index.json", headers=basic(secret))).status == 200
+    assert capsys.readouterr().out.count("token.refused") == 2
+
+
 async def test_a_token_is_refused_once_nobody_could_say_for_long_that_it_is_revoked(
     start_replica: StartReplica, feed: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = await start_replica(shared(moto, None), upstream={"anonymous": False})
+    await looks_no_more(proxy)
     _, secret = await proxy.app.tokens.add("farm", ["read"], [], None)
     assert (await ask(proxy, "/v3/index.json", headers=basic(secret))).status == 200
     now = proxy.app.clock.now()
@@ -163,6 +268,7 @@ async def test_the_lane_refuses_such_a_token_too(
     start_replica: StartReplica, feed: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proxy = await start_replica(shared(moto, None), upstream={"anonymous": False})
+    await looks_no_more(proxy)
     _, secret = await proxy.app.tokens.add("farm", ["read"], [], None)
 
     async def status() -> int:
