@@ -179,12 +179,13 @@ class SecondLevel:
                 await self.store.remove(keys.package(source, identity))
                 await self.store.remove(keys.nuspec(source, identity))
 
-    async def package_url(self, source: str, identity: PackageIdentity, seconds: float) -> str | None:
-        """Where anybody can read the package for so long; None where it is not in the bucket."""
+    async def package_url(self, source: str, identity: PackageIdentity, seconds: float, *, sha512: str) -> str | None:
+        """Where anybody can read the package for so long; None where the bucket has none with this hash (base64)."""
         if self.store is None or not await self._origins.is_ours(source):
             return None
         key = keys.package(source, identity)
-        return await self.store.sign(key, seconds) if await self.store.head(key) is not None else None
+        said = await self.store.head(key)
+        return await self.store.sign(key, seconds) if said is not None and said.meta.get("sha512") == sha512 else None
 
     # --- documents ---
 

@@ -101,7 +101,7 @@ class SharedPackages:
         self._metrics = metrics
         self._turns = Turns(tasks, clock)
         self._held: dict[PackageIdentity, Held] = {}
-        self._signed: TTLCache[PackageIdentity, str] = TTLCache(SIGNED_KEPT, SIGNED_AGAIN, clock.monotonic)
+        self._signed: TTLCache[PackageIdentity, tuple[str, str]] = TTLCache(SIGNED_KEPT, SIGNED_AGAIN, clock.monotonic)
 
     async def land(self, flight: Flight, stage: Stage, known: Known, commit: Commit) -> HeldPackage | None:
         """The package out of the bucket, when it is there or another replica brings it; None: fetch it, then ``end``.
@@ -204,17 +204,19 @@ class SharedPackages:
             return None
         return said.size
 
-    async def url(self, identity: PackageIdentity) -> str | None:
-        """Where a client can read the package out of the bucket itself; None where it is not there, or nobody knows."""
-        known = self._signed.get(identity)
-        if known is None:
+    async def url(self, held: HeldPackage) -> str | None:
+        """Where a client can read the package out of the bucket itself; None where these bytes are not said to be
+        there, or nobody knows."""
+        identity = held.identity
+        sha512, url = self._signed.get(identity, ("", None))
+        if sha512 != held.sha512:
             try:
-                known = await self._second.package_url(self._source, identity, SIGNED_SECONDS)
+                url = await self._second.package_url(self._source, identity, SIGNED_SECONDS, sha512=held.sha512)
             except EngineUnavailable:
                 return None
-            if known is not None:
-                self._signed[identity] = known
-        return known
+            if url is not None:
+                self._signed[identity] = held.sha512, url
+        return url
 
 
 async def _pieces(held: HeldPackage) -> AsyncIterator[bytes]:

@@ -92,7 +92,7 @@ class Feed:
         if body.size < self._redirect_from or body.elsewhere is None:
             return reply
         try:
-            url = await body.elsewhere(body.held.identity)
+            url = await body.elsewhere(body.held)
         except BaseException:
             reply.close()
             raise

@@ -13,7 +13,6 @@ from nugetproxy.engine.outcome import CacheStatus
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.standing import MakeStanding
 from nugetproxy.engine.target import Found, Target
-from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import JSON_TYPE, Kind
 from nugetproxy.store.packages.held import HeldPackage
 
@@ -35,7 +34,7 @@ class View(Struct, frozen=True, kw_only=True):
         return self.base.startswith("https:")
 
 
-Elsewhere = Callable[[PackageIdentity], Awaitable[str | None]]
+Elsewhere = Callable[[HeldPackage], Awaitable[str | None]]
 """Where a client can read a held package itself, for a while; None where nowhere."""
 
 

@@ -151,7 +151,7 @@ class FolderSource:
             await self.signatures.allow(held, self.library.kept)
         return held
 
-    async def elsewhere(self, identity: PackageIdentity) -> str | None:
+    async def elsewhere(self, held: HeldPackage) -> str | None:
         """None: nobody else can read the folder."""
         return None
 

@@ -270,10 +270,10 @@ class RemoteSource:
             finally:
                 found.close()
 
-    async def elsewhere(self, identity: PackageIdentity) -> str | None:
+    async def elsewhere(self, held: HeldPackage) -> str | None:
         """In the bucket that replicas share, where it is there."""
         with self._patience():
-            return await self.packages.shared.url(identity) if self.packages.shared is not None else None
+            return await self.packages.shared.url(held) if self.packages.shared is not None else None
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
         """The nuspec, readme, icon or licence out of the held package; None where there is none.

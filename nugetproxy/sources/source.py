@@ -135,7 +135,7 @@ class Source(Protocol):
         What is not held is not fetched for a ``head``; then it is what upstream says about it.
         """
 
-    async def elsewhere(self, identity: PackageIdentity) -> str | None:
+    async def elsewhere(self, held: HeldPackage) -> str | None:
         """A URL at which anybody can read a held package for some minutes; None where there is none."""
 
     async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:

@@ -133,7 +133,7 @@ async def test_packages_of_another_feed_of_the_same_name_are_neither_read_nor_re
     assert await read(second) is None
     await put(second, b"theirs")
     assert await read(first) in {b"ours", None}
-    assert await second.level.package_url("up", ACME, 60) is None
+    assert await second.level.package_url("up", ACME, 60, sha512="sum") is None
 
 
 @pytest.mark.parametrize("place", [LIST, PAGE, INDEX], ids=["versions", "registration", "index"])
@@ -288,8 +288,8 @@ async def test_packages_are_leased_only_where_others_could_find_them(replica: Ma
 
 async def test_a_signed_address_is_given_for_what_is_there(replica: MakeReplica, made_of: str) -> None:
     one = await replica()
-    assert await one.level.package_url("up", ACME, 60) is None
+    assert await one.level.package_url("up", ACME, 60, sha512="sum") is None
     await put(one, b"bytes")
-    url = await one.level.package_url("up", ACME, 60)
+    url = await one.level.package_url("up", ACME, 60, sha512="sum")
     assert (url is not None) == (made_of in {"bucket", "both", "seaweed"})
     assert url is None or "/up/flat/acme.a/1.0.0/acme.a.1.0.0.nupkg?" in url

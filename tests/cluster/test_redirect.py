@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.conftest import StartReplica, shared
 from tests.cluster.engines import Moto
-from tests.cluster.test_packages import uploaded
+from tests.cluster.test_packages import bucket_of, forge, uploaded
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, ask
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -35,6 +35,20 @@ async def test_a_large_package_is_read_from_the_bucket(start_replica: StartRepli
         assert (answer.status, await answer.read()) == (200, LARGE)
     again = await ask(proxy, PACKAGE, allow_redirects=False)
     assert again.headers["Location"] == sent.headers["Location"]  # signed once for some minutes
+
+
+async def test_nobody_is_sent_to_other_bytes_than_those_that_are_held(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    """Another replica was told to purge the package, and has fetched what its feed has in its place."""
+    feed.add(LARGE)
+    cluster = shared(moto, None)
+    proxy = await start_replica(cluster, **ALLOWED)
+    assert (await ask(proxy, PACKAGE)).body == LARGE
+    await uploaded(proxy)
+    await forge(bucket_of(cluster, moto), "forged")
+    got = await ask(proxy, PACKAGE, allow_redirects=False)
+    assert (got.status, got.body) == (200, LARGE)
 
 
 async def test_a_range_is_of_the_same_place(start_replica: StartReplica, feed: FakeFeed, moto: Moto) -> None:
