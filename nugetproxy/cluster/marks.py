@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +23,7 @@ log = structlog.get_logger(__name__)
 FOLLOW_SECONDS: Final = 3.0
 """How long a mark is believed while nobody tells us of new ones."""
 REMEMBERED: Final = 100_000
+MARK: Final = re.compile(r"\d{15}-[0-9a-f]{16}")
 
 Told = Callable[[str, str, float | None], None]
 """Is told of a write on another replica: source, id, when (wall time; None for now)."""
@@ -28,15 +31,17 @@ Told = Callable[[str, str, float | None], None]
 
 class _Known(Struct, frozen=True):
     mark: str
-    at: float
-    """By the monotonic clock."""
-    generation: int
+    at: float = -math.inf
+    """When it was asked for, by the monotonic clock."""
+    generation: int = -1
+    """The one that it was asked for in."""
 
 
 class Marks:
     """Each write to an id leaves a mark in what is shared; a document that was asked for under another one is outdated.
 
-    A mark begins with its time, so of two the greater one is the later one.
+    A mark begins with its time, so of two the greater one is the later one: it is made greater than the last one,
+    whose maker's clock may be ahead.
     """
 
     def __init__(self, store: ObjectStore | None, coordinator: Coordinator | None, clock: Clock, told: Told) -> None:
@@ -45,7 +50,7 @@ class Marks:
         self._clock = clock
         self._told = told
         self._known: LRUCache[str, _Known] = LRUCache(REMEMBERED)
-        self._asking: dict[str, asyncio.Future[str]] = {}
+        self._asking: dict[tuple[str, int], asyncio.Future[str]] = {}
         self._generation = 0
         self._live = False
 
@@ -64,7 +69,7 @@ class Marks:
         if self.is_current(tag):
             return
         with suppress(EngineUnavailable):
-            self.learn(tag, await self.current(tag), announced=False)
+            await self.current(tag)
 
     def is_current(self, tag: str) -> bool:
         """Whether what is known of ``tag`` is as new as it has to be."""
@@ -76,11 +81,16 @@ class Marks:
         return self._clock.monotonic() - known.at < FOLLOW_SECONDS
 
     async def current(self, tag: str) -> str:
-        """The last mark, asked for now, once for all who ask at the same time; raises EngineUnavailable."""
-        asked = self._asking.get(tag)
-        if asked is not None:
-            return await asyncio.shield(asked)
-        asked = self._asking[tag] = asyncio.get_running_loop().create_future()
+        """The last mark, asked for now, once for all who ask at the same time; known from then on.
+
+        Raises EngineUnavailable.
+        """
+        key = tag, self._generation  # what was asked for before something may have been missed says nothing of that
+        while (asked := self._asking.get(key)) is not None:
+            await asyncio.wait({asked})
+            if not asked.cancelled():  # else who has asked left
+                return asked.result()
+        asked = self._asking[key] = asyncio.get_running_loop().create_future()
         try:
             mark = await self._ask(tag)
         except EngineUnavailable as error:
@@ -92,9 +102,10 @@ class Marks:
             raise
         else:
             asked.set_result(mark)
+            self._learn(tag, _Known(mark, self._clock.monotonic(), key[1]), announced=False)
             return mark
         finally:
-            del self._asking[tag]
+            del self._asking[key]
 
     async def _ask(self, tag: str) -> str:
         told, stored = await asyncio.gather(self._of_coordinator(tag), self._of_store(tag), return_exceptions=True)
@@ -115,18 +126,25 @@ class Marks:
         return mark
 
     async def _of_coordinator(self, tag: str) -> str:
-        return await self._coordinator.mark(tag) if self._coordinator is not None else NEVER_WRITTEN
+        return _sound(await self._coordinator.mark(tag)) if self._coordinator is not None else NEVER_WRITTEN
 
     async def _of_store(self, tag: str) -> str:
         found = await self._store.read(keys.mark(tag)) if self._store is not None else None
-        return found.body.decode("ascii", "replace") if found is not None else NEVER_WRITTEN
+        return _sound(found.body.decode("ascii", "replace")) if found is not None else NEVER_WRITTEN
 
     def learn(self, tag: str, mark: str, *, announced: bool) -> None:
-        """The last mark of ``tag`` is this one."""
+        """There was this write; where it was not ``announced``, there may have been later ones."""
+        known = _Known(_sound(mark))
+        if announced:
+            known = _Known(known.mark, self._clock.monotonic(), self._generation)
+        self._learn(tag, known, announced=announced)
+
+    def _learn(self, tag: str, said: _Known, *, announced: bool) -> None:
         before = self._known.get(tag)
-        newest = max(mark, before.mark) if before is not None else mark
-        self._known[tag] = _Known(newest, self._clock.monotonic(), self._generation)
-        if newest == NEVER_WRITTEN or (before is not None and newest == before.mark):
+        was = before or _Known(NEVER_WRITTEN)
+        mark = max(said.mark, was.mark)
+        self._known[tag] = _Known(mark, max(said.at, was.at), max(said.generation, was.generation))
+        if mark == was.mark:
             return
         source, _, id_ = tag.partition("/")
         at = None if announced or before is not None else time_of(mark)
@@ -134,7 +152,11 @@ class Marks:
 
     async def write(self, tag: str) -> None:
         """Something was written through this replica: all others learn of it. Never raises."""
-        mark = f"{int(self._clock.now() * 1000):015d}-{secrets.token_hex(8)}"
+        if not (self._live and self.is_current(tag)):
+            with suppress(EngineUnavailable):
+                await self.current(tag)
+        at = max(int(self._clock.now() * 1000), _milliseconds(self.known(tag)) + 1)
+        mark = f"{at:015d}-{secrets.token_hex(8)}"
         self._known[tag] = _Known(mark, self._clock.monotonic(), self._generation)
         tasks = []
         if self._coordinator is not None:
@@ -151,7 +173,16 @@ class Marks:
         await coordinator.announce(f"mark {tag} {mark}")
 
 
+def _sound(mark: str) -> str:
+    """The mark; what is damaged is none."""
+    return mark if MARK.fullmatch(mark) else NEVER_WRITTEN
+
+
 def time_of(mark: str) -> float:
     """When it was made, in seconds since the epoch by the clock of its maker; 0 for what is none."""
+    return _milliseconds(mark) / 1000
+
+
+def _milliseconds(mark: str) -> int:
     number = mark.partition("-")[0]
-    return int(number) / 1000 if number.isdecimal() else 0.0
+    return int(number) if number.isdecimal() else 0

@@ -267,9 +267,7 @@ class SecondLevel:
                     return kept
             if self.store is None or entry.absent or not await self._origins.is_ours(place.source):
                 return True
-            now = await self.marks.current(place.tag)
-            if now > mark:
-                self.marks.learn(place.tag, now, announced=False)
+            if await self.marks.current(place.tag) > mark:
                 return False
             await self.store.write(place.path, body, thing.meta)
             self._digests[place.path] = entry.digest

@@ -8,9 +8,10 @@ import json
 import pytest
 from aiohttp import FormData
 
+from nugetproxy.engine.invalidation import REVALIDATE_SECONDS
 from tests.cluster.conftest import StartReplica, shared
 from tests.cluster.engines import Moto, Redis
-from tests.cluster.test_packages import settled, soon
+from tests.cluster.test_packages import bucket_of, settled, soon
 from tests.fakes import canary
 from tests.fakes.asking import SMALL, UP_VERSIONS, VERSIONS, ask
 from tests.fakes.clock import StoppableClock
@@ -95,6 +96,46 @@ async def test_without_a_redis_it_is_seen_within_the_time_that_memory_holds(
         assert await versions(one) == ["1.0.0"]
     await push(replicas[0], NEWER)
     clock.advance(5.0)  # FOLLOW_SECONDS, and what the memory of documents adds
+    assert [await versions(one) for one in replicas] == [["1.0.0", "2.0.0"]] * 2
+
+
+@pytest.mark.parametrize("with_bucket", [False, True], ids=["redis", "bucket"])
+async def test_a_push_is_seen_also_where_the_clock_of_an_earlier_one_was_ahead(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, redis: Redis, with_bucket: bool
+) -> None:
+    feed.add(SMALL)
+    cluster = shared(moto, None) if with_bucket else shared(None, redis)
+    clocks = [StoppableClock() for _ in range(3)]
+    clocks[0].advance(3600.0)
+    ahead, right, _ = replicas = [await start_replica(cluster, clock=clock) for clock in clocks]
+    if not with_bucket:
+        for one in replicas:
+            await live(one)
+    for pusher, version in ((ahead, "2.0.0"), (right, "3.0.0")):
+        await push(pusher, make_nupkg("Acme.A", version))
+        for clock in clocks:
+            clock.advance(5.0)
+        for one in replicas:
+            async with asyncio.timeout(20):
+                while version not in await versions(one):
+                    await asyncio.sleep(0.01)
+        for clock in clocks:
+            clock.advance(REVALIDATE_SECONDS)  # until then all is asked for again in any case
+        assert [version in await versions(one) for one in replicas] == [True] * 3
+
+
+@pytest.mark.parametrize("said", [b"zzz", b"", b"999", b"\xff"])
+async def test_a_damaged_mark_keeps_no_push_from_being_seen(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, said: bytes
+) -> None:
+    feed.add(SMALL)
+    cluster, clock = shared(moto, None), StoppableClock()
+    await asyncio.to_thread(bucket_of(cluster, moto)("_mark/up/acme.a").put, Body=said)
+    replicas = [await start_replica(cluster, clock=clock) for _ in range(2)]
+    for one in replicas:
+        assert await versions(one) == ["1.0.0"]
+    await push(replicas[0], NEWER)
+    clock.advance(5.0)
     assert [await versions(one) for one in replicas] == [["1.0.0", "2.0.0"]] * 2
 
 
