@@ -123,7 +123,8 @@ class Merged:
         """
         if reply.again is not None:
             return replace(reply, again=partial(self._again, reply.again, until, stamp))
-        whole = reply.cache.outcome is Outcome.HIT and until < math.inf and isinstance(reply.body, bytes)
+        hit = reply.cache.hit and reply.cache.outcome is Outcome.HIT
+        whole = hit and until < math.inf and isinstance(reply.body, bytes)
         if reply.status != 200 or (reply.standing is None and not whole):
             return reply
         return replace(reply, standing=partial(self._stand, reply, until, stamp))

@@ -182,7 +182,8 @@ class Ruled:
             passes, again = min(passes, one.until), min(again, one.again)
             changed = max(changed, one.changed)
         now, cache, age = self._clock.now(), reply.cache, reply.age
-        if cache.ttl is not None and passes - now < cache.ttl:
+        left = math.inf if cache.ttl is None else cache.ttl
+        if passes - now < left and _ages(reply) and (cache.hit or cache.ttl is not None):
             cache = replace(cache, ttl=passes - now)
         if age is not None and page is not None:
             age = max(0.0, min(age, now - changed))
@@ -199,8 +200,7 @@ class Ruled:
     def _standing(self, reply: Reply, rulings: Sequence[Ruling], passes: float, again: float) -> MakeStanding | None:
         if reply.standing is None:
             return None
-        ages = reply.cache.ttl is not None or not (reply.kind is Kind.PACKAGE or reply.kind.row.inside)
-        return partial(self._stand, reply.standing, rulings, passes=passes, again=again, ages=ages)
+        return partial(self._stand, reply.standing, rulings, passes=passes, again=again, ages=_ages(reply))
 
     def _stand(
         self, make: MakeStanding, rulings: Sequence[Ruling], *, passes: float, again: float, ages: bool
@@ -220,6 +220,11 @@ class Ruled:
 def _plain(view: View) -> View:
     """The view of somebody who takes the whole as it is."""
     return replace(view, gzip=False, head=False)
+
+
+def _ages(reply: Reply) -> bool:
+    """False of what never grows old while rules let it pass."""
+    return reply.cache.ttl is not None or not (reply.kind is Kind.PACKAGE or reply.kind.row.inside)
 
 
 def _nothing(cut: Cut) -> Reply:

@@ -114,8 +114,11 @@ def merged_status(parts: Sequence[CacheStatus], detail: str = "") -> CacheStatus
     """Of an answer that has these parts (at least one); ``detail`` says what they do not."""
     telling = min(parts, key=lambda one: _TELLING.index(one.outcome))
     ttls = [one.ttl for one in parts if one.ttl is not None]
+    asked = telling if telling.forwarded else next((one for one in parts if one.forwarded), telling)
     return replace(
         telling,
+        forwarded=asked.forwarded,
+        forward_status=asked.forward_status,
         hit=all(one.hit for one in parts),
         ttl=min(ttls, default=None) if telling.hit else telling.ttl,
         stored=telling.stored and all(one.stored or one.hit for one in parts),

@@ -6,6 +6,7 @@ import pytest
 
 from tests.aggregate.conftest import Farm
 from tests.fakes.asking import until
+from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.halted import halting
 from tests.fakes.packages import make_nupkg
@@ -55,3 +56,15 @@ async def test_what_is_claimed_while_claims_are_read_stays_claimed(farm: Farm, m
     async with halting(monkeypatch, farm.proxy.app.ledger, "claims", claims.reload):
         assert claims.claim("up", "contoso.new")
     assert claims.of("contoso.new") == {"up"}
+
+
+async def test_where_one_source_was_asked_the_answer_says_so_and_is_no_hit_in_the_lane_either(
+    farm: Farm, clock: FakeClock
+) -> None:
+    await farm.get(LIST)
+    await until(lambda: not farm.proxy.app.tasks.running())
+    clock.advance(31)  # so old is no no of the company's, while the public list is fresh
+
+    assert (await farm.get(LIST)).cache == "fwd=stale; fwd-status=404; ttl=269"
+    for _ in range(2):
+        assert (await farm.get(LIST)).cache == "hit; ttl=30"

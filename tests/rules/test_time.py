@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from tests.conftest import StartProxy
+from tests.fakes.asking import PACKAGE, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -130,3 +132,24 @@ async def test_another_policy_counts_from_the_reload_on_for_what_is_held_and_in_
     await shop.proxy.reload(feeds={"up": {"sources": ["up"]}})
     assert (await shop.package("acme.a", "2.0.0")).status == 200
     assert await shop.listed("acme.a") == await shop.registered("acme.a") == ["1.0.0", "2.0.0"]
+
+
+async def test_what_is_held_offline_says_when_a_rule_passes_on_the_ordinary_path_as_in_the_lane(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    def tables(*, offline: bool) -> dict[str, Any]:
+        farm = {"sources": ["up", "second"], "rules": [urgent, COOLDOWN]}
+        second = {"url": feed.index_url, "offline": offline}
+        return {"upstream": {"offline": offline}, "upstreams": {"second": second}, "feeds": {"farm": farm}}
+
+    feed.add(make_nupkg("Acme.A", "1.0.0"), at=ago(clock, 1))
+    end = (datetime.fromtimestamp(clock.now(), UTC) + timedelta(seconds=600)).isoformat()
+    urgent = {"name": "urgent", "action": "allow", "ids": ["acme.a"], "until": end}
+    proxy = await start_proxy(feed.index_url, **tables(offline=False))
+    assert (await ask(proxy, f"/farm{PACKAGE}")).status == 200
+    await until(lambda: not proxy.app.tasks.running())
+    await proxy.reload(**tables(offline=True))
+
+    answered = proxy.app.lane.answered
+    assert [(await ask(proxy, f"/farm{VERSIONS}")).cache for _ in range(3)] == ["hit; ttl=600"] * 3
+    assert proxy.app.lane.answered == answered + 2
