@@ -84,8 +84,10 @@ class Source(Struct, frozen=True):
 
     def read(self, at: int, count: int) -> bytes:
         """``count`` bytes from ``at`` on; raises BrokenArchive where there are less, OSError if the disk fails."""
-        self.file.seek(self.origin + at)
-        piece = self.file.read(count)
+        piece = b""
+        if at <= self.length:  # a file cannot be asked for what lies 2^63 bytes away
+            self.file.seek(self.origin + at)
+            piece = self.file.read(count)
         if len(piece) != count:
             raise BrokenArchive("it ends too early")
         return piece

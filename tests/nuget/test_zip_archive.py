@@ -203,6 +203,7 @@ REFUSED: dict[str, Change] = {
     "64 bits that lie about the count": zip64(lie=(1, 1, 0, 0)),
     "64 bits of several disks": zip64(lie=(1, 0, 0, 0)),
     "64 bits that lie about the start": zip64(lie=(0, 0, 0, 1)),
+    "64 bits that start where no file reaches": zip64(lie=(0, 0, 0, 2**63)),
     "64 bits with 2^63 entries": zip64(lie=(2**63, 2**63, 0, 0)),
 }
 
