@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
+import struct
+import zipfile
 from collections.abc import AsyncIterator
 
 import pytest
 
 from nugetproxy.nuget.package import DamagedEntry, InvalidPackage
 from nugetproxy.store.packages.folder import PackageFolder
-from nugetproxy.store.packages.staging import LONG, UNPACKED, Staged
-from tests.fakes.packages import make_nupkg
+from nugetproxy.store.packages.staging import LONG, PARSED, UNPACKED, Staged
+from tests.fakes.packages import make_nupkg, make_nuspec
 from tests.store.kit import IDENTITY, NUPKG
 
 ID, VERSION = "Newtonsoft.Json", "13.0.3"
+
+
+def zipped_as_is(nuspec: str) -> bytes:
+    """A package of a stored nuspec that is said to have one byte."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(f"{ID}.nuspec", nuspec)
+    package = bytearray(buffer.getvalue())
+    struct.pack_into("<L", package, package.index(b"PK\x01\x02") + 24, 1)
+    return bytes(package)
 
 
 @pytest.fixture
@@ -40,8 +53,10 @@ async def test_what_is_found_at_once_is_what_a_thread_finds(staged: Staged) -> N
         make_nupkg(ID, VERSION, size=LONG),
         make_nupkg(ID, VERSION, files={"lib/zeros": bytes(UNPACKED)}),
         make_nupkg(ID, VERSION, files={f"lib/{n}": bytes(UNPACKED // 50) for n in range(50)}),
+        make_nupkg(ID, VERSION, description="a" * PARSED),
+        zipped_as_is(make_nuspec(ID, VERSION, fields={"description": "a" * PARSED})),
     ],
-    ids=["large", "much to unpack", "much in many"],
+    ids=["large", "much to unpack", "much in many", "much to parse", "much to parse that is said to be little"],
 )
 async def test_what_takes_longer_is_left_to_a_thread(staged: Staged, nupkg: bytes) -> None:
     await staged.write(nupkg)

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, Protocol, Self, TypeVar, cast
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Nuspec, inspect_archive, inspect_package
-from nugetproxy.nuget.package import open_archive
+from nugetproxy.nuget.package import open_archive, root_entry
 from nugetproxy.nuget.signatures.verdict import Trust, Verdict
 from nugetproxy.store.fs import DiskFailure, StrPath
 from nugetproxy.store.packages.commit import remove_file
@@ -28,6 +28,8 @@ LONG: Final = 64 * 1024
 """Bytes whose hash takes longer than a thread for it would."""
 UNPACKED: Final = 128 * 1024
 """Bytes of content that take longer to unpack than a thread for it would."""
+PARSED: Final = 16 * 1024
+"""Bytes of nuspec that would hold up the loop for long: 128 KiB, which 350 packed bytes can be, do for 40 ms."""
 SENT_WHOLE: Final = 128 * 1024
 """Bytes of a package that its readers get from memory."""
 TRIES_FOR_ROOM: Final = 3
@@ -252,7 +254,8 @@ class Staged:
         if not self.is_small or self.size > LONG:
             return None
         archive = open_archive(self._view())
-        if sum(entry.size for entry in archive.entries) > UNPACKED:
+        entry = root_entry(archive, ".nuspec")
+        if sum(one.size for one in archive.entries) > UNPACKED or max(entry.size, entry.packed) > PARSED:
             return None
         nuspec = inspect_archive(archive, identity, contents=contents, checksum=checksum)
         self._hash_buffer()
