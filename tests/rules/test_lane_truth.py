@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ _COUNTED = re.compile(r"; ttl=(\d+)")
 class House:
     """A proxy of four feeds, now and in the past, with two upstreams: anything may change at any time."""
 
-    def __init__(self, folder: Path, up: FakeFeed, second: FakeFeed) -> None:
-        self.clock = FakeClock()
+    def __init__(self, folder: Path, up: FakeFeed, second: FakeFeed, clock: FakeClock | None = None) -> None:
+        self.clock = clock or FakeClock()
         self.up = up
         self.second = second
         self.end = ago(self.clock, -0.5).isoformat()
@@ -70,7 +71,7 @@ class House:
             },
         }
 
-    async def look(self, path: str, coding: str) -> None:
+    async def look(self, path: str, headers: Mapping[str, str]) -> None:
         """What the lane says is what the ordinary path says, asked at once behind it.
 
         Nothing goes on behind earlier answers then: what a registration says of a package's date, for one, changes it.
@@ -78,13 +79,21 @@ class House:
         for _ in range(3):
             await until(lambda: not self.proxy.app.tasks.running())
             before = self.proxy.app.lane.answered
-            laned = await ask(self.proxy, path, headers={"Accept-Encoding": coding})
+            laned = await ask(self.proxy, path, headers=headers)
+            self.judge(path, laned)
             if self.proxy.app.lane.answered > before:
                 self.seen["laned"] += 1
-                usual = await ask(self.proxy, path, headers={"Accept-Encoding": coding, **ORDINARY["headers"]})
+                usual = await ask(self.proxy, path, headers={**headers, **ORDINARY["headers"]})
                 assert _said(laned) == _said(usual), path
                 for one, other in zip(_counted(laned), _counted(usual), strict=True):
                     assert abs(one - other) <= 1, path
+
+    def judge(self, path: str, got: Got) -> None:
+        """No trouble of our own, no bytes that are nobody's."""
+        assert got.status < 500 or got.status in {502, 503}, (path, got.status, got.body)
+        if got.status == 200 and path.endswith(".nupkg"):
+            ids = (*self.up.shelf.packages.values(), *self.second.shelf.packages.values())
+            assert got.body in {held.content for versions in ids for held in versions}, path
 
     async def change(self, chance: random.Random) -> None:
         """Something happens."""
@@ -143,7 +152,8 @@ async def live(folder: Path, seed: int, steps: int) -> Counter[str]:
             for _ in range(steps):
                 await house.change(chance)
                 for _ in range(4):
-                    await house.look(chance.choice(FEEDS) + chance.choice(PATHS), chance.choice(("gzip", "identity")))
+                    coding = chance.choice(("gzip", "identity"))
+                    await house.look(chance.choice(FEEDS) + chance.choice(PATHS), {"Accept-Encoding": coding})
             return house.seen
         finally:
             await house.proxy.stop()
