@@ -30,6 +30,8 @@ HITS_REMEMBERED = 512
 """Sorts of hits of which it is remembered what history and log say of them."""
 LEFT = ("cut off: client", "cut off: the client")
 """How it is said that an answer ended whose client left, or took nothing for long."""
+GIVEN = frozenset({200, 302})
+"""Statuses of a package that a client has got, here or in the bucket."""
 OPERATORS = frozenset({"health_live", "health_ready", "metrics"})
 """Kinds that machines ask for every few seconds; the log is about clients."""
 _REASONS = frozenset(reason.value for reason in Reason)
@@ -219,7 +221,7 @@ def what_of(event: AccessEvent, size: int) -> What:
     """What the history keeps of an answer, whoever got it."""
     # Whoever leaves, or takes nothing, has its reasons; nothing has failed here.
     left = event.detail.startswith(LEFT)
-    got = event.method == "GET" and event.status == 200 and bool(event.id and event.version)
+    got = event.method == "GET" and event.status in GIVEN and bool(event.id and event.version)
     return What(
         feed=event.feed,
         kind=event.kind,

@@ -7,6 +7,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from nugetproxy.admin.commands import carry_out
 from tests.cluster.conftest import StartReplica, shared
 from tests.cluster.engines import Moto
 from tests.cluster.test_packages import bucket_of, forge, uploaded
@@ -14,6 +15,7 @@ from tests.fakes.asking import LARGE, PACKAGE, SMALL, ask
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
+from tests.web.test_tokens import basic
 
 ALLOWED: dict[str, Any] = {"feeds": {"all": {"sources": ["up"], "default": True, "redirect_min_bytes": "100 kB"}}}
 
@@ -49,6 +51,17 @@ async def test_nobody_is_sent_to_other_bytes_than_those_that_are_held(
     await forge(bucket_of(cluster, moto), "forged")
     got = await ask(proxy, PACKAGE, allow_redirects=False)
     assert (got.status, got.body) == (200, LARGE)
+
+
+async def test_who_was_sent_to_the_bucket_has_got_the_package(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    feed.add(LARGE)
+    proxy = await first_fetched(start_replica, moto, **ALLOWED)
+    _, secret = await proxy.app.tokens.add("farm", ["read"], [], None)
+    assert (await ask(proxy, PACKAGE, headers=basic(secret), allow_redirects=False)).status == 302
+    bill = await carry_out(proxy.app.desk, "sbom", {"token": "farm"}, by="test")
+    assert [one["purl"] for one in bill["components"]] == ["pkg:nuget/Acme.A@1.0.0"]
 
 
 async def test_a_range_is_of_the_same_place(start_replica: StartReplica, feed: FakeFeed, moto: Moto) -> None:
