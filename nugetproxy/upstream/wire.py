@@ -55,7 +55,7 @@ class Wire:
         self._received = metrics.received_bytes.labels(settings.name)
         self._rule = AddressRule.of(settings)
         resolver = resolver or ThreadResolver()
-        self._egress = EgressChoice(settings, self._rule, resolver)
+        self._egress = EgressChoice(settings, self._rule, resolver, clock)
         self._resolver = GuardedResolver(resolver, self._egress.lookup_rule, settings.connect_timeout)
         self._lines = Lines(settings, self._resolver)
         self._index = parse_url(settings.index_url)

@@ -27,6 +27,7 @@ from nugetproxy.upstream.egress_choice import EgressChoice
 from nugetproxy.upstream.settings import UpstreamSettings
 from nugetproxy.upstream.urls import parse_url
 from tests.fakes import canary
+from tests.fakes.clock import FakeClock
 from tests.fakes.names import Names
 from tests.fakes.origin import Origin, Script
 from tests.upstream.conftest import MakeClient
@@ -174,8 +175,28 @@ class TestPlain:
         names = Names({"nuget.corp": known} if known else {})
         for only_public in (True, False):
             settings = UpstreamSettings(name="feed", index_url=index, egress=through(origin, only_public=only_public))
-            proxy = await EgressChoice(settings, AddressRule.of(settings), names).proxy_for(parse_url(index))
+            proxy = await EgressChoice(settings, AddressRule.of(settings), names, FakeClock()).proxy_for(
+                parse_url(index)
+            )
             assert (proxy is None) is only_public
+
+    @pytest.mark.parametrize("trouble", [socket.gaierror(socket.EAI_AGAIN, "later"), TimeoutError()], ids=str)
+    async def test_a_name_service_in_trouble_decides_nothing_for_good(
+        self, origin: Origin, trouble: OSError, clock: FakeClock
+    ) -> None:
+        names = Names({"nuget.corp": ["10.1.2.3"]})
+        index = "http://nuget.corp/index.json"
+        settings = UpstreamSettings(name="feed", index_url=index, egress=through(origin))
+        choice = EgressChoice(settings, AddressRule.of(settings), names, clock)
+        names.trouble = trouble
+        for _ in range(3):
+            assert await choice.proxy_for(parse_url(index)) is not None
+        assert len(names.asked) == 1, "what is not known costs a look-up a minute"
+        names.trouble = None
+        clock.advance(61)
+        for _ in range(3):
+            assert await choice.proxy_for(parse_url(index)) is None
+        assert len(names.asked) == 2
 
     async def test_unless_the_operator_said_so_for_it(self, origin: Origin, make_client: MakeClient) -> None:
         index = "http://10.1.2.3/index.json"
