@@ -17,7 +17,7 @@ from nugetproxy.web import http as web
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?")
-FORWARDED = ("X-Forwarded-For", "Forwarded", "X-Real-IP")
+FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip")
 """What front ends add; the address of the connection is then theirs."""
 MAPPED = "::ffff:"
 """Before an IPv4 address in an IPv6 one (RFC 4291 section 2.5.5.2)."""
@@ -56,9 +56,7 @@ class PublicAddresses:
 
     def client(self, request: web.BaseRequest) -> str:
         """The address of the client itself, behind trusted proxies."""
-        # A front end may add a line of its own behind those that the client made up.
-        forwarded_for = ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
-        return self.client_behind(request.remote or "", forwarded_for)
+        return self.client_behind(request.remote or "", _forwarded_for(request))
 
     def looked_at(self, peer: str, fields: Mapping[str, str]) -> tuple[str | None, ...]:
         """The values of all ``fields`` (by lower-case name) that ``base`` looks at in a request of ``peer``."""
@@ -70,24 +68,23 @@ class PublicAddresses:
 
     def client_behind(self, peer: str, forwarded_for: str) -> str:
         """The address of the client itself, where ``peer`` said this in ``X-Forwarded-For``."""
-        if self._trusted and self._is_trusted(peer):
-            for hop in reversed(forwarded_for.split(",")):
-                if hop.strip() and not self._is_trusted(hop.strip()):
-                    return hop.strip()[:64]
-        return peer
+        hops = [hop.strip()[:64] for hop in forwarded_for.split(",") if hop.strip()]
+        if not hops or not self._is_trusted(peer):
+            return peer
+        return next((hop for hop in reversed(hops) if not self._is_trusted(hop)), hops[0])
 
     def known_client(self, request: web.BaseRequest) -> str:
-        """The same where it is sure; empty behind a front end that was not named to us."""
-        peer = request.remote or ""
-        if any(name in request.headers for name in FORWARDED) and not self._is_trusted(peer):
-            return ""
-        return self.client(request)
+        """The same where it is sure; empty behind a front end that was not named to us, or does not say."""
+        return self._surely(request.remote or "", request.headers, _forwarded_for(request))
 
     def surely_behind(self, peer: str, fields: Mapping[str, str]) -> str:
         """The same, of a request of ``peer`` with these ``fields`` (by lower-case name)."""
-        if any(name.lower() in fields for name in FORWARDED) and not self._is_trusted(peer):
+        return self._surely(peer, fields, fields.get("x-forwarded-for", ""))
+
+    def _surely(self, peer: str, fields: Mapping[str, str], forwarded_for: str) -> str:
+        if any(name in fields for name in FORWARDED) and not (forwarded_for and self._is_trusted(peer)):
             return ""
-        return self.client_behind(peer, fields.get("x-forwarded-for", ""))
+        return self.client_behind(peer, forwarded_for)
 
     def _forwarded(self, request: web.BaseRequest) -> str:
         """What a trusted proxy says of the client's view; what it does not say is taken from the request."""
@@ -147,6 +144,11 @@ def unmapped(name: Any) -> Any:
     if isinstance(name, tuple) and name[0].startswith(MAPPED) and "." in name[0]:
         return name[0].removeprefix(MAPPED), name[1]
     return name
+
+
+def _forwarded_for(request: web.BaseRequest) -> str:
+    """All of it: a front end may add a line of its own behind those that the client made up."""
+    return ",".join(request.headers.getall(hdrs.X_FORWARDED_FOR, ()))
 
 
 def _local_address(request: web.BaseRequest) -> str:

@@ -281,6 +281,30 @@ async def test_a_front_end_that_adds_a_line_of_its_own_is_believed_before_the_cl
         assert got.status == status
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"Forwarded": "for=203.0.113.9"}, 401),
+        ({"X-Real-IP": "203.0.113.9"}, 401),
+        ({"X-Forwarded-For": ""}, 401),
+        ({"X-Forwarded-For": "127.0.0.1"}, 200),
+        ({"X-Forwarded-For": "10.20.0.1, 127.0.0.2"}, 401),
+    ],
+    ids=str,
+)
+async def test_the_address_of_a_front_end_is_nobodys_behind_it(
+    start_proxy: StartProxy, feed: FakeFeed, headers: dict[str, str], status: int
+) -> None:
+    proxy = await start_proxy(
+        feed.index_url,
+        server={"trusted_proxies": ["127.0.0.0/8", "10.20.0.1"]},
+        upstream={"anonymous": False, "anonymous_from": ["127.0.0.0/8"]},
+    )
+    for _ in range(2):
+        assert (await ask(proxy, INDEX, headers=headers)).status == status
+
+
 async def test_wrong_credentials_are_slowed_per_address(
     start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
 ) -> None:
