@@ -64,4 +64,4 @@ def _proxy(place: str | Secret, said_by: str, environ: Mapping[str, str]) -> Egr
     pair = base64.b64encode(f"{user}:{password}".encode()).decode()
     for secret in (password, pair):
         register_secret(secret)
-    return EgressProxy(url, f"Basic {pair}", said_by)
+    return EgressProxy(url, f"Basic {pair}", said_by, (password, pair))

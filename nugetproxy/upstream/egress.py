@@ -19,9 +19,11 @@ class EgressProxy(Struct, frozen=True):
     """What it is told of who asks (``Proxy-Authorization``)."""
     said_by: str = ""
     """What names it: a key of the configuration or a variable of the environment."""
+    secrets: tuple[str, ...] = ()
+    """What ``authorization`` holds of secrets, each as it is and as it is sent; never to be seen in an answer."""
 
     def __repr__(self) -> str:
-        """Without ``authorization``."""
+        """Without ``authorization``, without ``secrets``."""
         return f"EgressProxy({self.url!r}, said_by={self.said_by!r})"
 
     @property

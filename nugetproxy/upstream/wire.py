@@ -62,13 +62,13 @@ class Wire:
         self._credentialed = {origin_of(parse_url(text)) for text in settings.credential_origins}
         self._credentialed.add(origin_of(self._index))
         self._slots = {lane: Slots(settings.connections) for lane in Lane}
-        self.hiding = Hiding(settings.secrets)
+        self.hiding = _hiding(settings)
         self._vetted = lru_cache(MOST_ORIGINS)(self._vet)
 
     def use(self, settings: UpstreamSettings) -> None:
         """Other credentials, from the next request on."""
         self._settings = settings
-        self.hiding = Hiding(settings.secrets)
+        self.hiding = _hiding(settings)
 
     async def settle(self) -> None:
         """Find out, and log, whether the index is at a public address: from then on it stays so."""
@@ -268,6 +268,11 @@ class Wire:
         if (is_literal(name) and not self._rule.allows(name, name)) or self._egress.denies(name):
             raise self.failures.make(reason, f"not a public address ({origin})")
         return origin
+
+
+def _hiding(settings: UpstreamSettings) -> Hiding:
+    """For the upstream's secrets, and those of its egress proxies, whose pages show requests, too."""
+    return Hiding((*settings.secrets, *(one for proxy in settings.egress.proxies.values() for one in proxy.secrets)))
 
 
 class _Stale(Exception):

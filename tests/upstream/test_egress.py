@@ -10,6 +10,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import trustme
@@ -127,6 +128,7 @@ class TestChoice:
         ):
             proxy = egress.proxies["https"]
             assert (proxy.url, proxy.authorization) == ("http://net:9", basic("us@er", "p:w"))
+            assert proxy.secrets == ("p:w", basic("us@er", "p:w").removeprefix("Basic "))
             assert "p:w" not in repr(egress)
 
     def test_a_variable_that_names_no_http_proxy_is_said_to_be_ignored(self) -> None:
@@ -158,6 +160,17 @@ class TestPlain:
         origin.routes |= {INDEX: Script(body=b"{}"), "/direct": Script(body=b"{}")}
         await client.get(INDEX)
         assert origin.requests[0].headers["Proxy-Authorization"] == told
+
+    async def test_nor_does_a_page_of_it_show_them_to_who_pushes(self, origin: Origin, make_client: MakeClient) -> None:
+        place = origin.url.replace("//", f"//{canary.USER}:{quote(canary.PASSWORD, safe='')}@")
+        config = read(Config, {"network": {"proxy": "env:EGRESS"}, "upstreams": {"u": {"url": INDEX}}})
+        egress = egress_of(config, "u", config.upstreams["u"], {"EGRESS": place})
+        origin.routes[f"{FEED}/push"] = lambda seen: Script(
+            status=403, body=seen.headers["Proxy-Authorization"].encode()
+        )
+        client = make_client(index_url=INDEX, egress=egress, resolver=Names({}))
+        async with client.send("DELETE", f"{FEED}/push", headers=CIMultiDict(), body=None, timeout=20) as sent:
+            assert (sent.status, sent.body) == (403, b"Basic [hidden]")
 
     @pytest.mark.parametrize(
         ("index", "known"),
