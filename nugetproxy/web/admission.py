@@ -107,7 +107,7 @@ class Admission:
     def concerns(self) -> Iterator[str]:
         """What an operator should know at the start, a line each."""
         for name, rule in self._rules.items():
-            if rule.lends and not self._local and not self._tokens.any_for(Scope.PUSH, name):
+            if rule.lends and not self._tokens.any_for(Scope.PUSH, name) and not self._lends_to_all(name):
                 yield f"feed {name}: nobody can push to it; make a token (nugetproxy token add NAME --scope push)"
 
     def closed(self) -> frozenset[str]:
@@ -150,12 +150,17 @@ class Admission:
         if self._tokens.is_ours(secret_in(shown)):
             kept.popall(hdrs.AUTHORIZATION)
         if rule.lends:
-            if self._local and self._tokens.known and not self._tokens.any_for(Scope.PUSH, feed):
+            if self._lends_to_all(feed):
                 return Admitted(kept)
             return Admitted(kept, self._require(shown, client, Scope.PUSH, feed, key).name)
         if self.is_open(feed) or self._comes_from(request, feed):
             return Admitted(kept)
         return Admitted(kept, self._require(shown, client, Scope.PUSH, feed).name)
+
+    def _lends_to_all(self, feed: str) -> bool:
+        """Whether everybody on this machine may write with the proxy's credentials: nobody has a token for it."""
+        tokens = self._tokens
+        return self._local and self.is_open(feed) and tokens.known and not tokens.any_for(Scope.PUSH, feed)
 
     def admit_admin(self, request: web.BaseRequest, client: str) -> Token:
         """The token of an administrator; raises Unauthorized, Forbidden, TooManyAttempts."""

@@ -397,6 +397,21 @@ async def test_on_this_machine_a_lent_push_wants_no_token_until_there_is_one(
     assert len([seen for seen in feed.requests if seen.method == "PUT"]) == 1
 
 
+@pytest.mark.parametrize("closed", ["by a token", "by configuration"])
+async def test_who_may_not_even_read_is_lent_nothing(
+    start_proxy: StartProxy, feed: FakeFeed, secret: str, closed: str
+) -> None:
+    """On this machine, too: a front end may be what connects."""
+    upstream = LENDING if closed == "by a token" else {**LENDING, "anonymous": False}
+    proxy = await start_proxy(feed.index_url, upstream=upstream)
+    reads = await token(proxy, "read") if closed == "by a token" else "none"
+    assert (await ask(proxy, INDEX)).status == 401
+    assert (await push(proxy)).status == 401
+    assert (await push(proxy, **basic(reads))).status in {401, 403}
+    assert [seen for seen in feed.requests if seen.method == "PUT"] == []
+    assert [one for one in proxy.app.admission.concerns() if "nobody can push" in one]
+
+
 async def test_our_token_never_goes_upstream(proxy: Proxy, feed: FakeFeed) -> None:
     secret = await token(proxy, "push,read")
     await push(proxy, **basic(secret), **{"X-NuGet-ApiKey": "the client's own key"})
