@@ -86,6 +86,7 @@ async def purged(desk: Desk, *, id: str, version: str = "", upstream: str = "") 
                 "size": one.size,
                 "forgotten": [str(pinned.version) for pinned in one.pins],
                 "held": [str(other.version) for other in one.others],
+                **({"says": one.says} if one.says else {}),
             }
             for one in done.feeds
         ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
+from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.packages import Packages
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.documents.documents import Documents, of_id
@@ -23,6 +24,8 @@ class Purged(Struct, frozen=True, kw_only=True):
     """Versions that were not held (any more), but pinned to the bytes that they had."""
     others: tuple[PackageIdentity, ...]
     """Held versions of the same id that stay."""
+    says: str = ""
+    """What else has the packages still, where that is so."""
 
 
 class Purge(Struct, frozen=True):
@@ -48,6 +51,7 @@ async def purge(feeds: Mapping[str, Packages], documents: Documents, id: str, ve
         held = {facts.identity for facts in await packages.holdings.facts(id)}
         pinned = await packages.pinned_versions(id)
         wanted = held | pinned if version is None else {PackageIdentity(id, version)}
+        says = await _unshare(packages, wanted)
         size = sum([await packages.purge(identity) for identity in sorted(wanted)])
         done.append(
             Purged(
@@ -56,6 +60,18 @@ async def purge(feeds: Mapping[str, Packages], documents: Documents, id: str, ve
                 size=size,
                 pins=tuple(sorted((wanted & pinned) - held)),
                 others=tuple(sorted(held - wanted)),
+                says=says,
             )
         )
     return Purge(tuple(done), await documents.evict_tag(of_id(id)))
+
+
+async def _unshare(packages: Packages, wanted: Iterable[PackageIdentity]) -> str:
+    """Remove packages from what replicas share, before one can come back from there; why they may, where so."""
+    try:
+        for identity in wanted:
+            if packages.shared is not None:
+                await packages.shared.forget(identity)
+    except EngineUnavailable as failure:
+        return f"the shared bucket gives no answer ({failure.why}), and brings back what it has; purge again later"
+    return ""

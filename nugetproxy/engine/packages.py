@@ -179,11 +179,12 @@ class Packages:
         return size
 
     async def purge(self, identity: PackageIdentity) -> int:
-        """Forget a package with what it was pinned to; its size in bytes, 0 if it was not held."""
+        """Forget a package with what it was pinned to; its size in bytes, 0 if it was not held.
+
+        Other replicas, and the bucket, have it still: see ``SharedPackages.forget``.
+        """
         size = await self.folder.delete(identity)
         await self.holdings.remove(identity)
-        if self.shared is not None:
-            await self.shared.forget(identity)
         await self._pins.forget(identity)
         self.signatures.forget(identity)
         return size

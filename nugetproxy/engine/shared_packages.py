@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -101,6 +102,7 @@ class SharedPackages:
         self._metrics = metrics
         self._turns = Turns(tasks, clock)
         self._held: dict[PackageIdentity, Held] = {}
+        self._uploading: dict[PackageIdentity, asyncio.Task[None]] = {}
         self._signed: TTLCache[PackageIdentity, tuple[str, str]] = TTLCache(SIGNED_KEPT, SIGNED_AGAIN, clock.monotonic)
 
     async def land(self, flight: Flight, stage: Stage, known: Known, commit: Commit) -> HeldPackage | None:
@@ -167,7 +169,13 @@ class SharedPackages:
             self._turns.give_back(lease)
             return
         held.acquire()
-        self._tasks.start(self._upload(held, nuspec, lease), name=f"upload {identity.nupkg_name}")
+        task = self._tasks.start(self._upload(held, nuspec, lease), name=f"upload {identity.nupkg_name}")
+        self._uploading[identity] = task
+        task.add_done_callback(partial(self._uploaded, identity))
+
+    def _uploaded(self, identity: PackageIdentity, task: asyncio.Task[None]) -> None:
+        if self._uploading.get(identity) is task:
+            del self._uploading[identity]
 
     async def _upload(
         self, held: HeldPackage, nuspec: Callable[[PackageIdentity], Awaitable[bytes | None]], lease: Held | None
@@ -189,10 +197,16 @@ class SharedPackages:
         self._turns.give_back(self._held.pop(identity, None))
 
     async def forget(self, identity: PackageIdentity) -> None:
-        """Remove a package from the bucket on an operator's word."""
+        """Remove a package from the bucket on an operator's word, also where it is on its way there.
+
+        Raises EngineUnavailable: then it is there still, and whoever asks for it has it again.
+        """
         self._signed.pop(identity, None)
-        with suppress(EngineUnavailable):
-            await self._second.remove_package(self._source, identity)
+        upload = self._uploading.get(identity)
+        if upload is not None:
+            upload.cancel()
+            await asyncio.wait({upload})
+        await self._second.remove_package(self._source, identity)
 
     async def head(self, identity: PackageIdentity, known: Known) -> int | None:
         """The bytes of a package that the bucket has; None where it has not, or other ones than are known of it."""

@@ -6,16 +6,18 @@ import asyncio
 import base64
 import hashlib
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
+from nugetproxy.admin.held_commands import purged
 from nugetproxy.cluster.engines import EngineUnavailable
+from nugetproxy.cluster.second_level import SecondLevel
 from nugetproxy.engine.shared_packages import Uploads
 from nugetproxy.metrics import Metrics
-from nugetproxy.nuget.identity import PackageIdentity
 from tests.cluster.conftest import StartReplica, shared
 from tests.cluster.engines import S3, Engine, Moto, Redis
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, VERSIONS, ask, held
@@ -149,14 +151,60 @@ async def test_what_the_bucket_has_wrong_is_refused_fetched_again_and_replaced(
     assert stored == LARGE
 
 
-async def test_a_purge_is_one_in_the_bucket_too(start_replica: StartReplica, feed: FakeFeed, moto: Moto) -> None:
+async def purge(proxy: Proxy) -> Mapping[str, Any]:
+    """What an operator is told of it."""
+    (said,) = (await purged(proxy.app.desk, id="Acme.A", version="1.0.0"))["upstreams"]
+    assert (said["removed"], said["size"]) == (["1.0.0"], len(SMALL))
+    return dict(said)
+
+
+@pytest.mark.parametrize("when", ["later", "while it is on its way there"])
+async def test_a_purge_is_one_in_the_bucket_too(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
     feed.add(SMALL)
     cluster = shared(moto, None)
-    first = await with_package(start_replica, cluster)
-    assert await first.held.purge(PackageIdentity("acme.a", "1.0.0")) == len(SMALL)
+    if when == "later":
+        first = await with_package(start_replica, cluster)
+        assert "says" not in await purge(first)
+    else:
+        first, may, put = await start_replica(cluster), asyncio.Event(), SecondLevel.put_package
+
+        async def slowly(*words: Any, **more: Any) -> None:
+            await may.wait()
+            await put(*words, **more)
+
+        monkeypatch.setattr(SecondLevel, "put_package", slowly)
+        assert (await ask(first, PACKAGE)).body == SMALL
+        await soon(lambda: first.metric("uploads_waiting") == 1)
+        assert "says" not in await purge(first)
+        may.set()
+        await soon(lambda: first.metric("uploads_waiting") == 0)
     second = await start_replica(cluster)
     await feed.set_mode("refused")
     assert (await ask(second, PACKAGE)).status == 503
+
+
+async def test_a_purge_that_the_bucket_has_not_heard_of_says_so(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.add(SMALL)
+    first = await with_package(start_replica, shared(moto, None))
+
+    async def lost(*_: object) -> None:
+        raise EngineUnavailable("bucket", "no answer within 2 s")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(SecondLevel, "remove_package", lost)
+        told = (await purge(first))["says"]
+    assert told == (
+        "the shared bucket gives no answer (no answer within 2 s), and brings back what it has; purge again later"
+    )
+    assert held(first) == set()
+    await feed.set_mode("refused")
+    assert (await ask(first, PACKAGE)).cache.endswith("detail=second_level")
+    assert "says" not in await purge(first)
+    assert (await ask(first, PACKAGE)).status == 503
 
 
 @pytest.mark.parametrize(
