@@ -42,7 +42,9 @@ class Origins:
             with suppress(EngineUnavailable):  # a bucket that takes nothing can still be read
                 if store.base:
                     await store.write(keys.service_index(source), _index(f"{store.base}{source}/flat/"), {})
-                await store.create(name, feed.encode())  # last: it says that the index is there
+                if not await store.create(name, feed.encode()):  # last: it says that the index is there
+                    found = await store.read(name)  # another replica was first
+        if found is None:
             return True
         theirs = found.body.decode("utf-8", "replace")
         if theirs == feed:

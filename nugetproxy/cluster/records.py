@@ -11,6 +11,8 @@ from nugetproxy.cluster.engines import Thing
 
 LARGEST_META: Final = 1800
 """Stores take 2 kB."""
+LAST_TIME: Final = 1e11
+"""In seconds since the epoch; what is no number is not before it."""
 
 
 def pack(entry: Entry, body: bytes, *, key: str, mark: str) -> Thing | None:
@@ -52,6 +54,8 @@ def unpack(thing: Thing, key: str) -> tuple[Entry, str] | None:
         )
     except (KeyError, ValueError):
         return None
-    if entry.status not in {200, 404} or hashlib.sha256(thing.body).hexdigest() != entry.digest:
+    if not 0.0 <= entry.stored_at < LAST_TIME or entry.status not in {200, 404}:
+        return None
+    if hashlib.sha256(thing.body).hexdigest() != entry.digest:
         return None
     return entry, said.get("mark", "")

@@ -85,6 +85,7 @@ class SecondLevel:
         self._metrics = metrics
         self.marks = Marks(store, coordinator, clock, told)
         self._digests: LRUCache[str, str] = LRUCache(REMEMBERED)
+        """What the bucket has of documents, by their paths."""
         self._bucket_leases = BucketLeases(store, clock) if store is not None else None
         looks = (("coordination", coordinator, self._in_coordinator), ("bucket", store, self._in_bucket))
         self._looks = tuple((name, look) for name, engine, look in looks if engine is not None)
@@ -215,6 +216,8 @@ class SecondLevel:
             unpacked = records.unpack(thing, place.key) if thing is not None else None
             self._note(engine, "document", unpacked is not None)
             if thing is not None and unpacked is not None:
+                if engine == "bucket":
+                    self._digests[place.path] = unpacked[0].digest
                 return self._as_known(place, *unpacked, thing.body)
         if failures and len(failures) == len(self._looks):
             raise failures[0]
@@ -235,7 +238,6 @@ class SecondLevel:
         return thing
 
     def _as_known(self, place: Place, entry: Entry, mark: str, body: bytes) -> SharedDocument:
-        self._digests[place.path] = entry.digest
         if mark > self.marks.known(place.tag):
             self.marks.learn(place.tag, mark, announced=False)  # who kept it knows of a write that we do not
         known = self.marks.known(place.tag)

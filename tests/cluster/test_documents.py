@@ -8,6 +8,8 @@ import json
 import pytest
 from aiohttp import FormData
 
+from nugetproxy.cluster.bucket import Bucket
+from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.invalidation import REVALIDATE_SECONDS
 from tests.cluster.conftest import StartReplica, shared
 from tests.cluster.engines import Moto, Redis
@@ -85,6 +87,32 @@ async def test_what_came_from_another_replica_is_a_hit_like_any_from_then_on(
     assert second.app.lane.answered == before + 1
 
 
+async def test_what_a_bucket_has_missed_is_brought_there_when_it_is_back(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.add(SMALL)
+    cluster, clock = shared(moto, redis), StoppableClock()
+    replicas = [await start_replica(cluster, clock=clock) for _ in range(2)]
+
+    async def lost(*_: object) -> None:
+        raise EngineUnavailable("bucket", "gone")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(Bucket, "write", lost)
+        for one in replicas:
+            assert await versions(one) == ["1.0.0"]
+            await settled(one)
+    for one in replicas:
+        clock.advance(3600.0)
+        asked = feed.count(UP_VERSIONS)
+        assert await versions(one) == ["1.0.0"]
+        assert feed.count(UP_VERSIONS) == asked + 1  # it is as it was
+        await settled(one)
+    await feed.set_mode("refused")
+    new = await start_replica(shared(moto, None, prefix=cluster["store"].rpartition("/")[2]))
+    assert await versions(new) == ["1.0.0"]
+
+
 @pytest.mark.slow
 async def test_without_a_redis_it_is_seen_within_the_time_that_memory_holds(
     start_replica: StartReplica, feed: FakeFeed, moto: Moto
@@ -122,6 +150,25 @@ async def test_a_push_is_seen_also_where_the_clock_of_an_earlier_one_was_ahead(
         for clock in clocks:
             clock.advance(REVALIDATE_SECONDS)  # until then all is asked for again in any case
         assert [version in await versions(one) for one in replicas] == [True] * 3
+
+
+@pytest.mark.parametrize("at", ["nan", "inf", "-inf", "-1.0", "1e300"])
+async def test_a_document_of_no_time_is_none(
+    start_replica: StartReplica, feed: FakeFeed, redis: Redis, at: str
+) -> None:
+    import redis as client
+
+    feed.add(SMALL)
+    cluster = shared(None, redis)
+    first = await start_replica(cluster)
+    assert await versions(first) == ["1.0.0"]
+    await settled(first)
+    with client.Redis(port=redis.port) as connection:
+        (name,) = list(connection.keys("*:document:versions:*"))
+        connection.hset(name, "fetchedat", at)
+    await feed.set_mode("refused")
+    second = await start_replica(cluster)
+    assert (await ask(second, VERSIONS)).status == 503
 
 
 @pytest.mark.parametrize("said", [b"zzz", b"", b"999", b"\xff"])
