@@ -10,15 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-import structlog
 from cachetools import LRUCache
 from msgspec import Struct
 
 from nugetproxy.clock import Clock
 from nugetproxy.cluster import keys
 from nugetproxy.cluster.engines import NEVER_WRITTEN, Coordinator, EngineUnavailable, ObjectStore
-
-log = structlog.get_logger(__name__)
 
 FOLLOW_SECONDS: Final = 3.0
 """How long a mark is believed while nobody tells us of new ones."""
@@ -150,8 +147,11 @@ class Marks:
         at = None if announced or before is not None else time_of(mark)
         self._told(source, "" if id_ == "_" else id_, at)
 
-    async def write(self, tag: str) -> None:
-        """Something was written through this replica: all others learn of it. Never raises."""
+    async def write(self, tag: str) -> bool:
+        """Something was written through this replica: all others learn of it; False where they do not, for now.
+
+        Never raises.
+        """
         if not (self._live and self.is_current(tag)):
             with suppress(EngineUnavailable):
                 await self.current(tag)
@@ -164,9 +164,7 @@ class Marks:
         if self._store is not None:
             tasks.append(self._store.write(keys.mark(tag), mark.encode(), {}))
         said = await asyncio.gather(*tasks, return_exceptions=True)
-        failed = [one for one in said if isinstance(one, BaseException)]
-        if failed and len(failed) == len(said):
-            log.warning("write.unannounced", tag=tag, detail=str(failed[0]))
+        return not said or not isinstance(said[0], BaseException)  # who listens to a coordinator looks nowhere else
 
     async def _announce(self, coordinator: Coordinator, tag: str, mark: str) -> None:
         await coordinator.set_mark(tag, mark)

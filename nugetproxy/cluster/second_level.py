@@ -196,10 +196,10 @@ class SecondLevel:
         if due:
             await asyncio.gather(*map(self.marks.follow, due))
 
-    async def wrote(self, source: str, id_: str) -> None:
-        """An id was written to through this replica; never raises."""
+    async def wrote(self, source: str, id_: str) -> bool:
+        """An id was written to through this replica; False where the others do not know. Never raises."""
         with unlimited():
-            await self.marks.write(keys.tag(source, id_))
+            return await self.marks.write(keys.tag(source, id_))
 
     async def document(self, place: Place) -> SharedDocument | None:
         """What is kept of a document, however old; raises EngineUnavailable where nothing answers.

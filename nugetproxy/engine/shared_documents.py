@@ -6,18 +6,26 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+import structlog
+
 from nugetproxy.caching.entry import Entry
 from nugetproxy.clock import Clock
 from nugetproxy.cluster.second_level import Place, SecondLevel, SharedDocument
+from nugetproxy.engine.invalidation import REVALIDATE_SECONDS
 from nugetproxy.engine.target import Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.engine.turns import Held, Turn, Turns
 from nugetproxy.nuget.kinds import Kind
 
+log = structlog.get_logger(__name__)
+
 LONGEST_WAIT: Final = 5.0
 """Seconds that another replica is waited for."""
 TOLD_WITHIN: Final = 3.0
 """Seconds that whoever wrote waits until the other replicas know."""
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+"""Seconds until they are told again of what nobody has told them; doubled each time."""
 
 
 class SharedDocuments:
@@ -29,7 +37,8 @@ class SharedDocuments:
         self._tasks = tasks
         self._turns = Turns(tasks, clock)
         self._puts: dict[str, asyncio.Task[bool]] = {}
-        self._telling: set[asyncio.Task[None]] = set()
+        self._clock = clock
+        self._telling: set[asyncio.Future[None]] = set()
 
     async def follow(self, target: Target) -> None:
         """Know of what was written to the package of ``target`` on other replicas."""
@@ -37,12 +46,26 @@ class SharedDocuments:
 
     def wrote(self, id_: str) -> None:
         """A package was written to through this replica: the others are told."""
-        task = self._tasks.start(self._second.wrote(self._source, id_), name=f"announce {id_}")
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
+        tried = asyncio.get_running_loop().create_future()
+        self._telling.add(tried)
+        self._tasks.start(self._tell(id_, tried), name=f"announce {id_}")
+
+    async def _tell(self, id_: str, tried: asyncio.Future[None]) -> None:
+        try:
+            told = await self._second.wrote(self._source, id_)
+        finally:
+            self._telling.discard(tried)
+            tried.set_result(None)
+        if not told:
+            log.warning("write.unannounced", upstream=self._source, id=id_, detail="the other replicas are told later")
+        pause, until = FIRST_PAUSE, self._clock.monotonic() + REVALIDATE_SECONDS
+        while not told and self._clock.monotonic() < until:  # what they have of before is asked for again by then
+            await self._clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+            told = await self._second.wrote(self._source, id_)
 
     async def settle(self) -> None:
-        """Wait, for a limited time, until the others know of every write so far."""
+        """Wait, for a limited time, until the others know of every write so far, where somebody tells them now."""
         if self._telling:
             await asyncio.wait(self._telling, timeout=TOLD_WITHIN)
 

@@ -12,7 +12,7 @@ from nugetproxy.cluster.bucket import Bucket
 from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.invalidation import REVALIDATE_SECONDS
 from tests.cluster.conftest import StartReplica, shared
-from tests.cluster.engines import Moto, Redis
+from tests.cluster.engines import Moto, Redis, running
 from tests.cluster.test_packages import bucket_of, settled, soon
 from tests.fakes import canary
 from tests.fakes.asking import SMALL, UP_VERSIONS, VERSIONS, ask
@@ -71,6 +71,30 @@ async def test_a_push_through_one_is_announced_to_all(
         async with asyncio.timeout(20):
             while await versions(one) != ["1.0.0", "2.0.0"]:
                 await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("with_bucket", [False, True], ids=["redis", "both"])
+async def test_a_push_while_the_redis_is_away_is_seen_once_it_is_back(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, with_bucket: bool
+) -> None:
+    if not Redis.is_there():
+        pytest.skip("redis-server is missing: install the Debian package redis-server")
+    feed.add(SMALL)
+    with running(Redis()) as own:
+        assert isinstance(own, Redis)
+        cluster = shared(moto if with_bucket else None, own)
+        replicas = [await start_replica(cluster) for _ in range(2)]
+        for one in replicas:
+            await live(one)
+            assert await versions(one) == ["1.0.0"]
+        own.kill()
+        await push(replicas[0], NEWER)
+        assert await versions(replicas[1]) in (["1.0.0"], ["1.0.0", "2.0.0"])
+        own.start()
+        for one in replicas:
+            async with asyncio.timeout(20):
+                while await versions(one) != ["1.0.0", "2.0.0"]:
+                    await asyncio.sleep(0.01)
 
 
 async def test_what_came_from_another_replica_is_a_hit_like_any_from_then_on(
