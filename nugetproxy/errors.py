@@ -196,13 +196,13 @@ class UpstreamFailure(ProxyError):
         """Upstream says of itself that it is busy or out of service, whatever was asked for (429, 503)."""
         self.remembered = False
         """Upstream was not asked again: this is what it said to the last request for the same target."""
+        self.of_write = False
+        """No stored answer could have taken its place."""
 
     def __str__(self) -> str:
         detail = f": {self.detail}" if self.detail else ""
-        return (
-            f"Upstream {self.upstream!r} gave no usable answer ({self.reason}{detail}), "
-            "and nothing usable is stored for this request."
-        )
+        stored = "" if self.of_write else ", and nothing usable is stored for this request"
+        return f"Upstream {self.upstream!r} gave no usable answer ({self.reason}{detail}){stored}."
 
 
 class UpstreamUnavailable(UpstreamFailure):

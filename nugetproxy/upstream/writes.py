@@ -90,6 +90,7 @@ async def _one_hop(wire: Wire, write: Write, request: Request, trail: tuple[URL,
     except UpstreamFailure as failure:
         if progress.connected and not progress.answered and (outgoing is None or outgoing.size):
             raise OutcomeUnknown(write.upstream, failure.reason, failure.detail) from failure
+        failure.of_write = True
         raise
 
 

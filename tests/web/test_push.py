@@ -176,6 +176,8 @@ class TestUpstreamDies:
         await feed.set_mode("refused")
         got = await push(proxy)
         assert (got.status, "Retry-After" in got.headers) == (503, True)
+        assert b"no usable answer" in got.body
+        assert b"stored" not in got.body, "nothing stored takes the place of a write"
         await feed.set_mode("up")
         assert (await push(proxy)).status == 201
 
