@@ -143,7 +143,7 @@ class RedisCoordinator:
             return found, mark
 
         found, mark = await self._ask(ask)
-        said = {name.decode(): value for name, value in found.items()}
+        said = {name.decode("utf-8", "replace"): value for name, value in found.items()}
         body = said.pop("body", None)
         meta = {name: value.decode("utf-8", "replace") for name, value in said.items()}
         return None if body is None else Thing(body=body, meta=meta), _text(mark)
@@ -174,6 +174,8 @@ class RedisCoordinator:
         pubsub = self._listening.pubsub()
         try:
             await self._listen(pubsub.subscribe(self._channel))
+            if await self._listen(pubsub.get_message(timeout=2 * BUDGET)) is None:
+                raise self.gate.failed("it does not confirm that it will announce anything")
             yield None
             while True:
                 # A read that waits for ever would not notice a machine that vanished: a ping does.

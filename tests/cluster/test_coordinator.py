@@ -89,3 +89,51 @@ async def test_one_that_is_closed_says_so(redis: Redis) -> None:
     await coordinator.close()
     with pytest.raises(EngineUnavailable, match="this replica stops"):
         await coordinator.mark("up/acme.a")
+
+
+async def test_announcements_begin_when_they_are_subscribed_to(redis: Redis) -> None:
+    """Until then one may be missed: who believes that none is looks nowhere else."""
+    subscribes, may, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Holds up what subscribes."""
+        with suppress(OSError):
+            while said := await reader.read(65536):
+                if b"SUBSCRIBE" in said:
+                    subscribes.set()
+                    await may.wait()
+                writer.write(said)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back, forth = await asyncio.open_connection("127.0.0.1", redis.port)
+        await asyncio.gather(relay(reader, forth), relay(back, writer))
+        await asyncio.gather(forth.wait_closed(), writer.wait_closed())
+        ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+        coordinator = RedisCoordinator(url, "", "suite", Clock(), Metrics())
+        announcements = coordinator.announcements()
+        first = asyncio.ensure_future(anext(announcements))
+        try:
+            async with asyncio.timeout(10):
+                await subscribes.wait()
+                for _ in range(100):
+                    await asyncio.sleep(0)
+                assert not first.done()
+                may.set()
+                assert await first is None
+        finally:
+            await announcements.aclose()  # type: ignore[attr-defined]  # a generator
+            await coordinator.close()
+            await ended.wait()
+
+
+async def test_a_document_with_a_name_that_is_no_text_is_one_all_the_same(redis: Redis) -> None:
+    coordinator, _ = asked(redis, 0)
+    async with client.Redis(port=redis.port) as connection:
+        await connection.hset("suite:{up/acme.a}:document:key", mapping={b"\xff": b"x", b"body": b"{}"})
+    thing, _ = await coordinator.document("up/acme.a", "key")
+    assert thing is not None and thing.body == b"{}"
+    await coordinator.close()
