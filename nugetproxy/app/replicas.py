@@ -84,18 +84,23 @@ class Replicas:
     def start(self, claims: Claims, tokens: Tokens) -> None:
         """Begin what a replica does unasked; no start waits for an engine."""
         if self.truth is not None:
+            self._tasks.keep(self._examine, name="examine")
             self._tasks.keep(partial(self._agree, self.truth, claims, tokens), name="truth")
         if self.coordinator is not None:
             self._tasks.keep(self._listen, name="announcements")
 
+    async def _examine(self) -> None:
+        await self.second.examine()
+        self.claimed()
+
     async def _agree(self, truth: SharedTruth, claims: Claims, tokens: Tokens) -> None:
         while True:
             try:
-                await self.second.examine()  # who lets two writers win would let two replicas decide differently
-                if await truth.settle_claims():
-                    await claims.reload()
-                await truth.settle_tokens()
+                await truth.settle_tokens()  # first: a bucket that takes nothing still says which are revoked
                 await tokens.load()
+                # Who lets two writers win would let two replicas decide differently.
+                if self.second.honesty is not None and await truth.settle_claims():
+                    await claims.reload()
             except (EngineUnavailable, LedgerUnavailable) as error:
                 log.debug("truth.unsettled", detail=str(error))
             await truth.due()

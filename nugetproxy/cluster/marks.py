@@ -153,8 +153,9 @@ class Marks:
         Never raises.
         """
         if not (self._live and self.is_current(tag)):
-            with suppress(EngineUnavailable):
-                await self.current(tag)
+            with suppress(EngineUnavailable):  # of the faster one: others wait to be told
+                last = self._of_coordinator if self._coordinator is not None else self._of_store
+                self.learn(tag, await last(tag), announced=False)
         at = max(int(self._clock.now() * 1000), _milliseconds(self.known(tag)) + 1)
         mark = f"{at:015d}-{secrets.token_hex(8)}"
         self._known[tag] = _Known(mark, self._clock.monotonic(), self._generation)

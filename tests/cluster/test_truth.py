@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from nugetproxy.admin.feed_commands import end_claims
+from nugetproxy.cluster.bucket import Bucket
 from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.shared_truth import REVOCATIONS_SECONDS, SharedTruth
 from nugetproxy.errors import BadRequest
@@ -262,6 +263,26 @@ async def test_a_token_is_refused_once_nobody_could_say_for_long_that_it_is_revo
     now = proxy.app.clock.now()
     monkeypatch.setattr(truth_of(proxy)._clock, "now", lambda: now + REVOCATIONS_SECONDS + 60)
     assert (await ask(proxy, "/v3/index.json", headers=basic(secret))).status == 401
+
+
+async def test_a_bucket_that_takes_nothing_still_says_which_tokens_are_good(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster, closed, clock = shared(moto, None), {"upstream": {"anonymous": False}}, StoppableClock()
+    first = await start_replica(cluster, **closed)
+    _, secret = await first.app.tokens.add("farm", ["read"], [], None)
+
+    async def full(*_: object) -> bool:
+        raise EngineUnavailable("bucket", "it is full")
+
+    monkeypatch.setattr(Bucket, "create", full)
+    second = await start_replica(cluster, clock=clock, **closed)
+    for _ in range(2):
+        async with asyncio.timeout(20):
+            while (await ask(second, "/v3/index.json", headers=basic(secret))).status != 200:
+                await asyncio.sleep(0.01)
+        clock.advance(REVOCATIONS_SECONDS + 60)
+        truth_of(second).wanted.set()
 
 
 async def test_the_lane_refuses_such_a_token_too(
