@@ -178,11 +178,15 @@ class SharedTruth:
 
     async def put_token(self, token: Token) -> None:
         """Let a token in on all replicas; raises EngineUnavailable, BadRequest where the name is taken."""
+        taken = BadRequest(f"There is a token {token.name!r} on another replica; revoke it first.")
         await self.settle_tokens()
         if any(one.name == token.name for one in await self._ledger.tokens()):
-            raise BadRequest(f"There is a token {token.name!r} on another replica; revoke it first.")
+            raise taken
         await self._store.create(_name(token), _written(token))
-        await self._ledger.put_token(token)
+        await self.settle_tokens()
+        if not any(one.hash == token.hash for one in await self._ledger.tokens()):  # another was made meanwhile
+            await self._store.remove(_name(token))
+            raise taken
         await self._announce()
 
     async def remove_token(self, name: str) -> bool:

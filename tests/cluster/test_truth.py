@@ -13,6 +13,7 @@ import pytest
 from nugetproxy.admin.feed_commands import end_claims
 from nugetproxy.cluster.bucket import Bucket
 from nugetproxy.cluster.engines import EngineUnavailable
+from nugetproxy.cluster.keys import TOKENS
 from nugetproxy.engine.shared_truth import REVOCATIONS_SECONDS, SharedTruth
 from nugetproxy.errors import BadRequest
 from tests.aggregate.conftest import NEWER, OURS, QUICK, THEIRS
@@ -200,6 +201,30 @@ async def test_a_token_of_a_name_that_was_revoked_elsewhere_lets_in_at_once(
     _, secret = await second.app.tokens.add("farm", ["read"], [], None)
     await agreed(first)
     assert (await ask(first, "/v3/index.json", headers=basic(secret))).status == 200
+
+
+async def test_of_two_that_make_a_token_of_one_name_at_the_same_moment_one_is_told_so(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = shared(moto, None)
+    replicas = [await start_replica(cluster, upstream={"anonymous": False}) for _ in range(2)]
+    create, both = Bucket.create, asyncio.Barrier(2)
+
+    async def together(bucket: Bucket, key: str, body: bytes) -> bool:
+        if key.startswith(TOKENS):
+            await both.wait()
+        return await create(bucket, key, body)
+
+    monkeypatch.setattr(Bucket, "create", together)
+    made = await asyncio.gather(
+        *(one.app.tokens.add("farm", ["read"], [], None) for one in replicas), return_exceptions=True
+    )
+    secrets = [one[1] for one in made if not isinstance(one, BaseException)]
+    assert [type(one) for one in made if isinstance(one, BaseException)] == [BadRequest]
+    for one in replicas:
+        await agreed(one)
+        statuses = [(await ask(one, "/v3/index.json", headers=basic(secret))).status for secret in secrets]
+        assert statuses == [200]
 
 
 async def test_of_two_tokens_of_one_name_all_replicas_let_the_older_one_in_until_both_are_revoked(
