@@ -33,7 +33,7 @@ class Invalidation:
     def note_other_write(self, id: str, at: float | None) -> None:
         """``id`` was written to through another replica, ``at`` a wall time of its clock; None: just now."""
         known = self.writes.by_id.get(id, _NEVER)
-        if at is None or known.at < at:
+        if at is None or known.at < at or known.at > self._clock.now():  # by its own clock, which was set back
             self._ledger.raise_epoch(self._source, id, at=at)
 
     async def settle(self) -> None:
@@ -53,18 +53,23 @@ class Invalidation:
         """
         if not self.writes.by_id:
             return policy
-        at, now = self._last(target), self._clock.now()
-        # After a write in the future (the clock was set back) nothing can be told by time.
-        outdated = at <= now and (now - at < REVALIDATE_SECONDS or (stored_at is not None and stored_at <= at))
+        now = self._clock.now()
+        at = self._last(target, now)
+        outdated = now - at < REVALIDATE_SECONDS or (stored_at is not None and stored_at <= at)
         return replace(policy, fresh=0.0, refresh=0.0, absent=0.0, absent_on_error=0.0) if outdated else policy
 
     def is_outdated(self, target: Target, stored_at: float) -> bool:
         """Whether ``target`` was stored (``stored_at``, wall time) before the last write that may have changed it."""
-        return bool(self.writes.by_id) and stored_at <= self._last(target) <= self._clock.now()
+        return bool(self.writes.by_id) and stored_at <= self._last(target, self._clock.now())
 
-    def _last(self, target: Target) -> float:
-        """When there was a write that may have changed ``target``, in wall time."""
-        return self.writes.last if target.kind.row.query else max(self._of(target.id).at, self._of("").at)
+    def _last(self, target: Target, now: float) -> float:
+        """When there was a write that may have changed ``target``, in wall time; 0 where there was none.
+
+        By a write in the future (the clock was set back) nothing can be told; it hides none that came later.
+        """
+        if target.kind.row.query:
+            return self.writes.latest(now)
+        return max((one.at for one in (self._of(target.id), self._of("")) if one.at <= now), default=0.0)
 
     def _of(self, id: str) -> Epoch:
         return self.writes.by_id.get(id, _NEVER)

@@ -89,3 +89,29 @@ async def test_a_write_in_the_future_says_nothing(invalidation: Invalidation, cl
     invalidation.note_write("acme.a")
     clock.advance(-1000)
     assert invalidation.policy(LIST, POLICY, clock.now()) == POLICY
+
+
+@pytest.mark.parametrize("earlier", ["", "acme.c"])
+async def test_a_write_in_the_future_hides_none_that_comes_now(
+    invalidation: Invalidation, clock: FakeClock, earlier: str
+) -> None:
+    invalidation.note_write(earlier)
+    clock.advance(-1000)
+    stored_at = clock.now()
+    clock.advance(10)
+    invalidation.note_write("acme.a")
+    for target in (LIST, SEARCH):
+        assert invalidation.policy(target, POLICY, stored_at) == REVALIDATED
+        assert invalidation.is_outdated(target, stored_at)
+    assert not invalidation.is_outdated(OTHER, stored_at)
+
+
+async def test_a_write_in_the_future_hides_none_of_another_replica(
+    invalidation: Invalidation, clock: FakeClock
+) -> None:
+    invalidation.note_write("acme.a")
+    clock.advance(-1000)
+    for _ in range(2):  # it is told again with the next ones
+        invalidation.note_other_write("acme.a", clock.now())
+        assert invalidation.epoch(LIST) == 2
+    assert invalidation.policy(LIST, POLICY, clock.now()) == REVALIDATED

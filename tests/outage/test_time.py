@@ -14,7 +14,9 @@ from nugetproxy.metrics import Metrics
 from tests.fakes.asking import PACKAGE, REGISTRATION, SEARCH, SMALL, UP_PACKAGE, VERSIONS, ask, held
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
+from tests.web.test_push import form, sending
 
 PATHS = ("/v3/index.json", VERSIONS, REGISTRATION, SEARCH, PACKAGE)
 HOUR, DAY = 3600, 86400
@@ -63,6 +65,19 @@ async def test_a_clock_that_is_set(proxy: Proxy, feed: FakeFeed, clock: SetClock
     clock.advance(3)
     for path in PATHS:
         assert (await ask(proxy, path)).status == 200
+
+
+async def test_after_a_clock_was_set_back_a_push_is_seen_by_the_next_read(
+    proxy: Proxy, feed: FakeFeed, clock: SetClock
+) -> None:
+    for number in (1, 2):
+        body = form(make_nupkg("Acme.A", f"{number}.0.0"))
+        assert (await ask(proxy, "/v3/package", "PUT", data=body, headers=sending())).status == 201
+        for path in (VERSIONS, REGISTRATION, SEARCH):
+            assert f"{number}.0.0".encode() in (await ask(proxy, path)).body, path
+        clock.offset -= 10_000
+        for path in (VERSIONS, REGISTRATION, SEARCH):  # has it stored anew, by the clock of now
+            await ask(proxy, path)
 
 
 async def test_a_clock_that_is_set_is_logged(clock: SetClock) -> None:

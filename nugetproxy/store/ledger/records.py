@@ -29,6 +29,12 @@ class Writes(Struct):
         self.number += 1
         self.last = max(self.last, epoch.at)
 
+    def latest(self, now: float) -> float:
+        """When the latest happened that is not in the future, as it may be where the clock was set back; 0 for none."""
+        if self.last <= now:
+            return self.last
+        return max((epoch.at for epoch in self.by_id.values() if epoch.at <= now), default=0.0)
+
 
 class VersionFacts(Struct, frozen=True, kw_only=True):
     """What upstream said of a version, beside what lies in the package; None: not said."""
