@@ -42,6 +42,7 @@ class Connection(OneTask):
         "_is_cut_off",
         "_lane",
         "_metrics",
+        "_names",
         "_peer",
         "_pending",
         "_seen",
@@ -89,12 +90,12 @@ class Connection(OneTask):
     @property
     def peername(self) -> Any:
         """aiohttp's name for the client's address."""
-        return unmapped(super().peername)
+        return self._names[0]
 
     @property
     def sockname(self) -> Any:
         """aiohttp's name for our own address."""
-        return unmapped(super().sockname)
+        return self._names[1]
 
     @property
     def fresh(self) -> bool:
@@ -104,6 +105,7 @@ class Connection(OneTask):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio's hook."""
         self._wire = transport
+        self._names = unmapped(transport.get_extra_info("peername")), unmapped(transport.get_extra_info("sockname"))
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

@@ -56,7 +56,8 @@ class PublicAddresses:
 
     def client(self, request: web.BaseRequest) -> str:
         """The address of the client itself, behind trusted proxies."""
-        return self.client_behind(request.remote or "", _forwarded_for(request))
+        peer = request.remote or ""
+        return self.client_behind(peer, _forwarded_for(request)) if self._trusted else peer
 
     def looked_at(self, peer: str, fields: Mapping[str, str]) -> tuple[str | None, ...]:
         """The values of all ``fields`` (by lower-case name) that ``base`` looks at in a request of ``peer``."""
