@@ -183,24 +183,24 @@ class Ruled:
             changed = max(changed, one.changed)
         now, cache, age = self._clock.now(), reply.cache, reply.age
         left = math.inf if cache.ttl is None else cache.ttl
-        if passes - now < left and _ages(reply) and (cache.hit or cache.ttl is not None):
+        # A package never grows old while rules let it pass.
+        ages = cache.ttl is not None or not (reply.kind is Kind.PACKAGE or reply.kind.row.inside)
+        if passes - now < left and ages and (cache.hit or cache.ttl is not None):
             cache = replace(cache, ttl=passes - now)
         if age is not None and page is not None:
             age = max(0.0, min(age, now - changed))
+        standing: MakeStanding | None = None
+        if reply.standing is not None:
+            standing = partial(self._stand, reply.standing, rulings, passes=passes, again=again, ages=ages)
         return reply.shown(
             reply.body if page is None else page.body,
             etag=reply.etag if page is None else page.etag,
             gzipped=reply.gzipped if page is None else page.gzipped,
             age=age,
             cache=cache,
-            standing=self._standing(reply, rulings, passes, again),
+            standing=standing,
             owner=reply.owner if page is None else page.owner,
         )
-
-    def _standing(self, reply: Reply, rulings: Sequence[Ruling], passes: float, again: float) -> MakeStanding | None:
-        if reply.standing is None:
-            return None
-        return partial(self._stand, reply.standing, rulings, passes=passes, again=again, ages=_ages(reply))
 
     def _stand(
         self, make: MakeStanding, rulings: Sequence[Ruling], *, passes: float, again: float, ages: bool
@@ -220,11 +220,6 @@ class Ruled:
 def _plain(view: View) -> View:
     """The view of somebody who takes the whole as it is."""
     return replace(view, gzip=False, head=False)
-
-
-def _ages(reply: Reply) -> bool:
-    """False of what never grows old while rules let it pass."""
-    return reply.cache.ttl is not None or not (reply.kind is Kind.PACKAGE or reply.kind.row.inside)
 
 
 def _nothing(cut: Cut) -> Reply:
