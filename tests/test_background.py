@@ -13,7 +13,7 @@ from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
 from nugetproxy.store.ledger.records import Token
 from tests.conftest import StartProxy
 from tests.fakes import canary
-from tests.fakes.asking import PACKAGE, SMALL, UP_INDEX, UP_PACKAGE, VERSIONS, ask, until
+from tests.fakes.asking import PACKAGE, SMALL, UP_INDEX, UP_PACKAGE, VERSIONS, ask, held, until
 from tests.fakes.clock import BriskClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -156,7 +156,8 @@ async def test_mirroring_goes_on_with_what_a_reload_has_made(start_proxy: StartP
     await proxy.reload(mirror=mirror, upstream={"tries": 2})
     await until(lambda: not proxy.app.retired)
     feed.add(make_nupkg("Acme.A", "2.0.0"))
-    await until(lambda: proxy.metric("store_packages") == 2)
+    await until(lambda: proxy.metric("store_packages") == 2 and proxy.metric("pending_commits") == 0)
+    assert "acme.a.2.0.0.nupkg" in held(proxy)
 
 
 async def test_a_source_asks_for_the_index_before_a_client_does(proxy: Proxy, feed: FakeFeed) -> None:

@@ -306,6 +306,7 @@ async def test_a_bucket_that_takes_nothing_still_says_which_tokens_are_good(
         async with asyncio.timeout(20):
             while (await ask(second, "/v3/index.json", headers=basic(secret))).status != 200:
                 await asyncio.sleep(0.01)
+        assert (await ask(second, "/v3/index.json", headers=basic("another"))).status == 401
         clock.advance(REVOCATIONS_SECONDS + 60)
         truth_of(second).wanted.set()
 
