@@ -155,8 +155,8 @@ class Downloads:
 
     def _warn(self, flight: Flight, error: ProxyError) -> None:
         reason = error.reason if isinstance(error, UpstreamFailure) else Reason.DISK
-        if reason is Reason.BREAKER_OPEN or (isinstance(error, UpstreamFailure) and error.remembered):
-            return  # said when it was found out
+        if reason in {Reason.BREAKER_OPEN, Reason.OFFLINE} or (isinstance(error, UpstreamFailure) and error.remembered):
+            return  # said when it was found out, or as the operator wants it
         log.warning(
             "download.failed",
             upstream=self._upstream.name,

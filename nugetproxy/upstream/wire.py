@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from nugetproxy.clock import Clock
-from nugetproxy.errors import Reason, UpstreamFailure
+from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.addresses import AddressRule, is_literal
 from nugetproxy.upstream.asking import waited
@@ -146,7 +146,8 @@ class Wire:
 
     def _check_online(self) -> None:
         if self._settings.offline:
-            raise self.failures.make(Reason.OFFLINE, "it is configured offline and is never asked")
+            # Nobody was asked, so nothing failed that were to be counted.
+            raise upstream_failure(self._settings.name, Reason.OFFLINE, "it is configured offline and is never asked")
 
     async def close(self) -> None:
         """End all connections; later requests fail with STOPPING."""
