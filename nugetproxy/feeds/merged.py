@@ -62,7 +62,7 @@ class Merged:
         self._feed = feed
         self._sources = sources
         self.guard = settings.guard
-        self._folders = tuple(source for source in sources if not source.immutable)
+        self._changing = tuple(one.changing for one in sources if one.changing is not None)
         self._ledger = settings.ledger
         self._reading = reading
         self._clock = clock
@@ -150,9 +150,9 @@ class Merged:
     # --- what was answered just now ---
 
     def _stamp(self) -> tuple[int, ...]:
-        """Changes with every write, with every claim, with what lies in folders."""
+        """Changes with every write, with every claim, with what lies in folders, is held of what is offline."""
         writes = (self._ledger.writes(one.name).number for one in self._sources)
-        return (self.guard.claims.number, *writes, *(one.changes for one in self._folders))
+        return (self.guard.claims.number, *writes, *(one.changes for one in self._changing))
 
     def _known(self, key: Hashable, stamp: Hashable) -> Reply | None:
         known: _Remembered | None = self._remembered.get(key)

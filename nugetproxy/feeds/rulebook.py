@@ -107,13 +107,15 @@ class Parties:
         return Listing(owners=owners, sources=sources, asked=said)
 
     def stamp(self, ledger: Ledger) -> Callable[[], Hashable]:
-        """Says what changes with every write to one of the sources, with every claim, with what lies in folders."""
-        folders = tuple(source for source in self.sources if not source.immutable)
+        """Says what changes with every write to one of the sources, with every claim, with what lies in folders, is
+        held of what is offline.
+        """
+        changing = tuple(one.changing for one in self.sources if one.changing is not None)
         writes = tuple(ledger.writes(source.name) for source in self.sources)
         guard = self._merged.guard if self._merged is not None else None
 
         def now() -> Hashable:
-            return (0 if guard is None else guard.claims.number, *map(_NUMBER, writes), *map(_CHANGES, folders))
+            return (0 if guard is None else guard.claims.number, *map(_NUMBER, writes), *map(_CHANGES, changing))
 
         return now
 

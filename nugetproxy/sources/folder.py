@@ -50,18 +50,13 @@ class FolderSource:
     def __init__(self, library: Library, holdings: Holdings, cache: Path, clock: Clock, signatures: Signatures) -> None:
         """``cache``: the directory that ``holdings`` are kept in."""
         self.name = library.name
-        self.library = library
+        self.library = self.changing = library
         self.holdings = holdings
         self.writes = NoWrites()
         self.signatures = signatures
         self._cache = cache
         self._synthesis = Synthesis(library.name, holdings)
         self._clock = clock
-
-    @property
-    def changes(self) -> int:
-        """Those of the folder."""
-        return self.library.changes
 
     def __repr__(self) -> str:
         state = self.library.problem or ("read" if self.library.complete else "being read")

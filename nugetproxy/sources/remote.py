@@ -38,6 +38,7 @@ from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import PREFETCH_SECONDS, Document, MadeDocument, WriteSide
 from nugetproxy.sources.synthesis import Synthesis
 from nugetproxy.sources.without_upstream import WithoutUpstream
+from nugetproxy.store.holdings.holdings import Holdings
 from nugetproxy.store.ledger.ledger import Ledger
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
@@ -56,7 +57,6 @@ class RemoteSource:
     """One remote feed: what is stored, else what it says, else what can be made from what is held of it."""
 
     immutable = True
-    changes = 0  # it has what its upstream says
 
     def __init__(
         self,
@@ -118,6 +118,11 @@ class RemoteSource:
         """Looks at its catalog; None where nobody does."""
         self.take_over: Callable[[], None] = _nothing
         """Has its packages come from it, where they came from another one of its name before."""
+
+    @property
+    def changing(self) -> Holdings | None:
+        """What is held, where that is all it has; else it has what its upstream says."""
+        return self.packages.holdings if self.offline else None
 
     @property
     def suspects(self) -> dict[str, bool]:

@@ -73,6 +73,14 @@ class WriteSide(Protocol):
         """What was answered to it; ``named`` is told which package the body is. Raises UpstreamFailure."""
 
 
+class Changing(Protocol):
+    """Counts how often something has become another."""
+
+    @property
+    def changes(self) -> int:
+        """How often."""
+
+
 class Source(Protocol):
     """One upstream. Its reads raise NotFound for what it certainly lacks, UpstreamFailure where nobody can say."""
 
@@ -85,8 +93,11 @@ class Source(Protocol):
         """True where a version never has other bytes than it had."""
 
     @property
-    def changes(self) -> int:
-        """Rises with every change of what it has that is no answer of an upstream, and no write through us."""
+    def changing(self) -> Changing | None:
+        """Counts the changes of what it has that are no answer of an upstream, and no write through us.
+
+        None where there are none.
+        """
 
     @property
     def signatures(self) -> Signatures:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 import pytest
 
-from tests.aggregate.conftest import Farm
+from nugetproxy.admin.commands import carry_out
+from tests.aggregate.conftest import OURS, QUICK, Farm, StartFarm
 from tests.fakes.asking import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
@@ -68,3 +72,36 @@ async def test_where_one_source_was_asked_the_answer_says_so_and_is_no_hit_in_th
     assert (await farm.get(LIST)).cache == "fwd=stale; fwd-status=404; ttl=269"
     for _ in range(2):
         assert (await farm.get(LIST)).cache == "hit; ttl=30"
+
+
+HELD = "/v3/content/contoso.a/index.json"
+
+
+async def test_what_is_brought_or_let_go_of_is_known_at_once_of_a_source_that_is_offline(
+    start_farm: StartFarm, company: FakeFeed, clock: FakeClock
+) -> None:
+    company.add(OURS)
+    company.add(make_nupkg("Contoso.A", "2.0.0"))
+    farm = await start_farm()
+    for version in ("1.0.0", "2.0.0"):
+        assert (await farm.package("contoso.a", version)).status == 200
+    ours = {"upstream": "up", "package": "contoso.a/1.0.0", "place": "transfer-0123456789abcdef"}
+    place = farm.proxy.directory / "run" / ours["place"]
+    place.mkdir(parents=True)
+    (place / "contoso.a.1.0.0.nupkg").write_bytes(OURS)
+    sha512 = base64.b64encode(hashlib.sha512(OURS).digest()).decode()
+    await farm.proxy.reload(
+        upstream={**QUICK, "private": True, "offline": True},
+        upstreams={"public": {"url": farm.public.index_url, **QUICK, "private": False}},
+        feeds={"all": {"sources": ["up", "public"]}},
+    )
+    clock.advance(10)  # what has just landed stays
+    for _ in range(3):
+        assert await farm.versions("contoso.a") == ["1.0.0", "2.0.0"]
+
+    await carry_out(farm.proxy.app.desk, "evict", {"to": 0.0}, by="test")
+
+    assert (await farm.get(HELD)).status == 404
+    await carry_out(farm.proxy.app.desk, "transfer/take", {**ours, "sha512": sha512}, by="test")
+    for _ in range(3):
+        assert await farm.versions("contoso.a") == ["1.0.0"]

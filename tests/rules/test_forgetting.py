@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,14 +13,16 @@ import orjson
 import pytest
 from msgspec.structs import replace
 
+from nugetproxy.admin.commands import carry_out
 from nugetproxy.sources.folder import FolderSource
 from nugetproxy.store.documents.record import pack_entry
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
-from tests.rules.conftest import Shop, StartShop, ago
+from tests.rules.conftest import COOLDOWN, Shop, StartShop, ago
 from tests.rules.test_rules import licensed
 
 PLACE = "transfer-0123456789abcdef"
@@ -159,3 +162,24 @@ async def test_a_file_that_is_put_in_a_packages_place_is_judged_by_what_it_is(
 
     assert (await shop.package("acme.a", "2.0.0")).status == 403
     assert await shop.listed("acme.a") == ["1.0.0"]
+
+
+async def test_what_is_imported_where_upstream_is_never_asked_is_there_at_once(
+    start_shop: StartShop, clock: FakeClock
+) -> None:
+    shop = await start_shop(COOLDOWN, upstream={"offline": True})
+    place = shop.proxy.directory / "run" / PLACE
+    place.mkdir(parents=True)
+    for number in (1, 2):
+        nupkg = make_nupkg("Acme.A", f"{number}.0.0")
+        (place / f"acme.a.{number}.0.0.nupkg").write_bytes(nupkg)
+        given = {"upstream": "up", "package": f"acme.a/{number}.0.0", "place": PLACE}
+        given["sha512"] = base64.b64encode(hashlib.sha512(nupkg).digest()).decode()
+        for _ in range(2):
+            clock.advance(3)
+            assert (await shop.package("acme.a", f"{number}.0.0")).status in {403, 404}
+
+        await carry_out(shop.proxy.app.desk, "transfer/take", given, by="test")
+
+        assert (await shop.package("acme.a", f"{number}.0.0")).status == 200
+        assert (await shop.listed("acme.a"))[-1] == f"{number}.0.0"

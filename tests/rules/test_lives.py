@@ -84,11 +84,10 @@ class Village(House):
         return {"Accept-Encoding": chance.choice(("gzip", "identity")), **chance.choice(VIEWS), **shown}
 
     async def happen(self, chance: random.Random) -> None:
-        """One more kind of change; what is held now is known within two seconds."""
+        """One more kind of change."""
         kind = chance.choice(OWN)
         self.seen[kind] += 1
         await getattr(self, kind)(chance)
-        self.clock.advance(2)
 
     async def writes(self, method: str, path: str, **more: Any) -> Got:
         """Through the proxy, with the key of the feed."""

@@ -53,6 +53,8 @@ class Holdings:
         self._file = SqliteFile(HOLDINGS, fs=fs or FsOps(), clock=self._clock, lost=self._lose)
         self._scanner = ThreadPoolExecutor(1, thread_name_prefix="holdings-scan")
         self._hurried = False
+        self.changes = 0
+        """Rises with every change of what is held, as far as it is known here."""
         self.furthest = 0
         """Batches that the longest synchronisation so far has had."""
         self._complete = False
@@ -129,6 +131,8 @@ class Holdings:
         except HoldingsUnavailable:
             self._lose()
             return False
+        finally:
+            self.changes += 1
         return True
 
     def _put_and_note(
@@ -193,6 +197,7 @@ class Holdings:
                 self._incomplete.set()
                 raise
             self._complete = not self._incomplete.is_set()
+            self.changes += 1
             self._hurried = False
 
     async def _sync(self, walk: Walk, read_facts: ReadFacts, rest: float) -> Synced:
