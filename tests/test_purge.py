@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from nugetproxy.admin.commands import carry_out
 from nugetproxy.cli.commands import app
 from nugetproxy.config.units import about_size
 from tests.conftest import StartProxy
+from tests.fakes.asking import ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -108,3 +111,40 @@ async def test_the_pin_of_a_version_that_is_no_longer_held_is_forgotten_and_told
     feed.add(SECOND)
     await stopped.start()
     assert await (await stopped.client.get(PACKAGE)).read() == SECOND
+
+
+ASKED = [
+    "/v3/content/acme.a/index.json",
+    "/v3/registration/gz-semver2/acme.a/index.json",
+    "/v3/query?q=acme",
+    "/v3/query?q=other",
+    "/v3/autocomplete?q=acme",
+    "/v3/autocomplete?id=Acme.A",
+    "/v3/autocomplete?id=Other.A",
+]
+
+
+def package(id: str) -> str:
+    return f"/v3/content/{id}/1.0.0/{id}.1.0.0.nupkg"
+
+
+@pytest.mark.parametrize("version", ["", "1.0.0"])
+async def test_nothing_that_is_stored_names_it_while_upstream_is_away(
+    proxy: Proxy, feed: FakeFeed, version: str
+) -> None:
+    feed.add(FIRST)
+    feed.add(make_nupkg("Acme.B", "1.0.0"))
+    feed.add(make_nupkg("Other.A", "1.0.0"))
+    for path in (PACKAGE, *map(package, ("acme.b", "other.a")), *ASKED):
+        assert (await ask(proxy, path)).status == 200
+    await until(lambda: not proxy.app.tasks.running())
+    await feed.set_mode("refused")
+
+    await carry_out(proxy.app.desk, "purge", {"id": "Acme.A", "version": version}, by="test")
+
+    said = {path: await ask(proxy, path) for path in ASKED}
+    assert not [path for path, got in said.items() if b"acme.a" in got.body.lower()]
+    assert {path for path, got in said.items() if got.status != 200} == {*ASKED[:2], "/v3/autocomplete?id=Acme.A"}
+    assert said["/v3/query?q=other"].cache.startswith("fwd=stale"), "what does not name it stays"
+    assert json.loads(said["/v3/query?q=acme"].body)["totalHits"] == 1, "made of what is held"
+    assert json.loads(said["/v3/autocomplete?id=Other.A"].body)["data"] == ["1.0.0"]

@@ -9,8 +9,13 @@ from msgspec import Struct
 
 from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.packages import Packages
+from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.documents.documents import Documents, of_id
+from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.merging.search import found_ids
+from nugetproxy.nuget.version import Version
+from nugetproxy.off_loop import off_loop
+from nugetproxy.store.documents.documents import Documents, of_id, of_kind
 
 
 class Purged(Struct, frozen=True, kw_only=True):
@@ -63,7 +68,25 @@ async def purge(feeds: Mapping[str, Packages], documents: Documents, id: str, ve
                 says=says,
             )
         )
-    return Purge(tuple(done), await documents.evict_tag(of_id(id)))
+    return Purge(tuple(done), await documents.evict_tag(of_id(id)) + await _forget_answers(documents, id))
+
+
+async def _forget_answers(documents: Documents, id: str) -> int:
+    """Remove the stored answers to queries that name ``id``, or may be versions of it; how many."""
+    queries, removed = {of_kind(kind) for kind in Kind if kind.row.query}, 0
+    for key, tag in await documents.listed():
+        stored = await documents.get(key) if tag in queries else None
+        if stored is not None and await off_loop(len(stored.body), _may_name, stored.body, id):
+            removed += await documents.delete(key)
+    return removed
+
+
+def _may_name(body: bytes, id: str) -> bool:
+    try:
+        found = found_ids(body)
+    except InvalidDocument:
+        return True
+    return id in found or (bool(found) and all(map(Version.parse, found)))  # versions do not say of which id
 
 
 async def _unshare(packages: Packages, wanted: Iterable[PackageIdentity]) -> str:
