@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, Final, TypeAlias
 
 from msgspec import to_builtins
 
@@ -18,12 +19,17 @@ from nugetproxy.admin.page import restores
 from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.errors import BadRequest
 from nugetproxy.nuget.facts import PackageFacts
+from nugetproxy.nuget.first_seen import FirstSeen
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
 from nugetproxy.nuget.inventory import Component, bill
 from nugetproxy.sources.inspection import holdings_of
 from nugetproxy.sources.source import Source
+from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.history.history import History
 from nugetproxy.store.history.reading import Use
+from nugetproxy.store.provenance.reading import renewed as renewed_in
+
+_Renewed: TypeAlias = Mapping[tuple[str, PackageIdentity], FirstSeen]
 
 OFF: Final = "This proxy does not keep who uses what; set history.usage to a span, such as 30d."
 
@@ -49,8 +55,9 @@ async def sbom(desk: Desk, *, token: str = "", client: str = "", since: float = 
     """What a token, or a client without one, has got since a wall time, as a CycloneDX document."""
     if not token and not client:
         raise BadRequest("Name a token, or the address of a client.")
-    uses = await (await _recorded(desk)).used_by(token, client, since)
-    components = [await _component(desk, identity, feeds) for identity, feeds in _got(uses)]
+    got = _got(await (await _recorded(desk)).used_by(token, client, since))
+    renewed = await _renewed(desk, got)
+    components = [await _component(desk, identity, feeds, renewed) for identity, feeds in got.items()]
     serial, now = str(uuid.uuid4()), desk.clock.now()
     return bill(components, subject=token or client, serial=serial, now=now, version=__version__)
 
@@ -79,23 +86,36 @@ async def _recorded(desk: Desk) -> History:
     return desk.history
 
 
-def _got(uses: Iterable[Use]) -> list[tuple[PackageIdentity, set[str]]]:
-    """What was got, each with the feeds that it came from."""
-    got: defaultdict[PackageIdentity, set[str]] = defaultdict(set)
+def _got(uses: Iterable[Use]) -> dict[PackageIdentity, dict[str, float]]:
+    """What was got, each with the feeds that it came from, since when."""
+    got: defaultdict[PackageIdentity, dict[str, float]] = defaultdict(dict)
     for one in uses:
-        got[PackageIdentity(one.id, one.version)].add(one.feed)
-    return sorted(got.items())
+        feeds = got[PackageIdentity(one.id, one.version)]
+        feeds[one.feed] = min(one.first, feeds.get(one.feed, one.first))
+    return dict(sorted(got.items()))
 
 
-async def _component(desk: Desk, identity: PackageIdentity, feeds: Iterable[str]) -> Component:
-    """What is known of a package here, as these feeds have it; it may be held no more, or be another in each."""
+async def _renewed(desk: Desk, wanted: Container[PackageIdentity]) -> _Renewed:
+    try:
+        return await asyncio.to_thread(renewed_in, desk.provenance.fs, desk.provenance.path, wanted)
+    except DiskFailure as failure:
+        raise BadRequest(f"The first-seen log cannot be read: {failure}") from failure
+
+
+async def _component(desk: Desk, identity: PackageIdentity, feeds: Mapping[str, float], renewed: _Renewed) -> Component:
+    """What is known of a package here, as these feeds have had it; it may be held no more, or be another in each."""
+    unknown = Component(id=identity.id, version=identity.version)
     known: set[Component] = set()
-    for source in {source for feed in feeds for source in await _sources(desk, feed, identity)}:
+    for source, since in {
+        (source, since) for feed, since in feeds.items() for source in await _sources(desk, feed, identity)
+    }:
         holdings = holdings_of(source)
         held = await holdings.facts(identity.id) if holdings is not None else ()
         if (facts := next((one for one in held if one.identity == identity), None)) is not None:
-            known.add(_of_facts(facts, await desk.ledger.pinned(source.name, identity)))
-    return known.pop() if len(known) == 1 else Component(id=identity.id, version=identity.version)
+            sha512, last = await desk.ledger.pinned(source.name, identity), renewed.get((source.name, identity))
+            other = last is not None and (last.sha512 != sha512 or since < last.at)
+            known.add(unknown if other else _of_facts(facts, sha512))
+    return known.pop() if len(known) == 1 else unknown
 
 
 async def _sources(desk: Desk, name: str, identity: PackageIdentity) -> tuple[Source, ...]:

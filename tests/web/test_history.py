@@ -145,6 +145,29 @@ async def test_a_bill_of_materials_tells_of_the_feed_that_a_package_came_from(
             assert told == ([hashlib.sha512(got[0]).hexdigest()] if len(got) == 1 else []), "which one, nobody can tell"
 
 
+async def test_what_was_got_before_a_purge_is_not_told_of_the_bytes_that_came_after_it(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    for name, text in (("before", "first"), ("after", "other")):
+        _, secret = await proxy.app.tokens.add(name, ["read"], [], None)
+        feed.add(nupkg := make_nupkg("Acme.A", "1.0.0", description=text))
+        assert (await ask(proxy, PACKAGE, headers=basic(secret))).body == nupkg
+        assert await billed(proxy, name) == {"description": text, "sha512": hashlib.sha512(nupkg).hexdigest()}
+        await carry_out(proxy.app.desk, "purge", {"id": "Acme.A"}, by="test")
+        clock.advance(60)
+    assert (await ask(proxy, PACKAGE, headers=basic(secret))).body == nupkg
+
+    assert await billed(proxy, "before") == {}, "nobody knows those bytes any more"
+    assert (await billed(proxy, "after"))["description"] == "other"
+
+
+async def billed(proxy: Proxy, token: str) -> dict[str, str]:
+    """What is told of the one package that came by a token."""
+    (one,) = (await carry_out(proxy.app.desk, "sbom", {"token": token}, by="test"))["components"]
+    hashes = [{"sha512": entry["content"]} for entry in one.get("hashes", [])]
+    return {name: one[name] for name in ("description",) if name in one} | (hashes[0] if hashes else {})
+
+
 async def test_a_token_that_is_shown_to_an_open_feed_is_known_too(start_proxy: StartProxy, feed: FakeFeed) -> None:
     proxy = await start_proxy(feed.index_url, server={"allow_anonymous": True})
     secret = await token(proxy, "read", name="farm")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import Struct, field
 
 from nugetproxy.nuget.first_seen import BEGINNING, BadLine, Chain, FirstSeen, read_line
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import FsOps, MissingFile
 from nugetproxy.store.provenance.entered import Entered
 
@@ -97,6 +98,21 @@ def seen_in(line: bytes) -> FirstSeen | None:
         return read_line(line).seen
     except BadLine:
         return None
+
+
+def renewed(fs: FsOps, path: Path, wanted: Container[PackageIdentity]) -> dict[tuple[str, PackageIdentity], FirstSeen]:
+    """By source and version: the last line of each wanted one that has come with other bytes than before. Raises
+    DiskFailure.
+    """
+    first: dict[tuple[str, PackageIdentity], str] = {}
+    found: dict[tuple[str, PackageIdentity], FirstSeen] = {}
+    for line in lines(fs, path):
+        seen = seen_in(line.text)
+        if seen is None or (identity := PackageIdentity(seen.id, seen.version)) not in wanted:
+            continue
+        if first.setdefault((seen.source, identity), seen.sha512) != seen.sha512:
+            found[seen.source, identity] = seen
+    return found
 
 
 class _Opened:
