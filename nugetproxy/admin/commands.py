@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
@@ -92,6 +93,9 @@ async def carry_out(desk: Desk, name: str, arguments: Mapping[str, Any], *, by: 
         done = await run(desk, **_read(run, arguments))
     except ProxyError as error:
         result = str(error)
+        raise
+    except asyncio.CancelledError:  # a stop, or nobody waits for it any more
+        result = "ended before it was done"
         raise
     else:
         result = "done"

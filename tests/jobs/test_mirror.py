@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from nugetproxy.feeds.without_upstreams import WithoutUpstreams
 from nugetproxy.jobs.inner_client import InnerClient
 from nugetproxy.jobs.mirror import Mirrored, Mirroring, Offer, Selection, select
 from nugetproxy.nuget.version import Version
 from tests.conftest import StartProxy
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.logs import written
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ROOT, ProxyProcess, clean_environ
@@ -248,6 +250,26 @@ async def test_the_configuration_has_it_done_in_the_background(shelf: FakeFeed, 
         await proxy.logged("mirror.fetched", id="acme.a", versions=1, packages=2)
         await proxy.logged("mirror.fetched", id="acme.b", versions=1, packages=1)
     assert downloads(shelf) == ["acme.a.1.1.0.nupkg", "acme.b.1.0.0.nupkg", "other.base.1.0.0.nupkg"]
+
+
+async def test_a_stop_in_the_midst_of_it_is_no_failure_of_its_commands(
+    start_proxy: StartProxy, shelf: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def denied(*_: object) -> dict[Version, str]:
+        asked.set()
+        await asyncio.Event().wait()
+        return {}
+
+    monkeypatch.setattr(WithoutUpstreams, "denied", denied)
+    with written() as log:
+        proxy = await start_proxy(shelf.index_url, mirror={"ids": ["acme.a"]})
+        proxy.app.start_background()
+        await asyncio.wait_for(asked.wait(), 30)
+        await proxy.stop()
+    said = [event for line in log.getvalue().splitlines() if (event := json.loads(line))["event"] == "admin.audit"]
+    assert [one["result"] for one in said if one["command"] == "left/denied"] == ["ended before it was done"]
 
 
 async def test_what_cannot_be_mirrored_says_why(shelf: FakeFeed, tmp_path: Path) -> None:
