@@ -17,6 +17,7 @@ from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.difference import ONLY_AT_START
 from nugetproxy.config.section import keys_of
 from nugetproxy.errors import ConfigError
+from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.store.token_file import TokenFile
 from tests.conftest import StartProxy
 from tests.fakes.asking import (
@@ -31,6 +32,7 @@ from tests.fakes.asking import (
 )
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.halted import halting
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
@@ -89,6 +91,19 @@ async def test_a_download_goes_on_and_is_joined(proxy: Proxy, feed: FakeFeed) ->
     feed.add(make_nupkg("Acme.C", "1.0.0"))
     assert (await ask(proxy, "/v3/content/acme.c/1.0.0/acme.c.1.0.0.nupkg")).status == 200
     assert feed.requests[-1].headers["X-Team"] == "build"
+
+
+async def test_a_package_that_was_asked_for_just_before_its_upstream_went_offline_is_not_held(
+    proxy: Proxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.add(SMALL)
+    source = proxy.app.sources["up"]
+    assert isinstance(source, RemoteSource)
+    async with halting(monkeypatch, source._cache, "known_absent", lambda: ask(proxy, PACKAGE)) as under_way:
+        await proxy.reload(upstream={"offline": True})
+    before, after = await under_way, await ask(proxy, PACKAGE)
+    assert (before.status, before.body) == (after.status, after.body)
+    assert after.status == 404
 
 
 async def test_connections_of_before_are_closed_once_nobody_uses_them(proxy: Proxy, feed: FakeFeed) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import structlog
 
 from nugetproxy.engine.packages import Packages
-from nugetproxy.errors import NotFound, UpstreamFailure
+from nugetproxy.errors import NotFound, Reason, UpstreamFailure
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
@@ -68,16 +68,18 @@ class WithoutUpstream:
         Offline, "not held" is an answer (NotFound), so it must be certain: raises HoldingsUnavailable where it is not.
         """
         body, notice = None, ""
+        why = failure.reason if failure is not None else None
+        offline = self._offline or why is Reason.OFFLINE  # whoever began before that asks nobody any more, either
         try:
-            body = await self._synthesis.make(route, query, base, failure.reason if failure is not None else None)
+            body = await self._synthesis.make(route, query, base, why)
             notice = await self._synthesis.unknown(route) if body is not None else ""
         except HoldingsUnavailable as error:
-            if self._offline:
+            if offline:
                 raise
             log.warning("synthesis.failed", upstream=self._name, kind=route.kind, detail=str(error))
         if body is not None and route.kind is not None:
             return MadeDocument(route.kind, body, notice)
-        if failure is not None and (not self._offline or await self._is_missing(route)):
+        if failure is not None and (not offline or await self._is_missing(route)):
             raise failure
         raise NotFound(f"The feed {self._name!r} is offline, and this is not in its cache.") from failure
 
