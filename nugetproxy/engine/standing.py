@@ -112,6 +112,17 @@ class BriefStanding(Struct, frozen=True, kw_only=True):
         return self.inner.ttl(now) if self.clock.monotonic() < self.until else None
 
 
+class LackingStanding(Struct, frozen=True):
+    """An answer stands while something is known not to be there, which would be asked first."""
+
+    inner: Standing
+    lacks: Callable[[], bool]
+
+    def ttl(self, now: float) -> float | None:
+        """Seconds of freshness left; None when it may be there."""
+        return self.inner.ttl(now) if self.lacks() else None
+
+
 class JointStanding(Struct, frozen=True, kw_only=True):
     """An answer of a feed that has rules about its sources stands while none of them is written to, or is claimed."""
 

@@ -10,7 +10,15 @@ from nugetproxy.engine.content_check import AT_ONCE
 from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.outcome import HIT, SECOND_LEVEL, CacheStatus, Outcome
-from nugetproxy.engine.standing import BriefStanding, HeldStanding, MakeStanding, Standing, standing_of
+from nugetproxy.engine.standing import (
+    BriefStanding,
+    HeldStanding,
+    LackingStanding,
+    Later,
+    MakeStanding,
+    Standing,
+    standing_of,
+)
 from nugetproxy.errors import NotFound, UpstreamFailure
 from nugetproxy.feeds.rendering import HotPages, Page, Rendering, compress, page_of
 from nugetproxy.feeds.reply import IMMUTABLE, NO_CACHE, HeldBody, MakeAgain, Reply, View, absent_reply
@@ -192,26 +200,41 @@ class Reading:
         identity, kind = PackageIdentity(route.id, route.version), route.kind
         if kind is None:
             raise NotFound("There is nothing to read here.")
+        if (held := await self._held_member(source, identity, kind, sure=False)) is not None:
+            return held
+        try:
+            document = await source.document(route, query)
+        except UpstreamFailure:
+            if (held := await self._held_member(source, identity, kind)) is not None:
+                return held
+            raise
+        if document is None:
+            raise NotFound("There is no such file in the package.")
+        found = document.found
+        if found.entry.absent:
+            held = await self._held_member(source, identity, kind) if found.status.forwarded else None
+            return held or absent_reply(kind, found, self._clock.now())
+        age = self._clock.now() - found.entry.stored_at
+        page = await off_loop(len(found.body), page_of, found.body)
+        standing = Later(_while_lacking, source, identity, found.standing) if found.standing is not None else None
+        return _member_reply(source, kind, found.status, page, age=age, standing=standing)
+
+    async def _held_member(
+        self, source: Source, identity: PackageIdentity, kind: Kind, *, sure: bool = True
+    ) -> Reply | None:
+        """A file out of the held package; ``sure`` as in ``Source.member``."""
         sha512 = _sha512(source, identity)
         key = (source.name, kind, identity, sha512)
         page = self.rendering.hot(key) if sha512 else None
-        if page is None and (content := await source.member(identity, kind)) is not None:
+        if page is None:
+            if (content := await source.member(identity, kind, sure=sure)) is None:
+                return None
             page = await off_loop(len(content), page_of, content)
             if sha512 and sha512 == _sha512(source, identity):  # else it may be out of another package
                 self.rendering.keep(key, page)
             else:
                 sha512 = ""
-        if page is not None:
-            return _member_reply(source, kind, HIT, page, standing=partial(_as_held, source, identity, sha512))
-        document = await source.document(route, query)
-        if document is None:
-            raise NotFound("There is no such file in the package.")
-        found = document.found
-        if found.entry.absent:
-            return absent_reply(kind, found, self._clock.now())
-        age = self._clock.now() - found.entry.stored_at
-        page = await off_loop(len(found.body), page_of, found.body)
-        return _member_reply(source, kind, found.status, page, age=age)
+        return _member_reply(source, kind, HIT, page, standing=partial(_as_held, source, identity, sha512))
 
 
 def _member_reply(
@@ -245,6 +268,13 @@ def _as_held(source: Source, identity: PackageIdentity, sha512: str) -> HeldStan
     """What lies in a package with this hash stands while that does."""
     held = _at_hand(source, identity)
     return None if held is None or held.sha512 != sha512 else standing_of(held)()
+
+
+def _while_lacking(source: Source, identity: PackageIdentity, make: MakeStanding) -> Standing | None:
+    """A document stands for what lies in a package until that is there itself."""
+    lacks = partial(source.lacks_package, identity)
+    inner = make() if lacks() else None
+    return None if inner is None else LackingStanding(inner, lacks)
 
 
 def _at_hand(source: Source, identity: PackageIdentity) -> HeldPackage | None:

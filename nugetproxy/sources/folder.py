@@ -150,8 +150,12 @@ class FolderSource:
         """None: nobody else can read the folder."""
         return None
 
-    async def member(self, identity: PackageIdentity, kind: Kind) -> bytes:
-        """The nuspec, readme, icon or licence out of a package."""
+    def lacks_package(self, identity: PackageIdentity) -> bool:
+        """False: it may come at any moment."""
+        return False
+
+    async def member(self, identity: PackageIdentity, kind: Kind, *, sure: bool = True) -> bytes:
+        """The nuspec, readme, icon or licence out of a package; always ``sure``."""
         if self.signatures.on:
             await self._seek(Kind.PACKAGE, lambda: self._package(identity))
         if kind is Kind.NUSPEC:

@@ -280,12 +280,16 @@ class RemoteSource:
         with self._patience():
             return await self.packages.shared.url(held) if self.packages.shared is not None else None
 
-    async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
+    def lacks_package(self, identity: PackageIdentity) -> bool:
+        """As it was counted; offline the disk alone counts."""
+        return not self.offline and self.packages.folder.usage.lacks(identity)
+
+    async def member(self, identity: PackageIdentity, kind: Kind, *, sure: bool = True) -> bytes | None:
         """The nuspec, readme, icon or licence out of the held package; None where there is none.
 
         Where the upstream has no place for such files, the package is fetched for them.
         """
-        if await self.packages.open(identity) is None:
+        if await self.packages.open(identity, sure=sure or self.offline) is None:
             if (await self._services.map()).has("content"):
                 return None
             await self.fetch(identity)

@@ -149,8 +149,14 @@ class Source(Protocol):
     async def elsewhere(self, held: HeldPackage) -> str | None:
         """A URL at which anybody can read a held package for some minutes; None where there is none."""
 
-    async def member(self, identity: PackageIdentity, kind: Kind) -> bytes | None:
-        """The nuspec, readme, icon or licence out of a held package; None where ``document`` may have it."""
+    async def member(self, identity: PackageIdentity, kind: Kind, *, sure: bool = True) -> bytes | None:
+        """The nuspec, readme, icon or licence out of a held package; None where ``document`` may have it.
+
+        Where it need not be ``sure``, None also of a package that is known to be lacking.
+        """
+
+    def lacks_package(self, identity: PackageIdentity) -> bool:
+        """Whether a package is known not to be held, unless somebody else has just put it there."""
 
     def at_hand(self, identity: PackageIdentity) -> HeldPackage | None:
         """A held package that is kept open now (borrowed, until the next await); None says nothing."""

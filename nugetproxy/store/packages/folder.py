@@ -179,7 +179,10 @@ class PackageFolder:
         if isinstance(found, Damaged):
             await self._set_aside(identity, found.reason)
             return None
-        return None if found is None else self.kept.keep(found)
+        if found is None:
+            return None
+        self.usage.saw(identity)
+        return self.kept.keep(found)
 
     def _examine(self, known: Known | None, identity: PackageIdentity) -> HeldPackage | Damaged | None:
         # The descriptor gets its owner here, in the thread: a caller that was cancelled could not close it.

@@ -60,7 +60,7 @@ class Usage:
         self._found: Sieve | None = None
         """Those that the last count has found; None before the first, or where it could not see all."""
         self._came = Sieve()
-        """Those that landed since the start."""
+        """Those that landed, or were seen, since the start."""
         self._landed: OrderedDict[PackageIdentity, float] = OrderedDict()
         self._before: dict[PackageIdentity, int] | None = {}
         """What landed before the first count, in bytes; None from then on."""
@@ -102,6 +102,10 @@ class Usage:
         self._landed[identity] = self._clock.monotonic()
         self._landed.move_to_end(identity)
         self._grow_up()
+
+    def saw(self, identity: PackageIdentity) -> None:
+        """It is there, whoever has put it there."""
+        self._came.add(str(identity))
 
     def lacks(self, identity: PackageIdentity) -> bool:
         """Whether it is not there as far as is known; somebody else may have put it there since the last count."""
