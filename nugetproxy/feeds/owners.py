@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from functools import partial
 from typing import Final
 
@@ -34,7 +34,13 @@ class Owners:
         self._feed = feed
         self._ledger = ledger
         self._known: LRUCache[str, dict[str, Owner]] = LRUCache(REMEMBERED)
+        self._alone: LRUCache[str, bool] = LRUCache(REMEMBERED)
+        """Ids of which something was decided while nobody could tell what the others say."""
         self._forgotten = 0
+
+    def lacks(self, id_: str, recorded: Container[str], versions: Iterable[str]) -> bool:
+        """Whether there is something to record of an id of which so much is."""
+        return id_ in self._alone or any(version not in recorded for version in versions)
 
     async def of(self, id_: str) -> Mapping[str, Owner]:
         """By version (URL form) of an id (lower case); raises LedgerUnavailable."""
@@ -71,14 +77,19 @@ class Owners:
     async def _agreed(
         self, id_: str, owners: Mapping[str, str], known: Mapping[str, Owner], valid: Collection[str]
     ) -> Mapping[str, str]:
-        """What is new, as the first of all replicas has decided it; while nobody can tell, as it is decided here."""
-        if self._truth is None or all(one in known and known[one].source in valid for one in owners):
+        """What is new, as the first of all replicas has decided it; while nobody can tell, as it is decided here, of
+        which the others are told later.
+        """
+        ours = {version: one.source for version, one in known.items() if one.source in valid}
+        if self._truth is None or (id_ not in self._alone and all(one in ours for one in owners)):
             return owners
         try:
             with limited():
-                decided = await self._truth.decide(self._feed, id_, owners)
+                decided = await self._truth.decide(self._feed, id_, {**owners, **ours})
         except EngineUnavailable:
+            self._alone[id_] = True
             return owners
+        self._alone.pop(id_, None)
         return {version: decided[version] if decided[version] in valid else owners[version] for version in owners}
 
     async def seal(self, identity: PackageIdentity, source: str, sha512: str) -> None:

@@ -81,7 +81,7 @@ class Versions:
             merged = merge_versions([SourceDocument(one.source.name, one.body) for one in known], recorded)
             assert merged is not None, "somebody knows the id"
             self._merged[key] = merged
-        if any(version not in recorded for version in merged.owners):
+        if self._owners.lacks(id_, recorded, merged.owners):
             await self._owners.record(id_, merged.owners, valid=valid)
         return Listed(body=merged.body, owners=merged.owners, said=known, asked=said)
 

@@ -27,6 +27,7 @@ from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
 LIST = "/v3/content/contoso.a/index.json"
+ANYBODYS = "/v3/content/acme.a/index.json"
 
 
 @pytest.fixture
@@ -165,6 +166,30 @@ async def test_an_owner_is_the_one_that_another_replica_has_seen_first(
     owners = await first.app.ledger.owners("all", "acme.a")
     assert owners["1.0.0"].source == "up"
     assert owners["2.0.0-rc.1"].source == "public"
+
+
+async def test_an_owner_that_was_seen_while_the_bucket_was_away_is_the_one_of_all_replicas_once_it_is_back(
+    start_replica: StartReplica, feed: FakeFeed, public: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public.add(THEIRS)
+    cluster, open_farm = shared(moto, None), farm(public, upstream={**QUICK, "private": False})
+    clock = StoppableClock()
+    first = await start_replica(cluster, clock=clock, **open_farm)
+
+    async def away(*_: object) -> bool:
+        raise EngineUnavailable("bucket", "it is away")
+
+    with monkeypatch.context() as lost:
+        lost.setattr(Bucket, "create", away)
+        assert (await ask(first, ANYBODYS)).status == 200
+    clock.advance(301)
+    assert (await ask(first, ANYBODYS)).status == 200
+    feed.add(make_nupkg("Acme.A", "1.0.0", description="the first source has it, too, now"))
+
+    second = await start_replica(cluster, **open_farm)
+    assert (await ask(second, ANYBODYS)).status == 200
+    owners = [await one.app.ledger.owners("all", "acme.a") for one in (first, second)]
+    assert [one["1.0.0"].source for one in owners] == ["public", "public"]
 
 
 def basic(secret: str) -> dict[str, str]:
