@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from typing import Final
 
 import orjson
 import structlog
+from cachetools import TTLCache
 
+from nugetproxy.clock import Clock
 from nugetproxy.cluster import keys
 from nugetproxy.cluster.engines import EngineUnavailable, ObjectStore
 
 log = structlog.get_logger(__name__)
 
+BELIEVED: Final = 3600.0
+"""Seconds for which the bucket is thought to have what it had; somebody may empty it."""
+MOST: Final = 10_000
+"""Sources."""
+
 
 class Origins:
     """Which feed each source is; the first replica says it in the bucket, all others compare."""
 
-    def __init__(self, store: ObjectStore | None, feeds: Mapping[str, str]) -> None:
+    def __init__(self, store: ObjectStore | None, feeds: Mapping[str, str], clock: Clock) -> None:
         """``feeds`` by the names of the sources of this replica; more may come."""
         self._store = store
         self._feeds = feeds
-        self._settled: dict[str, bool] = {}
+        self._settled: TTLCache[str, bool] = TTLCache(MOST, BELIEVED, clock.monotonic)
 
     async def settle(self) -> None:
         """Find out about all sources that there are; raises EngineUnavailable."""
@@ -30,7 +38,7 @@ class Origins:
 
     async def is_ours(self, source: str) -> bool:
         """Whether what the bucket has of a source is of the feed that it is here; raises EngineUnavailable."""
-        known = self._settled.get(source)
+        known: bool | None = self._settled.get(source)
         if known is None and self._store is not None:
             known = self._settled[source] = await self._compare(self._store, source, self._feeds.get(source, ""))
         return bool(known)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Final
 
 import structlog
-from cachetools import LRUCache
+from cachetools import TTLCache
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -19,7 +19,7 @@ from nugetproxy.cluster.allowance import unlimited
 from nugetproxy.cluster.bucket_leases import BucketLeases
 from nugetproxy.cluster.engines import Blob, Coordinator, EngineUnavailable, Leases, ObjectStore, Stated, Thing
 from nugetproxy.cluster.marks import Marks, Told, time_of
-from nugetproxy.cluster.origins import Origins
+from nugetproxy.cluster.origins import BELIEVED, Origins
 from nugetproxy.cluster.probe import Honesty, probe
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
@@ -80,11 +80,11 @@ class SecondLevel:
         self.coordinator = coordinator
         self.honesty: Honesty | None = None
         """None until the bucket has been probed."""
-        self._origins = Origins(store, origins)
+        self._origins = Origins(store, origins, clock)
         self._clock = clock
         self._metrics = metrics
         self.marks = Marks(store, coordinator, clock, told)
-        self._digests: LRUCache[str, str] = LRUCache(REMEMBERED)
+        self._digests: TTLCache[str, str] = TTLCache(REMEMBERED, BELIEVED, clock.monotonic)
         """What the bucket has of documents, by their paths."""
         self._bucket_leases = BucketLeases(store, clock) if store is not None else None
         looks = (("coordination", coordinator, self._in_coordinator), ("bucket", store, self._in_bucket))

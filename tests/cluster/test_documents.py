@@ -55,6 +55,23 @@ async def test_all_replicas_together_ask_once(
     assert feed.count(UP_VERSIONS) == 1
 
 
+async def test_a_bucket_that_was_emptied_has_what_is_asked_for_within_an_hour(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, redis: Redis
+) -> None:
+    feed.add(SMALL)
+    cluster, clock = shared(moto, redis), StoppableClock()
+    replica = await start_replica(cluster, clock=clock)
+    names = ("up/flat/acme.a/index.json", "up/index.json", "_truth/origins/up")
+    for _ in range(2):
+        assert await versions(replica) == ["1.0.0"]
+        await settled(replica)
+        for name in names:
+            thing = bucket_of(cluster, moto)(name)
+            await asyncio.to_thread(thing.load)  # it is there
+            await asyncio.to_thread(thing.delete)
+        clock.advance(3601)
+
+
 async def test_a_push_through_one_is_announced_to_all(
     start_replica: StartReplica, feed: FakeFeed, redis: Redis
 ) -> None:

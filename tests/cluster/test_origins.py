@@ -22,6 +22,7 @@ class SlowStore(MemoryStore):
 
 async def test_of_two_feeds_of_one_name_that_start_at_the_same_moment_one_has_it() -> None:
     store = SlowStore(FakeClock())
-    feeds = [Origins(store, {"up": f"https://feed{number}.example.com/v3/index.json"}) for number in (1, 1, 2)]
+    urls = [f"https://feed{number}.example.com/v3/index.json" for number in (1, 1, 2)]
+    feeds = [Origins(store, {"up": url}, FakeClock()) for url in urls]
     first, same, other = await asyncio.gather(*(one.is_ours("up") for one in feeds))
     assert (first, same, other) == (True, True, False)
