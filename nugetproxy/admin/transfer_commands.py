@@ -45,6 +45,8 @@ async def take(desk: Desk, *, upstream: str, package: str, place: str, sha512: s
             raise failure
     except (OSError, DiskFailure) as error:
         raise BadRequest(f"{package} cannot be taken: {error}.") from error
+    for feed in desk.feeds.values():
+        feed.outdate(identity.id)
     return {"taken": taken}
 
 

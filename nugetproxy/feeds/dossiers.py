@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.standing import Validity
 from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.advisory_book import AdvisoryBook
 from nugetproxy.feeds.source_answer import SourceAnswer, ask_all
@@ -62,6 +63,9 @@ class Dossier(Struct, frozen=True, kw_only=True):
     stamp: Hashable = ()
     made: float = 0.0
     """Monotonic time."""
+    sighted: frozenset[Version] = frozenset()
+    """Those of which nobody says since when they exist."""
+    validity: Validity = field(default_factory=Validity)
 
 
 Lists = Callable[[str, str], Awaitable[Listing]]
@@ -100,6 +104,8 @@ class Dossiers:
         self._metrics = metrics
         self._known: LRUCache[tuple[str, bool], Dossier] = LRUCache(REMEMBERED, lambda one: 1 + len(one.traits))
         self._turns: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._making: dict[tuple[str, bool], Validity] = {}
+        """Of what is being learnt."""
 
     def fresh(self, id_: str, *, exact: bool) -> Dossier | None:
         """What is known of an id (lower case), if it need not be made anew."""
@@ -112,12 +118,21 @@ class Dossiers:
         if self._book is not None:
             self._book.forget()
 
+    def outdate(self, id_: str) -> None:
+        """What is known of an id (lower case), or is being learnt of it, counts no longer."""
+        for key in ((id_, False), (id_, True)):
+            known: Dossier | None = self._known.get(key)
+            for validity in (known.validity if known is not None else None, self._making.get(key)):
+                if validity is not None:
+                    validity.ended = True
+
     def _stamp(self) -> Hashable:
         return (self.forgotten, self._writes())
 
     def is_fresh(self, dossier: Dossier) -> bool:
         """Whether it need not be made anew."""
-        return self._clock.monotonic() < dossier.until and dossier.stamp == self._stamp()
+        late = dossier.validity.ended or self._clock.monotonic() >= dossier.until
+        return not late and dossier.stamp == self._stamp()
 
     async def of(self, id_: str, *, exact: bool, older: Dossier | None = None) -> Dossier:
         """What is known of an id (lower case); anew where it is still what ``older`` is.
@@ -130,7 +145,12 @@ class Dossiers:
         async with self._turns.setdefault((id_, exact), asyncio.Lock()):
             known = self.fresh(id_, exact=exact)
             if known is None or known is older:
-                known = self._known[id_, exact] = await self._make(id_, exact, self._known.get((id_, exact)))
+                validity = self._making[id_, exact] = Validity()
+                try:
+                    made = await self._make(id_, exact, self._known.get((id_, exact)))
+                finally:
+                    del self._making[id_, exact]
+                known = self._known[id_, exact] = replace(made, validity=validity)
             return known
 
     async def _make(self, id_: str, exact: bool, before: Dossier | None) -> Dossier:
@@ -149,15 +169,18 @@ class Dossiers:
             traits = await asyncio.to_thread(_traits, owners, told, advisories)
         else:
             traits = _traits(owners, told, advisories)
+        sighted = frozenset(version for version, one in traits.items() if one.date is None)
         traits = await self._noticed(id_, listing, told, traits, exact=exact)
         if before is not None and not whole:
-            traits = _with_dates_of(before.traits, traits)
+            sighted = sighted.difference(before.traits) | before.sighted.difference(traits.keys() - sighted)
+            traits = _with_dates_of(before, traits)
         now = self._clock.monotonic()
         return Dossier(
             traits=MappingProxyType(traits),
             until=now + (REMEMBERED_SECONDS if whole else AGAIN_SECONDS),
             stamp=stamp,
             made=now,
+            sighted=sighted,
         )
 
     # --- what this proxy itself has noticed ---
@@ -260,12 +283,13 @@ def _advised(traits: Traits, source: str, advisories: tuple[Advisory, ...]) -> T
     )
 
 
-def _with_dates_of(before: Mapping[Version, Traits], now: Mapping[Version, Traits]) -> dict[Version, Traits]:
-    """What could not be learnt anew is as it was."""
-    kept = {version: traits for version, traits in before.items() if version not in now}
+def _with_dates_of(before: Dossier, now: Mapping[Version, Traits]) -> dict[Version, Traits]:
+    """What could not be learnt anew is as it was; whether what nobody dates is spared is known now."""
+    kept = {version: traits for version, traits in before.traits.items() if version not in now}
     for version, traits in now.items():
-        known = before.get(version, Traits())
-        dates = [one.date for one in (known, traits) if one.date is not None]
+        known = before.traits.get(version, Traits())
+        told = None if version in before.sighted else known.date
+        dates = [date for date in (told, traits.date) if date is not None]
         kept[version] = replace(
             traits,
             date=min(dates, default=None),

@@ -145,6 +145,10 @@ class Feed:
             self.merged.forget()
         self._shown.judge.forget()
 
+    def outdate(self, id_: str) -> None:
+        """What is held of an id (lower case) is another: learn anew what rules look at of it."""
+        self._shown.judge.outdate(id_)
+
     def breakers(self) -> Mapping[str, BreakerState]:
         """The circuit breakers of its origins; none where nobody is asked."""
         return {origin: state for source in self.sources for origin, state in source.breakers().items()}

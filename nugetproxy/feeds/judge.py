@@ -143,6 +143,10 @@ class Judge:
         """What is stored is another: learn anew what is known of each id."""
         self._dossiers.forget()
 
+    def outdate(self, id_: str) -> None:
+        """As ``Dossiers.outdate``."""
+        self._dossiers.outdate(id_)
+
     async def _make(self, id_: str, older: Dossier | None) -> Ruling:
         """Anew, with what is known of the id now; where that is still ``older``, with what is learnt."""
         about, dossier = rules_about(self.rules, id_), None

@@ -208,7 +208,8 @@ class Ruled:
         inner = make()
         if inner is None or any(self.judge.known(one.id) is not one for one in rulings):
             return None
-        may_end = tuple(one.validity for one in rulings if one.dossier is not None)
+        made = [(one.validity, one.dossier.validity) for one in rulings if one.dossier is not None]
+        may_end = tuple(validity for both in made for validity in both)
         if passes == math.inf and isinstance(inner, DocumentStanding) and inner.until <= again and not may_end:
             return inner  # nothing that rules look at changes
         if passes == math.inf and isinstance(inner, JointStanding):

@@ -17,9 +17,11 @@ from nugetproxy.admin.commands import carry_out
 from nugetproxy.sources.folder import FolderSource
 from nugetproxy.store.documents.record import pack_entry
 from tests.conftest import StartProxy
-from tests.fakes.asking import ask
+from tests.fakes.asking import UP_REGISTRATION, ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.halted import halting
+from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.rules.conftest import COOLDOWN, Shop, StartShop, ago
@@ -164,22 +166,54 @@ async def test_a_file_that_is_put_in_a_packages_place_is_judged_by_what_it_is(
     assert await shop.listed("acme.a") == ["1.0.0"]
 
 
-async def test_what_is_imported_where_upstream_is_never_asked_is_there_at_once(
-    start_shop: StartShop, clock: FakeClock
+async def take(proxy: Proxy, version: str) -> None:
+    """Import one package."""
+    nupkg, place = make_nupkg("Acme.A", version), proxy.directory / "run" / PLACE
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"acme.a.{version}.nupkg").write_bytes(nupkg)
+    sha512 = base64.b64encode(hashlib.sha512(nupkg).digest()).decode()
+    given = {"upstream": "up", "package": f"acme.a/{version}", "place": PLACE, "sha512": sha512}
+    await carry_out(proxy.app.desk, "transfer/take", given, by="test")
+
+
+@pytest.mark.parametrize("upstream", [{"offline": True}, {"tries": 1}], ids=["offline", "away"])
+async def test_a_package_that_is_imported_where_upstream_says_nothing_is_there_at_once(
+    start_shop: StartShop, feed: FakeFeed, clock: FakeClock, upstream: dict[str, Any]
 ) -> None:
-    shop = await start_shop(COOLDOWN, upstream={"offline": True})
-    place = shop.proxy.directory / "run" / PLACE
-    place.mkdir(parents=True)
-    for number in (1, 2):
-        nupkg = make_nupkg("Acme.A", f"{number}.0.0")
-        (place / f"acme.a.{number}.0.0.nupkg").write_bytes(nupkg)
-        given = {"upstream": "up", "package": f"acme.a/{number}.0.0", "place": PLACE}
-        given["sha512"] = base64.b64encode(hashlib.sha512(nupkg).digest()).decode()
+    shop = await start_shop(COOLDOWN, upstream=upstream)
+    await feed.set_mode("refused")
+    for version in ("1.0.0", "2.0.0"):
         for _ in range(2):
             clock.advance(3)
-            assert (await shop.package("acme.a", f"{number}.0.0")).status in {403, 404}
+            assert (await shop.package("acme.a", version)).status in {403, 404, 503}
 
-        await carry_out(shop.proxy.app.desk, "transfer/take", given, by="test")
+        await take(shop.proxy, version)
 
-        assert (await shop.package("acme.a", f"{number}.0.0")).status == 200
-        assert (await shop.listed("acme.a"))[-1] == f"{number}.0.0"
+        assert (await shop.package("acme.a", version)).status == 200
+        assert (await shop.listed("acme.a"))[-1] == version
+
+
+async def test_the_lane_knows_what_is_imported_at_once(start_shop: StartShop, stock: Stock, feed: FakeFeed) -> None:
+    stock("Acme.A", {"1.0.0": 1, "2.0.0": 1})
+    feed.origin.routes[UP_REGISTRATION] = Script(status=500)  # so what is not here is too young
+    shop = await start_shop(COOLDOWN)
+    await take(shop.proxy, "1.0.0")
+    for _ in range(3):
+        assert await shop.listed("acme.a") == ["1.0.0"]
+    assert shop.proxy.app.lane.answered
+
+    await take(shop.proxy, "2.0.0")
+
+    assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
+
+
+async def test_what_is_learnt_of_an_id_while_it_is_imported_is_learnt_again(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock("Acme.A", {"1.0.0": 1})
+    feed.origin.routes[UP_REGISTRATION] = Script(status=500)
+    shop = await start_shop(COOLDOWN)
+    async with halting(monkeypatch, shop.proxy.app.ledger, "sightings", lambda: shop.listed("acme.a")) as under_way:
+        await take(shop.proxy, "1.0.0")
+    await under_way
+    assert await shop.listed("acme.a") == ["1.0.0"]
