@@ -104,16 +104,21 @@ class DirectTls(SSLProtocol):
             return
         incoming, connection = self._incoming, self._sslobj
         incoming.write(_view[:size])
+        data = piece = b""
         try:
-            data = connection.read(RECORD)
+            while True:  # records that come together are one piece, as from asyncio
+                piece = connection.read(RECORD)
+                data += piece
+                if not piece or not (incoming.pending or connection.pending()):
+                    break
         except SSLAgainErrors:  # a part of a record
-            data = b""
+            pass
         except ssl.SSLError as error:
             self._fatal_error(error, "Fatal error on SSL protocol")
             return
         if data:
             self._app_protocol.data_received(data)
-        if not data or incoming.pending or connection.pending() or self._outgoing.pending:
+        if not piece or incoming.pending or connection.pending() or self._outgoing.pending:
             self._do_read()
 
     def write_now(self, data: bytes) -> bool:
