@@ -141,6 +141,7 @@ async def test_the_bill_of_materials_is_cyclonedx(config: Path) -> None:
 
 
 async def test_what_cannot_be_told_says_why(config: Path, tmp_path: Path) -> None:
+    assert (await cli("keep", "acme.a", "--config", config))[0] == 0, "a cache is begun"
     assert (await cli("sbom", "--config", config))[0] == 64
     assert (await cli("who", "acme.a", "--since", "yesterday", "--config", config))[0] == 64
     code, _, err = await cli("restores", "--config", config)

@@ -35,7 +35,7 @@ async def unkeep(desk: Desk, *, packages: tuple[str, ...] = (), by: str = "") ->
         raise BadRequest("Name what need not be kept any longer.")
     done = await desk.room.kept.unkeep(wanted, by)
     if not done:
-        raise NotFound("Nothing of that was kept; 'nugetproxy keep' lists what is.")
+        raise NotFound(f"{', '.join(packages) or by} was not kept; 'nugetproxy keep' lists what is.")
     ids = {id for id, _ in wanted}
     still = sorted({one.by for one in desk.room.kept.wanted if one.id in ids and one.by})
     return {"released": done, "still_kept_by": still}
@@ -103,7 +103,9 @@ def _pairs(packages: tuple[str, ...]) -> list[tuple[str, str]]:
     """(id, version or nothing), as they are written in file names; raises BadRequest."""
     found = []
     for text in packages:
-        id, _, version = text.partition("@")
+        id, at, version = text.partition("@")
+        if at and not version:
+            raise BadRequest(f"{text!r:.200} lacks its version; write id@version, or the id alone for all of them.")
         identity = named(id, version)
         found.append((identity.id, identity.version if version else ""))
     return found

@@ -20,7 +20,9 @@ app = typer.Typer(add_completion=False)
 def check_config(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")],
     *,
-    connect: Annotated[bool, typer.Option("--connect", help="Ask what [cluster] names whether it works.")] = False,
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Ask the shared bucket and Redis whether they work.")
+    ] = False,
 ) -> None:
     """Say what is wrong in a configuration file, together with the environment variables that override it."""
     from nugetproxy.config import conditions, load, warnings
@@ -28,7 +30,7 @@ def check_config(
     settings = load(file)
     for warning in (*warnings(settings), *conditions(settings)):
         say(f"warning: {warning}", err=True)
-    typer.secho(f"{file} is valid.", fg="green")
+    say(f"{file} is valid.")
     for line in _summary(settings):
         say(line)
     if connect:

@@ -37,8 +37,11 @@ def claims(
     id_ = ids[0] if ids else ""
     settings = load(config, cache_dir=cache_dir)
     if not ends:
-        for one in tell(settings, "claims", {"id": id_})["claims"]:
+        found = tell(settings, "claims", {"id": id_})["claims"]
+        for one in found:
             typer.echo(f"{one['id']}\t{one['source']}")
+        if not found:
+            say(f"There is no claim{f' to {id_}' if id_ else ''}.", err=True)
         return
     done = tell(settings, "claims/release", {"id": id_, "upstream": upstream})["released"]
     for one in done:

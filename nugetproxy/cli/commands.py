@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from importlib import import_module
 from typing import Annotated, Any, Final
 
@@ -9,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from nugetproxy import __version__
-from nugetproxy.cli.exits import exit_code
+from nugetproxy.cli.exits import FAILED, exit_code
 from nugetproxy.errors import ProxyError
 
 COMMANDS: Final = {
@@ -50,6 +53,9 @@ A module imports at its top only what its options need, all else inside its func
 another one needs. A ``Typer`` of one ``command()`` is that command, one with a ``callback()`` is a group of them.
 """
 
+UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What stdout ends with where it is a file on a disk that is full, or fails."""
+
 
 class Commands(TyperGroup):
     """The commands of the table; an error of ours becomes a line on stderr with its exit code."""
@@ -71,6 +77,17 @@ class Commands(TyperGroup):
         command = typer.main.get_command(import_module(f"nugetproxy.cli.{module}").app)
         command.name = cmd_name
         return command
+
+    def main(self, *words: Any, **further: Any) -> Any:
+        """Run the command line; output that the disk does not take is a line on stderr."""
+        try:
+            return super().main(*words, **further)
+        except OSError as error:
+            if error.filename is not None or error.errno not in UNWRITABLE:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it would fail again as the process ends
+            print(f"What it prints cannot be written: {error.strerror}.", file=sys.stderr)
+            sys.exit(FAILED)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""

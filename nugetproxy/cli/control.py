@@ -26,6 +26,27 @@ PATIENCE: Final = 600.0
 JSON: Final = {"Content-Type": "application/json"}
 NOBODY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
 """What a connection ends with where no proxy runs."""
+BEFORE: Final = frozenset({"keep", "refresh", "token/add", "explain", "cluster/status", "cluster/du", "cluster/gc"})
+"""Commands that say something before the first start, too."""
+CACHE: Final = frozenset({"format", "ledger.db", "entries"})
+"""What a directory that was a proxy's has one of: of its first form, this one, or what a backup brought."""
+
+
+def wants_cache(settings: Config) -> None:
+    """End the command where no proxy has ever run: the name of another one's directory was left out, or misspelt.
+
+    Else it would find nothing wrong there, back up nothing, and leave an empty cache.
+    """
+    path = settings.cache.path
+    try:
+        names = {one.name for one in path.iterdir()}
+    except FileNotFoundError:
+        names = set()
+    except OSError:
+        return  # opening it says what is wrong
+    if CACHE.isdisjoint(names) and any(one.folder is None for one in settings.upstreams.values()):
+        where = "Name the proxy's by --config, or --cache-dir."
+        fail([f"There is no cache in {path}: no proxy has run with it. {where}"], FAILED)
 
 
 def tell(settings: Config, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -34,6 +55,8 @@ def tell(settings: Config, name: str, arguments: Mapping[str, Any]) -> Mapping[s
         said = _running(settings.cache.path, name, arguments)
         if said is not None:
             return said
+        if name not in BEFORE:
+            wants_cache(settings)
         with quiet():
             return asyncio.run(_stopped(settings, name, arguments))
     except ProxyError as error:

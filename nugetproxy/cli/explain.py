@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName, PackageName
+from nugetproxy.cli.named import named
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName
 from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
@@ -14,8 +15,10 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def explain(
-    package: PackageName,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="One version; else the id in general.")] = "",
+    package: Annotated[str, typer.Argument(metavar="ID[@VERSION]", help="The package.")],
+    version: Annotated[
+        str | None, typer.Argument(metavar="[VERSION]", help="One version; else the id in general.")
+    ] = None,
     *,
     feed: FeedName = "",
     config: ConfigFile = None,
@@ -25,6 +28,7 @@ def explain(
     from nugetproxy.cli.control import tell
     from nugetproxy.config import load
 
-    arguments = {"id": package, "version": version, "feed": feed}
+    id_, wanted = named(package, version)
+    arguments = {"id": id_, "version": wanted, "feed": feed}
     for line in tell(load(config, cache_dir=cache_dir), "explain", arguments)["lines"]:
         say(line)

@@ -17,6 +17,7 @@ def ledger() -> None:
 @app.command("begin-afresh")
 def begin_afresh(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
     """Set a damaged ledger aside and begin an empty one: every pin is forgotten, held packages stay."""
+    from nugetproxy.cli.control import wants_cache
     from nugetproxy.config import load
     from nugetproxy.errors import StoreUnusable
     from nugetproxy.store.fs import FsOps
@@ -24,7 +25,9 @@ def begin_afresh(config: ConfigFile = None, cache_dir: CacheDirectory = None) ->
     from nugetproxy.store.lock import DirectoryLock
     from nugetproxy.store.sqlite_form import ERRORS
 
-    cache = load(config, cache_dir=cache_dir).cache
+    settings = load(config, cache_dir=cache_dir)
+    wants_cache(settings)
+    cache = settings.cache
     with DirectoryLock(cache.path, forced=cache.force_network_filesystem):
         try:
             aside = begin(FsOps(), cache.path)

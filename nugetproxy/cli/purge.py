@@ -9,6 +9,7 @@ import typer
 
 from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED, USAGE, fail
+from nugetproxy.cli.named import named
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
 from nugetproxy.cli.terminal import say
 
@@ -34,11 +35,10 @@ def purge(
     from nugetproxy.nuget.identity import PackageIdentity
 
     settings = load(config, cache_dir=cache_dir)
-    id, _, of_id = package.partition("@")
-    wanted = version or of_id
+    id, wanted = named(package, version)
     identity = PackageIdentity.parse(id, wanted or "1.0.0")
     if identity is None:
-        fail([f"{package} {version or ''}".rstrip() + " is not a package id with a version."], USAGE)
+        fail([f"{id} {wanted}".rstrip() + " is not a package id with a version."], USAGE)
     done = tell(settings, "purge", {"id": identity.id, "version": wanted, "upstream": upstream})
     if json:
         as_json(done)

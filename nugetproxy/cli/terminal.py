@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
-from typing import Final
+from typing import Final, TextIO
 
 import typer
 
@@ -15,9 +15,10 @@ HANGING: Final = "  "
 
 
 def width(*, err: bool = False) -> int:
-    """Characters in a line of the terminal; 0 for a pipe or a file."""
-    stream = sys.stderr if err else sys.stdout
-    return shutil.get_terminal_size().columns if stream.isatty() or "COLUMNS" in os.environ else 0
+    """Characters in a line of the terminal; 0 for a pipe or a file, or where the stream was closed before the start."""
+    stream: TextIO | None = sys.stderr if err else sys.stdout
+    people = stream is not None and (stream.isatty() or "COLUMNS" in os.environ)
+    return shutil.get_terminal_size().columns if people else 0
 
 
 def say(sentence: str, *, err: bool = False) -> None:

@@ -79,7 +79,10 @@ def list_tokens(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> 
     """List all tokens, a line each: name, scopes, feeds, until when, what else there is to know."""
     from nugetproxy.config import load
 
-    for one in tell(load(config, cache_dir=cache_dir), "token/list", {})["tokens"]:
+    tokens = tell(load(config, cache_dir=cache_dir), "token/list", {})["tokens"]
+    if not tokens:
+        say("There is no token.", err=True)
+    for one in tokens:
         words = [("configuration", one["configured"]), ("expired", one["expired"])]
         more = " ".join(word for word, true in words if true)
         columns = (one["name"], ",".join(one["scopes"]), ",".join(one["feeds"]) or "*", one["expires"] or "-", more)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from nugetproxy.cli.control import tell
+from nugetproxy.cli.exits import FAILED
 from nugetproxy.cli.keep import is_file
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.terminal import say
@@ -30,15 +33,19 @@ def unkeep(
     from nugetproxy.config import load
 
     settings = load(config, cache_dir=cache_dir)
-    done = [(one, tell(settings, "unkeep", _arguments(one))) for one in what]
-    if json:
-        as_json(dict(done))
-        return
-    for one, said in done:
+    done: dict[str, Mapping[str, Any]] = {}
+    for one in what:
+        with contextlib.suppress(typer.Exit):  # it has said why; the others are let go all the same
+            done[one] = tell(settings, "unkeep", _arguments(one))
+    if json and done:
+        as_json(done)
+    for one, said in {} if json else done.items():
         count = said["released"]
         say(f"{one}: {count} package{' is' if count == 1 else 's are'} no longer kept.")
         for file in said["still_kept_by"]:
             say(f"{one} is still kept by {file}.", err=True)
+    if len(done) < len(set(what)):
+        raise typer.Exit(FAILED)
 
 
 def _arguments(text: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
+from nugetproxy.cli.control import wants_cache
 from nugetproxy.cli.exits import FAILED
 from nugetproxy.cli.jobs import count, finished
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
@@ -33,7 +34,9 @@ def verify(
     from nugetproxy.config import load
     from nugetproxy.config.units import about_size
 
-    done = finished(_verify(load(config, cache_dir=cache_dir), upstream))
+    settings = load(config, cache_dir=cache_dir)
+    wants_cache(settings)
+    done = finished(_verify(settings, upstream))
     damaged = done["damaged"]
     if json:
         as_json(done)

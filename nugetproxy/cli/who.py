@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from nugetproxy.cli.exits import FAILED, fail
+from nugetproxy.cli.named import named
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.since import Since, minute, moment
 
@@ -27,7 +28,7 @@ def who(
     from nugetproxy.cli.tables import as_json, table
     from nugetproxy.config import load
 
-    id_, _, version = package.partition("@")
+    id_, version = named(package)
     arguments = {"id": id_, "version": version, "since": moment(since)}
     said = tell(load(config, cache_dir=cache_dir), "who", arguments)
     if json:

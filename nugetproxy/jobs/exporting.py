@@ -63,9 +63,9 @@ async def export(proxy: ProxyClient, file: Path, wish: ExportWish, progress: Pro
             found = await in_thread(lambda seen: _write(file, wish, place / "documents", seen), progress)
         except OSError as error:
             what = f"{error.filename or file}: {error.strerror or error}"
-            raise BadRequest(
-                f"No bundle was made ({what}). What is evicted meanwhile is missing; try again."
-            ) from error
+            evicted = Path(str(error.filename)).is_relative_to(wish.cache)
+            again = " What is evicted meanwhile is missing; try again." if evicted else ""
+            raise BadRequest(f"No bundle was made ({what}).{again}") from error
         return replace(found, documents=int(given["documents"]))
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)

@@ -125,10 +125,23 @@ class Mirroring:
         self._feed = feed
         self._base = f"{quote(feed)}/v3/" if feed else "v3/"
         self._progress = progress or Unseen()
+        self._known: set[str] = set()
+        """Ids of which the feed has something, be it denied by its rules."""
 
     async def run(self, done: Done, *, dry: bool = False) -> Mirrored:
-        """All ids that the patterns match now, one after the other; ``done`` is told of each. Raises ProxyError."""
-        return await self._each([id_ async for id_ in self.ids()], done, dry=dry)
+        """All ids that the patterns match now, one after the other; ``done`` is told of each. Raises ProxyError.
+
+        A pattern that matches nothing of the feed is missing: it may be misspelt.
+        """
+        total = await self._each([id_ async for id_ in self.ids()], done, dry=dry)
+        patterns = (
+            pattern
+            for pattern in self._wish.patterns
+            if not any(map(Selection(patterns=(pattern,)).names, self._known))
+        )
+        return total + Mirrored(
+            missing=tuple(Missing(pattern, "", "the feed has no such package") for pattern in patterns)
+        )
 
     async def _each(self, ids: Sequence[str], done: Done, *, dry: bool = False) -> Mirrored:
         total = Mirrored()
@@ -166,7 +179,8 @@ class Mirroring:
         log.warning("mirror.cut", pattern=f"{prefix}*", detail=f"a search shows {DEEPEST} ids; write longer prefixes")
 
     async def _one(self, id_: str, *, dry: bool) -> Mirrored:
-        versions = select(await self._offers(id_), self._wish)
+        offers = await self._offers(id_)
+        versions = select(offers, self._wish)
         identities = tuple(PackageIdentity(id_, version.url) for version in versions)
         graphs = (Graph(references=(Dependency(id_, f"[{one.version}]"),)) for one in identities)
         wants = Wants(
@@ -176,6 +190,9 @@ class Mirroring:
             remarks=(),
         )
         done = await Warming(self._proxy, feed=self._feed, progress=self._progress, dry=dry).run(wants)
+        denied = await self._denied(id_)
+        if offers or denied:
+            self._known.add(id_)
         return Mirrored(
             id=id_,
             versions=len(versions),
@@ -183,7 +200,7 @@ class Mirroring:
             size=done.size,
             held=done.held,
             missing=done.missing,
-            denied=await self._denied(id_),
+            denied=denied,
         )
 
     async def _denied(self, id_: str) -> tuple[Missing, ...]:

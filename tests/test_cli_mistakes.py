@@ -1,0 +1,182 @@
+"""The command line, used wrongly: nothing is done by mistake, no false all-clear is given, what to do is said."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from nugetproxy.cli.commands import app
+from tests.conftest import Proxy
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+
+ROOT = Path(__file__).parent.parent
+FEED = "https://feed.invalid/v3/index.json"
+
+
+def run(*words: object, **environ: str) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words], env=environ)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "proxy.toml"
+    file.write_text(f'[cache]\ndirectory = "{tmp_path / "cache"}"\n[upstreams.up]\nurl = "{FEED}"\n', encoding="utf-8")
+    return file
+
+
+def started(file: Path) -> None:
+    """Make a cache as a first start does."""
+    assert run("token", "add", "first", "--scope", "read", "--config", file).exit_code == 0
+
+
+LOOKING = [
+    ["stats"],
+    ["ls"],
+    ["purge", "Acme.A"],
+    ["keep"],
+    ["unkeep", "Acme.A"],
+    ["evict", "--simulate"],
+    ["verify"],
+    ["audit"],
+    ["who", "Acme.A"],
+    ["sbom", "--token", "x"],
+    ["restores"],
+    ["provenance", "verify"],
+    ["provenance", "export"],
+    ["claims"],
+    ["token", "list"],
+    ["backup", "FILE"],
+    ["export", "FILE"],
+    ["ledger", "begin-afresh"],
+    ["reload"],
+]
+
+
+@pytest.mark.parametrize("words", LOOKING, ids=" ".join)
+@pytest.mark.parametrize("there", [False, True], ids=["no directory", "another one"])
+def test_where_no_proxy_has_run_nothing_is_well(words: list[str], file: Path, tmp_path: Path, there: bool) -> None:
+    cache = tmp_path / "cache"
+    if there:
+        cache.mkdir()
+        (cache / "notes.txt").write_text("no cache")
+    result = run(*(str(tmp_path / "out") if word == "FILE" else word for word in words), "--config", file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"There is no cache in {cache}: no proxy has run with it. Name the proxy's by --config, or --cache-dir.\n"
+    )
+    assert [one.name for one in cache.iterdir()] == ["notes.txt"] if there else not cache.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_must_be_done_before_the_first_start_can_be(file: Path) -> None:
+    for words in (["keep", "Acme.A@1.0.0"], ["token", "add", "farm", "--scope", "read"], ["explain", "Acme.A"]):
+        assert run(*words, "--config", file).exit_code == 0, words
+    assert "farm" in run("token", "list", "--config", file).stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["who", "Acme.A@"]]
+    + [
+        [word, *package]
+        for word in ("purge", "explain")
+        for package in (["Acme.A@"], ["Acme.A", ""], ["Acme.A@1.0.0", "2.0.0"])
+    ],
+    ids=" ".join,
+)
+def test_a_version_that_is_missing_is_not_all_of_them(words: list[str], file: Path) -> None:
+    started(file)
+    result = run(*words, "--config", file)
+    assert result.exit_code == 64, result.output
+    assert "version" in result.stderr
+
+
+@pytest.mark.parametrize("word", ["keep", "unkeep"])
+def test_a_version_that_is_missing_keeps_nothing_and_lets_nothing_go(word: str, file: Path) -> None:
+    started(file)
+    assert run("keep", "Acme.A", "--config", file).exit_code == 0
+    result = run(word, "Acme.A@", "--config", file)
+    assert (result.exit_code, "lacks its version" in result.stderr) == (1, True)
+    assert "acme.a" in run("keep", "--config", file).stdout
+
+
+def test_a_package_is_explained_as_it_is_purged(file: Path) -> None:
+    one, other = (run("explain", *words, "--config", file) for words in (["Acme.A@1.0"], ["Acme.A", "1.0"]))
+    assert one.stdout == other.stdout
+    assert "acme.a 1.0.0 in the feed 'up'" in one.stdout
+
+
+def test_one_that_is_not_kept_does_not_hide_what_became_of_the_others(file: Path) -> None:
+    started(file)
+    for id_ in ("Acme.A", "Acme.C"):
+        run("keep", id_, "--config", file)
+    result = run("unkeep", "Acme.A", "Acme.B", "Acme.C", "--config", file)
+    assert result.exit_code == 1
+    assert result.stdout == "Acme.A: 1 package is no longer kept.\nAcme.C: 1 package is no longer kept.\n"
+    assert result.stderr == "Acme.B was not kept; 'nugetproxy keep' lists what is.\n"
+
+
+def test_that_there_is_nothing_is_said(file: Path) -> None:
+    run("explain", "Acme.A", "--config", file)
+    for words, said in ((["token", "list"], "There is no token.\n"), (["claims"], "There is no claim.\n")):
+        result = run(*words, "--config", file)
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", said)
+
+
+def test_a_bundle_that_cannot_be_written_is_not_blamed_on_what_was_evicted(file: Path, tmp_path: Path) -> None:
+    started(file)
+    for words in (["/no/such/folder/b.tar.zst"], [tmp_path / "b", "--since", tmp_path / "none"]):
+        result = run("export", *words, "--config", file)
+        assert (result.exit_code, "No such file" in result.stderr, "evicted" in result.stderr) == (1, True, False)
+
+
+@pytest.mark.parametrize("pattern", ["acme.mispelt", "acme.mispelt*"])
+async def test_a_pattern_of_nothing_is_missing(pattern: str, proxy: Proxy, feed: FakeFeed) -> None:
+    from nugetproxy.jobs.inner_client import InnerClient
+    from nugetproxy.jobs.mirror import Mirroring, Selection
+
+    feed.add(make_nupkg("Acme.A", "1.0.0"))
+    wish = Selection(patterns=("acme.a", pattern))
+    done = await Mirroring(InnerClient(lambda: proxy.app.desk, "test"), wish).run(lambda _one: None)
+    assert (done.versions, [str(one) for one in done.missing]) == (1, [f"{pattern}: the feed has no such package"])
+
+
+def helps(command: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], list[str]]]:
+    """Every command's path with what is written to explain it."""
+    if hasattr(command, "list_commands"):
+        found = [helps(command.get_command(None, name), (*path, name)) for name in command.list_commands(None)]
+        return [one for each in found for one in each]
+    return [(path, [command.help, *(one.help for one in command.params if getattr(one, "help", None))])]
+
+
+def test_the_help_shows_every_word_of_it() -> None:
+    for path, texts in helps(get_command(app)):
+        shown = " ".join(run(*path, "-h", COLUMNS="4000").stdout.split())
+        for text in texts:
+            assert " ".join(text.split()) in shown, path
+
+
+@pytest.mark.parametrize("words", ["--help", "init", "CHECK", "LS"])
+@pytest.mark.parametrize("stdout", [">/dev/full", ">&-"])
+def test_output_that_cannot_be_written_is_no_traceback(words: str, stdout: str, file: Path) -> None:
+    words = {"CHECK": f"check-config {file}", "LS": f"keep --config {file}"}.get(words, words)
+    started(file)
+    command = f"{sys.executable} -m nugetproxy {words} {stdout}"
+    finished = subprocess.run(command, shell=True, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+    if stdout == ">&-":
+        assert (finished.returncode, finished.stderr) == (0, "")
+    else:
+        said = "What it prints cannot be written: No space left on device.\n"
+        assert (finished.returncode, finished.stderr) == (1, said)
+
+
+def test_no_colour_is_written_where_none_is_wanted(file: Path) -> None:
+    result = CliRunner().invoke(app, ["check-config", str(file)], env={"NO_COLOR": "1"}, color=True)
+    assert (result.exit_code, "\x1b" in result.stdout) == (0, False)
