@@ -6,7 +6,7 @@ const [kit, chromium, url, out, secret] = process.argv.slice(2);
 const playwright = require(path.join(kit, "node_modules", "playwright-core"));
 const axe = fs.readFileSync(path.join(kit, "node_modules", "axe-core", "axe.min.js"), "utf8");
 const WIDTHS = { phone: { width: 390, height: 844 }, desktop: { width: 1280, height: 860 } };
-const seen = { violations: [], foreign: [], errors: [], overflow: [], restores: {}, live: [], icons: [], signatures: [], audits: [] };
+const seen = { violations: [], foreign: [], errors: [], overflow: [], restores: {}, live: [], icons: [], signatures: [], audits: [], isolated: [], narrow: [] };
 
 async function look(page, name) {
   await page.screenshot({ path: path.join(out, `${name}.png`), fullPage: true });
@@ -58,6 +58,14 @@ async function tour(browser, size, scheme) {
   seen.icons.push(await page.evaluate(() => document.querySelector("img.icon")?.naturalWidth));
   seen.signatures.push(await signature(page));
   await look(page, name("package"));
+  await page.getByRole("searchbox").fill("unbroken");
+  await page.waitForSelector("h2 a[href^='#/package/Unbroken.']");
+  seen.isolated.push(await page.locator("bdi").innerText());
+  await look(page, name("long-search"));
+  await page.click("h2 a[href^='#/package/Unbroken.']");
+  await ready(page, "package");
+  seen.narrow.push(...await page.evaluate(() => [...document.querySelectorAll(".row > *")].filter((one) => one.clientWidth < 40 && one.textContent.length > 8).map((one) => one.textContent)));
+  await look(page, name("long-package"));
   await go(page, "#/package/Fabrikam.Tools.Format", "package");
   seen.signatures.push(await signature(page));
   await go(page, "#/restores", "restores");

@@ -56,6 +56,8 @@ PACKAGES = {
     "Contoso.Caching.Memory": ["9.0.0"],
     "Fabrikam.Tools.Format": ["3.1.0"],
 }
+LONG, LONG_VERSION = f"Unbroken.{'x' * 60}.{'y' * 30}", f"1.0.0-{'z' * 60}"
+BACKWARDS = "\u202e osotnoC"
 PRIVATE = {"Northwind.Billing": ["1.4.0", "1.5.0"], "Northwind.Contracts": ["7.0.2"]}
 ROOT = authority("Contoso Root")
 AUTHOR = ROOT.issue("Contoso")
@@ -158,6 +160,7 @@ def fill(public: FakeFeed, private: FakeFeed, more: asyncio.Event) -> None:
     for id_, versions in PRIVATE.items():
         for version in versions:
             private.add(packed(id_, version))
+    public.add(make_nupkg(LONG, LONG_VERSION, authors=BACKWARDS, dependencies=[(LONG, "[1.0.0, )")]))
     public.vulnerabilities["base"] = {
         "contoso.http": [
             {"url": "https://example.com/advisories/CVE-2026-0001", "severity": 3, "versions": "(, 2.0.0]"},
@@ -226,7 +229,7 @@ async def warm(url: str) -> None:
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{url}/v3/registration/gz-semver2/contoso.json/index.json") as answer:
             assert answer.status == 200, await answer.text()
-        for id_, versions in {**PACKAGES, **PRIVATE}.items():
+        for id_, versions in {**PACKAGES, **PRIVATE, LONG: [LONG_VERSION]}.items():
             for version in versions:
                 name = f"{id_}/{version}/{id_}.{version}.nupkg".lower()
                 if id_.lower() != SLOW and id_ not in {"Contoso.Data"}:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.scene import ADMIN, AUTHOR, SESSION, scene
+from tests.browser.scene import ADMIN, AUTHOR, BACKWARDS, SESSION, scene
 
 DRIVE = Path(__file__).parent / "drive.cjs"
 KIT = os.environ.get("NUGETPROXY_TEST_BROWSER_KIT", "")
@@ -72,6 +72,11 @@ def test_nothing_is_asked_of_anywhere_else_and_nothing_fails(seen: dict[str, Any
 
 def test_no_view_is_wider_than_its_window(seen: dict[str, Any]) -> None:
     assert seen["overflow"] == []
+
+
+def test_long_names_are_broken_and_hide_nothing(seen: dict[str, Any]) -> None:
+    assert seen["isolated"] == [BACKWARDS] * 4, "what reads backwards leaves the words after it alone"
+    assert seen["narrow"] == [], "a letter a line"
 
 
 def test_the_icon_of_a_package_is_shown(seen: dict[str, Any]) -> None:

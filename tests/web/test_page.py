@@ -237,7 +237,7 @@ async def test_a_folder_that_cannot_be_read_is_said_to_be_one(start_proxy: Start
     (one,) = (await shown(proxy, "live"))["health"]
     assert (one["condition"], bool(one["failure"])) == ("unreadable", True)
     now = [found for found in (await shown(proxy, "trouble"))["troubles"] if found["now"]]
-    assert now, "it is trouble of now"
+    assert [found["about"] for found in now] == ["up"], "it is trouble of now, and the upstream's"
 
 
 async def test_what_is_downloading_now_is_shown_with_its_progress(proxy: Proxy, feed: FakeFeed) -> None:

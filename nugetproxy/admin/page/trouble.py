@@ -59,7 +59,11 @@ assert TODO.keys() == {*Reason, ""}
 async def troubles(desk: Desk, viewer: Viewer) -> Mapping[str, Any]:
     """What is wrong now, then what failed lately, the last one first."""
     now = [_of_now(one.problem if viewer.admin else HIDDEN) for one in desk.watched if one.problem] + [
-        {**_of_now(f"{health.name}: {health.sentence} {health.failure}".strip()), "todo": health.todo or WAIT}
+        {
+            **_of_now(f"{health.sentence} {health.failure}".strip()),
+            "about": health.name,
+            "todo": health.todo or WAIT,
+        }
         for source in viewer.sources(desk).values()
         if (health := health_of(source)).condition in {Condition.LOST, Condition.UNREADABLE}
     ]

@@ -49,7 +49,8 @@ function bytes(size) {
 function seconds(value) {
   if (value < 0.1) return `${Math.round(value * 1000)} ms`;
   if (value < 100) return `${value.toFixed(1)} s`;
-  return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
+  const whole = Math.round(value);
+  return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
 function ago(at) {
@@ -331,7 +332,7 @@ const views = {
     const list = said.packages.length
       ? h("ul.rows", {}, said.packages.map((one) => h("li", {},
         h("div.row", {}, h("h2", {}, packageLink(one.id)), h("span.end.small.soft.num", {}, `${one.version}, ${bytes(one.size)}`)),
-        h("p", {}, one.description), h("p.small.soft", {}, [one.authors && `by ${one.authors}`, many(one.versions, "version"), `in ${one.sources.join(", ")}`].filter(Boolean).join(" · ")))))
+        h("p", {}, one.description), h("p.small.soft", {}, one.authors ? ["by ", h("bdi", {}, one.authors), " · "] : null, `${many(one.versions, "version")} · in ${one.sources.join(", ")}`))))
       : quiet("No held package is found by that. Clients get others all the same: they are fetched when they are asked for.");
     replace(main, h("div.stack", {}, h("h1", { tabindex: -1 }, text ? `Packages for “${text}”` : "Packages held here"),
       h("p.soft", { role: "status" }, said.total > said.packages.length ? `The first ${said.packages.length} of ${number(said.total)}` : many(said.total, "package")), h("div.card", {}, list)));
