@@ -193,7 +193,7 @@ def warnings(config: Config, *, closed: Container[str] = NOBODY, guarded: Contai
     found += [
         f"{dotted(('upstreams', name))}.push_credentials: is not set; pushes and deletes do not carry your credentials "
         'for this feed, as they did in earlier versions, but the key that the client sends; set it to "client" if that '
-        'is right, or to "proxy" to lend yours to everybody who can reach this proxy'
+        'is right, or to "proxy" to lend yours to whoever shows a token with the scope push'
         for name, upstream in config.upstreams.items()
         if upstream.has_credentials and upstream.takes_writes and not upstream.lending_is_said
     ]

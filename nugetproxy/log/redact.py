@@ -27,8 +27,14 @@ _FRAMES = 12
 _WORDS = r"authorization|api[-_]?key|passw(?:or)?d|token|secret|credential|cookie"
 _SENSITIVE_NAME = re.compile(_WORDS, re.IGNORECASE)
 _SPELLED_OUT = re.compile(
-    rf"""((?:{_WORDS})s?['"]?\s*[:=,]\s*b?['"]?)(?:(?:basic|bearer)\s+)?[^\s'",;&}})]+""", re.IGNORECASE
+    rf"""((?<!push_)(?:{_WORDS})s?(?:['"]?\s*[:=]|['"]\s*,)\s*(?:b(?=['"]))?['"]?)"""
+    r"""(?:(?:basic|bearer)\s+)?[^\s'",;&})]+""",
+    re.IGNORECASE,
 )
+"""A credential behind its name: ``name: value``, ``name=value``, both in quotes with a comma between them.
+
+Without quotes a comma belongs to a sentence; ``push_credentials`` is a key whose values are no secrets.
+"""
 _URL = re.compile(r"""([a-z][a-z0-9+.-]{0,20}://)([^\s"'<>?#]*)(?:[?#][^\s"'<>]*)?""", re.IGNORECASE)
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
 _PLAIN = frozenset((int, float, bool, type(None)))

@@ -93,7 +93,7 @@ class Writes:
             package=event.id or None,
             version=event.version or None,
             client=event.client,
-            token=token or None,
+            by=f"token {token}" if token else None,
             agent=request.headers.get(hdrs.USER_AGENT, "")[:120],
             status=status,
             result=result,

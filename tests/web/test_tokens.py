@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import inspect
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
+from nugetproxy import log
 from nugetproxy.web.attempts import BURST
 from tests.conftest import StartProxy
+from tests.fakes import logs as fake_logs
 from tests.fakes.asking import MEDIUM, PACKAGE, REGISTRATION, SEARCH, SMALL, UP_PUSH, VERSIONS, Got, ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
@@ -369,7 +372,20 @@ async def test_a_push_with_the_proxys_credentials_wants_a_token(
     assert "Authorization" not in sent.headers
     assert "X-NuGet-ApiKey" not in sent.headers
     audits = [event for event in events if event["event"] == "write.audit"]
-    assert [event["token"] for event in audits][-1] == "pushes"
+    assert [event["by"] for event in audits][-1] == "token pushes"
+
+
+async def test_the_log_says_whose_token_wrote(start_proxy: StartProxy, feed: FakeFeed, secret: str) -> None:
+    """As it is written: a field called ``token`` would be hidden there."""
+    proxy = await start_proxy(feed.index_url, upstream=LENDING)
+    pushes = await token(proxy, "push", name="release")
+    with fake_logs.written() as stream:
+        await push(proxy, **basic(pushes))
+        log.shutdown()
+        lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    (audit,) = [line for line in lines if line["event"] == "write.audit"]
+    assert audit["by"] == "token release"
+    assert pushes not in str(lines)
 
 
 async def test_a_client_is_not_asked_for_what_the_proxy_has_lent(
