@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from nugetproxy.app.access import rules
 from nugetproxy.cli import exits
 from nugetproxy.cli.commands import app
-from nugetproxy.config import load
+from nugetproxy.config import load, warnings
+from nugetproxy.config.difference import ONLY_AT_START
 from nugetproxy.config.problems import known_keys
 from nugetproxy.config.units import parse_size, parse_span
 from nugetproxy.metrics import Metrics
@@ -488,3 +489,22 @@ def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
     command = [nginx, "-t", "-q", "-c", str(tmp_path / "main.conf"), "-e", str(tmp_path / "error.log")]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_what_only_a_restart_changes_is_what_people_read() -> None:
+    section = TEXTS["config/README.md"].partition("## Changing it while the proxy runs")[2].partition("\n## ")[0]
+    told = section.partition("except for")[2].partition("Such keys")[0]
+    for table, key in ONLY_AT_START:
+        assert re.search(rf"`(?:{table}\.)?{key}`|`\[{table}\]`", told), f"{table}.{key}"
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", *(name for name in TEXTS if re.match(r"config/examples/.*\.toml", name))]
+)
+def test_what_people_begin_with_says_all_that_it_should(name: str, tmp_path: Path) -> None:
+    """Whoever copies it is not warned of a key that it leaves out."""
+    for text in re.findall(r"```toml\n(.*?)```", TEXTS[name], re.DOTALL) or [TEXTS[name]]:
+        (tmp_path / "it.toml").write_text(re.sub(r"(?m)^tls_(certificate|key) = .*\n", "", text), encoding="utf-8")
+        secrets = dict.fromkeys(("COMPANY_FEED_TOKEN", "STORE_KEY", "STORE_SECRET"), "long enough")
+        told = warnings(load(tmp_path / "it.toml", environ=secrets))
+        assert not [one for one in told if "is not set" in one and "anonymous" not in one]

@@ -102,6 +102,7 @@ def _upstream(name: str, source: ConfiguredSource, place: str, *, audit: bool) -
             yield "# The user name holds a variable of NuGet's: write what it stands for."
         yield f"username = {_text(who.username)}"
         yield f"password = {_text(f'env:{variable}')}"
+        yield 'push_credentials = "client"'
     elif source.is_url and not audit and not safe_url(place).startswith("https://api.nuget.org/"):
         yield "# true: its ids are never asked of a public source; false where anybody may publish there."
         yield "private = true"
