@@ -75,6 +75,11 @@ def test_where_no_proxy_has_run_nothing_is_well(words: list[str], file: Path, tm
     assert not (tmp_path / "out").exists()
 
 
+def test_packages_that_were_copied_into_a_new_directory_are_a_cache(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "cache" / "up" / "packages").mkdir(parents=True)
+    assert run("verify", "--config", file).stdout == "0 packages (0 bytes) read, 0 damaged.\n"
+
+
 def test_what_must_be_done_before_the_first_start_can_be(file: Path) -> None:
     for words in (["keep", "Acme.A@1.0.0"], ["token", "add", "farm", "--scope", "read"], ["explain", "Acme.A"]):
         assert run(*words, "--config", file).exit_code == 0, words

@@ -29,7 +29,8 @@ NOBODY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
 BEFORE: Final = frozenset({"keep", "refresh", "token/add", "explain", "cluster/status", "cluster/du", "cluster/gc"})
 """Commands that say something before the first start, too."""
 CACHE: Final = frozenset({"format", "ledger.db", "entries"})
-"""What a directory that was a proxy's has one of: of its first form, this one, or what a backup brought."""
+"""What a directory that was a proxy's has one of (of its first form, of this one, or what a backup brought), unless
+somebody has copied the folders of upstreams alone."""
 
 
 def wants_cache(settings: Config) -> None:
@@ -44,7 +45,9 @@ def wants_cache(settings: Config) -> None:
         names = set()
     except OSError:
         return  # opening it says what is wrong
-    if CACHE.isdisjoint(names) and any(one.folder is None for one in settings.upstreams.values()):
+    if names.isdisjoint({*CACHE, *settings.upstreams}) and any(
+        one.folder is None for one in settings.upstreams.values()
+    ):
         where = "Name the proxy's by --config, or --cache-dir."
         fail([f"There is no cache in {path}: no proxy has run with it. {where}"], FAILED)
 

@@ -22,11 +22,6 @@ log = structlog.get_logger(__name__)
 CERTAIN = frozenset({None, Reason.OFFLINE})
 """When what is held is all there is, so that finding nothing is an answer; else it would be an outage in disguise."""
 
-EMPTY: Mapping[Kind, bytes] = {
-    Kind.SEARCH: synthesize.search_response((), 0, "", GZ_SEMVER2),
-    Kind.AUTOCOMPLETE: synthesize.autocomplete_ids((), 0),
-}
-
 
 class Held(Protocol):
     """What is held, whoever knows it. Both raise HoldingsUnavailable."""
@@ -82,8 +77,8 @@ class Synthesis:
         if not self._may_list(route.kind):
             raise HoldingsUnavailable("incomplete")
         body = await maker(route, query, base)
-        if body is None and route.kind in EMPTY and why in CERTAIN:
-            body = EMPTY[route.kind]
+        if body is None and why in CERTAIN:
+            body = _nothing(route.kind, query, base)
         if body is None:
             return None
         if why not in CERTAIN:
@@ -171,7 +166,6 @@ class Synthesis:
         asked = SearchQuery.parse(query)
         self._want_all()
         total, hits = await self._holdings.search(asked)
-        hive = GZ_SEMVER2 if asked.semver2 else GZ_SEMVER1
         if total == 0:
             return None
         metadata = {}
@@ -179,7 +173,7 @@ class Synthesis:
             for hit in hits:
                 identity = hit.newest.identity
                 metadata[identity.id] = await self._said.brief(identity.id, [identity.version])
-        return synthesize.search_response(hits, total, base, hive, metadata)
+        return synthesize.search_response(hits, total, base, _hive(asked), metadata)
 
     async def _autocomplete(self, _route: Route, query: str, _base: str) -> bytes | None:
         asked = SearchQuery.parse(query)
@@ -190,3 +184,17 @@ class Synthesis:
         if asked.id is not None:
             return synthesize.autocomplete_versions(found)
         return synthesize.autocomplete_ids(found, total)
+
+
+def _hive(asked: SearchQuery) -> str:
+    return GZ_SEMVER2 if asked.semver2 else GZ_SEMVER1
+
+
+def _nothing(kind: Kind, query: str, base: str) -> bytes | None:
+    """What a search is told that finds nothing where what is held is all there is; None for other documents."""
+    if kind not in {Kind.SEARCH, Kind.AUTOCOMPLETE}:
+        return None
+    asked = SearchQuery.parse(query)
+    if kind is Kind.SEARCH:
+        return synthesize.search_response((), 0, base, _hive(asked))
+    return synthesize.autocomplete_ids((), 0) if asked.id is None else synthesize.autocomplete_versions(())

@@ -167,9 +167,13 @@ async def test_a_search_that_finds_nothing_finds_nothing(
 ) -> None:
     """Here what is held is all there is."""
     proxy = await offline(start_proxy, feed, directory)
-    found = await read(proxy, "/v3/query?q=nothingofthekind")
-    assert (found["totalHits"], found["data"]) == (0, [])
+    for level, hive in (("", "gz-semver1"), ("&semVerLevel=2.0.0", "gz-semver2")):
+        found = await read(proxy, f"/v3/query?q=nothingofthekind{level}")
+        assert (found["totalHits"], found["data"]) == (0, [])
+        assert found["@context"]["@base"] == f"{proxy.url}/v3/registration/{hive}/"
     assert (await read(proxy, "/v3/autocomplete?q=nothingofthekind"))["data"] == []
+    versions = await read(proxy, "/v3/autocomplete?id=nothing.of.the.kind")
+    assert ({*versions}, versions["data"]) == ({"@context", "data"}, []), "as that of an id that is known"
 
 
 async def test_a_directory_of_packages_alone_is_enough(
