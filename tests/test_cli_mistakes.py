@@ -115,7 +115,7 @@ def test_a_version_that_is_missing_keeps_nothing_and_lets_nothing_go(word: str, 
 def test_a_package_is_explained_as_it_is_purged(file: Path) -> None:
     one, other = (run("explain", *words, "--config", file) for words in (["Acme.A@1.0"], ["Acme.A", "1.0"]))
     assert one.stdout == other.stdout
-    assert "acme.a 1.0.0 in the feed 'up'" in one.stdout
+    assert "acme.a 1.0.0 in the feed 'up' could only come from up" in one.stdout
 
 
 def test_one_that_is_not_kept_does_not_hide_what_became_of_the_others(file: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -127,7 +127,8 @@ class _Explaining:
         what = f"{self._id} {self._version}".rstrip()
         if candidates is None:
             name = self._feed.sources[0].name
-            return name, f"{what} in the feed {self._feed.name!r} comes from {name}, its only source."
+            comes = "comes" if views[0].knows else "could only come"
+            return name, f"{what} in the feed {self._feed.name!r} {comes} from {name}, its only source."
         if not candidates.asked:
             return "", nobody(self._feed.name, self._id, candidates)
         rule = _rule(candidates)
@@ -170,7 +171,7 @@ class _Explaining:
         knows = self._version in versions if self._version else bool(versions)
         named = f", with {self._version}" if self._version and knows else ""
         named = f", without {self._version}" if self._version and not knows else named
-        return f"its list of {len(versions)} versions was stored {age} ago{named}", knows
+        return f"its list of {_versions(versions)} was stored {age} ago{named}", knows
 
     async def _held(self, source: Source) -> tuple[str, bool]:
         """Of a folder, which has everything at hand; of others nothing is stored."""
@@ -181,7 +182,7 @@ class _Explaining:
         except NotFound:
             return "the folder has no such package", False
         versions = [version.url for _, version in listed_versions(body)]
-        return f"the folder has {len(versions)} versions", not self._version or self._version in versions
+        return f"the folder has {_versions(versions)}", not self._version or self._version in versions
 
 
 def _verdict(feed: str, what: str, verdict: Verdict) -> Iterator[str]:
@@ -214,6 +215,10 @@ def _why(source: Source, candidates: Candidates | None) -> str:
         rule = candidates.rule
         return "not asked: " + ("no pattern matches" if rule is None else f"{rule.pattern} is mapped to others")
     return f"not asked: the id is claimed by {', '.join(sorted(candidates.claimed))}"
+
+
+def _versions(found: Sequence[str]) -> str:
+    return f"{len(found)} version{'' if len(found) == 1 else 's'}"
 
 
 def _age(seconds: float) -> str:

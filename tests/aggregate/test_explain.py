@@ -55,7 +55,13 @@ async def test_what_a_mapping_does(start_farm: StartFarm) -> None:
 
 async def test_a_feed_by_name_and_what_is_no_feed(farm: Farm) -> None:
     found = await told(farm, "acme.a", feed="public")
+    assert found.sentence == "acme.a in the feed 'public' could only come from public, its only source."
+    listed = await farm.versions("acme.a")
+    found = await told(farm, "acme.a", feed="public")
     assert found.sentence == "acme.a in the feed 'public' comes from public, its only source."
+    assert found.sources[0].stored.startswith(f"its list of {len(listed)} version")
+    found = await told(farm, "acme.a", version="9.9.9", feed="public")
+    assert found.sentence == "acme.a 9.9.9 in the feed 'public' could only come from public, its only source."
     for wrong in ({"feed": "none"}, {"version": "x.y"}):
         with pytest.raises(NotFound):
             await told(farm, "acme.a", **wrong)
