@@ -182,6 +182,17 @@ def test_output_that_cannot_be_written_is_no_traceback(words: str, stdout: str, 
         assert (finished.returncode, finished.stderr) == (1, said)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://[::1", "http://[/x]/", "ftp://host", "http://u:secret@host", "http://a b", "http://"]
+)
+def test_an_address_that_is_none_is_said_to_be_none(url: str) -> None:
+    for words in (["--proxy", url], ["--leaks", "--proxy", url]):
+        result = run("doctor", *words, COLUMNS="200")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "Invalid value for --proxy" in result.stderr
+        assert "secret" not in result.stderr
+
+
 def test_no_colour_is_written_where_none_is_wanted(file: Path) -> None:
     result = CliRunner().invoke(app, ["check-config", str(file)], env={"NO_COLOR": "1"}, color=True)
     assert (result.exit_code, "\x1b" in result.stdout) == (0, False)

@@ -47,8 +47,15 @@ def doctor(
         examine_links,
         examine_nuget_config,
     )
+    from nugetproxy.cli.doctor.running import complete_url
+    from nugetproxy.config.places import split_url
     from nugetproxy.nuget.nuget_config import InvalidNugetConfig
 
+    try:
+        if proxy is not None:
+            split_url(complete_url(proxy))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--proxy") from error
     console = Console(highlight=False)
     if nuget_config is not None:
         try:
