@@ -128,6 +128,22 @@ def test_one_that_is_not_kept_does_not_hide_what_became_of_the_others(file: Path
     assert result.stderr == "Acme.B was not kept; 'nugetproxy keep' lists what is.\n"
 
 
+def test_a_number_that_is_too_large_is_said_to_be(file: Path) -> None:
+    started(file)
+    result = run("restores", "9" * 40, "--config", file)
+    assert (result.exit_code, result.stderr) == (1, "The argument 'number' must be a number of at most 2^53.\n")
+    assert run("evict", "--simulate", "--unused-for", "forever", "--config", file).exit_code == 0
+
+
+def test_a_name_that_no_file_can_have_is_no_file(file: Path) -> None:
+    started(file)
+    for word in ("keep", "unkeep"):
+        result = run(word, "a" * 300, "--config", file)
+        assert (result.exit_code, "is not a package id" in result.stderr) == (1, True)
+    result = run("export", "", "--config", file)
+    assert (result.exit_code, result.stderr) == (64, ". is a folder; name the file that is to be the bundle.\n")
+
+
 def test_that_there_is_nothing_is_said(file: Path) -> None:
     run("explain", "Acme.A", "--config", file)
     for words, said in ((["token", "list"], "There is no token.\n"), (["claims"], "There is no claim.\n")):

@@ -94,6 +94,7 @@ async def test_a_stopped_proxy_is_changed_all_the_same(feed: FakeFeed, cache: Pa
         (("x", "--scope", "admin", "--feed", "nuget.org"), 1, "for the whole proxy"),
         (("x", "--scope", "read", "--expires", "soon"), 64, "--expires: 'soon' is not a span of time"),
         (("x", "--scope", "read", "--expires", "0"), 1, "lasts for more than no time"),
+        (("x", "--scope", "read", "--expires", "200000d"), 1, "for less than 300 years"),
     ],
 )
 async def test_what_is_wrong_with_a_token_is_said(
@@ -159,6 +160,11 @@ async def test_commands_over_http_want_an_administrator(proxy: Proxy, admin: dic
         ("token/add", {"name": "x", "scopes": [1]}, 400, "The argument 'scopes' must be a list of texts."),
         ("token/add", {"name": "x", "scopes": ["read"], "expires_in": "soon"}, 400, "must be a number"),
         ("token/add", {"name": "x", "scopes": ["read"], "expires_in": True}, 400, "must be a number"),
+        *(
+            (f"{asked}={number}", None, 400, "must be a number")
+            for asked in ("restore?number", "ls?most", "provenance/lines?after")
+            for number in ("nan", "inf", "-inf", "1e30")
+        ),
         ("token/add", ["x"], 400, "must be a JSON object"),
         ("token/list?x=1", None, 400, "There is no argument 'x'; there are none."),
         ("token/revoke", {"name": "nobody"}, 404, "There is no token 'nobody'."),

@@ -17,6 +17,9 @@ from nugetproxy.errors import BadRequest, NotFound, ProxyError
 
 audit = structlog.get_logger("nugetproxy.audit")
 
+LARGEST: Final = 2.0**53
+"""Up to which every whole number is one of these, and fits into what SQLite has for them."""
+
 Run = Callable[..., Awaitable[Mapping[str, Any]]]
 
 
@@ -138,7 +141,10 @@ def _texts(given: Any) -> tuple[str, ...]:
 def _number(given: Any) -> float:
     if isinstance(given, bool):
         raise TypeError
-    return float(given)
+    number = float(given)
+    if not abs(number) <= LARGEST:  # nor what is no number
+        raise ValueError
+    return number
 
 
 def _number_or_none(given: Any) -> float | None:
@@ -158,8 +164,8 @@ READERS: Final[Mapping[str, tuple[Callable[[Any], Any], str]]] = MappingProxyTyp
         "str": (_text, "text"),
         "str | None": (_text_or_none, "text"),
         "tuple[str, ...]": (_texts, "a list of texts"),
-        "float": (_number, "a number"),
-        "float | None": (_number_or_none, "a number"),
+        "float": (_number, "a number of at most 2^53"),
+        "float | None": (_number_or_none, "a number of at most 2^53"),
         "bool": (_truth, "true or false"),
     }
 )

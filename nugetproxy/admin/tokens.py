@@ -227,7 +227,10 @@ class Tokens:
         if feeds and Scope.ADMIN in scopes:
             raise BadRequest("The scope admin is for the whole proxy; leave out the feeds, or make a second token.")
         if seconds is not None and not 0 < seconds < 1e10:
-            raise BadRequest("A token lasts for more than no time; leave that out for one that never expires.")
+            raise BadRequest(
+                "A token lasts for more than no time, and for less than 300 years; leave that out for one that never "
+                "expires."
+            )
 
     async def revoke(self, name: str) -> None:
         """Let nobody in by this token any more; raises NotFound, BadRequest for one of the configuration's."""

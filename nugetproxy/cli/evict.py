@@ -31,6 +31,7 @@ def evict(
     cache_dir: CacheDirectory = None,
 ) -> None:
     """Make room by the configured rules, or by these; what is kept stays."""
+    from nugetproxy.admin.commands import LARGEST
     from nugetproxy.cli.tables import as_json, day, table
     from nugetproxy.config import load
     from nugetproxy.config.units import about_size, parse_size, parse_span
@@ -38,7 +39,7 @@ def evict(
     try:
         arguments = {
             "to": None if to is None else parse_size(to),
-            "unused_for": None if unused_for is None else parse_span(unused_for),
+            "unused_for": None if unused_for is None else min(parse_span(unused_for), LARGEST),
             "keep_last": keep_last,
             "simulate": simulate,
         }

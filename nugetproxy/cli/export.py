@@ -46,6 +46,8 @@ def export(
     from nugetproxy.config.units import about_size
     from nugetproxy.jobs.exporting import ExportWish
 
+    if not file.name:
+        fail([f"{file} is a folder; name the file that is to be the bundle."], USAGE)
     settings = load(config, cache_dir=cache_dir)
     known = remote_upstreams(settings)
     if unknown := set(upstream or ()) - set(known):

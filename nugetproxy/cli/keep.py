@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,7 +52,9 @@ def keep(
 
 def is_file(text: str) -> bool:
     """Whether a file is meant, not a package."""
-    return "/" in text or Path(text).is_file()
+    with contextlib.suppress(OSError):  # which is longer than a name may be
+        return "/" in text or Path(text).is_file()
+    return False
 
 
 def _versions(file: Path) -> list[str]:
