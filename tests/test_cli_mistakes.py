@@ -158,6 +158,14 @@ def test_a_bundle_that_cannot_be_written_is_not_blamed_on_what_was_evicted(file:
         assert (result.exit_code, "No such file" in result.stderr, "evicted" in result.stderr) == (1, True, False)
 
 
+def test_where_all_is_in_folders_there_is_nothing_to_carry(tmp_path: Path) -> None:
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "proxy.toml").write_text(f'[upstreams.shelf]\nurl = "{tmp_path / "shelf"}"\n')
+    for word, what in (("export", tmp_path / "b"), ("import", tmp_path / "shelf")):
+        result = run(word, what, "--config", tmp_path / "proxy.toml", "--cache-dir", tmp_path / "cache")
+        assert (result.exit_code, "All upstreams are folders of packages" in result.stderr) == (1, True)
+
+
 @pytest.mark.parametrize("pattern", ["acme.mispelt", "acme.mispelt*"])
 async def test_a_pattern_of_nothing_is_missing(pattern: str, proxy: Proxy, feed: FakeFeed) -> None:
     from nugetproxy.jobs.inner_client import InnerClient

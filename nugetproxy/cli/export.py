@@ -51,7 +51,7 @@ def export(
     settings = load(config, cache_dir=cache_dir)
     known = remote_upstreams(settings)
     if unknown := set(upstream or ()) - set(known):
-        fail([f"There is no remote upstream {min(unknown)!r}; there are {', '.join(known) or 'none'}."], USAGE)
+        fail([f"There is no remote upstream {min(unknown)!r}; there are {', '.join(known)}."], USAGE)
     chosen, lacking = resolved(only) if only else (None, ())
     wants_cache(settings)
     wish = ExportWish(cache=settings.cache.path, upstreams=upstream or known, only=chosen, base=since, key=sign)

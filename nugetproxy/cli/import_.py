@@ -39,7 +39,7 @@ def import_(
     settings = load(config, cache_dir=cache_dir)
     known = remote_upstreams(settings)
     if upstream and upstream not in known:
-        fail([f"There is no remote upstream {upstream!r}; there are {', '.join(known) or 'none'}."], USAGE)
+        fail([f"There is no remote upstream {upstream!r}; there are {', '.join(known)}."], USAGE)
     done = finished(_import(settings, place, upstream, trust))
     if as_json:
         told = {"taken": done.taken, "held": done.held, "documents": done.documents, "refused": list(done.refused)}

@@ -62,8 +62,11 @@ def _first(failures: BaseExceptionGroup[ProxyError]) -> ProxyError:
 
 
 def remote_upstreams(settings: Config) -> list[str]:
-    """The names of the upstreams that packages are held of."""
-    return [name for name, one in settings.upstreams.items() if one.folder is None]
+    """The names of the upstreams that packages are held of; ends the command where there is none."""
+    found = [name for name, one in settings.upstreams.items() if one.folder is None]
+    if not found:
+        fail(["All upstreams are folders of packages: copy out of, or into, those folders themselves."], FAILED)
+    return found
 
 
 def resolved(files: Sequence[Path]) -> tuple[frozenset[PackageIdentity], tuple[str, ...]]:
