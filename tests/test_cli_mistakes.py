@@ -144,6 +144,15 @@ def test_a_name_that_no_file_can_have_is_no_file(file: Path) -> None:
     assert (result.exit_code, result.stderr) == (64, ". is a folder; name the file that is to be the bundle.\n")
 
 
+def test_an_empty_ledger_is_said_to_have_no_tokens(file: Path) -> None:
+    """Which may open a feed to everybody."""
+    started(file)
+    result = run("ledger", "begin-afresh", "--config", file)
+    assert (result.exit_code, result.stderr.startswith("Tokens are forgotten, too")) == (0, True)
+    assert run("token", "list", "--config", file).stderr == "There is no token.\n"
+    assert "tokens" in run("ledger", "begin-afresh", "-h").stdout
+
+
 def test_that_there_is_nothing_is_said(file: Path) -> None:
     run("explain", "Acme.A", "--config", file)
     for words, said in ((["token", "list"], "There is no token.\n"), (["claims"], "There is no claim.\n")):

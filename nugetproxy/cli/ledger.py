@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -16,7 +17,9 @@ def ledger() -> None:
 
 @app.command("begin-afresh")
 def begin_afresh(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
-    """Set a damaged ledger aside and begin an empty one: every pin is forgotten, held packages stay."""
+    """Set a damaged ledger aside and begin an empty one: pins, tokens, claims, what is kept are forgotten; packages
+    stay.
+    """
     from nugetproxy.cli.control import wants_cache
     from nugetproxy.config import load
     from nugetproxy.errors import StoreUnusable
@@ -34,5 +37,10 @@ def begin_afresh(config: ConfigFile = None, cache_dir: CacheDirectory = None) ->
         except ERRORS as error:
             raise StoreUnusable(str(cache.path), str(error), "Make it writable for this user.") from error
     if aside is not None:
-        typer.echo(f"The ledger of before is {aside}.")
-    typer.echo("An empty ledger was begun: the next bytes of every package that is not held are taken as its first.")
+        say(f"The ledger of before is {aside}.")
+    say("An empty ledger was begun: the next bytes of every package that is not held are taken as its first.")
+    say(
+        "Tokens are forgotten, too (but for those of the configuration, of access.tokens_file): what they closed may "
+        "be open to everybody until there are new ones. So are the claims of private sources, and what was kept.",
+        err=True,
+    )

@@ -16,7 +16,7 @@ from nugetproxy.store.sqlite_form import ERRORS, Trouble, check, diagnose, open_
 log = structlog.get_logger(__name__)
 
 NAME: Final = "ledger.db"
-BEGIN_AFRESH: Final = "Restore a backup of it, or run 'nugetproxy ledger begin-afresh', which forgets every pin."
+BEGIN_AFRESH: Final = "Restore a backup of it, or run 'nugetproxy ledger begin-afresh': pins, tokens, claims are lost."
 RESTORED: Final = "The ledger was damaged; it was set aside, and its newest good copy was taken."
 
 
