@@ -24,6 +24,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
+from nugetproxy.store.packages.staging import Staged
 from nugetproxy.upstream.client import UpstreamClient
 
 log = structlog.get_logger(__name__)
@@ -136,14 +137,22 @@ class Downloads:
         """The package of ``flight`` in the folder: landed meanwhile, brought by another replica, or downloaded."""
         held = await self._landed_meanwhile(flight.identity)
         if held is None and self._shared is not None:
-            commit = partial(self._commits.take, flight)
+            commit = partial(self._take, flight)
             held = await self._shared.land(flight, self._folder.stage, self.known, commit)
         if held is None:
-            held = await self._commits.take(flight, await fill.run(flight.urls))
+            held = await self._take(flight, await fill.run(flight.urls))
             self._upstream.acquit(fill.url)
             if self._shared is not None:
                 self._shared.offer(held, self._folder.nuspec)
         return held
+
+    async def _take(self, flight: Flight, staged: Staged) -> HeldPackage:
+        """As ``Commits.take``; what is refused is not asked for again for a while."""
+        try:
+            return await self._commits.take(flight, staged)
+        except SignatureRefused:
+            self._signatures.refused(staged)
+            raise
 
     async def _landed_meanwhile(self, identity: PackageIdentity) -> HeldPackage | None:
         """Another flight may have landed between the caller's lookup and this one's start, which is soon after it."""

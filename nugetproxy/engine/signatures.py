@@ -26,6 +26,8 @@ from nugetproxy.store.packages.staging import Staged
 
 log = structlog.get_logger(__name__)
 
+LOOKED_AT_SECONDS: Final = 3600.0
+"""After so long the upstream's list is looked at again before a package is handed out, though it was judged by it."""
 REFUSED_SECONDS: Final = 300.0
 """A download that was refused is not tried again for so long."""
 REMEMBERED: Final = 10_000
@@ -83,6 +85,8 @@ class Signatures:
         self.changed: Callable[[], None] = _nothing
         """Is told that earlier verdicts may not count any more."""
         self._trust = Trust()
+        self._is_listed = False
+        """Whether what the upstream lists is part of it by now."""
         self._refused: TTLCache[PackageIdentity, SignatureRefused] = TTLCache(
             REMEMBERED, REFUSED_SECONDS, timer=clock.monotonic
         )
@@ -100,7 +104,11 @@ class Signatures:
     def use(self, policy: SignaturePolicy, certificates: RepositoryList) -> None:
         """From now on this is wanted; what was found out before counts as far as it is the same trust."""
         self.policy, self._list = policy, certificates
-        self._trust = Trust(roots=policy.roots, owners=policy.owners)
+        self._is_listed = False
+        self._trusts(Trust(roots=policy.roots, owners=policy.owners))
+
+    def _trusts(self, trust: Trust) -> None:
+        self._trust = trust
         self._refused.clear()
         self.changed()
 
@@ -110,7 +118,7 @@ class Signatures:
             return ""
         verdict = await self.known(identity)
         if verdict is None:
-            return f"Nobody has looked at the signature of {identity} yet."
+            return f"Nobody has looked at the signature of {identity} by what counts now."
         return verdict.sentence(str(identity))
 
     async def take(self, staged: Staged) -> None:
@@ -123,17 +131,24 @@ class Signatures:
         signer = verdict.signer if verdict.counts else None
         staged.signer = None if signer is None else f"{signer.fingerprint} {signer.subject}"
         if self.required and not verdict.counts:
-            raise self._refused.setdefault(staged.identity, self._refusal(staged.identity, verdict))
+            raise self._refusal(staged.identity, verdict)
+
+    def refused(self, staged: Staged) -> None:
+        """What was fetched is refused: it is not fetched again for a while, unless others are trusted by now."""
+        signed = staged.signed
+        if signed is not None and signed.trust is self._trust:
+            self._refused[staged.identity] = self._refusal(staged.identity, signed.verdict)
 
     def taken(self, held: HeldPackage) -> None:
         """What was taken is held now."""
+        self.forget(held.identity)
         if held.signed is not None and isinstance(held.signed.trust, Trust):
             self._note(held, held.signed.verdict, held.signed.trust)
 
     def unjudged(self, held: HeldPackage) -> bool:
         """Whether somebody has to judge a package before it may be handed out."""
         signed = held.signed
-        return self.on and (signed is None or signed.trust is not self._trust or self._is_over(signed.verdict))
+        return self.on and (signed is None or signed.trust is not self._trust or self._clock.now() >= signed.until)
 
     def allows(self, held: HeldPackage) -> bool:
         """Whether a package may be handed out as it is, without another look at it."""
@@ -150,7 +165,7 @@ class Signatures:
         trust, failure = await self._current()
         verdict = await self._remembered(held, trust, anyhow=failure is not None)
         if verdict is not None:
-            held.signed = Signed(verdict=verdict, trust=trust, notice=self._notice(held.identity, verdict))
+            held.signed = self._as_signed(held.identity, verdict, trust)
             return
         verdict = await look(held, trust, self._clock.now())
         held.signed = self._signed(held.identity, verdict, trust, failure)
@@ -182,13 +197,13 @@ class Signatures:
         self._refused.pop(identity, None)
 
     async def known(self, identity: PackageIdentity) -> Verdict | None:
-        """The verdict that is remembered, by whatever trust it was found; None where there is none."""
+        """The verdict that is remembered; None where there is none that counts now."""
+        if (refused := self._refused.get(identity)) is not None:
+            return Verdict(flaw=Flaw(refused.flaw), detail=refused.detail)
         with suppress(LedgerUnavailable):
             judged = await self._ledger.judged(self._source, identity)
-            if judged is not None:
-                return _parsed(judged)
-        refused = self._refused.get(identity)
-        return None if refused is None else Verdict(flaw=Flaw(refused.flaw), detail=refused.detail)
+            return None if judged is None else self._counting(judged, self._trust, anyhow=not self._is_listed)
+        return None
 
     async def _current(self) -> tuple[Trust, UpstreamFailure | None]:
         """Whom we trust now; with the failure that kept us from the list, where it is the one of before."""
@@ -196,21 +211,25 @@ class Signatures:
             listed = await self._list.fingerprints()
         except UpstreamFailure as failure:
             return self._trust, failure
+        self._is_listed = True
         if listed != self._trust.listed:
-            self._trust = replace(self._trust, listed=listed)
-            self.changed()
+            self._trusts(replace(self._trust, listed=listed))
         return self._trust, None
 
     async def _remembered(self, held: HeldPackage, trust: Trust, *, anyhow: bool) -> Verdict | None:
         """The verdict of before by the same trust; ``anyhow``: whatever the upstream's list was."""
         with suppress(LedgerUnavailable):  # judged again then
             judged = await self._ledger.judged(self._source, held.identity)
-            if judged is None or judged.sha512 != held.sha512:
-                return None
-            same = judged.trust == trust.key or (anyhow and _wanted(judged.trust) == _wanted(trust.key))
-            verdict = _parsed(judged) if same else None
-            return None if verdict is None or self._is_over(verdict) else verdict
+            if judged is not None and judged.sha512 == held.sha512:
+                return self._counting(judged, trust, anyhow=anyhow)
         return None
+
+    def _counting(self, judged: Judged, trust: Trust, *, anyhow: bool) -> Verdict | None:
+        """What it says, by this trust (``anyhow``: as far as an operator determines it), unless that is over."""
+        same = judged.trust == trust.key or (anyhow and _wanted(judged.trust) == _wanted(trust.key))
+        verdict = _parsed(judged) if same else None
+        over = verdict is not None and verdict.until is not None and self._clock.now() >= verdict.until
+        return None if over else verdict
 
     def _signed(
         self, identity: PackageIdentity, verdict: Verdict, trust: Trust, failure: UpstreamFailure | None
@@ -222,17 +241,17 @@ class Signatures:
         if not verdict.counts:
             says = {"upstream": self._source, "package": str(identity), "flaw": verdict.flaw, "detail": verdict.detail}
             log.warning("package.signature_flawed", refused=self.required, **says)
-        return Signed(verdict=verdict, trust=trust, notice=self._notice(identity, verdict))
+        return self._as_signed(identity, verdict, trust)
 
-    def _notice(self, identity: PackageIdentity, verdict: Verdict) -> str:
-        return "" if verdict.counts or self.required else verdict.sentence(str(identity))
+    def _as_signed(self, identity: PackageIdentity, verdict: Verdict, trust: Trust) -> Signed:
+        notice = "" if verdict.counts or self.required else verdict.sentence(str(identity))
+        again = self._clock.now() + LOOKED_AT_SECONDS
+        until = again if verdict.until is None else min(again, verdict.until)
+        return Signed(verdict=verdict, trust=trust, notice=notice, until=until)
 
     def _note(self, held: HeldPackage, verdict: Verdict, trust: Trust) -> None:
         judged = Judged(sha512=held.sha512, trust=trust.key, verdict=verdict.text())
         self._ledger.note_judged(self._source, held.identity, judged)
-
-    def _is_over(self, verdict: Verdict) -> bool:
-        return verdict.until is not None and self._clock.now() >= verdict.until
 
     def _refusal(self, identity: PackageIdentity, verdict: Verdict) -> SignatureRefused:
         assert verdict.flaw is not None, "what counts is not refused"

@@ -95,8 +95,7 @@ class HeldStanding(Struct, frozen=True):
 def standing_of(held: HeldPackage) -> Callable[[], HeldStanding]:
     """What makes the standing of a package that is served now."""
     signed = held.signed
-    until = signed.verdict.until if signed is not None else None
-    return partial(HeldStanding, held, held.stamp, signed, math.inf if until is None else until)
+    return partial(HeldStanding, held, held.stamp, signed, math.inf if signed is None else signed.until)
 
 
 class BriefStanding(Struct, frozen=True, kw_only=True):

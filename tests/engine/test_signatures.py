@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import shutil
 from datetime import UTC, datetime
@@ -21,7 +23,8 @@ from nugetproxy.cli.doctor.checks import check_configuration
 from nugetproxy.config import Config
 from nugetproxy.config.checks import contradictions
 from nugetproxy.config.tables import read
-from nugetproxy.engine.signatures import REFUSED_SECONDS
+from nugetproxy.engine.signatures import LOOKED_AT_SECONDS, REFUSED_SECONDS
+from nugetproxy.errors import SignatureRefused
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.conftest import StartProxy
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, ask, ask_only, held, until
@@ -165,6 +168,45 @@ class TestRequire:
         clock.advance(2 * 86400)
         assert (await ask(proxy, "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg")).status == 403
         assert (await ask(proxy, PACKAGE)).status == 403, "what is held is judged anew"
+
+    @pytest.mark.parametrize("headers", [{}, {"X-Unknown": "1"}], ids=["in the lane", "on the ordinary path"])
+    async def test_it_is_not_known_either_where_nothing_new_is_asked_for(
+        self, start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, headers: dict[str, str]
+    ) -> None:
+        list_certificates(feed, REPOSITORY)
+        feed.add(OWNED)
+        proxy = await start_proxy(feed.index_url, upstream=wanted("require"), policy={"signatures": {"refresh": "0s"}})
+        for _ in range(3):
+            assert (await ask(proxy, PACKAGE, headers=headers)).status == 200
+        list_certificates(feed, STRANGER)
+        clock.advance(86400 + LOOKED_AT_SECONDS)
+        for path in (PACKAGE, NUSPEC):
+            assert (await ask(proxy, path, headers=headers)).status == 403
+
+    async def test_a_certificate_that_is_listed_now_is_known_at_once(
+        self, start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
+    ) -> None:
+        list_certificates(feed, STRANGER)
+        feed.add(OWNED)
+        feed.add(signed(make_nupkg("Acme.B", "1.0.0"), Seal(by=REPOSITORY, kind="repository")))
+        policy = {"signatures": {"fresh": "10s", "refresh": "0s"}}
+        proxy = await start_proxy(feed.index_url, upstream=wanted("require"), policy=policy)
+        assert (await ask(proxy, PACKAGE)).status == 403
+        list_certificates(feed, REPOSITORY)
+        clock.advance(20)
+        assert (await ask(proxy, "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg")).status == 200
+        assert (await ask(proxy, PACKAGE)).body == OWNED
+
+    async def test_what_an_import_brings_says_nothing_of_what_upstream_has(
+        self, start_proxy: StartProxy, feed: FakeFeed, roots: Path, tmp_path: Path
+    ) -> None:
+        feed.add(GOOD)
+        proxy = await start_proxy(feed.index_url, upstream=wanted("require", roots))
+        brought = tmp_path / "brought.nupkg"
+        brought.write_bytes(BAD)
+        with pytest.raises(SignatureRefused):
+            await proxy.held.take(IDENTITY, brought, base64.b64encode(hashlib.sha512(BAD).digest()).decode())
+        assert (await ask(proxy, PACKAGE)).body == GOOD
 
     async def test_owners_are_wanted(self, start_proxy: StartProxy, feed: FakeFeed) -> None:
         list_certificates(feed, REPOSITORY)
@@ -390,7 +432,7 @@ async def test_everybody_who_asks_is_told(start_proxy: StartProxy, feed: FakeFee
         found = await explain(app.feeds, app.clock.now(), id_=id, version="1.0.0")
         return [line.removeprefix("  up: ") for line in found.lines() if line.startswith("  up: ")]
 
-    assert await told("acme.a") == ["Nobody has looked at the signature of acme.a 1.0.0 yet."]
+    assert await told("acme.a") == ["Nobody has looked at the signature of acme.a 1.0.0 by what counts now."]
     await ask(proxy, PACKAGE)
     await ask(proxy, "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg")
     assert await told("acme.a") == [f"acme.a 1.0.0 is signed by CN=Author (SHA-256 {AUTHOR.fingerprint})."]
@@ -402,6 +444,46 @@ async def test_everybody_who_asks_is_told(start_proxy: StartProxy, feed: FakeFee
     ]
     shown = await package(app.desk, Viewer(admin=True, feeds=frozenset(app.feeds)), id="Acme.A")
     assert shown["signature"] == f"acme.a 1.0.0 is signed by CN=Author (SHA-256 {AUTHOR.fingerprint})."
+
+
+async def test_nobody_is_told_what_another_trust_thought(
+    start_proxy: StartProxy, feed: FakeFeed, roots: Path, clock: FakeClock
+) -> None:
+    """Nor what was right until a certificate ended."""
+    end = datetime.fromtimestamp(clock.now() + 86400, UTC)
+    feed.add(signed(SMALL, Seal(by=ROOT.issue("Ends Soon", end=end))))
+    proxy = await start_proxy(feed.index_url, upstream=wanted("require", roots))
+    assert (await ask(proxy, PACKAGE)).status == 200
+    signatures = proxy.app.sources["up"].signatures
+    assert "is signed by CN=Ends Soon" in await signatures.told(IDENTITY)
+    await proxy.restart()
+    signatures = proxy.app.sources["up"].signatures
+    assert "is signed by CN=Ends Soon" in await signatures.told(IDENTITY), "by the same trust, as far as that is known"
+    other = roots.with_name("other.pem")
+    other.write_bytes(OTHER.pem)
+    await proxy.reload(upstream=wanted("require", other))
+    assert await signatures.told(IDENTITY) == "Nobody has looked at the signature of acme.a 1.0.0 by what counts now."
+    assert (await ask(proxy, PACKAGE)).status == 403
+    assert "has no signature that counts" in await signatures.told(IDENTITY)
+    await proxy.reload(upstream=wanted("require", roots))
+    assert (await ask(proxy, PACKAGE)).status == 200
+    clock.advance(2 * 86400)
+    assert "is signed by" not in await signatures.told(IDENTITY)
+
+
+async def test_who_is_refused_is_told_of_that_not_of_what_was_here_before(
+    start_proxy: StartProxy, feed: FakeFeed, roots: Path, tmp_path: Path
+) -> None:
+    feed.add(BAD)
+    proxy = await start_proxy(feed.index_url, upstream=wanted("require", roots))
+    assert (await ask(proxy, PACKAGE)).status == 403
+    signatures = proxy.app.sources["up"].signatures
+    brought = tmp_path / "brought.nupkg"
+    brought.write_bytes(GOOD)
+    assert await proxy.held.take(IDENTITY, brought, base64.b64encode(hashlib.sha512(GOOD).digest()).decode())
+    await until(lambda: proxy.metric("pending_commits") == 0)
+    assert (await ask(proxy, PACKAGE)).body == GOOD
+    assert "is signed by CN=Author" in await signatures.told(IDENTITY)
 
 
 def test_a_configuration_that_trusts_nobody_is_refused(tmp_path: Path, roots: Path) -> None:

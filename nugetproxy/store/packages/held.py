@@ -88,6 +88,8 @@ class Signed(Struct, frozen=True, kw_only=True):
     """By which it was found; another one asks for another verdict."""
     notice: str = ""
     """What clients are told of it."""
+    until: float
+    """Wall time at which somebody has to look again."""
 
 
 class Keeper(Protocol):
