@@ -31,7 +31,7 @@ async def fits(desk: Desk, *, upstream: str, packages: tuple[str, ...], hashes: 
         identity = _identity(name)
         if why := await into.refusal(identity, sha512):
             refused[name] = why
-        elif await into.open(identity) is not None:
+        elif await into.held(identity) is not None:
             held.append(name)
     return {"held": held, "refused": refused}
 

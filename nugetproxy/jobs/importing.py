@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from nugetproxy.errors import BadRequest
+from nugetproxy.errors import BadRequest, ProxyError
 from nugetproxy.jobs import bundle
 from nugetproxy.jobs.bundle import DOCUMENTS, BadBundle, Manifest
 from nugetproxy.jobs.check import batches
@@ -33,7 +33,7 @@ class Imported(Struct, frozen=True, kw_only=True):
     """Packages that were here before."""
     documents: int
     refused: tuple[str, ...]
-    """Files of a folder that are no packages, or cannot be taken, with the reason."""
+    """Files of a folder that are no packages, packages that cannot be taken, with the reason."""
 
 
 class _Given(Struct, frozen=True):
@@ -73,13 +73,13 @@ class Importing:
         return await to_its_end(self._merge([one for one in given if one not in held], len(held), has_documents))
 
     async def _merge(self, given: Sequence[_Given], held: int, has_documents: bool) -> Imported:
-        taken = await self._take(given)
         documents = 0
-        if has_documents:
+        if has_documents:  # which say whose signatures count, too
             documents = int(
                 (await self._proxy.command("transfer/take-documents", {"place": self._place.name}))["documents"]
             )
-        return Imported(taken=taken, held=held, documents=documents, refused=())
+        taken, refused = await self._take(given)
+        return Imported(taken=taken, held=held, documents=documents, refused=refused)
 
     async def folder(self, root: Path) -> Imported:
         """All packages at any depth of a folder that are sound and fit; raises BadRequest where there is none."""
@@ -87,8 +87,8 @@ class Importing:
         held, refused = await self._fitting(given)
         unfit = {line.partition(":")[0] for line in refused}
         new = [one for one in given if one not in held and str(one.identity) not in unfit]
-        taken = await self._take(new, copy=True)
-        return Imported(taken=taken, held=len(held), documents=0, refused=(*wrong, *refused))
+        taken, more = await self._take(new, copy=True)
+        return Imported(taken=taken, held=len(held), documents=0, refused=(*wrong, *refused, *more))
 
     # --- verifying ---
 
@@ -166,32 +166,29 @@ class Importing:
                 refused += [f"{names[name].identity}: {why}" for name, why in told["refused"].items()]
         return held, refused
 
-    async def _take(self, given: Sequence[_Given], *, copy: bool = False) -> int:
+    async def _take(self, given: Sequence[_Given], *, copy: bool = False) -> tuple[int, tuple[str, ...]]:
+        """How many were taken; which were refused, and why: for its signature, one is."""
         room = asyncio.Semaphore(AT_ONCE)
-        counts = []
+        counts, refused = [], []
 
         async def take(one: _Given) -> None:
             async with room:
                 place = self._place / one.identity.nupkg_name
                 if copy:
                     await in_thread(partial(_copy, one.file, place), self._progress)
-                told = await self._proxy.command(
-                    "transfer/take",
-                    {
-                        "upstream": one.upstream,
-                        "package": f"{one.identity.id}/{one.identity.version}",
-                        "place": self._place.name,
-                        "sha512": one.sha512,
-                    },
-                )
+                name = f"{one.identity.id}/{one.identity.version}"
+                arguments = {"upstream": one.upstream, "package": name, "place": self._place.name, "sha512": one.sha512}
+                try:
+                    counts.append(bool((await self._proxy.command("transfer/take", arguments))["taken"]))
+                except ProxyError as refusal:
+                    refused.append(f"{one.identity}: {refusal}")
                 await asyncio.to_thread(place.unlink)
-                counts.append(bool(told["taken"]))
                 self._progress.done(str(one.identity))
 
         async with asyncio.TaskGroup() as group:
             for one in given:
                 group.create_task(take(one))
-        return sum(counts)
+        return sum(counts), tuple(sorted(refused))
 
 
 def _copy(file: Path, place: Path, _: Progress) -> None:

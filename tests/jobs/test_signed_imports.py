@@ -1,0 +1,100 @@
+"""``import`` where signatures are required: what does not count is named, the rest is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nugetproxy.jobs.exporting import ExportWish, export
+from nugetproxy.jobs.importing import Importing
+from nugetproxy.jobs.inner_client import InnerClient
+from nugetproxy.jobs.progress import Unseen
+from tests.conftest import StartProxy
+from tests.engine.test_signatures import AUTHOR, BAD, GOOD, OWNED, REPOSITORY, ROOT, list_certificates, wanted
+from tests.fakes.asking import PACKAGE, ask
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
+from tests.fakes.signing import Seal, signed
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> Path:
+    path = tmp_path / "roots.pem"
+    path.write_bytes(ROOT.pem)
+    return path
+
+
+def asks(proxy: Proxy) -> InnerClient:
+    return InnerClient(lambda: proxy.app.desk, "test")
+
+
+@pytest.fixture
+def importing() -> Callable[[Proxy], Importing]:
+    return lambda proxy: Importing(asks(proxy), proxy.directory, Unseen(), upstreams=["up"], into="up")
+
+
+async def test_one_that_does_not_count_keeps_no_other_out(
+    start_proxy: StartProxy, feed: FakeFeed, roots: Path, tmp_path: Path, importing: Callable[[Proxy], Importing]
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.nupkg").write_bytes(BAD)
+    for number in range(12):
+        package = signed(make_nupkg("Acme.B", f"{number}.0.0"), Seal(by=AUTHOR))
+        (folder / f"b{number}.nupkg").write_bytes(package)
+    proxy = await start_proxy(feed.index_url, upstream=wanted("require", roots))
+    done = await importing(proxy).folder(folder)
+    assert (done.taken, done.held, len(done.refused)) == (12, 0, 1)
+    assert done.refused[0].startswith("acme.a 1.0.0: acme.a 1.0.0 is refused, its signature does not count (signer)")
+
+
+async def test_what_is_held_but_does_not_count_keeps_no_other_out_either(
+    start_proxy: StartProxy, feed: FakeFeed, roots: Path, tmp_path: Path, importing: Callable[[Proxy], Importing]
+) -> None:
+    feed.add(BAD)
+    proxy = await start_proxy(feed.index_url)
+    assert (await ask(proxy, PACKAGE)).status == 200
+    await proxy.reload(upstream=wanted("require", roots))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.nupkg").write_bytes(BAD)
+    (folder / "b.nupkg").write_bytes(signed(make_nupkg("Acme.B", "1.0.0"), Seal(by=AUTHOR)))
+    done = await importing(proxy).folder(folder)
+    assert (done.taken, done.held, done.refused) == (1, 1, ())
+
+
+@pytest.mark.parametrize("offline", [True, False])
+async def test_a_bundle_says_itself_whose_signatures_count(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing], offline: bool
+) -> None:
+    """Where its upstream cannot be asked for its certificates."""
+    list_certificates(feed, REPOSITORY)
+    feed.add(OWNED)
+    first = await start_proxy(feed.index_url, upstream=wanted("require"))
+    assert (await ask(first, PACKAGE)).status == 200
+    bundle = tmp_path / "bundle"
+    await export(asks(first), bundle, ExportWish(cache=first.directory, upstreams=["up"]), Unseen())
+    await feed.set_mode("refused")
+    upstream = wanted("require", offline=offline)
+    second = await start_proxy(feed.index_url, directory=tmp_path / "second", upstream=upstream)
+    done = await importing(second).bundle(bundle, None)
+    assert (done.taken, done.refused) == (1, ())
+    assert (await ask(second, PACKAGE)).body == OWNED
+
+
+async def test_of_a_bundle_too_the_rest_is_taken(
+    start_proxy: StartProxy, feed: FakeFeed, roots: Path, tmp_path: Path, importing: Callable[[Proxy], Importing]
+) -> None:
+    feed.add(GOOD)
+    feed.add(make_nupkg("Acme.B", "1.0.0"))
+    first = await start_proxy(feed.index_url)
+    for path in (PACKAGE, "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg"):
+        assert (await ask(first, path)).status == 200
+    bundle = tmp_path / "bundle"
+    await export(asks(first), bundle, ExportWish(cache=first.directory, upstreams=["up"]), Unseen())
+    second = await start_proxy(feed.index_url, directory=tmp_path / "second", upstream=wanted("require", roots))
+    done = await importing(second).bundle(bundle, None)
+    assert (done.taken, [line.partition(":")[0] for line in done.refused]) == (1, ["acme.b 1.0.0"])
