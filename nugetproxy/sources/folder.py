@@ -13,7 +13,7 @@ import structlog
 from nugetproxy.clock import Clock
 from nugetproxy.engine.signatures import Signatures
 from nugetproxy.engine.tasks import Tasks
-from nugetproxy.errors import NotFound, Reason, UpstreamFailure, WriteRefused, upstream_failure
+from nugetproxy.errors import NotFound, Reason, SignatureRefused, UpstreamFailure, WriteRefused, upstream_failure
 from nugetproxy.nuget.documents.render import Link
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
@@ -182,7 +182,7 @@ class FolderSource:
         """By the nuspec of a package in the folder."""
         try:
             return parse_nuspec(await self.member(identity, Kind.NUSPEC)).dependency_groups
-        except (NotFound, UpstreamFailure):
+        except (NotFound, SignatureRefused, UpstreamFailure):
             return None
 
     async def _seek(self, kind: Kind, look: Callable[[], Awaitable[T | None]]) -> T:

@@ -94,6 +94,7 @@ class PackageFinder:
 
     async def _fetch(self, identity: PackageIdentity, target: Target, head: bool) -> FlightBody | Head:
         if head:
+            self._packages.signatures.check_absent(identity)
             shared = self._packages.shared
             size = await shared.head(identity, self._packages.downloads.known) if shared is not None else None
             if size is not None:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import structlog
 
 from nugetproxy.engine.packages import Packages
-from nugetproxy.errors import NotFound, Reason, UpstreamFailure
+from nugetproxy.errors import NotFound, Reason, SignatureRefused, UpstreamFailure
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
@@ -56,8 +56,12 @@ class WithoutUpstream:
         return () if found is not None or self._offline else None
 
     async def needs(self, identity: PackageIdentity) -> tuple[DependencyGroup, ...] | None:
-        """By the nuspec of the held package."""
-        if await self._packages.held(identity) is None:
+        """By the nuspec of the held package; None for one whose signature does not count, where that is required."""
+        try:
+            held = await self._packages.open(identity)
+        except (SignatureRefused, UpstreamFailure):
+            return None
+        if held is None:
             return None
         xml = await self._packages.folder.nuspec(identity)
         return parse_nuspec(xml).dependency_groups if xml is not None else None

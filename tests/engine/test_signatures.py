@@ -15,6 +15,7 @@ import pytest
 from aiohttp import ClientPayloadError
 from structlog.testing import capture_logs
 
+from nugetproxy.admin.commands import carry_out
 from nugetproxy.admin.explain import explain
 from nugetproxy.admin.held_commands import verify
 from nugetproxy.admin.page.packages import package
@@ -145,6 +146,7 @@ class TestRequire:
         feed.origin.routes[UP_PACKAGE] = [Script(body=BAD), Script(body=SMALL), Script(body=GOOD)]
         proxy = await start_proxy(feed.index_url, upstream=wanted("require", roots))
         assert [(await ask(proxy, PACKAGE)).status for _ in range(2)] == [403, 403]
+        assert (await ask(proxy, PACKAGE, "HEAD")).status == 403
         clock.advance(REFUSED_SECONDS + 1)
         assert "unsigned" in (await ask(proxy, PACKAGE)).reason
         await proxy.held.purge(IDENTITY)
@@ -484,6 +486,29 @@ async def test_who_is_refused_is_told_of_that_not_of_what_was_here_before(
     await until(lambda: proxy.metric("pending_commits") == 0)
     assert (await ask(proxy, PACKAGE)).body == GOOD
     assert "is signed by CN=Author" in await signatures.told(IDENTITY)
+
+
+@pytest.mark.parametrize("where", ["of a feed", "in a folder"])
+async def test_what_would_be_refused_cannot_be_restored_without_upstream(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, roots: Path, where: str
+) -> None:
+    """``warm --check`` asks that."""
+    shelf = tmp_path / "shelf"
+    shelf.mkdir()
+    (shelf / "acme.a.1.0.0.nupkg").write_bytes(BAD)
+    feed.add(BAD)
+    proxy = await start_proxy(shelf.as_uri() if where == "in a folder" else feed.index_url)
+    assert (await ask(proxy, PACKAGE)).status == 200
+
+    async def left() -> Any:
+        told = await carry_out(proxy.app.desk, "left/packages", {"packages": ["acme.a/1.0.0"]}, by="test")
+        return told["packages"]["acme.a/1.0.0"]
+
+    assert await left() == []
+    await proxy.reload(upstream=wanted("require", roots))
+    assert await left() is None
+    await proxy.reload(upstream=wanted("warn", roots))
+    assert await left() == []
 
 
 def test_a_configuration_that_trusts_nobody_is_refused(tmp_path: Path, roots: Path) -> None:
