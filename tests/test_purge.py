@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,17 @@ async def test_without_it_they_are_refused(stopped: Proxy, feed: FakeFeed, clock
     await stopped.start()
     await stopped.held.folder.evict(0, lambda _: False)
     assert (await stopped.client.get(PACKAGE)).status == 502
+
+
+async def test_what_somebody_has_put_there_meanwhile_is_purged_with_the_rest(stopped: Proxy, tmp_path: Path) -> None:
+    await stopped.start()
+    other = tmp_path / "other"
+    shutil.copytree(stopped.packages / "acme.a" / "1.0.0", other)
+    await carry_out(stopped.app.desk, "purge", {"id": "acme.a"}, by="test")
+    shutil.copytree(other, stopped.packages / "acme.a" / "1.0.0")
+    done = await carry_out(stopped.app.desk, "purge", {"id": "acme.a"}, by="test")
+    assert [one["removed"] for one in done["upstreams"]] == [["1.0.0"]]
+    assert not list(stopped.packages.glob("acme.a/*/*.nupkg"))
 
 
 async def test_a_running_proxy_is_left_alone(stopped: Proxy, tmp_path: Path) -> None:

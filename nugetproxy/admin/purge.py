@@ -53,7 +53,7 @@ async def purge(feeds: Mapping[str, Packages], documents: Documents, id: str, ve
     """
     done = []
     for name, packages in feeds.items():
-        held = {facts.identity for facts in await packages.holdings.facts(id)}
+        held = {facts.identity for facts in await packages.stock.look(id)}
         pinned = await packages.pinned_versions(id)
         wanted = held | pinned if version is None else {PackageIdentity(id, version)}
         says = await _unshare(packages, wanted)

@@ -53,8 +53,10 @@ class Stock:
 
         Until it was taken, a look into the folder of the id tells it: nobody waits for those of all others.
         """
-        if self._holdings.synced:
-            return await self._holdings.facts(id)
+        return await self._holdings.facts(id) if self._holdings.synced else await self.look(id)
+
+    async def look(self, id: str) -> tuple[PackageFacts, ...]:
+        """The same, of what lies in the folder of the id now, whoever has put it there. Raises HoldingsUnavailable."""
         known: tuple[PackageFacts, ...] = ()
         with suppress(HoldingsUnavailable):
             known = await self._holdings.facts(id)
