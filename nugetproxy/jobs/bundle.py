@@ -108,8 +108,11 @@ def digest_of(manifest: bytes) -> str:
 
 
 def hex_of(sha512: str) -> str:
-    """Of a base64 hash."""
-    return base64.b64decode(sha512).hex()
+    """Of a base64 hash; empty for what is none."""
+    try:
+        return base64.b64decode(sha512, validate=True).hex()
+    except ValueError:
+        return ""
 
 
 # --- signatures ---

@@ -94,7 +94,7 @@ def held_packages(cache: Path, upstreams: Sequence[str]) -> Iterator[tuple[Packe
         for mark in sorted((cache / upstream / "packages").glob("*/*/*.nupkg.sha512")):
             file = mark.with_suffix("")
             try:
-                sha512, size = mark.read_text("ascii").strip(), file.stat().st_size
+                sha512, size = mark.read_text("ascii", "replace").strip(), file.stat().st_size
             except OSError:  # evicted since
                 continue
             id_, version = mark.parent.parent.name, mark.parent.name
@@ -106,7 +106,8 @@ def held_packages(cache: Path, upstreams: Sequence[str]) -> Iterator[tuple[Packe
                 size=size,
                 path=f"{id_}/{version}/{file.name}",
             )
-            yield packed, file
+            if packed.identity == PackageIdentity.parse(id_, version) and file.name == packed.identity.nupkg_name:
+                yield packed, file  # else somebody has laid it there, and nobody is served it
 
 
 def _write(file: Path, wish: ExportWish, documents: Path, progress: Progress) -> Exported:

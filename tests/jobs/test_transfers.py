@@ -1,12 +1,16 @@
-"""``import`` where signatures are required: what does not count is named, the rest is taken."""
+"""``export`` and ``import`` of what is not as it should be: damaged files, signatures that do not count."""
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from nugetproxy.errors import BadRequest
+from nugetproxy.jobs.bundle import MANIFEST, BadBundle, Manifest, Packed, add_bytes, writing
 from nugetproxy.jobs.exporting import ExportWish, export
 from nugetproxy.jobs.importing import Importing
 from nugetproxy.jobs.inner_client import InnerClient
@@ -18,6 +22,8 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.fakes.signing import Seal, signed
+
+AT = "acme.a/1.0.0/acme.a.1.0.0.nupkg"
 
 
 @pytest.fixture
@@ -98,3 +104,52 @@ async def test_of_a_bundle_too_the_rest_is_taken(
     second = await start_proxy(feed.index_url, directory=tmp_path / "second", upstream=wanted("require", roots))
     done = await importing(second).bundle(bundle, None)
     assert (done.taken, [line.partition(":")[0] for line in done.refused]) == (1, ["acme.b 1.0.0"])
+
+
+@pytest.mark.parametrize("body", [b"bad", b"", b"\xff", b"=" * 88])
+async def test_a_damaged_hash_file_is_named(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, body: bytes
+) -> None:
+    feed.add(GOOD)
+    proxy = await start_proxy(feed.index_url)
+    assert (await ask(proxy, PACKAGE)).status == 200
+    (mark,) = proxy.packages.glob("*/*/*.sha512")
+    mark.write_bytes(body)
+    with pytest.raises(BadRequest, match=r"acme\.a\.1\.0\.0\.nupkg is damaged, so no bundle was made"):
+        await export(asks(proxy), tmp_path / "bundle", ExportWish(cache=proxy.directory, upstreams=["up"]), Unseen())
+
+
+async def test_what_lies_in_the_folder_and_is_no_package_of_it_is_left_out(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing]
+) -> None:
+    feed.add(GOOD)
+    proxy = await start_proxy(feed.index_url)
+    assert (await ask(proxy, PACKAGE)).status == 200
+    held = proxy.packages / "acme.a" / "1.0.0"
+    for other in ("acme.a/1.0", "acme.a/old", "Acme.A/1.0.0", "no id/1.0.0"):
+        shutil.copytree(held, proxy.packages / other)
+    shutil.copy(held / "acme.a.1.0.0.nupkg.sha512", held / "copy.nupkg.sha512")
+    shutil.copy(held / "acme.a.1.0.0.nupkg", held / "copy.nupkg")
+    bundle = tmp_path / "bundle"
+    done = await export(asks(proxy), bundle, ExportWish(cache=proxy.directory, upstreams=["up"]), Unseen())
+    assert done.packages == 1
+    second = await start_proxy(feed.index_url, directory=tmp_path / "second")
+    assert (await importing(second).bundle(bundle, None)).taken == 1
+
+
+async def test_a_bundle_whose_manifest_has_no_hash_is_refused(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing]
+) -> None:
+    manifest = Manifest(
+        created="",
+        base="",
+        packages=(Packed(upstream="up", id="acme.a", version="1.0.0", sha512="bad", size=len(GOOD), path=AT),),
+        files={AT: (hashlib.sha512(GOOD).hexdigest(), len(GOOD))},
+    )
+    bundle = tmp_path / "bundle"
+    with writing(bundle) as tar:
+        add_bytes(tar, MANIFEST, manifest.encoded())
+        add_bytes(tar, AT, GOOD)
+    proxy = await start_proxy(feed.index_url)
+    with pytest.raises(BadBundle, match=r"its manifest contradicts itself about acme\.a 1\.0\.0"):
+        await importing(proxy).bundle(bundle, None)
