@@ -176,7 +176,7 @@ class Signatures:
 
         It is one of ``kept``.
         """
-        if self.unjudged(held):
+        while self.unjudged(held):  # others may be trusted by the time that it is judged
             with held:
                 await self.judge(held, kept.judge)
                 kept.keep_on(held)

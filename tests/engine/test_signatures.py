@@ -31,6 +31,7 @@ from tests.conftest import StartProxy
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, ask, ask_only, held, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.halted import halting
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
@@ -184,6 +185,25 @@ class TestRequire:
         clock.advance(86400 + LOOKED_AT_SECONDS)
         for path in (PACKAGE, NUSPEC):
             assert (await ask(proxy, path, headers=headers)).status == 403
+
+    async def test_who_is_judged_while_the_list_changes_is_judged_by_the_new_one(
+        self, start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        list_certificates(feed, REPOSITORY)
+        feed.add(OWNED)
+        feed.add(make_nupkg("Acme.B", "1.0.0"))
+        proxy = await start_proxy(feed.index_url)
+        assert (await ask(proxy, PACKAGE)).status == 200
+        policy = {"signatures": {"fresh": "10s", "refresh": "0s"}}
+        await proxy.reload(upstream=wanted("require"), policy=policy)
+        kept = proxy.held.folder.kept
+        async with halting(monkeypatch, kept, "judge", lambda: ask(proxy, PACKAGE)) as first:
+            list_certificates(feed, STRANGER)
+            clock.advance(20)
+            assert (await ask(proxy, "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg")).status == 403
+        assert (await first).status == 403
+        assert (await first).status == 403
+        assert [(await ask(proxy, PACKAGE)).status for _ in range(3)] == [403] * 3
 
     async def test_a_certificate_that_is_listed_now_is_known_at_once(
         self, start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
