@@ -1,4 +1,4 @@
-"""Direct TLS is asyncio's own, with a short way for what comes in one record, goes out in one write.
+"""Direct TLS is asyncio's own, with a short way for what comes at once, goes out in one write.
 
 asyncio ends every read by an exception, with two allocations of 256 KiB on the way. Here a read ends where nothing is
 left. Handshakes, shutdowns, back pressure, whatever does not come or go at once: all that stays asyncio's.
