@@ -248,7 +248,8 @@ class Cache:
         known = self._fetches.get(slot)
         if known is not None:
             return known, True
-        fetch = self._fetches[slot] = Shared[Found]()
+        fetch: Shared[Found] = Shared()
+        self._fetches[slot] = fetch
         fetch.task = self._tasks.start(
             self._fly(target, epoch, group), name=f"fetch {target.kind} {target.path}", ended=partial(self._ended, slot)
         )

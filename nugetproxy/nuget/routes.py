@@ -20,7 +20,7 @@ LINK = "link"
 
 # The only encodings that NuGet needs: "+" of version metadata, and UTF-8 beyond ASCII in package ids. Everything
 # else (%2f, %5c, %00, %25, %2e ...) has no business here, so no second decoding can turn a path into another.
-_SAFE_PATH = re.compile(r"(?:[A-Za-z0-9._~+/-]|%2[bB]|%[89a-fA-F][0-9a-fA-F])+")
+_SAFE_PATH = re.compile(r"[A-Za-z0-9._~+/-]*+(?:%(?:2[bB]|[89a-fA-F][0-9a-fA-F])[A-Za-z0-9._~+/-]*+)*+")
 _OUT = r"\x00-*,/:-@\[-^`{-}\x7f\U00010000-\U0010ffff"
 """What no segment has: all but letters, digits, ``_~+-.`` and what is beyond ASCII, up to U+FFFF.
 
