@@ -107,7 +107,7 @@ class Merged:
         if separate is not None:
             return await self._separate(*separate, query, view)
         try:
-            if self._alone and route.kind and not (route.kind.row.advises and self._has_others):
+            if self._alone and route.kind and not self._is_several(route.kind):
                 return self._with_stamp(await self._only(route, query, view), math.inf, stamp)
             reply = await self._readers.get(route.kind, self._first)(route, query, view)
         except NotFound as lacking:
@@ -228,6 +228,10 @@ class Merged:
         )
 
     # --- what one source has ---
+
+    def _is_several(self, kind: Kind) -> bool:
+        """Whether what the only source says is not all: of advisories others speak; of ids it may not have them all."""
+        return (kind.row.advises and self._has_others) or (kind.row.query and not self.guard.mapping.is_empty)
 
     async def _only(self, route: Route, query: str, view: View) -> Reply:
         """What the only source says, of ids that it may have."""

@@ -14,6 +14,7 @@ from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure
 from nugetproxy.feeds.guard import Candidates, Guard
 from nugetproxy.feeds.owners import Owners
 from nugetproxy.feeds.source_answer import (
+    ABSENT,
     SourceAnswer,
     SourceFailed,
     SourceUncertain,
@@ -21,6 +22,7 @@ from nugetproxy.feeds.source_answer import (
     cancel_all,
     outcome_of,
 )
+from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.merging.versions import MergedVersions, SourceDocument, merge_versions
 from nugetproxy.nuget.routes import Route, parse_route
 from nugetproxy.sources.source import Source
@@ -71,7 +73,7 @@ class Versions:
         said = await self._ask(id_, candidates, base)
         known = tuple(one for one in said if not one.absent)
         if not known:
-            raise NotFound(nobody(self._feed, id_, candidates))
+            raise NotFound(nobody(self._feed, id_, self._guard.candidates(id_)))
         # What was learnt may have narrowed down who counts.
         valid = self._guard.candidates(id_).names()
         recorded = {version: one.source for version, one in (await self._owners.of(id_)).items() if one.source in valid}
@@ -109,7 +111,8 @@ class Versions:
     ) -> tuple[SourceAnswer, ...]:
         decisive = len(candidates.private)
         private = [_doubted(await outcome_of(task)) for task in tasks[:decisive]]
-        knowing = [one for one in private if isinstance(one, SourceAnswer) and not one.absent]
+        answers = [one for one in private if isinstance(one, SourceAnswer)]
+        knowing = [one for one in answers if not one.absent or await _is_stored(one, id_)]
         for one in knowing:
             self._guard.learn(one.source, id_)
         if knowing:  # from now on it is theirs, so nobody else is waited for
@@ -142,6 +145,12 @@ def _doubted(found: SourceAnswer | ProxyError) -> SourceAnswer | ProxyError:
     if isinstance(found, SourceAnswer) and found.absent and not found.certain:
         return SourceUncertain(found.source.name)
     return found
+
+
+async def _is_stored(absent: SourceAnswer, id_: str) -> bool:
+    """Whether a source that is offline has said that it has an id, of which it holds nothing."""
+    stored = await absent.source.stored(list_route(id_)) if absent.status is ABSENT else None
+    return stored is not None and not stored.entry.absent and bool(listed_versions(stored.body))
 
 
 def list_route(id_: str) -> Route:

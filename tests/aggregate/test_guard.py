@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nugetproxy.nuget.resources import HIVES
-from tests.aggregate.conftest import Farm, StartFarm, asked_for
+from tests.aggregate.conftest import OURS, THEIRS, Farm, StartFarm, asked_for
 from tests.fakes.asking import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
@@ -100,6 +100,29 @@ async def test_what_a_public_source_is_known_to_own_is_served_without_the_privat
     assert await farm.versions("acme.a") == ["1.0.0", "2.0.0-rc.1"]
 
 
+async def test_what_a_private_source_has_named_is_its_own_when_it_is_offline(
+    start_farm: StartFarm, company: FakeFeed, public: FakeFeed
+) -> None:
+    """By its own address alone, so that nobody has claimed it; nothing of it is held."""
+    company.add(OURS)
+    public.add(ATTACK)
+    farm = await start_farm()
+    assert json.loads((await farm.get(f"/up{LIST}")).body)["versions"] == ["1.0.0"]
+    farm.proxy.config = farm.proxy.config.but(
+        upstreams={**farm.proxy.config.upstreams, "up": farm.proxy.config.upstreams["up"].but(offline=True)}
+    )
+    await farm.proxy.restart()
+    for path in (LIST, f"/v3/{HIVES[0]}/contoso.a/index.json", "/v3/content/contoso.a/99.0.0/contoso.a.99.0.0.nupkg"):
+        assert "claimed by up" in await farm.error(path, 404)
+
+
+async def test_what_an_offline_source_has_never_named_is_not_its_own(start_farm: StartFarm, public: FakeFeed) -> None:
+    public.add(THEIRS)
+    farm = await start_farm(upstream={"offline": True})
+    assert await farm.versions("acme.a") == ["1.0.0"]
+    assert (await farm.package("acme.a", "1.0.0")).body == THEIRS
+
+
 async def test_an_id_that_becomes_private_is_taken_away_from_the_public(farm: Farm, clock: FakeClock) -> None:
     assert await farm.versions("acme.a") == ["1.0.0", "2.0.0-rc.1"]
     ours = make_nupkg("Acme.A", "1.0.0", description="ours now")
@@ -162,6 +185,16 @@ async def test_what_no_pattern_matches_is_not_found(start_farm: StartFarm, compa
     assert "no pattern of its mapping matches it" in await farm.error("/v3/content/acme.a/index.json", 404)
     assert not asked_for(public, "acme")
     assert not asked_for(company, "acme")
+
+
+async def test_a_search_names_no_id_that_is_mapped_to_nobody(start_farm: StartFarm, company: FakeFeed) -> None:
+    for id in ("Contoso.A", "Acme.A"):
+        company.add(make_nupkg(id, "1.0.0"))
+    farm = await start_farm(sources=["up"], mapping={"Contoso.*": ["up"]})
+    assert (await farm.get("/v3/content/acme.a/index.json")).status == 404
+    assert [hit["id"] for hit in (await farm.read("/v3/query?q=a&prerelease=true"))["data"]] == ["Contoso.A"]
+    assert (await farm.read("/v3/autocomplete?q=a"))["data"] == ["Contoso.A"]
+    assert (await farm.read("/v3/autocomplete?id=acme.a"))["data"] == []
 
 
 async def test_a_mapped_public_id_needs_no_private_source(start_farm: StartFarm, public: FakeFeed) -> None:
