@@ -11,7 +11,7 @@ from nugetproxy.feeds.registrations import Made
 from nugetproxy.feeds.rendering import Page, page_of
 from nugetproxy.feeds.source_answer import SourceAnswer, ask_all, first_failure
 from nugetproxy.feeds.versions import Versions
-from nugetproxy.nuget.documents.exact_json import dumps, loads
+from nugetproxy.nuget.documents.exact_json import dumps
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageId
 from nugetproxy.nuget.kinds import Kind
@@ -47,7 +47,7 @@ class Searching:
         """The answer, with what it lacks in words; raises UpstreamFailure where no source answers."""
         asked = SearchQuery.parse(query)
         if route.kind is Kind.AUTOCOMPLETE and asked.id:
-            return await self._versions_of(asked.id, route, query, base)
+            return await self._versions_of(asked, route, query, base)
         window = window_of(query)
         withheld = self._guard.withholds(query)
         sources = [one for one in self._sources if not withheld or self._guard.is_private(one)]
@@ -92,9 +92,9 @@ class Searching:
             if isinstance(one, ProxyError)
         )
 
-    async def _versions_of(self, text: str, route: Route, query: str, base: str) -> tuple[Made, str]:
+    async def _versions_of(self, asked: SearchQuery, route: Route, query: str, base: str) -> tuple[Made, str]:
         """The listed versions of an id, as far as those that serve it tell; all of them where one cannot tell."""
-        id_ = PackageId.parse(text)
+        id_ = PackageId.parse(asked.id or "")
         try:
             listed = await self._versions.of(id_.lower, base) if id_ is not None else None
         except NotFound:
@@ -102,11 +102,20 @@ class Searching:
         if listed is None:
             return Made(page_of(dumps({"totalHits": 0, "data": []})), ()), ""
         said, lacking = await self._ask([one.source for one in listed.said], route, query, base)
-        answers = [SourceDocument(one.source.name, one.body) for one in said if loads(one.body).get("data")]
+        answers = [SourceDocument(one.source.name, one.body) for one in said]
         told = {one.source for one in answers}
         answers += [
-            SourceDocument(one.source.name, dumps({"data": [version.url for _, version in listed_versions(one.body)]}))
+            SourceDocument(one.source.name, dumps({"data": _wanted(one.body, asked)}))
             for one in listed.said
             if one.source.name not in told
         ]
         return Made(page_of(merge_id_versions(answers)), (*listed.asked, *said)), lacking
+
+
+def _wanted(body: bytes, asked: SearchQuery) -> list[str]:
+    """Of a version list, what an autocompletion asks for."""
+    return [
+        version.url
+        for _, version in listed_versions(body)
+        if (asked.prerelease or not version.is_prerelease) and (asked.semver2 or not version.is_semver2)
+    ]

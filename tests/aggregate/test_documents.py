@@ -43,6 +43,25 @@ async def test_autocomplete(farm: Farm) -> None:
     assert (await farm.read("/v3/autocomplete?id=none.at.all"))["data"] == []
 
 
+async def test_autocomplete_names_what_was_asked_for(start_farm: StartFarm, public: FakeFeed) -> None:
+    public.add(make_nupkg("Acme.P", "1.0.0-rc.1"))
+    public.add(make_nupkg("Acme.U", "1.0.0"), listed=False)
+    farm = await start_farm()
+    assert (await farm.read("/v3/autocomplete?id=acme.p"))["data"] == []
+    assert (await farm.read(f"/v3/autocomplete?id=acme.u&{ALL}"))["data"] == []
+    assert (await farm.read(f"/v3/autocomplete?id=acme.p&{ALL}"))["data"] == ["1.0.0-rc.1"]
+
+
+async def test_autocomplete_of_a_source_without_is_by_its_list(start_farm: StartFarm, public: FakeFeed) -> None:
+    for version in ("1.0.0", "2.0.0-a", "2.0.0-a.1"):
+        public.add(make_nupkg("Acme.P", version))
+    public.omit |= {"SearchAutocompleteService"}
+    farm = await start_farm()
+    assert (await farm.read("/v3/autocomplete?id=acme.p"))["data"] == ["1.0.0"]
+    assert (await farm.read("/v3/autocomplete?id=acme.p&prerelease=true"))["data"] == ["1.0.0", "2.0.0-a"]
+    assert (await farm.read(f"/v3/autocomplete?id=acme.p&{ALL}"))["data"] == ["1.0.0", "2.0.0-a", "2.0.0-a.1"]
+
+
 async def test_a_malformed_search_is_one(farm: Farm) -> None:
     assert (await farm.get("/v3/query?q=a&skip=-1")).status == 400
 
