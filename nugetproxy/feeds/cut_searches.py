@@ -15,7 +15,7 @@ from nugetproxy.feeds.rendering import Rendering
 from nugetproxy.feeds.reply import View
 from nugetproxy.feeds.versions import list_route
 from nugetproxy.nuget.documents import filtered
-from nugetproxy.nuget.documents.exact_json import loads
+from nugetproxy.nuget.documents.exact_json import dumps, loads
 from nugetproxy.nuget.documents.render import Rendered
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.merging.search import MAX_TAKE, window_of
@@ -70,13 +70,15 @@ class CutSearches:
         def exists(id_: str, version: Version) -> bool:
             return rulings[id_].of(version).visible
 
+        told = _Told(rulings)
+
         async def make() -> Rendered:
             if asked.reply.kind is Kind.SEARCH:
-                told = _Told(rulings)
                 return Rendered(filtered.search_without_versions(asked.body, window, exists, told))
             return Rendered(filtered.ids_without_versions(asked.body, window, kept.__contains__))
 
-        made_of = (asked.etag, *sorted(kept), *(ruling.digest for ruling in rulings.values()))
+        digests = (ruling.digest for ruling in rulings.values())
+        made_of = (asked.etag, *sorted(kept), *digests, told.of_newest(found, exists))
         page = await self._rendering.merged(asked.place, made_of, [asked.body], make)
         return Cut(reply=asked.reply, page=page, rulings=tuple(rulings.values()))
 
@@ -122,3 +124,8 @@ class _Told:
         known = [{"advisoryUrl": url, "severity": severity} for url in sorted(traits.advisories)]
         said = {"deprecation": loads((traits.deprecation or "").encode())} if traits.is_deprecated else {}
         return {"vulnerabilities": known, **said}
+
+    def of_newest(self, found: Mapping[str, Sequence[Version]], exists: filtered.Exists) -> bytes:
+        """What may have to be said of the newest version of each id that is left."""
+        left = {id_: [version for version in named if exists(id_, version)] for id_, named in found.items()}
+        return dumps([self(id_, max(versions)) for id_, versions in left.items() if versions])

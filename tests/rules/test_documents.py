@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartProxy
+from tests.fakes.asking import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Origin, Script
@@ -99,6 +100,24 @@ async def test_a_hit_stands_for_the_newest_version_that_is_left(
     assert hit["version"] == "1.0.0"
     assert hit["deprecation"] == {"reasons": ["Legacy"]}
     assert hit["vulnerabilities"] == [{"advisoryUrl": "https://example.test/1", "severity": "2"}]
+
+
+async def test_what_is_new_of_the_version_that_stands_for_an_id_is_told(
+    start_shop: StartShop, feed: FakeFeed, stock: Stock, clock: FakeClock
+) -> None:
+    """Nothing that is hidden has changed, nor what upstream's search says of its newest version."""
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 1})
+    shop = await start_shop({**COOLDOWN, "advisory_bypass": False}, {"name": "holes", "max_severity": "high"})
+    hits = [(await shop.read("/v3/query?q=acme"))["data"][0]]
+    feed.vulnerabilities["base"] = {"acme.a": [{"url": "https://example.test/1", "severity": 1, "versions": "[1.0.0]"}]}
+    feed.registration_extra["acme.a"] = {"1.0.0": {"deprecation": {"reasons": ["Legacy"]}}}
+    clock.advance(3 * 3600)
+    await until(lambda: not shop.proxy.app.tasks.running())
+    hits.append((await shop.read("/v3/query?q=acme"))["data"][0])
+    assert [(hit["version"], len(hit["vulnerabilities"]), "deprecation" in hit) for hit in hits] == [
+        ("1.0.0", 0, False),
+        ("1.0.0", 1, True),
+    ]
 
 
 async def test_a_feed_without_a_version_list_has_rules_too(start_proxy: StartProxy, clock: FakeClock) -> None:
