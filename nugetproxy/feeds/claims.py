@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import structlog
 
@@ -63,14 +63,16 @@ class Claims:
         log.info("id.claimed", upstream=source, id=id_)
         return True
 
-    def may_begin(self, word: str) -> bool:
-        """Whether ``word`` (lower case) is a claimed id, or the beginning of one, dot included."""
-        if word.rstrip(".-") in self._by_id:
-            return True
+    def begun(self, word: str) -> Iterator[str]:
+        """The claimed ids that ``word`` (lower case) is, or that begin with it where it has a dot."""
+        if (whole := word.rstrip(".-")) in self._by_id:
+            yield whole
         if "." not in word:
-            return False
+            return
         if self._sorted[0] != self.number:
             self._sorted = (self.number, sorted(self._by_id))
         ids = self._sorted[1]
-        at = bisect_left(ids, word)
-        return at < len(ids) and ids[at].startswith(word)
+        for at in range(bisect_left(ids, word), len(ids)):
+            if not ids[at].startswith(word):
+                return
+            yield ids[at]

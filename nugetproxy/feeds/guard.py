@@ -100,6 +100,10 @@ class Guard:
             if unquote_plus(name).lower() not in _TEXTS:
                 continue
             words = [word.lstrip(".-") for word in _WORDS.findall(invariant_lower(unquote_plus(value)))]
-            if any(self.claims.may_begin(word) or self.mapping.may_meet(word, self._private) for word in words):
+            if any(self._is_claimed(word) or self.mapping.may_meet(word, self._private) for word in words):
                 return True
         return False
+
+    def _is_claimed(self, word: str) -> bool:
+        """Whether ``word`` is, or begins, an id that public sources are not asked for, as somebody claims it."""
+        return any(self.candidates(id_).claimed for id_ in self.claims.begun(word))

@@ -69,16 +69,20 @@ async def public() -> AsyncIterator[FakeFeed]:
 
 @pytest.fixture
 def start_farm(start_proxy: StartProxy, company: FakeFeed, public: FakeFeed) -> StartFarm:
-    """Starts farms: ``await start_farm(mapping={...})``; further arguments are keys of the feed's table."""
+    """Starts farms: ``await start_farm(mapping={...})``; further ones are keys of its table, ``feeds`` others."""
 
     async def start(
-        upstream: Mapping[str, Any] = {}, other: Mapping[str, Any] = {}, tables: Mapping[str, Any] = {}, **keys: Any
+        upstream: Mapping[str, Any] = {},
+        other: Mapping[str, Any] = {},
+        tables: Mapping[str, Any] = {},
+        feeds: Mapping[str, Any] = {},
+        **keys: Any,
     ) -> Farm:
         proxy = await start_proxy(
             company.index_url,
             upstream={**QUICK, "private": True, **upstream},
             upstreams={"public": {"url": public.index_url, **QUICK, "private": False, **other}},
-            feeds={"all": {"sources": ["up", "public"], **keys}},
+            feeds={"all": {"sources": ["up", "public"], **keys}, **feeds},
             **tables,
         )
         return Farm(proxy, company, public)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -162,6 +163,23 @@ async def test_a_claimed_name_never_leaves_in_a_search(attacked: Farm) -> None:
     assert not asked_for(attacked.public, "contoso")
     await attacked.read("/v3/query?q=acme")
     assert asked_for(attacked.public, "acme")
+
+
+async def test_a_claim_keeps_no_search_from_feeds_in_which_it_does_not_count(
+    start_farm: StartFarm, company: FakeFeed, public: FakeFeed
+) -> None:
+    """Lists of the id are asked of the public source there, so the search may be, too."""
+    for feed, version in ((company, "1.0.0"), (public, "2.0.0")):
+        feed.add(make_nupkg("Shared.A", version))
+    all_: dict[str, Any] = {"sources": ["up", "public"], "mapping": {"*": ["up"]}}
+    all_["mapping"]["Shared.*"] = {"sources": ["up", "public"], "union": True}
+    farm = await start_farm(
+        feeds={"open": {"sources": ["public"], "mapping": {"*": ["public"]}}, "union": all_},
+    )
+    assert await farm.versions("shared.a") == ["1.0.0"]
+    for feed, versions in (("all", ["1.0.0"]), ("open", ["2.0.0"]), ("union", ["1.0.0", "2.0.0"])):
+        found = await farm.read(f"/{feed}/v3/query?q=packageid:shared.a")
+        assert [one["version"] for hit in found["data"] for one in hit["versions"]] == versions, feed
 
 
 async def test_a_mapped_name_never_leaves(start_farm: StartFarm, public: FakeFeed) -> None:
