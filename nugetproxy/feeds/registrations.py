@@ -51,7 +51,7 @@ class Registrations:
             raise SourceFailed(self._feed, failure, WHY) if isinstance(failure, UpstreamFailure) else failure
         parts = [one for one in found if isinstance(one, Part) and one.said]
         said = (*listed.asked, *(one for part in parts for one in part.said))
-        owners = tuple(listed.owners.items())
+        owners = tuple(listed.recorded.items())
         bodies = [one.body for part in parts for one in part.said]
 
         async def make() -> Rendered:
@@ -60,7 +60,7 @@ class Registrations:
                 for part in parts
             ]
             size = sum(map(len, bodies))
-            body = await off_loop(size, merged_document, route, sources, dict(listed.owners), base=base)
+            body = await off_loop(size, merged_document, route, sources, listed.recorded, base=base)
             return Rendered(body or b"", empty=body is None)
 
         made_of = (tuple(part.key for part in parts), owners)
@@ -68,8 +68,10 @@ class Registrations:
         return Made(None if page.empty else page, said)
 
     async def _leaf(self, listed: Listed, route: Route, base: str) -> Made | None:
-        """The leaf as its owner has it; None where that has none at the usual place."""
-        owner = next((one for one in listed.said if one.source.name == listed.owners.get(route.version)), None)
+        """The leaf as its owner has it; None where that has none at the usual place, or nobody has listed it yet."""
+        if (name := listed.recorded.get(route.version)) is None:
+            return None
+        owner = next((one for one in listed.said if one.source.name == name), None)
         if owner is None:
             return Made(None, listed.asked)
         hive = await hive_in(owner.source, route.resource)

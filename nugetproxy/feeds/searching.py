@@ -109,7 +109,7 @@ class Searching:
             for one in listed.said
             if one.source.name not in told
         ]
-        return Made(page_of(merge_id_versions(answers)), (*listed.asked, *said)), lacking
+        return Made(page_of(merge_id_versions(answers, listed.owners)), (*listed.asked, *said)), lacking
 
 
 def _wanted(body: bytes, asked: SearchQuery) -> list[str]:

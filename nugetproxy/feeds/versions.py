@@ -39,6 +39,8 @@ class Listed(Struct, frozen=True, kw_only=True):
     body: bytes
     owners: Mapping[str, str]
     """Version in URL form -> the name of its source."""
+    recorded: Mapping[str, str]
+    """The same, also of what its owner does not list any more."""
     said: tuple[SourceAnswer, ...]
     """By the sources that know the id and serve it, in the feed's order; at least one."""
     asked: tuple[SourceAnswer, ...]
@@ -85,7 +87,8 @@ class Versions:
             self._merged[key] = merged
         if self._owners.lacks(id_, recorded, merged.owners):
             await self._owners.record(id_, merged.owners, valid=valid)
-        return Listed(body=merged.body, owners=merged.owners, said=known, asked=said)
+        whole = {**recorded, **merged.owners}
+        return Listed(body=merged.body, owners=merged.owners, recorded=whole, said=known, asked=said)
 
     async def _ask(self, id_: str, candidates: Candidates, base: str) -> tuple[SourceAnswer, ...]:
         """What those say who count; raises SourceFailed where one of them fails."""

@@ -270,6 +270,11 @@ class TestTheOwnerOfAVersion:
         clock.advance(STALE)
         assert await both.versions("shared.a") == ["1.0.0"]
         assert "public, which it belongs to" in await both.error("/v3/content/shared.a/2.0.0/shared.a.2.0.0.nupkg", 404)
+        for hive in HIVES:  # nor is it named by anything else
+            index = await both.read(f"/v3/{hive}/shared.a/index.json")
+            assert [leaf["catalogEntry"]["version"] for page in index["items"] for leaf in page["items"]] == ["1.0.0"]
+            assert (await both.get(f"/v3/{hive}/shared.a/2.0.0.json")).status == 404
+        assert (await both.read("/v3/autocomplete?id=shared.a"))["data"] == ["1.0.0"]
 
     async def test_is_recorded_with_its_hash(self, both: Farm) -> None:
         await both.versions("shared.a")

@@ -380,7 +380,9 @@ def test_ids_are_completed_from_all_sources() -> None:
 
 
 def test_versions_are_completed_from_all_sources() -> None:
-    body = merge_id_versions([said("a", {"data": ["2.0.0", "1.0.0"]}), said("b", {"data": ["1.0", "1.5.0-rc.1"]})])
+    owners = {"1.0.0": "a", "1.5.0-rc.1": "b", "2.0.0": "a", "3.0.0": "c"}
+    answers = [said("a", {"data": ["2.0.0", "1.0.0"]}), said("b", {"data": ["1.0", "1.5.0-rc.1", "3.0.0", "4.0.0"]})]
+    body = merge_id_versions(answers, owners)
     assert json.loads(body) == {"totalHits": 3, "data": ["1.0.0", "1.5.0-rc.1", "2.0.0"]}
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
 from nugetproxy.nuget.identity import invariant_lower
-from nugetproxy.nuget.merging.versions import SourceDocument
+from nugetproxy.nuget.merging.versions import Owners, SourceDocument
 from nugetproxy.nuget.version import Version
 
 Json = dict[str, Any]
@@ -113,13 +113,13 @@ def merge_ids(answers: Sequence[SourceDocument], window: Window, *, suppressed: 
     return dumps({"totalHits": _at_least(total, window, len(shown)), "data": shown})
 
 
-def merge_id_versions(answers: Sequence[SourceDocument]) -> bytes:
-    """One autocompletion of the versions of an id: all of them, ascending, each once. Raises InvalidDocument."""
+def merge_id_versions(answers: Sequence[SourceDocument], owners: Owners) -> bytes:
+    """One autocompletion of the versions of an id: as their owners say it, ascending. Raises InvalidDocument."""
     found: dict[Version, str] = {}
     for answer in answers:
         for text in _result(answer.body)[1]:
             version = Version.parse(text) if isinstance(text, str) else None
-            if version is not None:
+            if version is not None and owners.get(version.url) == answer.source:
                 found.setdefault(version, text)
     return dumps({"totalHits": len(found), "data": [found[version] for version in sorted(found)]})
 
