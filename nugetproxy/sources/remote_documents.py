@@ -5,7 +5,7 @@ from __future__ import annotations
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.outcome import HIT, Outcome
 from nugetproxy.engine.target import Found, Target
-from nugetproxy.errors import NotFound
+from nugetproxy.errors import NotFound, Reason
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import LINK, Route
 from nugetproxy.nuget.services import ServiceMap
@@ -72,7 +72,8 @@ class RemoteDocuments:
         else:
             settled = target.kind is Kind.CATALOG_PAGE and await self._is_finished(target, services)
             found = await self._cache.get(target, group=self._groups, settled=settled)
-        if found.entry.absent and found.status.outcome is Outcome.STALE and await self._synthesis.can(route, query):
+        asked = found.status.outcome is not Outcome.STALE and found.status.detail != Reason.OFFLINE
+        if found.entry.absent and not asked and await self._synthesis.can(route, query):
             return None  # of a time before what is held
         return Document(target.kind, found, services)
 

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from nugetproxy.config import load
 from tests.conftest import StartProxy
-from tests.fakes.asking import SMALL, ask, failures, held
+from tests.fakes.asking import SMALL, ask, failures, held, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -134,6 +134,19 @@ async def test_or_all_that_was_ever_listed(
     assert json.loads(got.body) == {"versions": ["1.0.0", "2.0.0", "3.0.0-beta.1"]}
     assert got.cache.startswith("hit")
     assert got.cache.endswith("detail=offline")
+
+
+async def test_what_is_held_was_not_there_when_its_lists_were_asked_for(proxy: Proxy, feed: FakeFeed) -> None:
+    """A 404 that is stored is of before."""
+    for path in (VERSIONS, REGISTRATION):
+        assert (await ask(proxy, path)).status == 404
+    feed.add(SMALL)
+    assert (await ask(proxy, package_url("acme.a"))).status == 200
+    await until(lambda: not proxy.app.tasks.running())
+    await proxy.reload(upstream={"offline": True, "offline_versions": "known"})
+    assert json.loads((await ask(proxy, VERSIONS)).body) == {"versions": ["1.0.0"]}
+    for path in (REGISTRATION, REGISTRATION.replace("index", "1.0.0")):
+        assert (await ask(proxy, path)).status == 200
 
 
 MISSES = [
