@@ -318,6 +318,14 @@ def test_one_id_is_one_hit_with_the_versions_of_all() -> None:
     ]
 
 
+def test_a_hit_of_several_sources_is_as_that_of_the_newest_version_says() -> None:
+    old, new = hit("Foo", "1.9.0", title="old", deprecation={}), hit("FOO", "1.2.0", "1.10.0", title="new", extra=1)
+    for answers in ((result("a", old), result("b", new)), (result("a", new), result("b", old))):
+        (one,) = search(*answers)["data"]
+        assert (one["version"], one["title"], "deprecation" in one, one["extra"]) == ("1.10.0", "new", False, 1)
+        assert [item["version"] for item in one["versions"]] == ["1.2.0", "1.9.0", "1.10.0"]
+
+
 def test_a_claimed_id_is_not_spoken_of_by_others() -> None:
     claimed = frozenset({("public", "contoso.x")})
     answers = (result("public", hit("Contoso.X", "9.9.9"), hit("B")), result("company", hit("contoso.x", "1.0.0")))

@@ -58,7 +58,8 @@ def window_of(query: str) -> Window:
 def merge_search(
     answers: Sequence[SourceDocument], window: Window, *, base: str, hive: str, suppressed: Suppressed
 ) -> bytes:
-    """One search result, its hits by rank, then in the feed's order; each id once, with the versions of all sources.
+    """One search result, its hits by rank, then in the feed's order; each id once, with the versions of all sources, as
+    the one says it that has the newest.
 
     ``answers`` are rendered for the merged feed (base ``.../v3/``), to ``window.query``; those that failed are left
     out, as a search is advisory. ``totalHits`` is what nobody can know exactly: the sum without the duplicates seen.
@@ -78,10 +79,9 @@ def merge_search(
             total -= 1
         elif key in hits:
             total -= 1
-            hits[key]["versions"] = _united(hits[key].get("versions"), hit.get("versions"))
+            hits[key] = _both(hits[key], hit)
         else:
-            # "verified" is a promise of one registry about its own prefixes.
-            hits[key] = {name: value for name, value in hit.items() if name != "verified"}
+            hits[key] = hit
     shown = list(hits.items())[window.skip : window.skip + window.take]
     data = [_placed(hit, f"{base}{hive}/{quote(key)}") for key, hit in shown]
     context = {"@vocab": "http://schema.nuget.org/schema#"}
@@ -143,6 +143,19 @@ def _at_least(total: int, window: Window, shown: int) -> int:
     return max(total, window.skip + shown if shown else 0)
 
 
+def _both(mine: Json, theirs: Json) -> Json:
+    """One hit of two: that of the newest version, of equal ones mine, with the versions of both."""
+    newest = max(mine, theirs, key=_newest)
+    return {**newest, "versions": _united(mine.get("versions"), theirs.get("versions"))}
+
+
+def _newest(hit: Json) -> tuple[Version, ...]:
+    """What a hit stands for; empty where it does not say it."""
+    stated = hit.get("version")
+    version = Version.parse(stated) if isinstance(stated, str) else None
+    return () if version is None else (version,)
+
+
 def _united(mine: Any, theirs: Any) -> list[Any]:
     """The versions of two hits of one id, ascending; of equal ones mine."""
     found: dict[Version, Any] = {}
@@ -159,6 +172,7 @@ def _placed(hit: Json, folder: str) -> Json:
     """``hit`` with links to the merged registration, whatever hive its source names."""
     index = f"{folder}/index.json"
     placed = {**hit, "@id": index, "registration": index}
+    placed.pop("verified", None)  # a promise of one registry about its own prefixes
     versions = hit.get("versions")
     if isinstance(versions, list):
         placed["versions"] = [_version_placed(item, folder) for item in versions]
