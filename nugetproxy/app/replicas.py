@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -15,6 +17,7 @@ from nugetproxy.cluster.second_level import SecondLevel
 from nugetproxy.config import Config
 from nugetproxy.config.cluster import Cluster
 from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.repeats import Repeats
 from nugetproxy.engine.shared_documents import SharedDocuments
 from nugetproxy.engine.shared_packages import SharedPackages, Uploads
 from nugetproxy.engine.shared_truth import SharedTruth
@@ -29,6 +32,10 @@ log = structlog.get_logger(__name__)
 
 AGAIN: Final = 1.0
 """Seconds until announcements are listened for again."""
+LAST_SECONDS: Final = 5.0
+"""How long a stop waits for what is on its way to the engines."""
+ON_ITS_WAY: Final = frozenset({"share", "upload"})
+"""Tasks, by the first words of their names."""
 
 
 class Replicas:
@@ -41,6 +48,7 @@ class Replicas:
         """By the names of their sources; told of others' writes."""
         self._origins: dict[str, str] = {}
         self.uploads = Uploads(metrics)
+        self.repeats = Repeats(tasks, clock)
         self._clock = clock
         self._metrics = metrics
         self._tasks = tasks
@@ -73,12 +81,18 @@ class Replicas:
 
     def documents(self, source: str) -> SharedDocuments:
         """Those of one source."""
-        return SharedDocuments(self.second, source, tasks=self._tasks, clock=self._clock)
+        return SharedDocuments(self.second, source, self.repeats, tasks=self._tasks, clock=self._clock)
 
     def packages(self, source: str) -> SharedPackages:
         """Those of one source."""
         return SharedPackages(
-            self.second, source, self.uploads, tasks=self._tasks, clock=self._clock, metrics=self._metrics
+            self.second,
+            source,
+            self.uploads,
+            self.repeats,
+            tasks=self._tasks,
+            clock=self._clock,
+            metrics=self._metrics,
         )
 
     def start(self, claims: Claims, tokens: Tokens) -> None:
@@ -113,8 +127,13 @@ class Replicas:
             await self._clock.sleep(AGAIN)
 
     async def finish(self) -> None:
-        """Bring what is on its way into the bucket, for a limited time."""
-        await self.uploads.settle()
+        """Bring what is on its way into the bucket, a last time what it has not taken, for a limited time."""
+        under_way = [task for task in self._tasks.running() if task.get_name().partition(" ")[0] in ON_ITS_WAY]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SECONDS):
+                if under_way:
+                    await asyncio.wait(under_way)
+                await self.repeats.once()
 
     async def close(self) -> None:
         """End the connections to the engines."""

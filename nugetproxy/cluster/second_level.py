@@ -249,15 +249,15 @@ class SecondLevel:
         self._metrics.engines.of(engine).note(what, "hit" if found else "miss")
 
     async def put_document(self, place: Place, entry: Entry, body: bytes, *, mark: str, seconds: float) -> bool:
-        """Keep a document that was asked for under ``mark``; False where there was a write since. Never raises.
+        """Keep a document that was asked for under ``mark``; False where there was a write since.
 
-        ``seconds``: how long it is of use where room is dear.
+        ``seconds``: how long it is of use where room is dear. Raises EngineUnavailable where the bucket takes nothing.
         """
         thing = records.pack(entry, body, key=place.key, mark=mark)
         if thing is None:
             return False
         changed = self._digests.get(place.path) != entry.digest
-        with unlimited(), suppress(EngineUnavailable):
+        with unlimited():
             if self.coordinator is not None:
                 try:
                     kept = await self.coordinator.put_document(place.tag, place.key, thing, mark=mark, seconds=seconds)
@@ -269,12 +269,12 @@ class SecondLevel:
                     return kept
             if self.store is None or entry.absent or not await self._origins.is_ours(place.source):
                 return True
-            if await self.marks.current(place.tag) > mark:
+            await self.marks.current(place.tag)
+            if self.marks.known(place.tag) > mark:  # also where a write of ours has not come to the bucket yet
                 return False
             await self.store.write(place.path, body, thing.meta)
             self._digests[place.path] = entry.digest
             return True
-        return False
 
     # --- leases ---
 

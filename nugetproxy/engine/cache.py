@@ -72,6 +72,8 @@ class Cache:
         self._documents = documents
         seconds = HOT_SECONDS if shared is None else SHARED_SECONDS
         self._hot = HotDocuments(documents, tasks, policies=policies, clock=clock, hot_bytes=hot_bytes, seconds=seconds)
+        if shared is not None:
+            shared.stored = self._hot.get
         self._invalidation = Invalidation(ledger, upstream.name, clock)
         self._fetcher = Fetcher(upstream, clock, metrics, bounds)
         self._fetches: dict[tuple[str, int, bool], Shared[Found]] = {}

@@ -143,7 +143,7 @@ class Downloads:
             held = await self._take(flight, await fill.run(flight.urls))
             self._upstream.acquit(fill.url)
             if self._shared is not None:
-                self._shared.offer(held, self._folder.nuspec)
+                self._shared.offer(held, self._folder)
         return held
 
     async def _take(self, flight: Flight, staged: Staged) -> HeldPackage:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 import structlog
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.clock import Clock
+from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.cluster.second_level import Place, SecondLevel, SharedDocument
 from nugetproxy.engine.invalidation import REVALIDATE_SECONDS
+from nugetproxy.engine.repeats import Repeats
 from nugetproxy.engine.target import Target
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.engine.turns import Held, Turn, Turns
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.store.documents.documents import Stored
 
 log = structlog.get_logger(__name__)
 
@@ -31,12 +35,15 @@ LONGEST_PAUSE: Final = 60.0
 class SharedDocuments:
     """Asked behind the store in memory and on disk; nothing that goes wrong there reaches a caller."""
 
-    def __init__(self, second: SecondLevel, source: str, *, tasks: Tasks, clock: Clock) -> None:
+    def __init__(self, second: SecondLevel, source: str, repeats: Repeats, *, tasks: Tasks, clock: Clock) -> None:
+        self.stored: Callable[[Target], Awaitable[Stored | None]]
+        """What is stored here."""
+        self._repeats = repeats
         self._second = second
         self._source = source
         self._tasks = tasks
         self._turns = Turns(tasks, clock)
-        self._puts: dict[str, asyncio.Task[bool]] = {}
+        self._puts: dict[str, asyncio.Task[None]] = {}
         self._clock = clock
         self._telling: set[asyncio.Future[None]] = set()
 
@@ -84,12 +91,27 @@ class SharedDocuments:
 
     def put(self, target: Target, entry: Entry, body: bytes, *, seconds: float) -> None:
         """Upstream has just said this; kept behind whoever waits for it, for ``seconds`` where room is dear."""
-        place = self._place(target)
-        put = self._second.put_document(place, entry, body, mark=self._second.marks.known(place.tag), seconds=seconds)
+        mark = self._second.marks.known(self._place(target).tag)
+        put = self._put(target, entry, body, mark=mark, seconds=seconds)
         task = self._puts[target.key] = self._tasks.start(put, name=f"share {target.path}")
         task.add_done_callback(lambda done: self._puts.pop(target.key, None) if self._is_last(target, done) else None)
 
-    def _is_last(self, target: Target, task: asyncio.Task[bool]) -> bool:
+    async def _put(self, target: Target, entry: Entry, body: bytes, *, mark: str, seconds: float) -> None:
+        missing = f"{self._source} {target.key}"
+        try:
+            await self._second.put_document(self._place(target), entry, body, mark=mark, seconds=seconds)
+        except EngineUnavailable:
+            self._repeats.note(missing, partial(self._put_again, target, entry, mark=mark, seconds=seconds))
+        else:
+            self._repeats.drop(missing)
+
+    async def _put_again(self, target: Target, entry: Entry, *, mark: str, seconds: float) -> None:
+        stored = await self.stored(target)
+        # What was removed is not brought there; what is newer was given by itself.
+        if stored is not None and (stored.entry.digest, stored.entry.stored_at) == (entry.digest, entry.stored_at):
+            await self._second.put_document(self._place(target), entry, stored.body, mark=mark, seconds=seconds)
+
+    def _is_last(self, target: Target, task: asyncio.Task[None]) -> bool:
         return self._puts.get(target.key) is task
 
     def end(self, target: Target, held: Held | None) -> None:

@@ -17,12 +17,14 @@ from nugetproxy.cluster.second_level import SecondLevel
 from nugetproxy.engine.fill import Stage
 from nugetproxy.engine.flight import Flight
 from nugetproxy.engine.outcome import LEASE, SECOND_LEVEL
+from nugetproxy.engine.repeats import Repeats
 from nugetproxy.engine.tasks import Tasks
 from nugetproxy.engine.turns import Held, Turns
 from nugetproxy.errors import Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure
+from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.reading import read_at
 from nugetproxy.store.packages.staging import Staged
@@ -31,8 +33,6 @@ log = structlog.get_logger(__name__)
 
 LONGEST_WAIT: Final = 20.0
 """Seconds that another replica is waited for; clients wait for 60 and more."""
-LAST_SECONDS: Final = 5.0
-"""How long a stop waits for packages that are on their way into the bucket."""
 PIECE: Final = 2**20
 SIGNED_SECONDS: Final = 600.0
 SIGNED_AGAIN: Final = 300.0
@@ -53,7 +53,6 @@ class Uploads:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._count = self._bytes = 0
-        self._ended = asyncio.Event()
 
     def admit(self, size: int) -> bool:
         """Whether there is room for one more; ``done`` gives it back."""
@@ -70,16 +69,6 @@ class Uploads:
         self._count -= 1
         self._bytes -= size
         self._metrics.uploads_waiting.set(self._count)
-        if self._count == 0:
-            self._ended.set()
-            self._ended = asyncio.Event()
-
-    async def settle(self) -> None:
-        """Wait, for a limited time, until none is under way."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_SECONDS):
-                while self._count:
-                    await self._ended.wait()
 
 
 class SharedPackages:
@@ -90,6 +79,7 @@ class SharedPackages:
         second: SecondLevel,
         source: str,
         uploads: Uploads,
+        repeats: Repeats,
         *,
         tasks: Tasks,
         clock: Clock,
@@ -98,11 +88,12 @@ class SharedPackages:
         self._second = second
         self._source = source
         self._uploads = uploads
+        self._repeats = repeats
         self._tasks = tasks
         self._metrics = metrics
         self._turns = Turns(tasks, clock)
         self._held: dict[PackageIdentity, Held] = {}
-        self._uploading: dict[PackageIdentity, asyncio.Task[None]] = {}
+        self._uploading: dict[PackageIdentity, asyncio.Task[bool]] = {}
         self._signed: TTLCache[PackageIdentity, tuple[str, str]] = TTLCache(SIGNED_KEPT, SIGNED_AGAIN, clock.monotonic)
 
     async def land(self, flight: Flight, stage: Stage, known: Known, commit: Commit) -> HeldPackage | None:
@@ -161,32 +152,57 @@ class SharedPackages:
         with suppress(EngineUnavailable):
             await self._second.remove_package(self._source, identity)
 
-    def offer(self, held: HeldPackage, nuspec: Callable[[PackageIdentity], Awaitable[bytes | None]]) -> None:
+    def offer(self, held: HeldPackage, folder: PackageFolder) -> None:
         """A package has come from upstream: bring it into the bucket, then let others look for it."""
-        identity = held.identity
-        lease = self._held.pop(identity, None)
+        lease = self._held.pop(held.identity, None)
         if self._second.store is None or not self._uploads.admit(held.size):
             self._turns.give_back(lease)
+            if self._second.store is not None:
+                self._repeats.note(self._missing(held.identity), partial(self._again, held.identity, folder))
             return
-        held.acquire()
-        task = self._tasks.start(self._upload(held, nuspec, lease), name=f"upload {identity.nupkg_name}")
+        self._begin(held, folder, lease).add_done_callback(partial(self._offered, held.identity, folder))
+
+    def _offered(self, identity: PackageIdentity, folder: PackageFolder, upload: asyncio.Task[bool]) -> None:
+        if not _is_over(upload):
+            self._repeats.note(self._missing(identity), partial(self._again, identity, folder))
+
+    def _missing(self, identity: PackageIdentity) -> str:
+        return f"{self._source} {identity.nupkg_name}"
+
+    async def _again(self, identity: PackageIdentity, folder: PackageFolder) -> None:
+        held = await folder.open(identity)
+        if held is None or self._missing(identity) not in self._repeats:  # it was removed here
+            return
+        if not self._uploads.admit(held.size):
+            raise EngineUnavailable("bucket", "too much is on its way there")
+        upload = self._begin(held, folder, None)
+        await asyncio.wait({upload})
+        if not _is_over(upload):
+            raise EngineUnavailable("bucket", "it was not taken again")
+
+    def _begin(self, held: HeldPackage, folder: PackageFolder, lease: Held | None) -> asyncio.Task[bool]:
+        identity = held.acquire().identity
+        task = self._tasks.start(self._upload(held, folder, lease), name=f"upload {identity.nupkg_name}")
         self._uploading[identity] = task
         task.add_done_callback(partial(self._uploaded, identity))
+        return task
 
-    def _uploaded(self, identity: PackageIdentity, task: asyncio.Task[None]) -> None:
+    def _uploaded(self, identity: PackageIdentity, task: asyncio.Task[bool]) -> None:
         if self._uploading.get(identity) is task:
             del self._uploading[identity]
 
-    async def _upload(
-        self, held: HeldPackage, nuspec: Callable[[PackageIdentity], Awaitable[bytes | None]], lease: Held | None
-    ) -> None:
+    async def _upload(self, held: HeldPackage, folder: PackageFolder, lease: Held | None) -> bool:
+        """Whether it need not be tried again."""
         try:
-            said = await nuspec(held.identity)
+            said = await folder.nuspec(held.identity)
             await self._second.put_package(
                 self._source, held.identity, _pieces(held), size=held.size, sha512=held.sha512, nuspec=said
             )
         except (EngineUnavailable, DiskFailure) as failure:
             log.debug("upload.failed", upstream=self._source, package=held.identity.nupkg_name, detail=str(failure))
+            return False
+        else:
+            return True
         finally:
             held.release()
             self._uploads.done(held.size)
@@ -202,6 +218,7 @@ class SharedPackages:
         Raises EngineUnavailable: then it is there still, and whoever asks for it has it again.
         """
         self._signed.pop(identity, None)
+        self._repeats.drop(self._missing(identity))
         upload = self._uploading.get(identity)
         if upload is not None:
             upload.cancel()
@@ -231,6 +248,11 @@ class SharedPackages:
             if url is not None:
                 self._signed[identity] = held.sha512, url
         return url
+
+
+def _is_over(upload: asyncio.Task[bool]) -> bool:
+    """Whether it is not to be tried again."""
+    return upload.cancelled() or (upload.exception() is None and upload.result())
 
 
 async def _pieces(held: HeldPackage) -> AsyncIterator[bytes]:

@@ -27,7 +27,7 @@ from tests.rules.conftest import ORDINARY, ago
 from tests.web.test_push import form, sending
 
 KINDS = "pass publish push push list purge evict restart lose cut cut full full agree damage halt halt"
-BACKGROUND = frozenset({"lease", "announce"})
+BACKGROUND = frozenset({"lease", "announce", "repeat"})
 """Tasks that wait for time to pass, by the first words of their names."""
 LIST, HIVE = "/v3/content/acme.a/index.json", "/v3/registration/gz-semver2/acme.a/index.json"
 PATHS = (*(f"/v3/content/acme.a/{number}.0.0/acme.a.{number}.0.0.nupkg" for number in (1, 2, 3)), LIST, HIVE)
