@@ -68,10 +68,7 @@ async def _rows(desk: Desk, packages: Packages) -> list[dict[str, Any]]:
 async def purged(desk: Desk, *, id: str, version: str = "", upstream: str = "") -> Mapping[str, Any]:
     """Remove a package, one version of it or all, with its documents and its pinned hash; files in folders stay."""
     identity = named(id, version)
-    feeds = desk.packages(upstream)
-    for source in desk.remote(upstream).values():
-        source.begin_purge(identity.id)
-    done = await purge(feeds, desk.documents, identity.id, identity.version if version else None)
+    done = await purge(desk.remote(upstream), desk.documents, identity.id, identity.version if version else None)
     left = [
         await folders.purge(desk, one, identity.id, identity.version if version else None)
         for one in desk.folders(upstream).values()
@@ -92,7 +89,7 @@ async def purged(desk: Desk, *, id: str, version: str = "", upstream: str = "") 
         ]
         + left,
         "documents": done.documents,
-        "similar": "" if known else await similar(feeds, identity.id),
+        "similar": "" if known else await similar(desk.packages(upstream), identity.id),
     }
 
 

@@ -15,6 +15,7 @@ from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.merging.search import found_ids
 from nugetproxy.nuget.version import Version
 from nugetproxy.off_loop import off_loop
+from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.store.documents.documents import Documents, of_id, of_kind
 
 
@@ -46,17 +47,20 @@ async def similar(feeds: Mapping[str, Packages], id: str) -> str:
     return next(iter(difflib.get_close_matches(id, sorted(held), n=1, cutoff=0.8)), "")
 
 
-async def purge(feeds: Mapping[str, Packages], documents: Documents, id: str, version: str | None) -> Purge:
+async def purge(sources: Mapping[str, RemoteSource], documents: Documents, id: str, version: str | None) -> Purge:
     """Remove ``id`` (lower case), one ``version`` (URL form) or all that are known, with its documents.
 
     What the packages were pinned to is forgotten too, so that other bytes are taken next time.
     """
     done = []
-    for name, packages in feeds.items():
+    for source in sources.values():
+        source.begin_purge(id)
+    for name, source in sources.items():
+        packages = source.packages
         held = {facts.identity for facts in await packages.stock.look(id)}
         pinned = await packages.pinned_versions(id)
         wanted = held | pinned if version is None else {PackageIdentity(id, version)}
-        says = await _unshare(packages, wanted)
+        says = await _unshare(source, id, wanted)
         size = sum([await packages.purge(identity) for identity in sorted(wanted)])
         done.append(
             Purged(
@@ -89,12 +93,11 @@ def _may_name(body: bytes, id: str) -> bool:
     return id in found or (bool(found) and all(map(Version.parse, found)))  # versions do not say of which id
 
 
-async def _unshare(packages: Packages, wanted: Iterable[PackageIdentity]) -> str:
-    """Remove packages from what replicas share, before one can come back from there; why they may, where so."""
+async def _unshare(source: RemoteSource, id: str, wanted: Iterable[PackageIdentity]) -> str:
+    """Remove it all from what replicas share, before any can come back from there; why it may, where so."""
     try:
-        for identity in wanted:
-            if packages.shared is not None:
-                await packages.shared.forget(identity)
+        await source.unshare(id, wanted)
     except EngineUnavailable as failure:
-        return f"the shared bucket gives no answer ({failure.why}), and brings back what it has; purge again later"
+        why = f"the shared {failure.engine} gives no answer ({failure.why})"
+        return f"{why}, and brings back what it has; purge again later"
     return ""

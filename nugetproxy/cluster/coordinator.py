@@ -32,6 +32,8 @@ MOST_SECONDS: Final = 3600.0
 LARGEST: Final = 4 * 2**20
 """Bytes of a document that is kept here."""
 CONNECTIONS: Final = 32
+SCANNED: Final = 5000
+"""Keys that it looks through at once."""
 RENEW: Final = (
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('pexpire', KEYS[1], ARGV[2]) end return 0"
 )
@@ -156,6 +158,16 @@ class RedisCoordinator:
         rows = [part for pair in thing.meta.items() for part in pair]
         keys = [self._mark(tag), self._document(tag, key)]
         return bool(await self._ask(lambda: self._put(keys=keys, args=[mark, lasts, *rows, "body", thing.body])))
+
+    async def remove_documents(self, tag: str) -> None:
+        """As ``Coordinator.remove_documents`` says it."""
+        at, named = 0, f"{self._document(tag, '')}*"
+        while True:
+            at, found = await self._ask(partial(self._redis.scan, at, match=named, count=SCANNED))
+            if found:
+                await self._ask(partial(self._redis.delete, *found))
+            if at == 0:
+                return
 
     async def mark(self, tag: str) -> str:
         """As ``Coordinator.mark`` says it."""

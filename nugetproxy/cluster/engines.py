@@ -128,6 +128,9 @@ class Coordinator(Leases, Protocol):
     async def put_document(self, tag: str, key: str, thing: Thing, *, mark: str, seconds: float) -> bool:
         """Keep a document for so long, unless there was a write since ``mark``: then False."""
 
+    async def remove_documents(self, tag: str) -> None:
+        """Forget all that is known of what ``tag`` names, but for its mark."""
+
     async def mark(self, tag: str) -> str:
         """The mark of the last write to what ``tag`` names."""
 

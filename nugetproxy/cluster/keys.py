@@ -38,7 +38,12 @@ def versions(source: str, id_: str) -> str:
 
 def document(source: str, kind: str, id_: str, key: str) -> str:
     """Any other document; ``key`` is the cache key."""
-    return f"{source}/documents/{id_ or '_'}/{kind}-{key.rpartition(':')[2]}.json"
+    return f"{documents(source, id_)}{kind}-{key.rpartition(':')[2]}.json"
+
+
+def documents(source: str, id_: str) -> str:
+    """Where all of them lie."""
+    return f"{source}/documents/{id_ or '_'}/"
 
 
 def service_index(source: str) -> str:

@@ -276,6 +276,17 @@ class SecondLevel:
             self._digests[place.path] = entry.digest
             return True
 
+    async def remove_documents(self, source: str, id_: str) -> None:
+        """Forget those of an id (lower case): an operator wants it. Raises EngineUnavailable."""
+        with unlimited():
+            if self.store is not None and await self._origins.is_ours(source):
+                listed = [one.key for one in await self.store.listing(keys.documents(source, id_))]
+                for path in (keys.versions(source, id_), *listed):
+                    self._digests.pop(path, None)
+                    await self.store.remove(path)
+            if self.coordinator is not None:
+                await self.coordinator.remove_documents(keys.tag(source, id_))
+
     # --- leases ---
 
     @property

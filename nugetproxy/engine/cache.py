@@ -209,6 +209,11 @@ class Cache:
         if self._shared is not None:
             self._shared.wrote(id)
 
+    async def purge(self, id: str) -> None:
+        """Nothing that was said of ``id`` before is to be had from what replicas share; raises EngineUnavailable."""
+        if self._shared is not None:
+            await self._shared.forget(id)
+
     def note_other_write(self, id: str, at: float | None) -> None:
         """The same, where the write was made through another replica ``at`` a wall time; None: now."""
         self._invalidation.note_other_write(id, at)

@@ -71,6 +71,11 @@ class SharedDocuments:
             pause = min(2 * pause, LONGEST_PAUSE)
             told = await self._second.wrote(self._source, id_)
 
+    async def forget(self, id_: str) -> None:
+        """Those of a package go, on an operator's word, once the others are told; raises EngineUnavailable."""
+        await self.settle()
+        await self._second.remove_documents(self._source, id_)
+
     async def settle(self) -> None:
         """Wait, for a limited time, until the others know of every write so far, where somebody tells them now."""
         if self._telling:

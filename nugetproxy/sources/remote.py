@@ -260,6 +260,16 @@ class RemoteSource:
         """What is stored of an id (lower case) goes: nothing that was read of it before counts from now on."""
         self._cache.invalidate(id)
 
+    async def unshare(self, id: str, identities: Iterable[PackageIdentity]) -> None:
+        """Neither the documents of an id nor these packages come back from what replicas share.
+
+        Raises EngineUnavailable: then they may.
+        """
+        for identity in identities:
+            if self.packages.shared is not None:
+                await self.packages.shared.forget(identity)
+        await self._cache.purge(id)
+
     def forget_documents(self) -> None:
         """What was stored may have been removed, or others be there: look again."""
         self._cache.forget()

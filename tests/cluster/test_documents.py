@@ -8,6 +8,7 @@ import json
 import pytest
 from aiohttp import FormData
 
+from nugetproxy.admin.held_commands import purged
 from nugetproxy.cluster.bucket import Bucket
 from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.engine.invalidation import REVALIDATE_SECONDS
@@ -15,7 +16,7 @@ from tests.cluster.conftest import StartReplica, shared
 from tests.cluster.engines import Moto, Redis, running
 from tests.cluster.test_packages import bucket_of, settled, soon
 from tests.fakes import canary
-from tests.fakes.asking import SMALL, UP_VERSIONS, VERSIONS, ask
+from tests.fakes.asking import REGISTRATION, SMALL, UP_VERSIONS, VERSIONS, ask
 from tests.fakes.clock import StoppableClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
@@ -274,3 +275,23 @@ async def test_what_upstream_would_never_say_is_not_believed_of_the_bucket_eithe
         connection.hset(name, mapping={"body": page, "digest": hashlib.sha256(page).hexdigest()})
     second = await start_replica(cluster)
     assert await versions(second) == ["1.0.0"]
+
+
+@pytest.mark.parametrize("engines", ["bucket", "redis", "both"])
+async def test_what_was_purged_does_not_come_back_out_of_what_is_shared(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, redis: Redis, engines: str
+) -> None:
+    feed.add(SMALL)
+    feed.add(make_nupkg("Acme.B", "1.0.0"))
+    cluster = shared(moto if engines != "redis" else None, redis if engines != "bucket" else None)
+    first = await start_replica(cluster)
+    paths = (VERSIONS, REGISTRATION, "/v3/content/acme.b/index.json")
+    for path in paths:
+        assert (await ask(first, path)).status == 200
+    await settled(first)
+    (said,) = (await purged(first.app.desk, id="Acme.A"))["upstreams"]
+    assert "says" not in said
+    await feed.set_mode("refused")
+    second = await start_replica(cluster)
+    got = await asyncio.gather(*(ask(proxy, path) for proxy in (first, second) for path in paths))
+    assert [one.status for one in got] == [503, 503, 200] * 2
