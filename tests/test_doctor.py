@@ -284,13 +284,15 @@ async def test_a_leak_beside_a_public_url_is_found(full: FakeFeed, start_proxy: 
 
 async def test_alone_it_examines_all(full: FakeFeed, tmp_path: Path) -> None:
     tables = {"cache": f'directory = "{tmp_path / "cache"}"', "server": 'listen = "127.0.0.1:1"'}
-    ran = await doctor("--config", config(tmp_path, full.index_url, **tables))
+    file = config(tmp_path, full.index_url, **tables)
+    ran = await doctor("--config", file)
     assert ran.exit_code == 0, ran.output
     text = " ".join(ran.output.split())
     assert f"ok upstream up: {full.index_url}" in text
     told = f"ok {tmp_path / 'cache'} is made at the first start"  # a long path is broken wherever the line ends
     assert told.replace(" ", "") in text.replace(" ", "")
-    assert "warning no proxy answers at http://127.0.0.1:1; start it with: nugetproxy serve" in text
+    told = f"warning no proxy answers at http://127.0.0.1:1; start it with: nugetproxy serve --config {file}"
+    assert told.replace(" ", "") in text.replace(" ", "")
     assert "No link leads a client away." in text
     assert text.endswith("Nothing is wrong. Warnings: 1.")
 

@@ -65,5 +65,5 @@ def doctor(
     elif leaks or proxy or upstream:
         wrong = examine_links(settings, proxy=proxy or "", packages=package or [], console=console)
     else:
-        wrong = examine_all(settings, packages=package or [], console=console)
+        wrong = examine_all(settings, config, packages=package or [], console=console)
     raise typer.Exit(FAILED if wrong else 0)

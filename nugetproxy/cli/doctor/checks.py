@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
+from shlex import quote
 
 from nugetproxy.cli.doctor.findings import Finding, Level
 from nugetproxy.cli.doctor.running import readiness
@@ -67,12 +69,13 @@ def check_engines(config: Config) -> Iterator[Finding]:
         yield Finding(level, f"the {engine} of [cluster]: {problem or 'works'}")
 
 
-def check_proxy(config: Config) -> Iterator[Finding]:
-    """Whether the configured proxy runs, and is ready."""
+def check_proxy(config: Config, file: Path | None) -> Iterator[Finding]:
+    """Whether the proxy that is configured (in a ``file``) runs, and is ready."""
     url = own_url(config)
     said = readiness(f"{url}/")
     if said is None:
-        yield Finding(Level.WARNING, f"no proxy answers at {url}; start it with: nugetproxy serve")
+        start = "nugetproxy serve" + (f" --config {quote(str(file))}" if file is not None else "")
+        yield Finding(Level.WARNING, f"no proxy answers at {url}; start it with: {start}")
     elif said[0]:
         yield Finding(Level.OK, f"{url} is ready")
     else:

@@ -42,8 +42,8 @@ def examine_nuget_config(path: Path, config: Config, *, proxy: str, console: Con
     return wrong > 0
 
 
-def examine_all(config: Config, *, packages: Sequence[str], console: Console) -> bool:
-    """Print what can be said of this machine's proxy; True when something is wrong with it.
+def examine_all(config: Config, file: Path | None, *, packages: Sequence[str], console: Console) -> bool:
+    """Print what can be said of this machine's proxy, of the configuration in ``file``; True when something is wrong.
 
     The links of the proxy that runs are examined, else those that one with a fresh cache would publish.
     """
@@ -52,7 +52,7 @@ def examine_all(config: Config, *, packages: Sequence[str], console: Console) ->
         ("Configuration", check_configuration(config)),
         ("Cache directory", check_cache(config)),
         *((("Cluster", check_engines(config)),) if config.cluster.is_used else ()),
-        ("Proxy", check_proxy(config)),
+        ("Proxy", check_proxy(config, file)),
     ):
         _section(title, findings, counts, console)
     runs = readiness(f"{own_url(config)}/") is not None
