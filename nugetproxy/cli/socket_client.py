@@ -14,7 +14,7 @@ from msgspec import Struct
 from nugetproxy.cli.control import JSON, Connection, asking
 from nugetproxy.errors import BadRequest
 from nugetproxy.jobs.leaks import Fetched
-from nugetproxy.jobs.proxy_client import AT_ONCE, Moved, nobody_counts
+from nugetproxy.jobs.proxy_client import AT_ONCE, Moved, ProxyGone, nobody_counts
 
 PIECE: Final = 2**18
 GONE: Final = (OSError, HTTPException)
@@ -57,6 +57,8 @@ class SocketClient:
         said = got.document
         if isinstance(said, dict):
             return said
+        if not got.status:
+            raise ProxyGone(got.failure)
         raise BadRequest(got.error or f"The running proxy did not answer ({got.said}); see its log.")
 
     async def _asked(self, question: _Question) -> Fetched:

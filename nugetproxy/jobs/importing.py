@@ -18,7 +18,7 @@ from nugetproxy.jobs.bundle import DOCUMENTS, BadBundle, Manifest
 from nugetproxy.jobs.check import batches
 from nugetproxy.jobs.exporting import new_place
 from nugetproxy.jobs.progress import Progress
-from nugetproxy.jobs.proxy_client import AT_ONCE, ProxyClient
+from nugetproxy.jobs.proxy_client import AT_ONCE, ProxyClient, ProxyGone
 from nugetproxy.jobs.stopping import in_thread, to_its_end
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import inspect_package
@@ -34,6 +34,21 @@ class Imported(Struct, frozen=True, kw_only=True):
     documents: int
     refused: tuple[str, ...]
     """Files of a folder that are no packages, packages that cannot be taken, with the reason."""
+
+
+class Broken(ProxyError):
+    """The proxy went away in the middle of it."""
+
+    def __init__(self, why: str, *, taken: int, left: int, refused: int) -> None:
+        super().__init__(why)
+        self.why = why
+        self.taken = taken
+        self.left = left
+        self.refused = refused
+
+    def __str__(self) -> str:
+        counts = f"of the packages {self.taken} were taken, {self.refused} refused, {self.left} not taken"
+        return f"The running proxy went away ({self.why}): {counts}. What was taken stays; import again for the rest."
 
 
 class _Given(Struct, frozen=True):
@@ -64,7 +79,7 @@ class Importing:
 
     async def bundle(self, file: Path, key: Path | None) -> Imported:
         """All of a bundle or, where anything in it is wrong or this is cancelled in time, nothing. ``key``: who must
-        have signed it. Raises BadBundle, BadRequest.
+        have signed it. Raises BadBundle, BadRequest, Broken.
         """
         given, has_documents = await in_thread(lambda seen: self._unpack(file, key, seen), self._progress)
         held, refused = await self._fitting(given)
@@ -82,7 +97,7 @@ class Importing:
         return Imported(taken=taken, held=held, documents=documents, refused=refused)
 
     async def folder(self, root: Path) -> Imported:
-        """All packages at any depth of a folder that are sound and fit; raises BadRequest where there is none."""
+        """All packages below a folder that are sound and fit. Raises BadRequest where there is none, Broken."""
         given, wrong = await in_thread(lambda seen: self._look_through(root, seen), self._progress)
         held, refused = await self._fitting(given)
         unfit = {line.partition(":")[0] for line in refused}
@@ -167,12 +182,14 @@ class Importing:
         return held, refused
 
     async def _take(self, given: Sequence[_Given], *, copy: bool = False) -> tuple[int, tuple[str, ...]]:
-        """How many were taken; which were refused, and why: for its signature, one is."""
+        """How many were taken; which were refused, and why: for its signature, one is. Raises Broken."""
         room = asyncio.Semaphore(AT_ONCE)
-        counts, refused = [], []
+        counts, refused, gone = list[bool](), list[str](), list[ProxyGone]()
 
         async def take(one: _Given) -> None:
             async with room:
+                if gone:
+                    return
                 place = self._place / one.identity.nupkg_name
                 if copy:
                     await in_thread(partial(_copy, one.file, place), self._progress)
@@ -180,6 +197,9 @@ class Importing:
                 arguments = {"upstream": one.upstream, "package": name, "place": self._place.name, "sha512": one.sha512}
                 try:
                     counts.append(bool((await self._proxy.command("transfer/take", arguments))["taken"]))
+                except ProxyGone as failure:
+                    gone.append(failure)
+                    return
                 except ProxyError as refusal:
                     refused.append(f"{one.identity}: {refusal}")
                 await asyncio.to_thread(place.unlink)
@@ -188,6 +208,9 @@ class Importing:
         async with asyncio.TaskGroup() as group:
             for one in given:
                 group.create_task(take(one))
+        if gone:
+            left = len(given) - len(counts) - len(refused)
+            raise Broken(gone[0].why, taken=sum(counts), left=left, refused=len(refused))
         return sum(counts), tuple(sorted(refused))
 
 

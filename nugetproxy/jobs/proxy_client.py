@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+from nugetproxy.errors import ProxyError
 from nugetproxy.jobs.leaks import Fetched
 
 Moved = Callable[[int], None]
@@ -17,6 +18,17 @@ def nobody_counts(_size: int) -> None:
     """Of bytes that are not counted."""
 
 
+class ProxyGone(ProxyError):
+    """The running proxy gives no answer any more."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+    def __str__(self) -> str:
+        return f"The running proxy went away: {self.why}."
+
+
 class ProxyClient(Protocol):
     """To a proxy that runs, or to one that was opened for this job."""
 
@@ -24,4 +36,4 @@ class ProxyClient(Protocol):
         """A GET of ``path`` (``v3/...``), a status 0 where no answer came; the body is empty without ``keep``."""
 
     async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The result of a command; raises ProxyError."""
+        """The result of a command; raises ProxyError, ProxyGone where there is no answer."""

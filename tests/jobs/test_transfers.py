@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from nugetproxy.cli.socket_client import SocketClient
 from nugetproxy.errors import BadRequest
 from nugetproxy.jobs.bundle import MANIFEST, BadBundle, Manifest, Packed, add_bytes, writing
 from nugetproxy.jobs.exporting import ExportWish, export
-from nugetproxy.jobs.importing import Importing
+from nugetproxy.jobs.importing import Broken, Importing
 from nugetproxy.jobs.inner_client import InnerClient
 from nugetproxy.jobs.progress import Unseen
+from nugetproxy.jobs.proxy_client import AT_ONCE
 from tests.conftest import StartProxy
 from tests.engine.test_signatures import AUTHOR, BAD, GOOD, OWNED, REPOSITORY, ROOT, list_certificates, wanted
 from tests.fakes.asking import PACKAGE, ask
@@ -153,3 +157,34 @@ async def test_a_bundle_whose_manifest_has_no_hash_is_refused(
     proxy = await start_proxy(feed.index_url)
     with pytest.raises(BadBundle, match=r"its manifest contradicts itself about acme\.a 1\.0\.0"):
         await importing(proxy).bundle(bundle, None)
+
+
+async def test_an_import_whose_proxy_goes_away_stops_and_says_what_is_done(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"b{number}.nupkg").write_bytes(make_nupkg("Acme.B", f"{number}.0.0"))
+    proxy = await start_proxy(feed.index_url)
+    asked = Counter[str]()
+
+    class Leaving(InnerClient):
+        async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            asked[name] += 1
+            if asked["transfer/take"] > 10:
+                return await SocketClient(tmp_path / "nobody").command(name, arguments)
+            return await super().command(name, arguments)
+
+    def again(client: InnerClient) -> Importing:
+        return Importing(client, proxy.directory, Unseen(), upstreams=["up"], into="up")
+
+    with pytest.raises(Broken) as broken:
+        await again(Leaving(lambda: proxy.app.desk, "test")).folder(folder)
+    assert (broken.value.taken, broken.value.left, broken.value.refused) == (10, 20, 0)
+    assert asked["transfer/take"] <= 10 + AT_ONCE, "nobody is asked for the rest"
+    assert str(broken.value).endswith(
+        ": of the packages 10 were taken, 0 refused, 20 not taken. What was taken stays; import again for the rest."
+    )
+    done = await again(asks(proxy)).folder(folder)
+    assert (done.taken, done.held, done.refused) == (20, 10, ())
