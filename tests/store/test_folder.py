@@ -436,6 +436,22 @@ async def test_leftovers_of_a_crash_are_swept(make_folder: Maker, metrics: Metri
     assert count(metrics.orphans_removed) == 3
 
 
+async def test_what_is_in_the_way_in_staging_keeps_nothing_from_being_served(
+    folder: PackageFolder, make_folder: Maker, metrics: Metrics, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await store(folder)
+    staging = folder.layout.staging
+    (staging / "somebody" / "else").mkdir(parents=True)
+    (staging / f"acme.b~1.0.0~{'A' * 86}").symlink_to("/nowhere")  # called as what a start commits
+    (staging / "left.part").touch()
+    again = make_folder()
+    await again.prepare()
+    assert await again.open(IDENTITY) is not None
+    assert sorted(path.name[:8] for path in staging.iterdir()) == ["acme.b~1", "somebody"]
+    assert count(metrics.orphans_removed) == 1
+    assert capsys.readouterr().out.count("staging.unswept") == 2
+
+
 async def test_a_directory_that_cannot_be_made_is_said_at_start(make_folder: Maker, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(StoreUnusable, match="taken"):

@@ -137,7 +137,8 @@ class PackageFolder:
                 self.usage.landed(found[1].identity, found[1].size)
                 await self.pending.add(found[0], self.kept.keep(found[1]))
         await self.pending.empty()
-        return recovered, len(names) - recovered
+        stays = await self._calls.run(self._threads.write, self._fs.names, self.layout.staging)
+        return recovered, max(0, len({*names} - {*stays}) - recovered)
 
     async def close(self) -> None:
         """Commit what is pending, write the last uses, close all, end the threads."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
+
+import structlog
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
@@ -12,18 +15,27 @@ from nugetproxy.store.packages.held import Descriptor, HeldPackage
 from nugetproxy.store.packages.layout import Layout, parse_sealed
 from nugetproxy.store.packages.verify import check_whole
 
+log = structlog.get_logger(__name__)
+
 
 def recover(
     fs: FsOps, layout: Layout, own: Callable[[int], Descriptor], name: str
 ) -> tuple[Verified, HeldPackage] | None:
     """The package that lies in staging as ``name``, whole; None where it is none, and removed.
 
-    ``own`` makes its descriptor's owner. Blocks; raises DiskFailure.
+    What can neither be read nor removed stays there: what is held is served all the same. ``own`` makes its
+    descriptor's owner. Blocks; raises DiskFailure for a disk that is read-only.
     """
     sealed = parse_sealed(name)
-    found = None if sealed is None else _verify(fs, layout, own, *sealed)
-    if found is None:
-        remove_file(fs, layout.staging / name)
+    try:
+        found = None if sealed is None else _verify(fs, layout, own, *sealed)
+        if found is None:
+            remove_file(fs, layout.staging / name)
+    except DiskFailure as failure:
+        if failure.errno == errno.EROFS:
+            raise
+        log.warning("staging.unswept", detail=str(failure))
+        return None
     return found
 
 
