@@ -453,6 +453,18 @@ WRONG = {
         f'[upstreams.a]\nurl = "{FEED}"\nca_file = "/nowhere/ca.pem"',
         "upstreams.a.ca_file: /nowhere/ca.pem cannot be read",
     ),
+    **{
+        f"no such home: {key}": (text, f"{key}: there is no such home directory; write a path that begins with /")
+        for key, text in {
+            "cache.directory": '[cache]\ndirectory = "~nobody-known/x"',
+            "server.tls_certificate": '[server]\ntls_certificate = "~nobody-known/x"\ntls_key = "/x"',
+            "access.tokens_file": '[access]\ntokens_file = "~nobody-known/x"',
+            "upstreams.a.ca_file": f'[upstreams.a]\nurl = "{FEED}"\nca_file = "~nobody-known/x"',
+            "upstreams.a.signature_roots": f'[upstreams.a]\nurl = "{FEED}"\nsignature_roots = ["~nobody-known/x"]',
+            "upstreams.a.password": f'[upstreams.a]\nurl = "{FEED}"\nusername = "u"\npassword = "file:~nobody-known/x"',
+        }.items()
+    },
+    "a zero byte in a path": ('[access]\ntokens_file = "/x\\u0000"', "access.tokens_file: a path holds no zero byte"),
     "no TOML": ("server = [", "is not valid TOML"),
 }
 
@@ -462,6 +474,15 @@ def test_a_mistake_is_told_by_its_full_key(text: str, expected: str, tmp_path: P
     lines = problems_of(text, tmp_path)
     assert any(expected in line for line in lines), lines
     assert all("\n" not in line and line.isprintable() for line in lines)
+
+
+def test_who_has_no_home_says_where_the_cache_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(_: str) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr("platformdirs.user_cache_path", homeless)
+    with pytest.raises(ConfigError, match=r"^cache\.directory: this user has no home directory"):
+        _ = from_text("", tmp_path).cache.path
 
 
 def test_every_mistake_is_told_at_once_with_the_file(tmp_path: Path) -> None:

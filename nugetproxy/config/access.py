@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from nugetproxy.admin.tokens import Scope
-from nugetproxy.config.fields import Expiry, Names, TokenName
+from nugetproxy.config.fields import Expiry, FilePath, Names, TokenName
 from nugetproxy.config.secrets import Secret
 from nugetproxy.config.section import Section
 from nugetproxy.config.tables import SOME, Parsed
@@ -34,7 +34,7 @@ class AccessToken(Section):
 class Access(Section):
     """Who may come in."""
 
-    tokens_file: str = ""
+    tokens_file: FilePath = ""
     tokens: tuple[AccessToken, ...] = ()
 
     @property

@@ -19,6 +19,7 @@ from nugetproxy.config.places import (
     parse_network,
     parse_no_proxy,
     parse_origin,
+    parse_path,
     parse_public_url,
     parse_site_url,
     parse_url,
@@ -99,7 +100,7 @@ def _admin_listen(value: Any) -> Any:
         return value
     if not value:
         return None
-    return Path(value) if value.startswith("/") else parse_address(value)
+    return Path(parse_path(value)) if value.startswith("/") else parse_address(value)
 
 
 def _or_auto(value: Any) -> Any:
@@ -160,6 +161,8 @@ UpstreamName: TypeAlias = Annotated[str, _text(parse_name)]
 OptionalName: TypeAlias = Annotated[str, _text(_optional_name)]
 """The name of an upstream, or nothing."""
 Texts: TypeAlias = Annotated[tuple[str, ...], _texts(str)]
+FilePath: TypeAlias = Annotated[str, _text(parse_path)]
+FilePaths: TypeAlias = Annotated[tuple[str, ...], _texts(parse_path)]
 Names: TypeAlias = Annotated[tuple[str, ...], _texts(parse_name)]
 SecretText: TypeAlias = Annotated[Secret | None, _text(_secret, Secret)]
 Hosts: TypeAlias = Annotated[tuple[str, ...], _texts(parse_host)]

@@ -18,6 +18,7 @@ from nugetproxy.config.fields import (
     AdminListen,
     AnySpan,
     EgressProxy,
+    FilePath,
     FreeSpace,
     Hosts,
     Listen,
@@ -39,6 +40,7 @@ from nugetproxy.config.section import Section, keys_of
 from nugetproxy.config.tables import SOME, between
 from nugetproxy.config.units import AUTO_FREE, GIB, MIB
 from nugetproxy.config.upstream import Upstream
+from nugetproxy.errors import ConfigError
 from nugetproxy.nuget.kinds import Kind
 
 HERE = Address("127.0.0.1", 5555)
@@ -58,8 +60,8 @@ class Server(Section):
     metrics_from: Networks = (parse_network("127.0.0.0/8"), parse_network("::1/128"))
     allow_anonymous: bool = False
     admin_listen: AdminListen = None
-    tls_certificate: str = ""
-    tls_key: str = ""
+    tls_certificate: FilePath = ""
+    tls_key: FilePath = ""
     drain: Span = 30.0
     max_connections: Annotated[int, between(0)] = 0
     max_connections_per_ip: Annotated[int, between(1)] = 200
@@ -87,7 +89,7 @@ class Server(Section):
 class Cache(Section):
     """Where and how much we keep; sizes in bytes, ``scrub_rate`` in bytes per second (0: off)."""
 
-    directory: str = ""
+    directory: FilePath = ""
     max_size: Size = 50 * GIB
     min_free: FreeSpace = AUTO_FREE
     max_documents: Size = 2 * GIB
@@ -102,12 +104,19 @@ class Cache(Section):
 
     @property
     def path(self) -> Path:
-        """The cache directory: the configured one, or the platform's place for this user's caches."""
+        """The cache directory: the configured one, or the platform's place for this user's caches.
+
+        Raises ConfigError where there is none.
+        """
         if self.directory:
             return Path(self.directory).expanduser().absolute()
         from platformdirs import user_cache_path  # for few: a service names its directory
 
-        return user_cache_path("nugetproxy")
+        try:
+            return user_cache_path("nugetproxy")
+        except RuntimeError as error:
+            why = "cache.directory: this user has no home directory to keep a cache in; say where it is to lie"
+            raise ConfigError((why,)) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

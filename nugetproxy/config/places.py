@@ -1,4 +1,4 @@
-"""Places reads what names a host, a URL, a network, an upstream."""
+"""Places reads what names a host, a URL, a network, a path, an upstream."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def place_or_url(text: str) -> str:
         raise ValueError("is empty; write a service index, as https://host/v3/index.json, or a folder of packages")
     if ":" in text.partition("/")[0]:
         return text
-    folder = Path(text).expanduser()
+    folder = Path(parse_path(text)).expanduser()
     if not folder.is_dir():
         raise ValueError("neither an absolute URL, as https://host/v3/index.json, nor a folder that exists")
     return str(folder.absolute())
@@ -142,13 +142,24 @@ def place_or_url(text: str) -> str:
 def folder_of(text: str) -> Path | None:
     """The folder that an upstream's ``file:`` URL or absolute path names; None for other URLs; raises ValueError."""
     if text.startswith(("/", "~/")):
-        return Path(text).expanduser()
+        return Path(parse_path(text)).expanduser()
     if not text.lower().startswith("file:"):
         return None
     parts = urlsplit(text)
     if parts.netloc.lower() not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
         raise ValueError("the URL of a folder is written as file:///path/to/packages")
     return Path(unquote(parts.path))
+
+
+def parse_path(text: str) -> str:
+    """The path of a file or folder, unchanged; raises ValueError, which does not repeat it, for one that is nowhere."""
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError("there is no such home directory; write a path that begins with /") from None
+    if "\0" in text:
+        raise ValueError("a path holds no zero byte")
+    return text
 
 
 def parse_site_url(text: str) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from nugetproxy.config.places import parse_path
+
 _SENSITIVE = re.compile(r"auth|token|key|secret|password|passwd|credential|cookie", re.IGNORECASE)
 _MAX_SECRET = 64 * 1024
 
@@ -26,6 +28,8 @@ class Secret(Struct, frozen=True):
         source, _, place = text.partition(":")
         if source not in ("env", "file") or not place:
             raise ValueError(f"secrets are not written into the configuration; {HOW}")
+        if source == "file":
+            parse_path(place)
         return cls(text)
 
     @property

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from nugetproxy.config.fields import (
+    FilePath,
+    FilePaths,
     Hosts,
     Networks,
     OptionalName,
@@ -83,13 +85,13 @@ class Upstream(Section):
     breaker_failures: Annotated[int, between(1)] = 5
     breaker_open: Wait = 1.0
     breaker_max: Wait = 5.0
-    ca_file: str = ""
+    ca_file: FilePath = ""
     proxy: UpstreamProxy = ""
 
     dates_from: OptionalName = ""
 
     signatures: Literal["off", "warn", "require"] = "off"
-    signature_roots: Texts = ()
+    signature_roots: FilePaths = ()
     signature_owners: Texts = ()
 
     anonymous: OrAuto = None
