@@ -163,7 +163,8 @@ def prune(connection: sqlite3.Connection, now: float, *, restores: int, usage: f
                 "DELETE FROM counts WHERE span = ? AND (start < ? OR start > ?)", (span, now - kept, now + FUTURE)
             )
         connection.execute("DELETE FROM usage WHERE last < ? OR last > ?", (now - usage, now + FUTURE))
-        connection.execute("DELETE FROM troubles WHERE last < ?", (now - SPANS[3600],))
+        connection.execute("DELETE FROM troubles WHERE last < ? OR last > ?", (now - SPANS[3600], now + FUTURE))
+        connection.execute("DELETE FROM restores WHERE ended > ?", (now + FUTURE,))  # else the newest ones, for years
         for table, (column, most) in _PRUNED.items():
             _keep_newest(connection, table, column, most)
         _keep_newest(connection, "restores", "ended", restores)
