@@ -74,6 +74,8 @@ class SharedDocuments:
     async def forget(self, id_: str) -> None:
         """Those of a package go, on an operator's word, once the others are told; raises EngineUnavailable."""
         await self.settle()
+        if self._puts:  # what is on its way there has been let in already
+            await asyncio.wait(self._puts.values(), timeout=TOLD_WITHIN)
         await self._second.remove_documents(self._source, id_)
 
     async def settle(self) -> None:

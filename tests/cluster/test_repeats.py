@@ -115,6 +115,29 @@ async def test_what_went_away_here_is_not_brought_there(farm: Farm, how: str) ->
     assert bool(farm.documents) is ("up/flat/acme.a/index.json" in farm.store.things) is (how == "evict")
 
 
+async def test_a_purge_takes_out_what_was_on_its_way_there(farm: Farm, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy, _ = await farm.start()
+    arrived, may, write = asyncio.Event(), asyncio.Event(), farm.store.write
+
+    async def slowly(key: str, body: bytes, meta: Mapping[str, str]) -> None:
+        if key == "up/flat/acme.a/index.json":
+            arrived.set()
+            await may.wait()
+        await write(key, body, meta)
+
+    monkeypatch.setattr(farm.store, "write", slowly)
+    assert (await ask(proxy, VERSIONS)).status == 200
+    await arrived.wait()
+    purge = asyncio.ensure_future(carry_out(proxy.app.desk, "purge", {"id": "acme.a"}, by="test"))
+    await until(lambda: "_mark/up/acme.a" in farm.store.things)
+    for _ in range(500):  # whoever does not wait for it is done by then
+        await asyncio.sleep(0.0001)
+    may.set()
+    assert "says" not in (await purge)["upstreams"][0]
+    await farm.quiet(proxy)
+    assert "up/flat/acme.a/index.json" not in farm.store.things
+
+
 async def test_a_list_of_before_a_push_is_not_brought_there_after_it(farm: Farm) -> None:
     """Also where the bucket does not know of the push yet."""
     proxy, view = await farm.start()
