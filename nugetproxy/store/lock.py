@@ -189,12 +189,12 @@ class DirectoryLock:
         except OSError as error:
             # What is held on a disk that became read-only can still be served.
             if error.errno != errno.EROFS:
-                raise self._unusable(str(error.strerror), "Make it writable for this user.") from error
+                raise self._unusable(*_trouble(error, self.directory)) from error
         self.format = FORMAT
 
 
 def _trouble(error: OSError, directory: Path) -> tuple[str, str]:
-    """What is wrong with a directory that could not be locked, with what to do about it."""
+    """What is wrong with a directory that could not be locked or written to, with what to do about it."""
     if error.errno in {errno.EEXIST, errno.ENOTDIR}:
         file = next((place for place in (directory, *directory.parents) if place.is_file()), directory)
         what = "it" if file == directory else str(file)

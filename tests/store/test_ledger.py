@@ -42,6 +42,25 @@ async def ledger(make_ledger: MakeLedger, tmp_path: Path) -> Ledger:
     return made
 
 
+async def test_a_disk_too_full_for_a_first_ledger_refuses_the_start_and_damages_none(
+    make_ledger: MakeLedger, path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        path.touch()
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
+        raise error
+
+    with monkeypatch.context() as outage:
+        outage.setattr("nugetproxy.store.ledger.opening.open_writer", full)
+        with pytest.raises(StoreUnusable, match=r"no ledger can be made there \(database or disk is full\). Make room"):
+            await make_ledger().open(path.parent, fresh=True)
+    assert "damaged" not in capsys.readouterr().out
+    made = make_ledger()
+    await made.open(path.parent, fresh=True)
+    assert made.problem == ""
+
+
 async def again(ledger: Ledger, make_ledger: MakeLedger, path: Path) -> Ledger:
     """The ledger as the next start finds it."""
     await ledger.close()

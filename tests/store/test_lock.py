@@ -93,6 +93,18 @@ def test_a_full_disk_is_not_a_matter_of_rights(tmp_path: Path, monkeypatch: pyte
     assert caught.value.remedy.startswith("Make room")
 
 
+def test_a_disk_too_full_for_the_format_is_not_a_matter_of_rights_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with DirectoryLock(tmp_path / "cache") as lock:
+        monkeypatch.setattr(Path, "replace", full)
+        with pytest.raises(StoreUnusable, match=r"No space left on device \(ENOSPC\). Make room on that disk"):
+            lock.write_format()
+
+
 def test_the_second_is_told_who_is_first(tmp_path: Path) -> None:
     with DirectoryLock(tmp_path), pytest.raises(DirectoryLocked) as caught:
         DirectoryLock(tmp_path).acquire()

@@ -17,6 +17,7 @@ log = structlog.get_logger(__name__)
 
 NAME: Final = "ledger.db"
 BEGIN_AFRESH: Final = "Restore a backup of it, or run 'nugetproxy ledger begin-afresh': pins, tokens, claims are lost."
+MAKE_ROOM: Final = "Make room on that disk, or set another cache directory."
 RESTORED: Final = "The ledger was damaged; it was set aside, and its newest good copy was taken."
 
 
@@ -63,8 +64,9 @@ def _too_new(directory: Path, newer: NewerLedger) -> StoreUnusable:
 
 def make_ready(fs: FsOps, path: Path, fresh: bool) -> str:
     """Have a sound ledger at ``path``; what was wrong with it. Blocks; raises StoreUnusable."""
+    is_new = fresh and not copies(fs, path)
     try:
-        if fresh and not copies(fs, path):
+        if is_new:
             open_writer(LEDGER, path, make=True).close()
         check(LEDGER, path)
     except NewerLedger as newer:
@@ -72,6 +74,8 @@ def make_ready(fs: FsOps, path: Path, fresh: bool) -> str:
     except ERRORS as error:
         trouble, word = diagnose(error)
         if trouble not in {Trouble.BROKEN, Trouble.SUSPECT}:
+            if is_new:  # there is nothing that could be served without one
+                raise StoreUnusable(str(path.parent), f"no ledger can be made there ({error})", MAKE_ROOM) from error
             log.error("ledger.unavailable", reason=Reason.DISK, detail=f"{word}: {error}")  # noqa: TRY400
             return f"The ledger cannot be used: {error}."
         return _replace(fs, path, str(error))
