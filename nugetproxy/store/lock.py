@@ -30,7 +30,14 @@ _REMEDIES = {
     errno.EMFILE: "Raise the limit of open files.",
     errno.ENFILE: "Raise the limit of open files.",
     errno.EIO: "The disk is failing: replace it, or set another cache directory.",
+    errno.EEXIST: "Move the file away, or set another cache directory.",
+    errno.ENOTDIR: "Move the file away, or set another cache directory.",
 }
+
+
+def remedy_of(code: int | None) -> str:
+    """What to do about a cache directory for which the disk says this (of errno)."""
+    return _REMEDIES.get(code or 0, "Make it writable for this user, or set another cache directory.")
 
 
 class DirectoryLocked(StoreUnusable):
@@ -198,9 +205,8 @@ def _trouble(error: OSError, directory: Path) -> tuple[str, str]:
     if error.errno in {errno.EEXIST, errno.ENOTDIR}:
         file = next((place for place in (directory, *directory.parents) if place.is_file()), directory)
         what = "it" if file == directory else str(file)
-        return f"{what} is a file, not a directory", "Move the file away, or set another cache directory."
-    remedy = _REMEDIES.get(error.errno or 0, "Make it writable for this user, or set another cache directory.")
-    return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, '?')})", remedy
+        return f"{what} is a file, not a directory", remedy_of(error.errno)
+    return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, '?')})", remedy_of(error.errno)
 
 
 def file_system(directory: Path, mounts: Path = MOUNTS) -> str:

@@ -18,6 +18,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.fs import DiskFailure, FsOps
+from nugetproxy.store.lock import remedy_of
 from nugetproxy.store.packages.commit import remove_package
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.intake import Doors, Intake
@@ -115,8 +116,8 @@ class PackageFolder:
             if failure.errno == errno.EROFS and self.layout.packages.is_dir():
                 self._log.warning("store.read_only", directory=str(self.layout.root))
                 return
-            remedy = "Make it writable for this user, or set another cache directory."
-            raise StoreUnusable(str(self.layout.root), str(failure), remedy) from failure
+            why = str(failure).rstrip(".")
+            raise StoreUnusable(str(self.layout.root), why, remedy_of(failure.errno)) from failure
         if recovered:
             self._log.info("staging.recovered", packages=recovered)
         if swept:
