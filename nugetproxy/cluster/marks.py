@@ -147,10 +147,10 @@ class Marks:
         at = None if announced or before is not None else time_of(mark)
         self._told(source, "" if id_ == "_" else id_, at)
 
-    async def write(self, tag: str) -> bool:
-        """Something was written through this replica: all others learn of it; False where they do not, for now.
+    async def write(self, tag: str) -> tuple[bool, bool]:
+        """Something was written through this replica: all others learn of it.
 
-        Never raises.
+        Whether they do for now, whether the bucket has it where there is one: a coordinator may forget. Never raises.
         """
         if not (self._live and self.is_current(tag)):
             with suppress(EngineUnavailable):  # of the faster one: others wait to be told
@@ -164,8 +164,14 @@ class Marks:
             tasks.append(self._announce(self._coordinator, tag, mark))
         if self._store is not None:
             tasks.append(self._store.write(keys.mark(tag), mark.encode(), {}))
-        said = await asyncio.gather(*tasks, return_exceptions=True)
-        return not said or not isinstance(said[0], BaseException)  # who listens to a coordinator looks nowhere else
+        said = [not isinstance(one, BaseException) for one in await asyncio.gather(*tasks, return_exceptions=True)]
+        # Who listens to a coordinator looks nowhere else.
+        return (said[0], said[-1] or self._store is None) if said else (True, True)
+
+    async def keep(self, tag: str) -> None:
+        """Have the bucket know the last mark that is known here; raises EngineUnavailable."""
+        if self._store is not None:
+            await self._store.write(keys.mark(tag), self.known(tag).encode(), {})
 
     async def _announce(self, coordinator: Coordinator, tag: str, mark: str) -> None:
         await coordinator.set_mark(tag, mark)

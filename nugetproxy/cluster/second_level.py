@@ -196,8 +196,8 @@ class SecondLevel:
         if due:
             await asyncio.gather(*map(self.marks.follow, due))
 
-    async def wrote(self, source: str, id_: str) -> bool:
-        """An id was written to through this replica; False where the others do not know. Never raises."""
+    async def wrote(self, source: str, id_: str) -> tuple[bool, bool]:
+        """An id was written to through this replica: as ``Marks.write``."""
         with unlimited():
             return await self.marks.write(keys.tag(source, id_))
 

@@ -11,6 +11,7 @@ import structlog
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.clock import Clock
+from nugetproxy.cluster import keys
 from nugetproxy.cluster.engines import EngineUnavailable
 from nugetproxy.cluster.second_level import Place, SecondLevel, SharedDocument
 from nugetproxy.engine.invalidation import REVALIDATE_SECONDS
@@ -59,7 +60,7 @@ class SharedDocuments:
 
     async def _tell(self, id_: str, tried: asyncio.Future[None]) -> None:
         try:
-            told = await self._second.wrote(self._source, id_)
+            told, kept = await self._second.wrote(self._source, id_)
         finally:
             self._telling.discard(tried)
             tried.set_result(None)
@@ -69,7 +70,10 @@ class SharedDocuments:
         while not told and self._clock.monotonic() < until:  # what they have of before is asked for again by then
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
-            told = await self._second.wrote(self._source, id_)
+            told, kept = await self._second.wrote(self._source, id_)
+        if told and not kept:
+            again = partial(self._second.marks.keep, keys.tag(self._source, id_))
+            self._repeats.note(f"{self._source} mark {id_}", again)
 
     async def forget(self, id_: str) -> None:
         """Those of a package go, on an operator's word, once the others are told; raises EngineUnavailable."""

@@ -295,3 +295,29 @@ async def test_what_was_purged_does_not_come_back_out_of_what_is_shared(
     second = await start_replica(cluster)
     got = await asyncio.gather(*(ask(proxy, path) for proxy in (first, second) for path in paths))
     assert [one.status for one in got] == [503, 503, 200] * 2
+
+
+async def test_a_push_of_which_only_the_redis_heard_is_known_after_it_has_forgotten(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import redis as client
+
+    feed.add(SMALL)
+    cluster, policy = shared(moto, redis), {"versions": {"fresh": "1d"}}
+    first = await start_replica(cluster, policy=policy)
+    await live(first)
+    assert await versions(first) == ["1.0.0"]
+    await settled(first)
+
+    async def lost(*_: object) -> None:
+        raise EngineUnavailable("bucket", "gone")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(Bucket, "write", lost)
+        await push(first, NEWER)
+        await soon(lambda: not [one for one in first.app.tasks.running() if one.get_name().startswith("announce ")])
+    await soon(lambda: "repeat" not in {one.get_name() for one in first.app.tasks.running()})
+    with client.Redis(port=redis.port) as connection:
+        connection.flushall()
+    second = await start_replica(cluster, policy=policy)
+    assert await versions(second) == ["1.0.0", "2.0.0"]
