@@ -103,9 +103,19 @@ class SharedDocuments:
     def put(self, target: Target, entry: Entry, body: bytes, *, seconds: float) -> None:
         """Upstream has just said this; kept behind whoever waits for it, for ``seconds`` where room is dear."""
         mark = self._second.marks.known(self._place(target).tag)
-        put = self._put(target, entry, body, mark=mark, seconds=seconds)
-        task = self._puts[target.key] = self._tasks.start(put, name=f"share {target.path}")
+        self._begin(target, partial(self._put, target, entry, body, mark=mark, seconds=seconds))
+
+    def _begin(self, target: Target, put: Callable[[], Awaitable[object]]) -> asyncio.Task[None]:
+        after = self._after(self._puts.get(target.key), put)
+        task = self._puts[target.key] = self._tasks.start(after, name=f"share {target.path}")
         task.add_done_callback(lambda done: self._puts.pop(target.key, None) if self._is_last(target, done) else None)
+        return task
+
+    async def _after(self, before: asyncio.Task[None] | None, put: Callable[[], Awaitable[object]]) -> None:
+        """One after the other: what is long on its way must not take the place of what is newer."""
+        if before is not None:
+            await asyncio.wait({before})
+        await put()
 
     async def _put(self, target: Target, entry: Entry, body: bytes, *, mark: str, seconds: float) -> None:
         missing = f"{self._source} {target.key}"
@@ -120,7 +130,9 @@ class SharedDocuments:
         stored = await self.stored(target)
         # What was removed is not brought there; what is newer was given by itself.
         if stored is not None and (stored.entry.digest, stored.entry.stored_at) == (entry.digest, entry.stored_at):
-            await self._second.put_document(self._place(target), entry, stored.body, mark=mark, seconds=seconds)
+            place = self._place(target)
+            put = self._second.put_document
+            await self._begin(target, partial(put, place, entry, stored.body, mark=mark, seconds=seconds))
 
     def _is_last(self, target: Target, task: asyncio.Task[None]) -> bool:
         return self._puts.get(target.key) is task

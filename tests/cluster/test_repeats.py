@@ -22,6 +22,7 @@ from tests.cluster.test_lives import BACKGROUND, ReplicaClock, View
 from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
 KEYS = {"up/flat/acme.a/index.json", "up/flat/acme.a/1.0.0/acme.a.1.0.0.nupkg", "up/flat/acme.a/1.0.0/acme.a.nuspec"}
@@ -173,6 +174,32 @@ async def test_a_stop_waits_for_documents_that_are_on_their_way_there(
     may.set()
     await finish
     assert "up/flat/acme.a/index.json" in farm.store.things
+
+
+async def test_a_document_that_was_long_on_its_way_does_not_take_the_place_of_a_newer_one(
+    farm: Farm, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy, _ = await farm.start()
+    arrived, may, write = asyncio.Event(), asyncio.Event(), farm.store.write
+
+    async def slowly(key: str, body: bytes, meta: Mapping[str, str]) -> None:
+        if key == "up/flat/acme.a/index.json" and not arrived.is_set():
+            arrived.set()
+            await may.wait()
+        await write(key, body, meta)
+
+    monkeypatch.setattr(farm.store, "write", slowly)
+    assert (await ask(proxy, VERSIONS)).status == 200
+    await arrived.wait()
+    feed.add(make_nupkg("Acme.A", "2.0.0"))
+    farm.clock.advance(3600)
+    newer = await ask(proxy, VERSIONS)
+    assert b"2.0.0" in newer.body
+    for _ in range(500):  # whoever does not wait for the older one is done by then
+        await asyncio.sleep(0.0001)
+    may.set()
+    await farm.quiet(proxy)
+    assert b"2.0.0" in farm.store.things["up/flat/acme.a/index.json"].body
 
 
 async def test_a_stop_brings_there_what_was_not_taken_before(farm: Farm) -> None:
