@@ -86,7 +86,7 @@ class Response:
     @property
     def reason(self) -> str:
         """The reason phrase, without our secrets."""
-        return self._hiding.text(self._answer.reason or "")
+        return self._hiding.text(_readable(self._answer.reason or ""))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -94,7 +94,7 @@ class Response:
         said = self.headers.getall("X-NuGet-Warning", ())
         if not said:
             return ()
-        return tuple(self._hiding.text(text)[:WARNING] for text in said[:WARNINGS] if text)
+        return tuple(self._hiding.text(_readable(text))[:WARNING] for text in said[:WARNINGS] if text)
 
     @property
     def length(self) -> int | None:
@@ -123,11 +123,13 @@ class Response:
 
     @property
     def content_type(self) -> str:
-        return self.headers.get("Content-Type", "")
+        return _readable(self.headers.get("Content-Type", ""))
 
     @property
     def validators(self) -> Validators:
-        return Validators(self.headers.get("ETag"), self.headers.get("Last-Modified"))
+        """Those that can be kept and sent back."""
+        said = (self.headers.get(name) for name in ("ETag", "Last-Modified"))
+        return Validators(*(text if text is not None and _readable(text) == text else None for text in said))
 
     def take_time(self) -> None:
         """From here on only silence or a snail's pace end the body: it is a long one."""
@@ -265,6 +267,11 @@ class Response:
         content = self._answer.content
         if not content.is_eof() and content.exception() is None:
             content.set_exception(MalformedBody())
+
+
+def _readable(said: str) -> str:
+    """``said`` as text: for a byte that is no UTF-8 aiohttp puts half a surrogate pair, which nothing takes."""
+    return said if said.isascii() else said.encode(errors="replace").decode()
 
 
 HIDDEN = "[hidden]"

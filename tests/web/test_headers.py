@@ -21,6 +21,7 @@ from tests.fakes.asking import (
     UP_VERSIONS,
     VERSIONS,
     ask,
+    held,
 )
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
@@ -109,6 +110,36 @@ async def test_no_header_of_upstream_reaches_clients(proxy: Proxy, feed: FakeFee
             assert {name.lower() for name in got.headers} <= ALLOWED
             assert got.headers["Server"] == "nugetproxy"
             assert "theirs" not in got.headers["ETag"]
+
+
+ODD = "caf\xe9 \xff"
+"""As origin sends it: bytes that are no UTF-8."""
+
+
+@pytest.mark.parametrize("name", ["ETag", "Last-Modified", "Content-Type", "X-NuGet-Warning"])
+async def test_bytes_of_upstream_that_are_no_text_cost_nothing_that_is_stored(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock, name: str
+) -> None:
+    for path in (VERSIONS, REGISTRATION):
+        assert (await ask(proxy, path)).status == 200
+    feed.add(make_nupkg("Acme.B", "1.0.0"))
+    up = "/v3-flatcontainer/acme.b/"
+    feed.origin.routes |= {
+        f"{up}index.json": Script(body=b'{"versions":["1.0.0"]}', headers=[(name, ODD)]),
+        f"{up}1.0.0/acme.b.1.0.0.nupkg": Script(body=make_nupkg("Acme.B", "1.0.0"), headers=[(name, ODD)]),
+    }
+    others = ["/v3/content/acme.b/index.json", "/v3/content/acme.b/1.0.0/acme.b.1.0.0.nupkg"]
+    for path in others:
+        assert (await ask(proxy, path)).status == 200
+    clock.advance(400)
+    assert (await ask(proxy, others[0])).status == 200, "what it is asked for with can be sent"
+    await feed.set_mode("refused")
+    clock.advance(400)
+    for path in (VERSIONS, REGISTRATION, *others):
+        got = await ask(proxy, path)
+        assert got.status == 200, got.reason
+        assert got.headers.get("X-NuGet-Warning", "").isascii()
+    assert "acme.b.1.0.0.nupkg" in held(proxy)
 
 
 async def test_every_answer_says_where_it_comes_from_and_how_long_it_holds(
