@@ -66,11 +66,16 @@ def asker_of(request: web.BaseRequest, addresses: PublicAddresses) -> Asker:
     return Asker(
         headers=request.raw_headers,
         addresses=addresses,
-        client=addresses.client(request),
-        session=headers.get(SESSION_ID, "")[:MAX_SESSION],
+        client=_text(addresses.client(request)),
+        session=_text(headers.get(SESSION_ID, ""))[:MAX_SESSION],
         traceparent=headers.get("traceparent", "")[:MAX_SESSION],
         authorization=headers.get(hdrs.AUTHORIZATION, ""),
         accept_encoding=headers.get(hdrs.ACCEPT_ENCODING, ""),
         conditions={name.lower(): ",".join(headers.getall(name)) for name in CONDITIONAL if name in headers},
         address=address,
     )
+
+
+def _text(said: str) -> str:
+    """``said`` as the history can keep it: for a byte that is no UTF-8 aiohttp puts half a surrogate pair."""
+    return said if said.isascii() else said.encode(errors="replace").decode()

@@ -79,6 +79,16 @@ async def test_the_client_behind_a_front_end_and_its_session_are_those_of_each_r
     assert seen == [(f"203.0.113.{number}", f"s{number}") for number in range(3)]
 
 
+async def test_bytes_that_are_no_text_keep_nothing_from_the_history(proxy: Proxy, wires: list[Wire]) -> None:
+    for odd in (b"X-NuGet-Session-Id: a\xff", b"X-NuGet-Session-Id: b\r\nX-Forwarded-For: caf\xe9"):
+        await wires[0].feed(f"GET {INDEX} HTTP/1.1\r\n{PLAIN}\r\n".encode() + odd + b"\r\n\r\n")
+    await proxy.app.history.flush()
+    assert {(one.session, one.client) for one in await proxy.app.history.restores(10)} == {
+        ("a?", "127.0.0.1"),
+        ("b", "caf?"),
+    }
+
+
 async def test_after_a_reload_its_addresses_count_on_connections_that_were_open(
     proxy: Proxy, wires: list[Wire]
 ) -> None:
