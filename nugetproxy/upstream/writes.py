@@ -81,6 +81,8 @@ async def _one_hop(wire: Wire, write: Write, request: Request, trail: tuple[URL,
                 return wire.moved(response, trail)
             if response.status == 303:
                 raise response.refuse(Reason.REDIRECT_DENIED, f"status {response.status} to a write")
+            if response.status < 200:  # nothing that could be passed on: who is told 101 takes the rest for no HTTP
+                raise response.refuse(Reason.PROTOCOL, f"status {response.status} to a write")
             return Sent(
                 response.status,
                 response.reason,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from types import MappingProxyType
 
 from aiohttp import ClientConnectionResetError, HttpVersion11, hdrs
 from aiohttp.abc import AbstractStreamWriter
@@ -17,6 +18,7 @@ from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.web import http as web
 
 CACHE_STATUS = "Cache-Status"
+PHRASES: Mapping[int, str] = MappingProxyType({status.value: status.phrase for status in HTTPStatus})
 ONE_WRITE_BYTES = 64 * 1024
 """Up to this size a body is copied behind its header section, for one system call less."""
 PIECE = 128 * 1024
@@ -158,5 +160,8 @@ def http_date(seconds: int) -> str:
 
 @lru_cache(maxsize=64)
 def status_line(status: int, reason: str = "") -> str:
-    """The first line of an answer; ``reason`` is its phrase where that is not the usual one."""
-    return f"HTTP/1.1 {status} {reason or HTTPStatus(status).phrase}"
+    """The first line of an answer; ``reason`` is its phrase where that is not the usual one.
+
+    A status that nobody has registered, which an upstream may have answered a write with, has none.
+    """
+    return f"HTTP/1.1 {status} {reason or PHRASES.get(status, '')}"

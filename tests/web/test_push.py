@@ -150,6 +150,26 @@ async def test_a_reason_with_other_letters_is_made_plain(proxy: Proxy, feed: Fak
     assert got.headers["X-NuGet-Warning"].isascii()
 
 
+@pytest.mark.parametrize("status", [299, 520, 600])
+async def test_a_status_that_nobody_has_registered_is_passed_on_without_a_reason(
+    proxy: Proxy, feed: FakeFeed, status: int
+) -> None:
+    """A client that is cut off instead sends its package again."""
+    feed.origin.routes[UP] = Script(raw=f"HTTP/1.1 {status} \r\nContent-Length: 2\r\n\r\nso".encode())
+    got = await push(proxy)
+    assert (got.status, got.reason, got.body) == (status, "", b"so")
+    assert len(writes(feed)) == 1
+
+
+@pytest.mark.parametrize("line", ["101 Switching Protocols", "099 "])
+async def test_a_status_that_is_none_of_a_final_answer_is_not_passed_on(
+    proxy: Proxy, feed: FakeFeed, line: str
+) -> None:
+    feed.origin.routes[UP] = Script(raw=f"HTTP/1.1 {line}\r\nContent-Length: 0\r\n\r\n".encode())
+    assert (await push(proxy)).status == 502
+    assert len(writes(feed)) == 1
+
+
 async def test_an_answer_before_the_body_reaches_the_client(proxy: Proxy, feed: FakeFeed) -> None:
     refusal = Script(status=401, reason="No key", headers=[("WWW-Authenticate", "ApiKey")], read_body=False)
     feed.origin.routes[UP] = refusal
