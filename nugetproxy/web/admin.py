@@ -20,6 +20,7 @@ from nugetproxy.web import http as web
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.admission import Admission, is_foreign
 from nugetproxy.web.hosts import PublicAddresses
+from nugetproxy.web.incoming import awaits_welcome, welcome
 from nugetproxy.web.refusals import Forbidden
 from nugetproxy.web.whole import Whole, common_headers
 
@@ -66,6 +67,8 @@ async def _arguments(request: web.BaseRequest) -> Mapping[str, Any]:
     if request.content_type != "application/json":  # which no form of a page can send
         raise BadRequest("The arguments are a JSON object, with the Content-Type application/json.")
     body = bytearray()
+    if awaits_welcome(request):
+        welcome(request)
     try:
         async with asyncio.timeout(PATIENCE):
             async for piece in request.content.iter_any():

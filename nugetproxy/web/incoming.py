@@ -6,13 +6,26 @@ import asyncio
 from contextlib import suppress
 from typing import Self
 
-from aiohttp import StreamReader
+from aiohttp import HttpVersion11, StreamReader, hdrs
 
 from nugetproxy.errors import BadRequest, ProxyError
 from nugetproxy.web import http as web
 
 DRAIN_BYTES = 512 * 2**20
 DRAIN_SECONDS = 120.0
+
+
+def awaits_welcome(request: web.BaseRequest) -> bool:
+    """Whether its client asks first if its body is welcome (RFC 9110 section 10.1.1); one of HTTP/1.0 knows no answer
+    to that.
+    """
+    return request.version >= HttpVersion11 and request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+
+
+def welcome(request: web.BaseRequest) -> None:
+    """Tell its client to send its body."""
+    if request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 class Incoming:

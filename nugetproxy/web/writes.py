@@ -16,7 +16,7 @@ from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.admission import Admission
 from nugetproxy.web.answers import WARNING, header_text, reason_phrase
 from nugetproxy.web.hosts import PublicAddresses
-from nugetproxy.web.incoming import Incoming
+from nugetproxy.web.incoming import Incoming, awaits_welcome, welcome
 from nugetproxy.web.refusals import Unauthorized
 from nugetproxy.web.whole import Whole, common_headers
 
@@ -41,7 +41,7 @@ class Writes:
         The client's body is read to its end (within bounds) before any answer: a client that is cut off while it
         still sends sees a broken pipe and uploads everything again, three times over.
         """
-        awaits_continue = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+        awaits_continue = awaits_welcome(request)
         body = Incoming(request.content, stall=self._body_timeout)
         token = ""
         try:
@@ -50,9 +50,8 @@ class Writes:
             if hdrs.CONTENT_ENCODING in request.headers:
                 raise BadRequest("A request body with a Content-Encoding is not taken; send it as it is.")
             url = await feed.writes.check(request.method, route, request.content_length)
-            if awaits_continue and request.transport is not None:
-                # The client asked first whether its body is welcome (RFC 9110 section 10.1.1).
-                request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if awaits_continue:
+                welcome(request)
                 awaits_continue = False
             sent = await feed.writes.send(
                 request.method,

@@ -37,6 +37,7 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script, Seen
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
+from tests.web.test_tokens import basic, token
 
 PUSH = "/v3/package"
 UP = f"{UP_PUSH}/"
@@ -336,6 +337,7 @@ class TestExpect:
             writer.write(body)
             received += await reader.read()
         writer.close()
+        await writer.wait_closed()
         return received
 
     async def test_a_welcome_body_is_asked_for(self, proxy: Proxy, feed: FakeFeed) -> None:
@@ -350,6 +352,23 @@ class TestExpect:
         received = await self.exchange(proxy, f"PUT {PUSH} HTTP/1.1\r\nExpect: 100-continue", b"x" * 5000)
         assert received.startswith(b"HTTP/1.1 413 ")
         assert b"100 Continue" not in received
+
+    async def test_a_client_of_before_is_told_nothing_that_it_does_not_know(self, proxy: Proxy, feed: FakeFeed) -> None:
+        """RFC 9110 section 10.1.1."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", proxy.client.port)
+        head = f"PUT {PUSH} HTTP/1.0\r\nHost: localhost\r\nExpect: 100-continue\r\nX-NuGet-ApiKey: {KEY}\r\n"
+        kind = f"Content-Type: multipart/form-data; boundary=b0undary\r\nContent-Length: {len(form())}\r\n\r\n"
+        writer.write(f"{head}{kind}".encode() + form())
+        assert (await reader.read()).startswith(b"HTTP/1.1 201 ")
+        writer.close()
+        await writer.wait_closed()
+
+    async def test_a_command_with_a_body_is_asked_for(self, proxy: Proxy) -> None:
+        authorization = basic(await token(proxy, "admin"))["Authorization"]
+        head = f"POST /-/purge HTTP/1.1\r\nExpect: 100-continue\r\nAuthorization: {authorization}"
+        async with asyncio.timeout(5):
+            received = await self.exchange(proxy, f"{head}\r\nContent-Type: application/json", b"{}")
+        assert received.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 ")
 
 
 class TestTurnedOff:
