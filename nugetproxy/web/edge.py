@@ -301,7 +301,7 @@ def _target(request: web.BaseRequest) -> tuple[str, str]:
     path, _, query = request.raw_path.partition("?")
     query = sendable_query(query) if query else ""
     if not path.startswith("/") or len(query) > MAX_QUERY:
-        raise BadRequest("The request target must be a path, with a query of at most 4096 characters.")
+        raise BadRequest("The request target must be a path or a URL of ours, with a query of at most 4096 characters.")
     return path, query
 
 

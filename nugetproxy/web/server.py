@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TypedDict
+from typing import Any, TypedDict
 
+from aiohttp import StreamReader, hdrs
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from nugetproxy.metrics import Metrics
 from nugetproxy.web import http as web
@@ -24,6 +29,8 @@ FRESH_SECONDS = 0.3
 """What a connection without a request yet gets at a stop: its request may be on its way, and would be lost."""
 DOCUMENT_SECONDS = 1.0
 """What documents get at a stop; their clients ask again, which costs little."""
+ABSOLUTE = re.compile(r"(https?)://([^/?#@]+)(.*)", re.IGNORECASE)
+"""A request target with scheme and host, as some clients and proxies send it."""
 LOOPBACK = ("127.", "::1")
 """Peers without a limit of their own: a front proxy on this machine is many clients."""
 
@@ -57,7 +64,7 @@ class LimitedServer(web.Server):
         request's headers as well as idle connections, ``write_timeout`` how long a client may take nothing of what is
         sent.
         """
-        super().__init__(handler)
+        super().__init__(handler, request_factory=_request_of)
         self._write_timeout = write_timeout
         self._metrics = metrics
         self._knows_handler = lanes.is_usable()
@@ -167,3 +174,35 @@ class LimitedServer(web.Server):
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
+
+
+def _request_of(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    handler: RequestHandler,
+    writer: AbstractStreamWriter,
+    task: asyncio.Task[Any],
+) -> web.BaseRequest:
+    """aiohttp's hook for what has come in."""
+    if not message.path.startswith("/"):
+        message = _by_path(message, "http" if handler.ssl_context is None else "https")
+    return web.BaseRequest(message, payload, handler, writer, task, task.get_loop())
+
+
+def _by_path(message: RawRequestMessage, scheme: str) -> RawRequestMessage:
+    """The same by its path, where the target is in absolute form and says how we were reached.
+
+    Its host counts, whatever ``Host`` says (RFC 9112 section 3.2.2).
+    """
+    found = ABSOLUTE.fullmatch(message.path)
+    if found is None or found[1].lower() != scheme:
+        return message
+    host, path = found[2], found[3]
+    headers = CIMultiDict(message.headers)
+    headers[hdrs.HOST] = host
+    others = (one for one in message.raw_headers if one[0].lower() != b"host")
+    return message._replace(
+        path=path if path.startswith("/") else f"/{path}",
+        headers=CIMultiDictProxy(headers),
+        raw_headers=((b"Host", host.encode()), *others),
+    )

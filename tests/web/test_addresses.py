@@ -146,15 +146,53 @@ class TestTrustedProxy:
         assert b'"contentUrl":"https://gallery.example/' in got.body.replace(b": ", b":")
 
 
-@pytest.mark.parametrize(
-    "target", ["http://evil.example/v3/index.json", "http://127.0.0.1/v3/index.json", "evil.example:443", "*"]
-)
-@pytest.mark.parametrize("method", ["GET", "CONNECT", "OPTIONS"])
-async def test_a_target_that_is_no_path_is_refused(proxy: Proxy, feed: FakeFeed, method: str, target: str) -> None:
+async def exchanged(proxy: Proxy, line: str, *fields: str, body: bytes = b"") -> bytes:
+    """What is answered to a request as it is written."""
     reader, writer = await asyncio.open_connection("127.0.0.1", proxy.client.port)
-    writer.write(f"{method} {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-    writer.write_eof()
+    length = [f"Content-Length: {len(body)}"] if body else []
+    head = "\r\n".join([line, *fields, "Connection: close", *length, "", ""])
+    writer.write(head.encode() + body)
     received = await reader.read()
     writer.close()
-    assert received.split(b" ")[1:2] in ([b"400"], [b"404"], [b"405"], []), received
+    await writer.wait_closed()
+    return received
+
+
+@pytest.mark.parametrize("target", ["http://evil.example", "evil.example:443", "*", "http://", "http://a@localhost/"])
+@pytest.mark.parametrize("method", ["GET", "CONNECT", "OPTIONS"])
+async def test_a_target_that_is_not_ours_is_refused(proxy: Proxy, feed: FakeFeed, method: str, target: str) -> None:
+    path = "/v3/index.json" if target.startswith("http:") else ""
+    received = await exchanged(proxy, f"{method} {target}{path} HTTP/1.1", "Host: localhost")
+    assert received.split(b" ")[1:2] in ([b"400"], [b"404"], [b"405"], [b"421"], []), received
     assert not [seen for seen in feed.requests if "evil" in seen.target]
+
+
+@pytest.mark.parametrize("host", ["localhost:7", "127.0.0.1", "LOCALHOST"])
+async def test_the_host_of_a_target_in_absolute_form_counts(proxy: Proxy, host: str) -> None:
+    """RFC 9112 section 3.2.2: it must be taken, whatever the header field says."""
+    for path in ("/v3/index.json", "/up/v3/index.json"):
+        expected = await exchanged(proxy, f"GET {path} HTTP/1.1", f"Host: {host}")
+        assert f'"http://{host}/'.encode() in expected
+        for field in (host, "evil.example"):
+            received = await exchanged(proxy, f"GET HTTP://{host}{path} HTTP/1.1", f"Host: {field}")
+            assert received.partition(b"\r\n\r\n")[2] == expected.partition(b"\r\n\r\n")[2]
+
+
+async def test_a_target_in_absolute_form_is_taken_on_a_connection_of_any_requests(proxy: Proxy, feed: FakeFeed) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.client.port)
+    bases = []
+    for target in ("/v3/index.json", "http://localhost:7/v3/index.json", "/v3/index.json") * 2:
+        writer.write(f"GET {target} HTTP/1.1\r\nHost: localhost:8\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r")[0])
+        bases.append(b"localhost:7" in await reader.readexactly(length))
+    assert bases == [False, True, False] * 2
+    writer.close()
+    await writer.wait_closed()
+    assert (await exchanged(proxy, "GET http://localhost?x HTTP/1.1", "Host: a")).startswith(b"HTTP/1.1 404 ")
+    assert (await exchanged(proxy, "GET https://localhost/v3/index.json HTTP/1.1", "Host: a")).startswith(
+        b"HTTP/1.1 400 "
+    ), "not how we were reached"
+    pushed = await exchanged(proxy, "PUT http://localhost/v3/package HTTP/1.1", "Host: a", body=SMALL)
+    assert pushed.startswith(b"HTTP/1.1 401 "), pushed
+    assert feed.requests[-1].body == SMALL
