@@ -43,6 +43,7 @@ class Asset(Struct, frozen=True):
     packed: bytes
     """The same by gzip."""
     etag: str
+    """Of both, so a weak one (RFC 9110 section 8.8.1)."""
 
 
 @cache
@@ -54,4 +55,4 @@ def read_assets() -> Mapping[str, Asset]:
 def _read(name: str, type_: str) -> Asset:
     body = (STATIC / name).read_bytes()
     digest = blake2b(body, digest_size=12).hexdigest()
-    return Asset(type_, body, gzip.compress(body, mtime=0), f'"{digest}"')
+    return Asset(type_, body, gzip.compress(body, mtime=0), f'W/"{digest}"')

@@ -10,6 +10,7 @@ import orjson
 from aiohttp import hdrs
 
 from nugetproxy.admin.desk import Desk
+from nugetproxy.caching.conditions import select
 from nugetproxy.engine.outcome import CACHE_NAME
 from nugetproxy.errors import BadRequest, MethodNotAllowed, NotFound
 from nugetproxy.web import http as web
@@ -105,7 +106,8 @@ def _file(request: web.BaseRequest, asset: Asset) -> Whole:
         hdrs.VARY: "Accept, Accept-Encoding, Authorization",
         hdrs.ETAG: asset.etag,
     }
-    if request.headers.get(hdrs.IF_NONE_MATCH) == asset.etag:
+    held = {hdrs.IF_NONE_MATCH.lower(): ",".join(request.headers.getall(hdrs.IF_NONE_MATCH, ("",)))}
+    if select(request.method, held, asset.etag, None, len(asset.body)).status == 304:
         return Whole(304, headers, b"", length=None)
     if accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
         headers[hdrs.CONTENT_ENCODING] = "gzip"
