@@ -83,6 +83,7 @@ class Slot:
     def __init__(self, free: Turns) -> None:
         self._free = free
         self._held = True
+        self._ended = False
 
     def lend(self) -> None:
         """Let another request have it."""
@@ -90,11 +91,18 @@ class Slot:
             self._held = False
             self._free.release()
 
+    def end(self) -> None:
+        """Lend it for good: a body that still waits for its client, which nobody wants any more, takes none again."""
+        self._ended = True
+        self.lend()
+
     async def take(self) -> None:
-        """Have one again; the caller's own deadline bounds the wait."""
-        if not self._held:
+        """Have one again, before the end; the caller's own deadline bounds the wait."""
+        if not self._held and not self._ended:
             await self._free.acquire()
             self._held = True
+            if self._ended:
+                self.lend()
 
 
 STALLED = 1.0

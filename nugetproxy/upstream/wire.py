@@ -127,7 +127,7 @@ class Wire:
                 finally:
                     response.close()
         finally:
-            slot.lend()
+            slot.end()
 
     def moved(self, response: Response, trail: tuple[URL, ...]) -> URL:
         """Where a redirect of a write leads: keys go with it, so only to an origin that may have them.

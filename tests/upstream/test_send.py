@@ -368,6 +368,27 @@ class TestSlots:
             assert (await slow).status == 201
         assert origin.requests[0].body == b"x" * 1000 + b"y" * 1000
 
+    @pytest.mark.parametrize("stalls", [False, True])
+    async def test_an_answer_before_the_end_of_a_body_gives_its_connection_back(
+        self, origin: Origin, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch, stalls: bool
+    ) -> None:
+        """The body waits for its client then, and took a place again as it was ended."""
+        monkeypatch.setattr(slots, "STALLED", 0.0 if stalls else 60.0)
+        client = make_client(connections=1)
+        answered = asyncio.Event()
+        refused = Script(status=401, read_body=10, gate=answered)
+        origin.routes |= {"/refused": refused, "/push": Script(status=201)}
+
+        async def endless() -> AsyncIterator[bytes]:
+            yield b"x" * 1000
+            answered.set()
+            await asyncio.Event().wait()
+
+        async with asyncio.timeout(5):
+            for _ in range(3):
+                assert (await send(client, f"{origin.url}/refused", body=endless())).status == 401
+            assert (await send(client, f"{origin.url}/push")).status == 201
+
     async def test_a_body_that_never_begins_takes_no_connection(self, origin: Origin, make_client: MakeClient) -> None:
         client = make_client(connections=1)
         origin.routes["/push"] = Script(status=201)
