@@ -47,7 +47,10 @@ class ThreadResolver(AbstractResolver):
         look_up = partial(
             socket.getaddrinfo, host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
         )
-        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        try:
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        except UnicodeError as error:  # a label is empty, or longer than 63 letters
+            raise socket.gaierror(socket.EAI_NONAME, "no host can have this name") from error
         return [
             ResolveResult(hostname=host, host=str(address[0]), port=port, family=family_, proto=proto, flags=_NUMERIC)
             for family_, _, proto, _, address in found

@@ -34,7 +34,7 @@ def parse_url(text: str) -> URL:
     try:
         url = URL(text, encoded=True)
         scheme, host, port = url.scheme.lower(), url.raw_host, url.port
-    except ValueError as error:
+    except (ValueError, IndexError) as error:  # an index, where a user name's host is empty
         raise UrlDenied("a malformed URL") from error
     if scheme not in DEFAULT_PORTS:
         raise UrlDenied(f"a URL of scheme {scheme[:16]!r}")

@@ -125,6 +125,7 @@ class TestDenied:
             "javascript:alert(1)",
             "http://user:pw@127.0.0.1/",
             "http://[::1/x",
+            "http://[::1]@/x",
             "/with space",
             "http://",
             "data:,x",
@@ -139,6 +140,14 @@ class TestDenied:
             return
         assert (await denied(client, f"{origin.url}/a")).reason is Reason.REDIRECT_DENIED
         assert len(origin.requests) == 1
+
+    @pytest.mark.parametrize("host", ["a..b", f"{64 * 'a'}.example"])
+    async def test_a_name_that_no_name_can_be(self, origin: Origin, client: UpstreamClient, host: str) -> None:
+        """The system's look-up fails otherwise for it than for one that nobody has."""
+        origin.routes["/a"] = to(f"http://{host}/x")
+        with pytest.raises(UpstreamFailure) as caught:
+            await client.get(f"{origin.url}/a")
+        assert caught.value.reason is Reason.DNS
 
     async def test_no_location(self, origin: Origin, client: UpstreamClient) -> None:
         origin.routes["/a"] = Script(status=302)
