@@ -66,13 +66,17 @@ def secret_in(authorization: str) -> str:
     scheme, _, rest = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
         return rest.strip()
-    if scheme.lower() != "basic":
-        return ""
+    return _pair(rest)[1] if scheme.lower() == "basic" else ""
+
+
+def _pair(coded: str) -> tuple[str, str]:
+    """User and password of the scheme Basic (RFC 7617); both empty where it is malformed."""
     try:
-        pair = base64.b64decode(rest.strip(), validate=True).decode("utf-8", "surrogateescape")
+        pair = base64.b64decode(coded.strip(), validate=True).decode("utf-8", "surrogateescape")
     except (binascii.Error, ValueError):
-        return ""
-    return pair.partition(":")[2]
+        return "", ""
+    user, _, password = pair.partition(":")
+    return user, password
 
 
 def is_for(token: Token, scope: Scope, feed: str = "") -> bool:
@@ -166,6 +170,11 @@ class Tokens:
     def is_ours(self, secret: str) -> bool:
         """Whether this is the secret of a token of ours, also of one that is good for nothing now."""
         return hash_of(secret) in self._by_hash
+
+    def is_ours_in(self, authorization: str) -> bool:
+        """Whether one stands in this raw ``Authorization`` value, also where none counts: as the user, by itself."""
+        scheme, _, rest = authorization.strip().partition(" ")
+        return any(map(self.is_ours, (scheme, rest.strip(), *_pair(rest))))
 
     def shown(self, authorization: str) -> Token | None:
         """Whose this raw ``Authorization`` value is; remembered until a token is revoked, changes, or expires."""

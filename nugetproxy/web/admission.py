@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from nugetproxy.admin.page.viewer import Viewer
-from nugetproxy.admin.tokens import Scope, Tokens, is_for, secret_in
+from nugetproxy.admin.tokens import Scope, Tokens, is_for
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.reply import NO_CACHE, Reply
 from nugetproxy.metrics import Metrics
@@ -147,7 +147,7 @@ class Admission:
         rule, kept = self._rules[feed], CIMultiDict(request.headers)
         if self._tokens.is_ours(key):
             kept.popall(API_KEY)
-        if self._tokens.is_ours(secret_in(shown)):
+        if self._tokens.is_ours_in(shown):
             kept.popall(hdrs.AUTHORIZATION)
         if rule.lends:
             if self._lends_to_all(feed):

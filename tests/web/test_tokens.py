@@ -459,10 +459,12 @@ async def test_a_feed_that_only_some_may_read_takes_writes_of_pushers_only(proxy
 async def test_an_open_feed_passes_on_what_a_client_shows_unless_it_is_ours(proxy: Proxy, feed: FakeFeed) -> None:
     ours = await token(proxy, "push")
     await push(proxy, **basic("the upstream's"))
-    await push(proxy, **basic(ours))
-    first, second = [seen.headers for seen in feed.requests if seen.method == "PUT"]
+    for shown in (basic(ours)["Authorization"], basic("", user=ours)["Authorization"], f"token {ours}", ours):
+        await push(proxy, Authorization=shown)
+    first, *others = [seen.headers for seen in feed.requests if seen.method == "PUT"]
     assert first["Authorization"] == basic("the upstream's")["Authorization"]
-    assert "Authorization" not in second
+    assert len(others) == 4
+    assert not [seen for seen in others if "Authorization" in seen], "one that counts for nothing is a secret, too"
 
 
 # --- files ---
