@@ -165,6 +165,8 @@ async def test_commands_over_http_want_an_administrator(proxy: Proxy, admin: dic
             for asked in ("restore?number", "ls?most", "provenance/lines?after")
             for number in ("nan", "inf", "-inf", "1e30")
         ),
+        ("audit?ask=maybe", None, 400, "The argument 'ask' must be true or false."),
+        ("evict", {"simulate": "yes"}, 400, "must be true or false"),
         ("token/add", ["x"], 400, "must be a JSON object"),
         ("token/list?x=1", None, 400, "There is no argument 'x'; there are none."),
         ("token/revoke", {"name": "nobody"}, 404, "There is no token 'nobody'."),

@@ -123,7 +123,7 @@ def _read(run: Run, arguments: Mapping[str, Any]) -> dict[str, Any]:
         reader, wanted = READERS[str(known[name].annotation)]
         try:
             read[name] = reader(given)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise BadRequest(f"The argument {name!r} must be {wanted}.") from error
     return read
 
