@@ -23,6 +23,7 @@ from nugetproxy.feeds.version_traits import TraitsReader
 from nugetproxy.feeds.versions import list_route
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.version_list import listed_versions
+from nugetproxy.nuget.identity import PackageId
 from nugetproxy.nuget.rules import Rule
 from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Ledger
@@ -82,7 +83,12 @@ class Parties:
         return self.sources if self._merged is None else self._merged.guard.candidates(id_).asked
 
     async def lists(self, id_: str, base: str) -> Listing:
-        """Who has which version of an id (lower case); raises UpstreamFailure where that cannot be told."""
+        """Who has which version of an id (lower case); raises UpstreamFailure where that cannot be told.
+
+        Nobody has one of what no package can be called, which a search may say or be asked for all the same.
+        """
+        if PackageId.parse(id_) is None:
+            return Listing(owners={}, sources=(), asked=())
         if self._merged is not None:
             await self._merged.guard.claims.ready()
         asked = self.asked(id_)

@@ -157,9 +157,10 @@ async def _is_stored(absent: SourceAnswer, id_: str) -> bool:
 
 
 def list_route(id_: str) -> Route:
-    """Where the version list of an id is."""
-    route = parse_route(f"content/{quote(id_)}/index.json")
-    assert route is not None, "an id is a segment of a path"
+    """Where the version list of an id is; raises NotFound for what no package can be called."""
+    route = parse_route(f"content/{quote(id_, safe='')}/index.json")
+    if route is None:
+        raise NotFound("No package can have this id.")
     return route
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.feed_documents import SEARCH_HOSTS
+from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.rules.conftest import COOLDOWN, HIVE, StartShop
 
@@ -61,6 +63,25 @@ async def test_a_denied_version_is_refused_by_name_with_the_sentence(
         assert got.headers["Cache-Control"] == "no-store"
         assert not [seen for seen in feed.requests if seen.path.endswith("2.0.0.nupkg")], "it was not even fetched"
         assert shop.proxy.metric("rule_denied_total", rule="cooldown") == 1
+
+
+@pytest.mark.parametrize("rule", [DENY, COOLDOWN], ids=["by version", "by age"])
+async def test_an_id_that_no_package_can_have_costs_nobody_a_search(
+    start_shop: StartShop, feed: FakeFeed, stock: Stock, rule: dict[str, object]
+) -> None:
+    stock("Acme.A", {"1.0.0": 90})
+    shop = await start_shop(rule)
+    for odd in ("-1", "..", "a%20b", "a%2Fb", "'", "a" * 101):
+        assert (await shop.read(f"/v3/autocomplete?id={odd}"))["data"] == []
+    good, odd = [{"id": id_, "version": "1.0.0", "versions": [{"version": "1.0.0"}]} for id_ in ("Acme.A", "a/b")]
+    said = {"query": [odd, good], "autocomplete": ["..", "a/b", "Acme.A"]}
+    feed.origin.routes |= {
+        f"{host}/{name}": Script(body=json.dumps({"totalHits": len(data), "data": data}).encode())
+        for host in SEARCH_HOSTS
+        for name, data in said.items()
+    }
+    assert "Acme.A" in [hit["id"] for hit in (await shop.read("/v3/query?q=a"))["data"]]
+    assert "Acme.A" in (await shop.read("/v3/autocomplete?q=a"))["data"]
 
 
 async def test_a_registration_of_many_pages_has_the_counts_and_bounds_of_what_is_left(
