@@ -710,7 +710,8 @@ async def test_a_full_disk_drops_writes_and_leaves_no_half_files(
     entries: Documents, directory: Path, metrics: Metrics
 ) -> None:
     await fill(entries, 5)
-    pages = sqlite3.connect(directory / "cache.db").execute("PRAGMA page_count").fetchone()[0]
+    with closing(sqlite3.connect(directory / "cache.db")) as connection:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
     await entries._change(lambda cache: cache._sql(f"PRAGMA max_page_count = {pages}").fetchall(), [])
     results = [await entries.put(f"new{n}", ENTRY, SMALL * 500, tag="id") for n in range(20)]
     assert not all(results)

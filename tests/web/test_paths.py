@@ -178,7 +178,8 @@ async def test_what_is_not_http_is_refused(proxy: Proxy, feed: FakeFeed, request
     with contextlib.suppress(ConnectionResetError):
         received = await reader.read()
     writer.close()
-    assert not received or 400 <= int(received.split(b" ")[1]) < 500
+    # Python 3.11 gives a client that has ended its side nothing.
+    assert not received or received.split(b" ")[1] == (b"505" if b"HTTP/9.9" in request_bytes else b"400")
     assert feed.requests == []
     assert (await ask(proxy, "/health/live")).status == 200
 
