@@ -17,9 +17,11 @@ from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.difference import ONLY_AT_START
 from nugetproxy.config.section import keys_of
 from nugetproxy.errors import ConfigError
+from nugetproxy.sources.folder import FolderSource
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.store.token_file import TokenFile
 from tests.conftest import StartProxy
+from tests.engine.test_signatures import GOOD, ROOT, wanted
 from tests.fakes.asking import (
     LARGE,
     PACKAGE,
@@ -118,6 +120,32 @@ async def test_connections_of_before_are_closed_once_nobody_uses_them(proxy: Pro
     gate.set()
     assert (await waiting).status == 200
     await until(lambda: not proxy.app.retired)
+
+
+async def test_a_folder_of_before_is_closed_once_nobody_uses_it(
+    start_proxy: StartProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its index's connections, its threads stayed until the end."""
+    closed = []
+    close = FolderSource.close
+
+    async def closing(source: FolderSource) -> None:
+        await close(source)
+        closed.append(source)
+
+    monkeypatch.setattr(FolderSource, "close", closing)
+    roots = tmp_path / "roots.pem"
+    roots.write_bytes(ROOT.pem)
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "acme.a.1.0.0.nupkg").write_bytes(GOOD)
+    proxy = await start_proxy((tmp_path / "shelf").as_uri())
+    assert (await ask(proxy, PACKAGE)).status == 200
+    before = []
+    for mode in ("warn", "require"):
+        before.append(proxy.app.sources["up"])
+        await proxy.reload(upstream=wanted(mode, roots))
+        assert (await ask(proxy, PACKAGE)).status == 200
+    await until(lambda: closed == before)
 
 
 async def test_an_upstream_that_stays_as_it_is_keeps_what_it_knows(

@@ -49,6 +49,9 @@ from nugetproxy.web.edge import Edge
 from nugetproxy.web.lane import Lane
 from nugetproxy.web.ops import Ops
 
+Retired = UpstreamClient | Site | Source
+"""What is closed once nobody uses it any more: of a remote source its client."""
+
 
 class App(Struct, kw_only=True):
     """Everything that runs for one configuration; an asynchronous context manager.
@@ -89,7 +92,7 @@ class App(Struct, kw_only=True):
     """The background tasks of each source, once they have begun."""
     resting: dict[str, Source] = field(default_factory=dict)
     """Sources that are not configured any more: one may be again, and what reads of it is not disturbed."""
-    retired: list[UpstreamClient | Site] = field(default_factory=list)
+    retired: list[Retired] = field(default_factory=list)
     """Belong to an earlier configuration; somebody may still be using them."""
     replicas: Replicas | None = None
 

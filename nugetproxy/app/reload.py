@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from nugetproxy import log as logs
 from nugetproxy.app.access import given_tokens, watch_access, watch_secrets
-from nugetproxy.app.application import App
+from nugetproxy.app.application import App, Retired
 from nugetproxy.app.composition import desk_of
 from nugetproxy.app.descriptors import share_out
 from nugetproxy.app.expiry import looking
@@ -33,7 +33,6 @@ from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.symbols import Symbols
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
-from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.web.edge import Edge
 
 log = structlog.get_logger(__name__)
@@ -150,15 +149,15 @@ class Reload:
             app.retired.extend(used)
             app.tasks.start(self._retire(edge, used), name="retire")
 
-    def _in_use(self, sources: Mapping[str, Source], new_sites: Mapping[str, Site]) -> list[UpstreamClient | Site]:
+    def _in_use(self, sources: Mapping[str, Source], new_sites: Mapping[str, Site]) -> list[Retired]:
         """What others take the place of."""
         app = self._app
-        clients: list[UpstreamClient | Site] = [
-            one.upstream
+        left: list[Retired] = [
+            one.upstream if isinstance(one, RemoteSource) else one
             for name, one in {**app.resting, **app.sources}.items()
-            if isinstance(one, RemoteSource) and name in sources and sources[name] is not one
+            if name in sources and sources[name] is not one
         ]
-        return [*clients, *(set(app.sites.values()) if new_sites is not app.sites else ())]
+        return [*left, *(set(app.sites.values()) if new_sites is not app.sites else ())]
 
     def _change_over(self, shared: Shared, sources: Mapping[str, Source], new_sites: Mapping[str, Site]) -> None:
         """From one moment to the next: no await in here."""
@@ -217,8 +216,8 @@ class Reload:
                 if isinstance(source, RemoteSource) and name not in held:
                     app.tasks.start(_count(source.packages), name=f"scan {name}")
 
-    async def _retire(self, edge: Edge, used: Iterable[UpstreamClient | Site]) -> None:
-        """End connections that nobody uses any more."""
+    async def _retire(self, edge: Edge, used: Iterable[Retired]) -> None:
+        """End connections, close folders that nobody uses any more."""
         with suppress(TimeoutError):
             async with asyncio.timeout(LONGEST_USE):
                 await edge.idle()
