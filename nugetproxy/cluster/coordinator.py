@@ -190,13 +190,16 @@ class RedisCoordinator:
                 raise self.gate.failed("it does not confirm that it will announce anything")
             yield None
             while True:
-                # A read that waits for ever would not notice a machine that vanished: a ping does.
                 message = await self._listen(pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0))
-                if message is not None and message["type"] == "message":
-                    yield message["data"].decode("utf-8", "replace")
-                elif message is None:
+                if message is None:
+                    # A read that waits for ever would not notice a machine that vanished: a ping does. An announcement
+                    # may come before its answer.
                     await self._listen(pubsub.ping())
-                    await self._listen(pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0))
+                    message = await self._listen(pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0))
+                if message is None:
+                    raise self.gate.failed("it does not answer who listens to it")
+                if message["type"] == "message":
+                    yield message["data"].decode("utf-8", "replace")
         finally:
             await pubsub.aclose()
 

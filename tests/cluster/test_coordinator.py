@@ -130,6 +130,46 @@ async def test_announcements_begin_when_they_are_subscribed_to(redis: Redis) -> 
             await ended.wait()
 
 
+async def test_an_announcement_that_comes_before_the_answer_to_a_ping_is_heard(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was taken for that answer: the write stayed unknown here while documents are fresh."""
+    coordinator, _ = asked(redis, 0)
+    ping = client.client.PubSub.ping
+
+    async def late(pubsub: client.client.PubSub) -> Any:
+        await coordinator.announce("mark up/acme.a 1")
+        return await ping(pubsub)
+
+    announcements = coordinator.announcements()
+    assert await anext(announcements) is None
+    monkeypatch.setattr(client.client.PubSub, "ping", late)
+    try:
+        async with asyncio.timeout(10):
+            assert await anext(announcements) == "mark up/acme.a 1"
+    finally:
+        await announcements.aclose()  # type: ignore[attr-defined]  # a generator
+        await coordinator.close()
+
+
+async def test_a_line_that_is_dead_is_noticed(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody would hear of others' writes until TCP gives up, a quarter of an hour later."""
+
+    async def unheard(_: client.client.PubSub) -> None:
+        """What is sent on it is lost."""
+
+    coordinator, _ = asked(redis, 0)
+    announcements = coordinator.announcements()
+    assert await anext(announcements) is None
+    monkeypatch.setattr(client.client.PubSub, "ping", unheard)
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(EngineUnavailable, match="does not answer"):
+                await anext(announcements)
+    finally:
+        await coordinator.close()
+
+
 async def test_a_document_with_a_name_that_is_no_text_is_one_all_the_same(redis: Redis) -> None:
     coordinator, _ = asked(redis, 0)
     async with client.Redis(port=redis.port) as connection:
