@@ -12,6 +12,7 @@ import structlog
 from cachetools import LRUCache
 from msgspec import Struct
 from msgspec.structs import replace
+from zlib_ng import zlib_ng
 
 from nugetproxy import __version__
 from nugetproxy.engine.target import Found
@@ -29,6 +30,9 @@ GZIP_LEVEL = 5
 GZIP_FORMAT = 16
 """What zlib adds to a window's bits to mean gzip."""
 SMALL_BYTES = 8 * 1024
+SMALL_WINDOW = 13
+SMALL_MEMORY = 5
+"""As zlib counts them; ``SMALL_BYTES`` fit in."""
 OVERHEAD_BYTES = 1024
 """What a page costs besides its bytes: its key with a digest, a URL; its entity tag; its places in three tables."""
 
@@ -89,9 +93,13 @@ def page_of(body: bytes, *, empty: bool = False) -> Page:
 
 
 def gzip_coding(body: bytes) -> bytes:
-    """``body`` in the gzip coding; of a small one most of the work would be to clear the memory of large ones."""
-    window, memory = (zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL) if len(body) > SMALL_BYTES else (13, 5)
-    coder = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT + window, memory)
+    """``body`` in the gzip coding; of a small one most of the work would be to clear the memory of large ones.
+
+    zlib-ng takes a third of the time for large ones; for small ones as much as zlib, with more bytes.
+    """
+    if len(body) > SMALL_BYTES:
+        return zlib_ng.compress(body, GZIP_LEVEL, GZIP_FORMAT + zlib_ng.MAX_WBITS)
+    coder = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, GZIP_FORMAT + SMALL_WINDOW, SMALL_MEMORY)
     return coder.compress(body) + coder.flush()
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 from urllib.parse import unquote
+
+from zlib_ng import zlib_ng
 
 from nugetproxy.errors import ProxyError, Reason
 from nugetproxy.nuget.zip_archive import MAX_DIRECTORY, MAX_ENTRIES, Archive, BrokenArchive, Entry, open_zip
@@ -87,7 +88,7 @@ def read_entry(archive: Archive, entry: Entry, limit: int, *, checksum: bool = T
         content = b"".join(archive.pieces(entry))
     except BrokenArchive as error:
         raise DamagedEntry(name, str(error)) from error
-    if checksum and zlib.crc32(content) != entry.crc:
+    if checksum and zlib_ng.crc32(content) != entry.crc:
         raise DamagedEntry(name, "its checksum is another")
     return content
 
@@ -135,7 +136,7 @@ def _checking(archive: Archive, known: Entry | None = None) -> Iterator[int]:
         crc = 0
         try:
             for piece in archive.pieces(entry):
-                crc = zlib.crc32(piece, crc)
+                crc = zlib_ng.crc32(piece, crc)
                 yield len(piece)
         except BrokenArchive as error:
             raise DamagedEntry(entry.name, str(error)) from error

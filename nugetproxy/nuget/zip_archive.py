@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from msgspec import Struct
+from zlib_ng import zlib_ng  # .NET, too, reads archives with it, from version 9 on
 
 MAX_DIRECTORY: Final = 64 * 2**20
 """Bytes of central directory that are read."""
@@ -109,7 +109,7 @@ class Archive(Struct, frozen=True):
         if entry.method == _STORED:
             yield from packed
             return
-        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        inflater = zlib_ng.decompressobj(-zlib_ng.MAX_WBITS)
         left = entry.size
         try:
             if 0 < left <= _PIECE and entry.packed <= _PIECE:
@@ -124,7 +124,7 @@ class Archive(Struct, frozen=True):
                     yield content
                 if left <= 0 or inflater.eof:
                     return
-        except zlib.error as error:
+        except zlib_ng.error as error:  # type: ignore[misc]  # its stub says that it is one
             raise BrokenArchive(str(error)) from error
 
     def _start(self, entry: Entry) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+from zlib_ng import zlib_ng
 
 RATIO = 250
 """Most that JSON may have been compressed; gzip itself can do 1,000, which only a bomb needs."""
@@ -10,7 +10,7 @@ UNSUSPICIOUS = 1024 * 1024
 """Output up to here is never called a bomb."""
 _MEMBERS = 1000
 _STEP = 1024 * 1024
-_GZIP = 16 + zlib.MAX_WBITS
+_GZIP = 16 + zlib_ng.MAX_WBITS
 
 
 CODINGS = frozenset({"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd", "dcb", "dcz"})
@@ -46,11 +46,11 @@ def gunzip(data: bytes, limit: int) -> bytes:
 
 def _member(data: bytes, out: bytearray, limit: int) -> bytes:
     """Decode one member into ``out``; what follows it."""
-    decoder = zlib.decompressobj(_GZIP)
+    decoder = zlib_ng.decompressobj(_GZIP)
     while not decoder.eof:
         try:
             piece = decoder.decompress(data, min(_STEP, limit + 1 - len(out)))
-        except zlib.error as error:
+        except zlib_ng.error as error:  # type: ignore[misc]  # its stub says that it is one
             raise Undecodable("not gzip") from error
         out += piece
         if len(out) > limit:
