@@ -91,7 +91,9 @@ class FsOps:
 
     def open(self, path: StrPath) -> int:
         """A descriptor, open for reading, of an existing file that is not a symbolic link."""
-        return self.call("open", str(path), os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        # A named pipe would be waited for until somebody writes into it: not with O_NONBLOCK, which files ignore.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        return self.call("open", str(path), os.open, path, flags)
 
     def edit(self, path: StrPath) -> int:
         """A descriptor, open for read and write, of a file that is made (mode 0600) where there is none."""

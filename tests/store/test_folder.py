@@ -452,6 +452,14 @@ async def test_what_is_in_the_way_in_staging_keeps_nothing_from_being_served(
     assert capsys.readouterr().out.count("staging.unswept") == 2
 
 
+@pytest.mark.timeout(30)
+async def test_a_named_pipe_in_staging_does_not_hold_up_the_start(folder: PackageFolder, make_folder: Maker) -> None:
+    await folder.prepare()
+    os.mkfifo(folder.layout.staging / f"acme.b~1.0.0~{'A' * 86}")  # called as what a start commits
+    await make_folder().prepare()
+    assert list(folder.layout.staging.iterdir()) == []
+
+
 async def test_a_directory_that_cannot_be_made_is_said_at_start(make_folder: Maker, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     told = r"/taken: File exists \(EEXIST\)\. Move the file away, or"
