@@ -27,6 +27,9 @@ PERIOD = DAY
 AFTER_START = MINUTE
 """The start has enough to read; so many seconds later the scrub begins."""
 
+PACKAGE_BYTES = 512 * 1024
+"""A package counts as so many bytes more: of a small one, opening and looking up take what reading takes of those."""
+
 SAVE_SECONDS = 30.0
 BATCH = 100
 
@@ -57,6 +60,8 @@ class Position(Struct, frozen=True, kw_only=True):
 
 class Scrub:
     """One pass after another over all folders, at no more than ``rate`` bytes per second; 0 turns it off.
+
+    Of small packages it reads fewer: see ``PACKAGE_BYTES``.
 
     What is found damaged is set aside by the folder: the next request fetches it again, or is refused with 503.
     """
@@ -132,6 +137,7 @@ class Scrub:
         self.finish()
 
     async def _check(self, packages: Packages, identity: PackageIdentity) -> bool:
+        await self._clock.sleep(PACKAGE_BYTES / self._rate)
         try:
             sound = await packages.folder.scrub(identity, self._pace)
         except DiskFailure as failure:  # no damage: trouble of our own, such as too many open files
