@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 from nugetproxy.nuget.documents.advisories import Advisory
-from nugetproxy.nuget.rules import SEVERITIES
+from nugetproxy.nuget.rules import SEVERITIES, severity_place
 from nugetproxy.store.history.reading import Use
 
 GRAVE: Final = MappingProxyType({"withdrawn": 3, "deny": 2, "warn": 0, "dry_run": 0, "deprecated": 0, "unlisted": 0})
@@ -56,10 +56,10 @@ class Finding(Struct, kw_only=True):
     @property
     def severity(self) -> int:
         """Of the worst, as a place in ``SEVERITIES``."""
-        own = [int(one.severity) for one in self.advisories if one.severity.isdigit()]
+        own = [severity_place(one.severity) or 0 for one in self.advisories]
         words = [word for word in ("withdrawn", "deprecated", "unlisted") if getattr(self, word)]
         others = [GRAVE[word] for word in (*words, *(one.action for one in self.rules))]
-        return min(max((*own, *others), default=0), len(SEVERITIES) - 1)
+        return max((*own, *others), default=0)
 
     def sentences(self) -> list[str]:
         """For people, the gravest first."""
@@ -92,5 +92,4 @@ class Finding(Struct, kw_only=True):
 
 def _word(severity: str) -> str:
     """A severity as people call it; what nobody knows counts as the least."""
-    place = int(severity) if severity.isdigit() else 0
-    return SEVERITIES[min(place, len(SEVERITIES) - 1)]
+    return SEVERITIES[severity_place(severity) or 0]

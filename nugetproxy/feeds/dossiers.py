@@ -22,7 +22,7 @@ from nugetproxy.feeds.version_traits import SourceTraits, TraitsReader
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.advisories import Advisory
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.rules import Traits
+from nugetproxy.nuget.rules import Traits, severity_place
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable, Sighting
@@ -272,13 +272,11 @@ def _traits(
 
 def _advised(traits: Traits, source: str, advisories: tuple[Advisory, ...]) -> Traits:
     """With the source that a version is of, with what VulnerabilityInfo says of it."""
-    known = [int(one.severity) for one in advisories if one.severity.isdigit()]
-    known += [traits.severity] if traits.severity is not None else []
-    worst = min(max(known, default=-1), 3)
+    known = [*(severity_place(one.severity) for one in advisories), traits.severity]
     return replace(
         traits,
         source=source,
-        severity=worst if worst >= 0 else None,
+        severity=max((one for one in known if one is not None), default=None),
         advisories=frozenset(one.url for one in advisories),
     )
 

@@ -20,7 +20,7 @@ from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.statements import Statement, seconds, statements
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import GZ_SEMVER2
-from nugetproxy.nuget.rules import Traits
+from nugetproxy.nuget.rules import Traits, severity_place
 from nugetproxy.nuget.version import Version
 from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.source import Source
@@ -166,12 +166,12 @@ class TraitsReader:
 
 
 def _traits_of(one: Statement, *, made: bool) -> Traits:
-    severities = [int(text) for known in one.vulnerabilities if (text := str(known.get("severity", ""))).isdigit()]
+    severities = [severity_place(known.get("severity")) for known in one.vulnerabilities]
     return Traits(
         date=seconds(one.published),
         listed=one.listed,
         deprecation=one.deprecation,
-        severity=max(severities, default=None),
+        severity=max((one for one in severities if one is not None), default=None),
         license=one.license if one.license or made else None,
     )
 

@@ -6,12 +6,14 @@ import math
 from datetime import UTC, datetime
 from typing import Final
 
+_FIRST: Final = datetime.min.replace(tzinfo=UTC).timestamp()
+_LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 _UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def moment(seconds: float) -> str:
-    """A time in UTC for people, never earlier than it is."""
-    return datetime.fromtimestamp(math.ceil(seconds), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """A time in UTC for people, never earlier than it is; what no calendar has becomes its nearest end."""
+    return datetime.fromtimestamp(math.ceil(min(max(seconds, _FIRST), _LAST)), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def instant(text: str) -> float:

@@ -16,6 +16,12 @@ SEVERITIES: Final = ("low", "moderate", "high", "critical")
 NOT_DEPRECATED: Final = "null"
 
 
+def severity_place(stated: object) -> int | None:
+    """A severity, as upstream wrote its number, as a place in ``SEVERITIES``; None for what is no such number."""
+    text = str(stated)
+    return min(int(text[:9]), len(SEVERITIES) - 1) if text.isascii() and text.isdigit() else None
+
+
 class Action(StrEnum):
     """What becomes of a version that a rule matches."""
 

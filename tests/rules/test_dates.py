@@ -129,3 +129,24 @@ async def test_a_date_in_the_future_is_not_old(start_shop: StartShop, stock: Sto
     stock("Acme.A", {"1.0.0": -400})
     shop = await start_shop(COOLDOWN)
     assert await shop.listed("acme.a") == []
+
+
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59.9999999Z", "9999-12-30"])
+async def test_a_date_at_the_end_of_the_calendar_is_not_old(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, end: str
+) -> None:
+    """It passes when there are no more years to say so."""
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 30})
+    feed.registration_extra["acme.a"] = {"2.0.0": {"published": end}}
+    shop = await start_shop(COOLDOWN)
+    assert await shop.listed("acme.a") == ["1.0.0"]
+    got = await shop.package("acme.a", "2.0.0")
+    assert (got.status, got.reason.endswith("It passes at 9999-12-31 23:59:59 UTC.")) == (403, True)
+
+
+async def test_the_past_before_all_years_is_empty(start_shop: StartShop, stock: Stock) -> None:
+    stock("Acme.A", {"1.0.0": 30})
+    shop = await start_shop()
+    shop.root = "/asof/0001-01-01T00:00:00+14:00"
+    assert await shop.listed("acme.a") == []
+    assert (await shop.package("acme.a", "1.0.0")).status == 403

@@ -57,6 +57,22 @@ async def test_versions_with_a_worse_advisory_are_denied(
         assert "it has a known advisory of severity high" in got.reason
 
 
+@pytest.mark.parametrize(("stated", "left"), [("²", ["1.0.0"]), ("high", ["1.0.0"]), ("9" * 5000, []), (7, [])])
+@pytest.mark.parametrize("registered", [True, False], ids=["registration", "VulnerabilityInfo"])
+async def test_whatever_upstream_writes_as_a_severity(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, stated: object, registered: bool, left: list[str]
+) -> None:
+    """What is beyond the worst counts as the worst, what is no number as none."""
+    stock("Acme.A", {"1.0.0": 90})
+    if registered:
+        said = {"vulnerabilities": [{"advisoryUrl": "https://example.test/1", "severity": stated}]}
+        feed.registration_extra["acme.a"] = {"1.0.0": said}
+    else:
+        feed.vulnerabilities["base"] = {"acme.a": [{**HOLE, "severity": stated}]}
+    shop = await start_shop({"name": "holes", "max_severity": "high"})
+    assert await shop.listed("acme.a") == await shop.searched("acme.a") == left
+
+
 async def test_a_new_advisory_is_heard_of(
     start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock
 ) -> None:
