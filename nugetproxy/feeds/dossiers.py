@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Set
 from types import MappingProxyType
 from typing import Final
 from weakref import WeakValueDictionary
@@ -54,12 +54,16 @@ class Listing(Struct, frozen=True, kw_only=True):
     """What they said of the versions that they have."""
 
 
-class Dossier(Struct, frozen=True, kw_only=True):
+class Dossier(Struct, kw_only=True):
     """What is known of the versions of one id."""
 
     traits: Mapping[Version, Traits] = field(default_factory=dict)
     until: float = 0.0
-    """Monotonic time from which it is made anew."""
+    """Monotonic time from which it is made anew, where it cannot be renewed."""
+    last: float = 0.0
+    """Monotonic time up to which it can be: while there are no other advisories."""
+    advisories: int = 0
+    """Which ones it knows, as ``AdvisoryBook.changes`` counts them."""
     stamp: Hashable = ()
     made: float = 0.0
     """Monotonic time."""
@@ -134,6 +138,17 @@ class Dossiers:
         late = dossier.validity.ended or self._clock.monotonic() >= dossier.until
         return not late and dossier.stamp == self._stamp()
 
+    async def renewed(self, dossier: Dossier) -> bool:
+        """Whether it need not be made anew, although it was time to look for other advisories."""
+        book, late = self._book, dossier.validity.ended or self._clock.monotonic() >= dossier.last
+        if book is None or late or dossier.stamp != self._stamp():
+            return False
+        await book.pages(BASE)
+        if dossier.advisories != book.changes:
+            return False
+        dossier.until = min(dossier.last, book.until)
+        return self.is_fresh(dossier)
+
     async def of(self, id_: str, *, exact: bool, older: Dossier | None = None) -> Dossier:
         """What is known of an id (lower case); anew where it is still what ``older`` is.
 
@@ -163,6 +178,7 @@ class Dossiers:
         found = await ask_all(self._traits.traits(source, id_, BASE, exact=exact) for source in sources)
         told = {one.source: one for one in found if isinstance(one, SourceTraits)}
         whole = whole and len(told) == len(sources) and all(one.whole for one in told.values())
+        known = self._book.changes if self._book is not None else 0
         advisories = await self._book.of(id_, BASE) if self._book is not None else ()
         owners = listing.owners if listing is not None else {}
         if len(owners) > MANY:
@@ -175,9 +191,12 @@ class Dossiers:
             sighted = sighted.difference(before.traits) | before.sighted.difference(traits.keys() - sighted)
             traits = _with_dates_of(before, traits)
         now = self._clock.monotonic()
+        last = now + (REMEMBERED_SECONDS if whole else AGAIN_SECONDS)
         return Dossier(
             traits=MappingProxyType(traits),
-            until=now + (REMEMBERED_SECONDS if whole else AGAIN_SECONDS),
+            until=last if self._book is None else min(last, self._book.until),
+            last=last,
+            advisories=known,
             stamp=stamp,
             made=now,
             sighted=sighted,
@@ -220,12 +239,7 @@ class Dossiers:
         return known.first
 
     def _gone(
-        self,
-        id_: str,
-        listing: Listing,
-        told: SourceTraits,
-        missing: frozenset[Version],
-        sightings: Mapping[str, Sighting],
+        self, id_: str, listing: Listing, told: SourceTraits, missing: Set[Version], sightings: Mapping[str, Sighting]
     ) -> dict[Version, Traits]:
         """What was served, and is neither listed nor registered now."""
         found: dict[Version, Traits] = {}

@@ -46,8 +46,6 @@ class Ruling(Struct, kw_only=True):
     """Wall time at which time alone changes one of them."""
     changed: float = -math.inf
     """The last wall time at which time alone has changed one of them."""
-    again: float = math.inf
-    """Monotonic time from which it is made anew."""
     digest: str = ""
     """Equal for equal rulings, whoever made them."""
     validity: Validity = field(default_factory=Validity)
@@ -57,6 +55,11 @@ class Ruling(Struct, kw_only=True):
     """What it has left of the answer to a question."""
     unmarked: set[str] = field(default_factory=set)
     """Versions in URL form that exist, with nothing to be said of them; known to be such once they were asked for."""
+
+    @property
+    def again(self) -> float:
+        """Monotonic time from which it may be another."""
+        return self.dossier.until if self.dossier is not None else math.inf
 
     def remember(self, question: Hashable, shown: Shown) -> None:
         """What it has left of the answer to a question."""
@@ -122,7 +125,7 @@ class Judge:
         """Of an id (lower case). Where it does not know one of the versions that are ``named``, what is known of the
         id is learnt anew, once for each ``because`` (what names them).
         """
-        found = self.known(id_) or await self._make(id_, None)
+        found = self.known(id_) or await self._renewed(id_) or await self._make(id_, None)
         dossier = found.dossier
         settled = dossier is not None and self._clock.monotonic() >= dossier.made + SETTLED_SECONDS
         if settled and any(not found.knows(version) for version in named) and (id_, because) not in self._reloaded:
@@ -138,6 +141,11 @@ class Judge:
         if known.dossier is not None and not self._dossiers.is_fresh(known.dossier):
             return None
         return known
+
+    async def _renewed(self, id_: str) -> Ruling | None:
+        known: Ruling | None = self._known.get(id_)
+        renewed = known is not None and known.dossier is not None and await self._dossiers.renewed(known.dossier)
+        return self.known(id_) if renewed else None
 
     def forget(self) -> None:
         """What is stored is another: learn anew what is known of each id."""
@@ -179,7 +187,6 @@ class Judge:
             minds_licenses=any(rule.needs_license for rule in about),
             until=changes_at(about, verdicts.values(), at),
             changed=max((one.passed_at or -math.inf for one in verdicts.values()), default=-math.inf),
-            again=dossier.until if dossier is not None else math.inf,
             digest=_digest(about, verdicts, at),
         )
 

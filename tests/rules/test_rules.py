@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from nugetproxy.feeds import judge
+from nugetproxy.feeds.advisory_book import UNSURE_SECONDS
 from nugetproxy.feeds.dossiers import REMEMBERED_SECONDS, Dossier, Dossiers
 from nugetproxy.feeds.judge import MOST_VERDICTS
 from nugetproxy.sources.remote import RemoteSource
 from tests.conftest import StartProxy
+from tests.fakes.asking import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg, make_nuspec
@@ -82,6 +84,58 @@ async def test_a_new_advisory_is_heard_of(
     feed.vulnerabilities["base"] = {"acme.a": [HOLE]}
     clock.advance(3601)
     assert (await shop.package("acme.a", "1.0.0")).status == 403
+
+
+@pytest.mark.parametrize("refresh", ["0", "1h"])
+async def test_a_new_advisory_counts_within_a_minute_of_its_freshness(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock, refresh: str
+) -> None:
+    """Also for what was looked at shortly before, and asked for all the time."""
+    stock("Acme.A", {"1.0.0": 90})
+    rule = {"name": "holes", "max_severity": "low"}
+    shop = await start_shop(rule, policy={"vulnerabilities": {"refresh": refresh}})
+    assert (await shop.package("acme.a", "1.0.0")).status == 200
+    feed.vulnerabilities["base"] = {"acme.a": [HOLE]}
+    clock.advance(3550)
+    for _ in range(22):
+        status = (await shop.package("acme.a", "1.0.0")).status
+        await until(lambda: not shop.proxy.app.tasks.running())
+        clock.advance(5)
+    assert status == 403
+    assert feed.count("/v3/vulnerabilities/index.json") == 2
+
+
+async def test_a_new_advisory_counts_seconds_after_whoever_asks_first(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock
+) -> None:
+    stock("Acme.A", {"1.0.0": 90})
+    shop = await start_shop({"name": "holes", "max_severity": "low"})
+    assert (await shop.package("acme.a", "1.0.0")).status == 200
+    feed.vulnerabilities["base"] = {"acme.a": [HOLE]}
+    clock.advance(7000)
+    await shop.listed("acme.a")
+    await until(lambda: not shop.proxy.app.tasks.running())
+    clock.advance(UNSURE_SECONDS)
+    assert (await shop.package("acme.a", "1.0.0")).status == 403
+
+
+async def test_what_is_known_of_an_id_is_not_learnt_anew_for_the_same_advisories(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock("Acme.A", {"1.0.0": 90})
+    feed.vulnerabilities["base"] = {"acme.b": [HOLE]}
+    shop = await start_shop({"name": "holes", "max_severity": "low"})
+    learn, made = Dossiers._make, []
+
+    async def counted(self: Dossiers, *args: Any) -> Dossier:
+        made.append(self)
+        return await learn(self, *args)
+
+    monkeypatch.setattr(Dossiers, "_make", counted)
+    for expected in (1, 2, 2, 2, 2):  # the first look brings other advisories than none
+        assert (await shop.package("acme.a", "1.0.0")).status == 200
+        assert len(made) == expected
+        clock.advance(REMEMBERED_SECONDS / 4)
 
 
 @pytest.mark.parametrize("condition", ["deprecated", "unlisted", "prerelease"])
