@@ -10,7 +10,7 @@ import structlog
 from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
-from nugetproxy.errors import ProxyError
+from nugetproxy.errors import ProxyError, Reason, upstream_failure
 from nugetproxy.feeds.advisories import RESOURCE, own_route
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.source_answer import SourceAnswer
@@ -74,8 +74,10 @@ class AdvisoryBook:
             return before
         seconds, pages = REMEMBERED_SECONDS, before
         try:
-            pages, sure = await self._read(source, base)
-            seconds = REMEMBERED_SECONDS if sure else UNSURE_SECONDS
+            found, sure = await self._read(source, base)
+            if before and source.name in self.silent:
+                raise upstream_failure(source.name, Reason.GONE, "it has no advisories any more; its last ones count")
+            pages, seconds = found, REMEMBERED_SECONDS if sure else UNSURE_SECONDS
             self.problems.pop(source.name, None)
         except ProxyError as error:
             self.problems[source.name] = str(error)

@@ -32,7 +32,9 @@ class Row(Struct, frozen=True, kw_only=True):
     with_pages: bool = False
     """An index that is stored together with the pages that it names."""
     vital: bool = False
-    """A 404 never takes a stored one away: nothing is served without the index; a stored index may name the page."""
+    """A 404 never takes a stored one away: nothing is served without the index, without advisories all looks well; a
+    stored index may name the page.
+    """
     spared: bool = False
     """Never trimmed: without the index nothing can be served, without advisories an outage looks like an all-clear."""
     inside: bool = False
@@ -152,6 +154,7 @@ class Kind(StrEnum):
         Row(
             policy=Policy(fresh=HOUR, refresh=HOUR, on_error=FOREVER),
             with_pages=True,
+            vital=True,
             spared=True,
             family="vulnerabilities",
             unruled=True,

@@ -17,6 +17,7 @@ from tests.conftest import StartProxy
 from tests.fakes.asking import until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg, make_nuspec
 from tests.rules.conftest import COOLDOWN, Shop, StartShop, ago
 
@@ -117,6 +118,30 @@ async def test_a_new_advisory_counts_seconds_after_whoever_asks_first(
     await until(lambda: not shop.proxy.app.tasks.running())
     clock.advance(UNSURE_SECONDS)
     assert (await shop.package("acme.a", "1.0.0")).status == 403
+
+
+@pytest.mark.parametrize("gone", ["index", "resource"])
+async def test_a_source_that_takes_its_advisories_away_gives_no_all_clear(
+    start_shop: StartShop,
+    stock: Stock,
+    feed: FakeFeed,
+    clock: FakeClock,
+    capsys: pytest.CaptureFixture[str],
+    gone: str,
+) -> None:
+    stock("Acme.A", {"1.0.0": 90})
+    feed.vulnerabilities["base"] = {"acme.a": [HOLE]}
+    shop = await start_shop({"name": "holes", "max_severity": "low"})
+    assert (await shop.package("acme.a", "1.0.0")).status == 403
+    if gone == "index":
+        feed.origin.routes["/v3/vulnerabilities/index.json"] = Script(status=404)
+    else:
+        feed.omit.add("VulnerabilityInfo")
+    for _ in range(30):
+        clock.advance(1000)
+        assert (await shop.package("acme.a", "1.0.0")).status == 403
+        await until(lambda: not shop.proxy.app.tasks.running())
+    assert ("advisories.unknown" in capsys.readouterr().out) is (gone == "resource")
 
 
 async def test_what_is_known_of_an_id_is_not_learnt_anew_for_the_same_advisories(
