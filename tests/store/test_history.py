@@ -37,3 +37,23 @@ async def test_what_was_seen_while_the_clock_was_ahead_is_not_the_newest_for_yea
     (trouble,) = await history.troubles(right, {"up"})
     assert trouble.last <= clock.now()
     await history.close()
+
+
+async def test_what_came_while_the_clock_was_ahead_is_not_the_last_that_came_for_years(tmp_path: Path) -> None:
+    clock = BriskClock()
+    right = clock.now()
+    history = History(fs=FsOps(), clock=clock, metrics=Metrics(), restores=3, usage=YEAR)
+    await history.open(tmp_path)
+    clock.set(right + 10 * YEAR)
+    history.note(came("acme.ahead"), Who("10.0.0.1", "", ""), seconds=1.0, upstream=0.0, client=0.0)
+    clock.set(right)
+    history.note(came("acme.since"), Who("10.0.0.1", "", ""), seconds=1.0, upstream=0.0, client=0.0)
+    clock.advance(PRUNE_SECONDS)
+    await history.flush()
+    assert [one.id for one in await history.newest({"up"}, 10)] == ["acme.since"]
+    assert len(await history.pulled(0.0, {"up"})) == 2, "it was got all the same"
+    await history.close()
+
+
+def came(id: str) -> What:
+    return What(feed="up", kind="package", id=id, version="1.0.0", outcome="miss", status=200, size=1, pulled=True)

@@ -138,7 +138,7 @@ class History:
 
     async def newest(self, feeds: Collection[str], most: int) -> tuple[Pull, ...]:
         """The packages that came last."""
-        return await self._file.read(reading.newest, feeds, most)
+        return await self._file.read(reading.newest, feeds, most, self.now())
 
     async def most_used(self, feeds: Collection[str], most: int) -> tuple[Pull, ...]:
         """The packages that were asked for most often."""

@@ -98,10 +98,10 @@ def counts(connection: sqlite3.Connection, span: int, since: float, feeds: Colle
     return tuple(Count(**row) for row in rows)
 
 
-def newest(connection: sqlite3.Connection, feeds: Collection[str], most: int) -> tuple[Pull, ...]:
-    """The packages that were downloaded last."""
-    order = f"WHERE {_OF_FEEDS} AND arrived > 0 ORDER BY arrived DESC LIMIT :most"
-    return _pulls(connection, order, feeds=_json(feeds), most=most)
+def newest(connection: sqlite3.Connection, feeds: Collection[str], most: int, now: float) -> tuple[Pull, ...]:
+    """The packages that were downloaded last; none that a clock which was wrong says to come yet."""
+    order = f"WHERE {_OF_FEEDS} AND arrived > 0 AND arrived <= :now ORDER BY arrived DESC LIMIT :most"
+    return _pulls(connection, order, feeds=_json(feeds), most=most, now=now)
 
 
 def most_used(connection: sqlite3.Connection, feeds: Collection[str], most: int) -> tuple[Pull, ...]:
