@@ -248,15 +248,17 @@ class Dossiers:
         times = [at for at in seen if at is not None]
         certain = bool(lists) and len(times) == len(seen)
         for version in missing:
-            known = sightings.get(version.url, Sighting(self._clock.now()))
+            identity = PackageIdentity(id_, version.url)
+            noted = self._ledger.noted_sighting(told.source, identity)  # perhaps by another feed, a moment ago
+            known = noted or sightings.get(version.url, Sighting(self._clock.now()))
             if certain and known.missing is None:
                 known = replace(known, missing=min(times))
-                self._ledger.note_sighting(told.source, PackageIdentity(id_, version.url), known)
+                self._ledger.note_sighting(told.source, identity, known)
             apart = certain and known.missing is not None and min(times) - known.missing >= APART_SECONDS
             if apart and known.withdrawn is None:
                 known = replace(known, withdrawn=min(times))
-                self._ledger.note_sighting(told.source, PackageIdentity(id_, version.url), known)
-                self._tell(told.source, PackageIdentity(id_, version.url))
+                self._ledger.note_sighting(told.source, identity, known)
+                self._tell(told.source, identity)
             found[version] = Traits(source=told.source, spared=True, withdrawn=known.withdrawn is not None)
         for url, known in sightings.items():
             if known.missing is not None and _parsed(url) not in missing and certain:

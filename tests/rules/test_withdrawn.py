@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from structlog.testing import capture_logs
 
@@ -129,3 +131,20 @@ async def test_a_restart_between_the_two_looks_changes_nothing(proxy: Proxy, fee
     proxy.app.start_background()
     await until(lambda: proxy.metric("withdrawn_total", upstream="up") > 0)
     assert proxy.metric("withdrawn_total", upstream="up") == 1
+
+
+async def test_what_is_withdrawn_is_told_once_however_many_feeds_see_it(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    for version in ("1.0.0", "2.0.0"):
+        feed.add(make_nupkg("Acme.A", version))
+    table = {"sources": ["up"], "rules": [{"name": "gone", "withdrawn": True}]}
+    proxy = await start_proxy(feed.index_url, feeds=dict.fromkeys(("up", "farm", "lab"), table))
+    assert (await ask(proxy, PACKAGE)).status == 200
+    feed.remove("Acme.A", "2.0.0")
+    with capture_logs() as logs:
+        for _ in range(5):
+            clock.advance(2000)
+            await asyncio.gather(*(ask(proxy, f"{root}{PACKAGE}") for root in ("", "/farm", "/lab")))
+    assert proxy.metric("withdrawn_total", upstream="up") == 1
+    assert [one["event"] for one in logs].count("version.withdrawn") == 1

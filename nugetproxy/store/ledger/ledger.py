@@ -221,6 +221,11 @@ class Ledger:
         values = (*key[1:], sighting.first, sighting.missing, sighting.withdrawn)
         self._behind.note(key, rows.SIGHTING, values, sighting)
 
+    def noted_sighting(self, source: str, identity: PackageIdentity) -> Sighting | None:
+        """What was noted last, while it is on its way."""
+        known: Sighting | None = self._behind.noted(("sightings", source, identity.id, identity.version))
+        return known
+
     # --- verdicts over signatures ---
 
     async def judged(self, source: str, identity: PackageIdentity) -> Judged | None:
