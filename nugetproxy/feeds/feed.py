@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from copy import copy
 from functools import partial
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -22,8 +23,12 @@ from nugetproxy.feeds.settings import FeedSettings
 from nugetproxy.feeds.source_answer import cancel_all, outcome_of
 from nugetproxy.feeds.writing import Writing
 from nugetproxy.nuget.routes import Route
+from nugetproxy.nuget.urls import each_once
 from nugetproxy.sources.source import Source, WriteSide
 from nugetproxy.upstream.breaker import BreakerState
+
+ASKED_FOR: Final = frozenset({"q", "id"})
+"""Parameters that say what a search is about."""
 
 
 class Feed:
@@ -79,7 +84,7 @@ class Feed:
         where nothing can be said; Denied for a version that the feed's rules deny.
         """
         read = self._shown.read if self._ruled else self._unruled
-        reply = await read(route, query, view)
+        reply = await read(route, each_once(query, ASKED_FOR) if query else "", view)
         if self._redirect_from and not view.head:
             if reply.again is not None:  # the next one may be sent away
                 reply = replace(reply, again=None)

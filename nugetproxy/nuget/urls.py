@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import NamedTuple
 from urllib.parse import quote, unquote_plus, urljoin
 
@@ -83,6 +84,18 @@ def sendable_query(query: str) -> str:
         return query
     whole = _BARE_PERCENT.sub("%25", query).encode("utf-8", "surrogateescape")
     return quote(whole, safe="%!$&'()*+,;=:@/?-._~")
+
+
+def each_once(query: str, names: Collection[str]) -> str:
+    """``query`` with the first of each of these parameters: somebody else may take another one than we do."""
+    given: set[str] = set()
+    kept = []
+    for part in query.split("&"):
+        name = _name(part)
+        if name not in given or name not in names:
+            given.add(name)
+            kept.append(part)
+    return "&".join(kept)
 
 
 def _name(parameter: str) -> str:

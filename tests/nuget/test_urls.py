@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from nugetproxy.nuget.urls import SplitUrl, absolute, join_url, sendable_query, split_url, with_query, without_fragment
+from nugetproxy.nuget.urls import (
+    SplitUrl,
+    absolute,
+    each_once,
+    join_url,
+    sendable_query,
+    split_url,
+    with_query,
+    without_fragment,
+)
 
 
 @pytest.mark.parametrize(
@@ -99,3 +108,17 @@ def test_fragments_are_not_sent() -> None:
 def test_what_a_client_typed_can_be_sent_on(typed: str, sent: str) -> None:
     assert sendable_query(typed) == sent
     assert sendable_query(sent) == sent
+
+
+@pytest.mark.parametrize(
+    ("query", "once"),
+    [
+        ("q=a&take=5", "q=a&take=5"),
+        ("q=a&q=b", "q=a"),
+        ("q=&Q=b&%71=c", "q="),
+        ("id=1&q=a+b&ID=2", "id=1&q=a+b"),
+        ("packageTypeFilter=a&q=a&packageTypeFilter=b", "packageTypeFilter=a&q=a&packageTypeFilter=b"),
+    ],
+)
+def test_of_repeated_parameters_the_first_is_left(query: str, once: str) -> None:
+    assert each_once(query, {"q", "id"}) == once

@@ -84,6 +84,18 @@ async def test_an_id_that_no_package_can_have_costs_nobody_a_search(
     assert "Acme.A" in (await shop.read("/v3/autocomplete?q=a"))["data"]
 
 
+@pytest.mark.parametrize("again", ["id=acme.a", "ID=acme.a", "%69d=acme.a"])
+async def test_an_id_that_is_named_behind_another_shows_nothing(
+    start_shop: StartShop, stock: Stock, again: str
+) -> None:
+    """Rules would look at the one, whoever is asked at the other."""
+    stock("Acme.A", {"1.0.0": 90, "2.0.0": 6})
+    stock("Contoso.B", {"3.0.0": 90})
+    shop = await start_shop(DENY)
+    assert (await shop.read(f"/v3/autocomplete?id=contoso.b&{again}"))["data"] == ["3.0.0"]
+    assert "2.0.0" not in (await shop.read(f"/v3/autocomplete?{again}&id=contoso.b"))["data"]
+
+
 async def test_a_registration_of_many_pages_has_the_counts_and_bounds_of_what_is_left(
     start_shop: StartShop, stock: Stock
 ) -> None:
