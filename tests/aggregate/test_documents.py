@@ -33,6 +33,8 @@ async def test_search_interleaves_what_all_find(farm: Farm) -> None:
     assert found["totalHits"] == 4
     assert all(hit["registration"].startswith(f"{farm.proxy.url}/v3/registration/") for hit in found["data"])
     second = await farm.read(f"/v3/query?q=&skip=1&take=2&{ALL}")
+    rest = await farm.read(f"/v3/query?q=&skip=1&take=1000&{ALL}")
+    assert rest["data"][:2] == second["data"]
     assert [hit["id"] for hit in second["data"]] == [hit["id"] for hit in found["data"]][1:3]
     assert second["totalHits"] == 4
 

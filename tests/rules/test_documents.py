@@ -88,6 +88,17 @@ async def test_pages_of_a_search_are_cut_out_of_what_is_left(start_shop: StartSh
     assert (await shop.read("/v3/query?q=acme&take=100"))["totalHits"] == 8
 
 
+@pytest.mark.parametrize("service", ["query", "autocomplete"])
+async def test_upstream_is_asked_for_no_more_hits_than_it_gives_at_once(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, service: str
+) -> None:
+    for number in range(5):
+        stock(f"Acme.N{number}", {"1.0.0": 30})
+    shop = await start_shop(COOLDOWN)
+    assert len((await shop.read(f"/v3/{service}?q=acme&skip=2&take=1000"))["data"]) == 3
+    assert (await shop.read(f"/v3/{service}?q=acme&skip=1500&take=20"))["data"] == []
+
+
 async def test_a_hit_stands_for_the_newest_version_that_is_left(
     start_shop: StartShop, feed: FakeFeed, stock: Stock
 ) -> None:

@@ -21,8 +21,7 @@ Suppressed = Callable[[str, str], bool]
 TAKE: Final = 20
 """What a client gets that does not say how many (nuget.org's default)."""
 MAX_TAKE: Final = 1000
-MAX_REACH: Final = 4000
-"""How far into a merged answer one can look: every source is asked for all that comes before."""
+"""What nuget.org gives at once; so far one can look into a merged answer, as each source is asked for all before it."""
 
 
 class Window(Struct, frozen=True):
@@ -49,9 +48,9 @@ def window_of(query: str) -> Window:
             kept.append(part)
         elif value.strip().isascii() and value.strip().isdigit():
             numbers[name] = int(value[:9])
-    skip, take = min(numbers["skip"], MAX_REACH - MAX_TAKE), min(numbers["take"], MAX_TAKE)
+    skip, take = min(numbers["skip"], MAX_TAKE), min(numbers["take"], MAX_TAKE)
     rest = "&".join(part for part in kept if part)
-    wide = f"skip=0&take={skip + take}"
+    wide = f"skip=0&take={min(skip + take, MAX_TAKE)}"
     return Window(f"{rest}&{wide}" if rest else wide, skip, take)
 
 
