@@ -160,6 +160,22 @@ async def test_an_upstream_that_stays_as_it_is_keeps_what_it_knows(
     assert proxy.app.sources["up"] is not source
 
 
+@pytest.mark.parametrize("kept", [{}, {"offline": True}], ids=["removed", "offline"])
+async def test_an_upstream_that_nobody_asks_any_more_is_not_lost_for_ever(
+    start_proxy: StartProxy, feed: FakeFeed, second: FakeFeed, kept: dict[str, Any]
+) -> None:
+    table = {"url": second.index_url, "tries": 1, "breaker_failures": 1}
+    proxy = await start_proxy(feed.index_url, upstreams={"two": table})
+    await second.set_mode("refused")
+    origin = second.index_url.removesuffix("/v3/index.json")
+    assert (await ask(proxy, OTHER_PACKAGE)).status == 503
+    assert proxy.metric("breaker_open", upstream="two", origin=origin) == 1
+    await proxy.reload(upstreams={"two": {**table, **kept}} if kept else {})
+    assert proxy.metric("breaker_open", upstream="two", origin=origin) == 0
+    await proxy.reload(upstreams={"two": table})
+    assert proxy.metric("breaker_open", upstream="two", origin=origin) == (0 if kept else 1), "as it was left"
+
+
 async def test_policies_and_limits_are_followed(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
     feed.add(SMALL)
     for _ in range(3):

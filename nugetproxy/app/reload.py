@@ -165,7 +165,11 @@ class Reload:
         for source in sources.values():
             if isinstance(source, RemoteSource):
                 source.take_over()
-        app.resting = {name: one for name, one in {**app.resting, **app.sources}.items() if name not in sources}
+        known = {**app.resting, **app.sources}
+        for name, one in known.items():
+            if isinstance(one, RemoteSource):
+                one.upstream.show_breakers(sources.get(name) is one)
+        app.resting = {name: one for name, one in known.items() if name not in sources}
         feeds = published(shared, sources, app.claims)
         app.tokens.give(given_tokens(config), feeds)
         admission = admission_of(app.tokens, shared, app.admission)

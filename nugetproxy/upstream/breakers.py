@@ -82,6 +82,7 @@ class Breakers:
         self._gauge = metrics.breaker_open
         self._failures = failures
         self._by_origin: dict[str, _Origin] = {}
+        self._shown = True
         self.has_answered = False
         """Whether any of them has, since the start."""
         self.last: Cause | None = None
@@ -149,6 +150,13 @@ class Breakers:
         found = self._by_origin.items()
         return {origin: one.question for origin, one in found if not one.waiting and one.breaker.is_due(now)}
 
+    def show(self, shown: bool) -> None:
+        """Whether the gauge is about them: it says 0 where nobody asks any more."""
+        self._shown = shown
+        for origin, one in self._by_origin.items():
+            if one.lost_at is not None:
+                self._gauge.labels(self._settings.name, origin).set(shown)
+
     def note_stale(self) -> None:
         """A stale answer was served because the upstream failed: counted until it is back."""
         for one in self._by_origin.values():
@@ -191,7 +199,8 @@ class Breakers:
         is_open = one.breaker.is_open
         if is_open == (one.lost_at is not None):
             return
-        self._gauge.labels(self._settings.name, origin).set(is_open)
+        if self._shown:
+            self._gauge.labels(self._settings.name, origin).set(is_open)
         if is_open:
             self._lost(origin, one, one.breaker.state(self._clock.monotonic()))
         else:

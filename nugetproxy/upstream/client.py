@@ -271,6 +271,10 @@ class UpstreamClient:
         """By origin, those that are not quietly closed."""
         return self._wire.breakers.states()
 
+    def show_breakers(self, shown: bool) -> None:
+        """Whether metrics tell of them: not where another one asks in its place, or nobody."""
+        self._wire.breakers.show(shown)
+
     async def close(self) -> None:
         """End every connection."""
         await self._wire.close()
