@@ -35,7 +35,7 @@ from tests.fakes.halted import halting
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
-from tests.fakes.signing import Identity, Seal, authority, signed
+from tests.fakes.signing import Identity, Seal, authority, signature, signed, with_signature
 
 IDENTITY = PackageIdentity("acme.a", "1.0.0")
 NUSPEC = "/v3/content/acme.a/1.0.0/acme.a.nuspec"
@@ -44,6 +44,15 @@ AUTHOR, STRANGER, REPOSITORY = ROOT.issue("Author"), OTHER.issue("Stranger"), OT
 GOOD, BAD = signed(SMALL, Seal(by=AUTHOR)), signed(SMALL, Seal(by=STRANGER))
 OWNED = signed(SMALL, Seal(by=REPOSITORY, kind="repository", owners=("contoso",)))
 JSON = (("Content-Type", "application/json"),)
+
+
+def changed(before: bytes, after: bytes) -> bytes:
+    """Signed, then something changed in the signature."""
+    made = signature(SMALL, Seal(by=STRANGER))
+    assert before in made
+    return with_signature(SMALL, made.replace(before, after))
+
+
 LISTS = tuple(f"/v3-index/repository-signatures/{version}/index.json" for version in ("4.7.0", "5.0.0"))
 
 
@@ -103,8 +112,10 @@ class TestRequire:
                 "damaged",
                 "read",
             ),
+            (changed(b"Stranger", b"Str\xffnger"), "damaged", "the signature"),
+            (changed(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x0c"), "certificate", "cannot be read"),
         ],
-        ids=["stranger", "unsigned", "damaged"],
+        ids=["stranger", "unsigned", "damaged", "a name that is no text", "a certificate of another version"],
     )
     async def test_anything_else_is_refused_with_a_sentence(
         self, start_proxy: StartProxy, feed: FakeFeed, roots: Path, package: bytes, flaw: str, says: str

@@ -74,7 +74,10 @@ class Certificate(Struct, frozen=True, kw_only=True):
     @property
     def opened(self) -> x509.Certificate:
         """All of it; raises ValueError."""
-        return x509.load_der_x509_certificate(self.der)
+        try:
+            return x509.load_der_x509_certificate(self.der)
+        except x509.InvalidVersion as error:
+            raise ValueError(str(error)) from error
 
     @property
     def fingerprint(self) -> str:
@@ -84,7 +87,10 @@ class Certificate(Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """Whose it is, the most special first."""
-        parts = [_part(one) for group in asn1.Name.load(self.subject).chosen for one in group]
+        try:
+            parts = [_part(one) for group in asn1.Name.load(self.subject).chosen for one in group]
+        except _UNREADABLE:
+            return "a name that cannot be read"
         return ", ".join(reversed(parts))
 
     def lasts(self) -> tuple[float, float]:
