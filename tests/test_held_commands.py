@@ -88,6 +88,18 @@ async def test_what_is_held_is_listed(proxy: Proxy, feed: FakeFeed, admin: dict[
         assert (got.status, word in got.body.decode()) == (400, True)
 
 
+@pytest.mark.parametrize("wrong", [{"to": -1}, {"unused_for": -1}, {"keep_last": -2, "unused_for": 1e9}])
+async def test_a_negative_number_makes_no_room(
+    proxy: Proxy, feed: FakeFeed, admin: dict[str, str], clock: FakeClock, wrong: dict[str, float]
+) -> None:
+    """It would be a mistake of whoever asked, and take all that is held."""
+    await hold(proxy, feed, "Acme.A@1.0.0", "Acme.A@2.0.0", "Acme.A@3.0.0")
+    clock.advance(2 * 86400)
+    got = await send(proxy, admin, "evict", **wrong)
+    assert (got.status, "negative" in got.body.decode()) == (400, True)
+    assert len(there(proxy)) == 3
+
+
 async def test_a_purge_is_there_at_once(proxy: Proxy, feed: FakeFeed, admin: dict[str, str]) -> None:
     feed.add(FIRST)
     feed.add(make_nupkg("Acme.A", "2.0.0"))

@@ -63,6 +63,8 @@ async def evict(
     """Let packages go, as housekeeping would now, or under other rules: ``to`` so many bytes, what was not used for so
     many seconds, but for so many of the highest versions. ``simulate`` only says which.
     """
+    if min(to or 0.0, unused_for or 0.0, keep_last) < 0:
+        raise BadRequest("None of the numbers 'to', 'unused_for', 'keep_last' may be negative.")
     other = unused_for is not None or keep_last > 0
     rules = (
         Retention(unused_for=float("inf") if unused_for is None else unused_for, keep_last=int(keep_last))
