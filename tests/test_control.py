@@ -135,6 +135,13 @@ async def tell(proxy: Proxy, name: str, body: Any = None, **headers: str) -> tup
     return got.status, json.loads(got.body)
 
 
+async def test_an_argument_that_is_nested_deeply_is_refused(proxy: Proxy, admin: dict[str, str]) -> None:
+    """It is told of in the log as far as it can be."""
+    body = b'{"id": %b%b}' % (b"[" * 1000, b"]" * 1000)
+    headers = {"Content-Type": "application/json", **admin}
+    assert (await ask(proxy, "/-/purge", "POST", data=body, headers=headers)).status == 400
+
+
 async def test_commands_over_http_want_an_administrator(proxy: Proxy, admin: dict[str, str]) -> None:
     reads = basic(await token(proxy, "read,push"))
     for name, body in (("token/list", None), ("token/add", {"name": "x", "scopes": ["read"]}), ("nothing", None)):

@@ -108,7 +108,14 @@ async def carry_out(desk: Desk, name: str, arguments: Mapping[str, Any], *, by: 
 
 
 def _told(arguments: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name)[:64]: str(value)[:300] for name, value in list(arguments.items())[:20]}
+    return {str(name)[:64]: _shortly(value) for name, value in list(arguments.items())[:20]}
+
+
+def _shortly(value: Any) -> str:
+    try:
+        return str(value)[:300]
+    except RecursionError:
+        return "nested too deeply"
 
 
 def _read(run: Run, arguments: Mapping[str, Any]) -> dict[str, Any]:
