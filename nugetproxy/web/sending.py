@@ -25,6 +25,8 @@ from nugetproxy.web.cors import NO_FIELDS
 from nugetproxy.web.streamed import Streamed
 from nugetproxy.web.whole import Whole, common_headers, http_date, open_transport
 
+MAX_WARNING = 1024
+"""Characters that are sent of one; whoever reads header fields has had enough after some thousands."""
 INLINE_BYTES = 128 * 1024
 """Held packages up to this size are read and sent with their headers."""
 
@@ -205,5 +207,5 @@ def _with_warnings(fields: Mapping[str, str], warnings: tuple[str, ...]) -> Mapp
     """A line for each: NuGet prints them one by one."""
     several = CIMultiDict(fields)
     for warning in warnings:
-        several.add("X-NuGet-Warning", header_text(warning))
+        several.add("X-NuGet-Warning", header_text(warning)[:MAX_WARNING])
     return several

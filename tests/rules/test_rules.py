@@ -185,6 +185,14 @@ async def test_a_warning_lets_it_through_and_says_so(start_shop: StartShop, stoc
         assert got.headers["X-NuGet-Warning"].startswith("acme.a 1.0.0 is marked by the rule 'cooldown'")
 
 
+async def test_a_long_warning_is_cut_where_readers_of_headers_give_up(start_shop: StartShop, stock: Stock) -> None:
+    stock("Acme.A", {"1.0.0": 1})
+    shop = await start_shop({**COOLDOWN, "action": "warn", "reason": "Ask first. " * 2000})
+    for _ in range(3):
+        got = await shop.package("acme.a", "1.0.0")
+        assert (got.status, len(got.headers["X-NuGet-Warning"])) == (200, 1024)
+
+
 async def test_a_rule_on_trial_only_counts(start_shop: StartShop, stock: Stock) -> None:
     stock("Acme.A", {"1.0.0": 1})
     shop = await start_shop({**COOLDOWN, "dry_run": True})
