@@ -176,6 +176,21 @@ async def test_an_upstream_that_nobody_asks_any_more_is_not_lost_for_ever(
     assert proxy.metric("breaker_open", upstream="two", origin=origin) == (0 if kept else 1), "as it was left"
 
 
+async def test_a_folder_that_nobody_looks_into_any_more_is_not_counted(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path
+) -> None:
+    folder = tmp_path / "packages"
+    folder.mkdir()
+    (folder / "acme.a.1.0.0.nupkg").write_bytes(SMALL)
+    proxy = await start_proxy(feed.index_url, upstreams={"lib": {"url": str(folder)}})
+    proxy.app.start_background()
+    await until(lambda: proxy.metric("folder_packages", upstream="lib") == 1)
+    await proxy.reload()
+    assert proxy.metric("folder_packages", upstream="lib") == 0
+    await proxy.reload(upstreams={"lib": {"url": str(folder)}})
+    await until(lambda: proxy.metric("folder_packages", upstream="lib") == 1)
+
+
 async def test_policies_and_limits_are_followed(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
     feed.add(SMALL)
     for _ in range(3):

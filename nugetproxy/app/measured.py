@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterable
 from contextlib import suppress
 
 import aiohttp
@@ -59,6 +60,14 @@ def declare_upstreams(metrics: Metrics, config: Config) -> None:
         for kind in Kind:
             for outcome, status in USUAL:
                 metrics.requests.declare(name, kind, outcome, status)
+
+
+def forget_folders(metrics: Metrics, names: Iterable[str]) -> None:
+    """Nobody looks into these any more, so there is nothing to say of what lies in them."""
+    for name in names:
+        for gauge in (metrics.folder_packages, metrics.folder_skipped):
+            with suppress(KeyError):
+                gauge.remove(name)
 
 
 def declare_limits(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:

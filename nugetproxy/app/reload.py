@@ -19,7 +19,7 @@ from nugetproxy.app.descriptors import share_out
 from nugetproxy.app.expiry import looking
 from nugetproxy.app.feeds import published
 from nugetproxy.app.folders import settle_folders, settle_ledger
-from nugetproxy.app.measured import declare_limits, declare_upstreams
+from nugetproxy.app.measured import declare_limits, declare_upstreams, forget_folders
 from nugetproxy.app.parts import all_sources, sites
 from nugetproxy.app.shared import Hot, Shared, hot_bytes, room_limits
 from nugetproxy.app.web import admission_of, edge_of
@@ -145,6 +145,7 @@ class Reload:
         edge = app.edge
         self._change_over(shared, sources, new_sites)
         await self._begin(sources, same, held)
+        forget_folders(app.metrics, app.resting)
         if used:
             app.retired.extend(used)
             app.tasks.start(self._retire(edge, used), name="retire")
