@@ -325,6 +325,28 @@ def test_variables_of_the_test_suite_and_of_others_are_no_configuration() -> Non
     assert load(environ={"NUGETPROXY_TEST_DOTNET": "/usr/bin/dotnet", "NUGET_PACKAGES": "x"}) == load(environ={})
 
 
+@pytest.mark.parametrize("service", ["NUGETPROXY", "NUGETPROXY_SITE_2"])
+def test_what_kubernetes_sets_for_a_service_of_our_name_is_no_configuration(service: str) -> None:
+    port = f"{service}_PORT_5555_TCP"
+    environ = {
+        f"{service}_SERVICE_HOST": "10.96.0.7",
+        f"{service}_SERVICE_PORT": "5555",
+        f"{service}_SERVICE_PORT_HTTP": "5555",
+        f"{service}_PORT": "tcp://10.96.0.7:5555",
+        port: "tcp://10.96.0.7:5555",
+        f"{port}_PROTO": "tcp",
+        f"{port}_PORT": "5555",
+        f"{port}_ADDR": "10.96.0.7",
+    }
+    assert load(environ=environ) == load(environ={})
+
+
+@pytest.mark.parametrize("variable", ["NUGETPROXY_PORT", "NUGETPROXY_SERVER__PORT", "NUGETPROXY_SERVER__SERVICE_HOST"])
+def test_a_variable_that_only_looks_like_those_is_an_error(variable: str) -> None:
+    with pytest.raises(ConfigError, match="is unknown"):
+        load(environ={variable: "5555"})
+
+
 # --- what is wrong ---------------------------------------------------------------------------------------------------
 
 WRONG = {

@@ -356,7 +356,7 @@ def test_the_pod_runs_the_proxy_where_it_may_write(tmp_path: Path) -> None:
     options = dict(zip(args[1::2], args[2::2], strict=True))
     assert set(options) <= options_of(args[0])
     mounts = set(re.findall(r"mountPath: (\S+)", KUBERNETES))
-    assert str(config.cache.path) == options["--cache-dir"] in mounts
+    assert str(config.cache.path) == options["--cache-dir"]
     assert str(Path(options["--config"]).parent) in mounts
     assert config.cache.max_size < parse_size(one(r"storage: (\d+Gi)", KUBERNETES).replace("Gi", " GiB"))
     assert int(one(r"containerPort: (\d+)", KUBERNETES)) == config.server.listen.port
@@ -364,6 +364,14 @@ def test_the_pod_runs_the_proxy_where_it_may_write(tmp_path: Path) -> None:
     assert one(r"runAsUser: (\d+)", KUBERNETES) in TEXTS["deploy/Dockerfile"]
     assert re.findall(r"path: (/health/\w+)", KUBERNETES) == ["/health/live", "/health/live", "/health/ready"]
     assert one(r"replicas: (\d+)", KUBERNETES) == "1", "one process per cache directory"
+
+
+@pytest.mark.parametrize("name", ["single.yaml", "nugetproxy.yaml"])
+def test_the_cache_is_a_folder_of_the_volume_which_belongs_to_root(name: str) -> None:
+    """fsGroup changes the group of a volume alone; another mount point would lose to the VOLUME of the image."""
+    (cache,) = re.findall(r"--cache-dir(?:, |\s+- )([\w/]+)", TEXTS[f"deploy/kubernetes/{name}"])
+    mounts = re.findall(r"mountPath: (\S+)", TEXTS[f"deploy/kubernetes/{name}"])
+    assert str(Path(cache).parent) == CACHE in mounts
 
 
 MANIFESTS = {

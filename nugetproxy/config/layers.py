@@ -20,6 +20,10 @@ Key: TypeAlias = tuple[str, ...]
 PREFIX = "NUGETPROXY_"
 NOT_OURS = "NUGETPROXY_TEST_"
 """Variables of the test suite, which share the prefix."""
+_OF_A_SERVICE = re.compile(
+    r"NUGETPROXY_([A-Z0-9]+_)*(SERVICE_(HOST|PORT(_\w+)?)=.*|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*|PORT=\w+://.*)"
+)
+"""What Kubernetes sets in every pod beside a Service that is called ``nugetproxy``, or begins so."""
 
 
 class Layer(Struct, frozen=True):
@@ -102,7 +106,8 @@ def environment_layer(environ: Mapping[str, str]) -> Layer:
 
 def _ours(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     for variable, text in sorted(environ.items()):
-        if variable.upper().startswith(PREFIX) and not variable.upper().startswith(NOT_OURS):
+        name = variable.upper()
+        if name.startswith(PREFIX) and not name.startswith(NOT_OURS) and not _OF_A_SERVICE.fullmatch(f"{name}={text}"):
             yield variable, text
 
 
