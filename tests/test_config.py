@@ -220,7 +220,7 @@ def test_no_configuration_at_all_is_a_proxy_of_nuget_org() -> None:
 def test_the_configuration_file_that_we_ship_says_exactly_the_defaults() -> None:
     shipped = load(ROOT / "config" / "nugetproxy.toml", environ={})
     default = load(environ={})
-    for part in ("server", "cache", "log", "limits", "network", "upstreams"):
+    for part in ("server", "cache", "log", "limits", "network", "upstreams", "mirror", "symbols", "tools", "history"):
         assert getattr(shipped, part) == getattr(default, part), part
     assert shipped.policies() == default.policies()
 
@@ -309,6 +309,7 @@ def test_the_environment_can_hold_lists_tables_and_odd_names() -> None:
         "NUGETPROXY_SERVER__TRUSTED_PROXIES": '["10.0.0.0/8"]',
         "NUGETPROXY_SERVER__LISTEN": "[::1]:80",
         "NUGETPROXY_SERVER__ALLOW_ANONYMOUS": "true",
+        "NUGETPROXY_MIRROR__IDS": "Acme.*, Contoso.App",
         "NUGETPROXY_UPSTREAMS": '{"nuget.org": {"url": "https://api.nuget.org/v3/index.json", "offline": true}}',
         "nugetproxy_cache__max_size": "1 GiB",
     }
@@ -317,6 +318,7 @@ def test_the_environment_can_hold_lists_tables_and_odd_names() -> None:
     assert [str(network) for network in config.server.trusted_proxies] == ["10.0.0.0/8"]
     assert config.server.listen == Address("::1", 80)
     assert config.server.allow_anonymous is True
+    assert config.mirror.ids == ("Acme.*", "Contoso.App")
     assert config.upstreams["nuget.org"].offline is True
     assert config.cache.max_size == 1024**3
 
@@ -405,7 +407,21 @@ WRONG = {
     "a number for a truth": ("[server]\nallow_anonymous = 2", "server.allow_anonymous: must be true or false"),
     "a number for text": ("[cache]\ndirectory = 5", "cache.directory: must be text in quotes"),
     "a number for a network": ("[server]\nmetrics_from = [1]", "server.metrics_from.0: must be text in quotes"),
-    "a number for a date": ("[feeds.a]\nsources = ['b']\nasof = true", "feeds.a.asof: must be a number"),
+    "a number for a date": ("[feeds.a]\nsources = ['b']\nasof = true", "feeds.a.asof: is not a date"),
+    "a year for a date": ("[feeds.a]\nsources = ['b']\nasof = 2031", "feeds.a.asof: is not a date"),
+    "no number for a date": ("[feeds.a]\nsources = ['b']\nasof = inf", "feeds.a.asof: is not a date"),
+    "a date that no calendar has": (
+        "[feeds.a]\nsources = ['b']\nasof = 9999-12-31T23:59:59-01:00",
+        "feeds.a.asof: is not a date",
+    ),
+    "a mistyped key of what is mirrored": (
+        "[mirror]\nlast = 3",
+        "mirror.last: is unknown; did you mean mirror.latest?",
+    ),
+    "a feed to mirror that there is not": (
+        '[mirror]\nids = ["a"]\nfeed = "nuget.ogr"',
+        "mirror.feed: there is no feed 'nuget.ogr'; did you mean 'nuget.org'?",
+    ),
     "text for a list of tables": ('[access]\ntokens = "x"', "access.tokens: must be a list"),
     "neither text nor table": ("[feeds.a]\nsources = ['b']\npush = 5", "feeds.a.push: must be text in quotes"),
     "a wrong name in what may be text or a table": (

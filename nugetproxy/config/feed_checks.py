@@ -22,6 +22,8 @@ def feed_contradictions(config: Config) -> Iterator[str]:
         yield f"{_key(defaults[1])}.default: only one feed can be at /v3/index.json, and {defaults[0]} is it already"
     for name, feed in config.feeds.items():
         yield from _feed(name, feed, config)
+    named = filter(None, (config.mirror.feed,))
+    yield from (f"mirror.feed: {why}" for why in _names(tuple(named), tuple(config.published), "feed"))
     yield from _dates(config)
     yield from _roles(config)
 

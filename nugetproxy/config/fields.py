@@ -110,15 +110,14 @@ def _or_auto(value: Any) -> Any:
 def _expiry(value: Any) -> Any:
     if value == "":
         return None
-    if isinstance(value, str):
-        try:
+    try:
+        if not isinstance(value, date):
             value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError('is not a date; write it as "2031-12-31", or "" for none') from None
-    if isinstance(value, date):
         moment = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
-    return value
+        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError('is not a date; write it as "2031-12-31", or "" for none') from None
 
 
 def _token_name(text: str) -> str:

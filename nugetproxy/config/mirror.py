@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from nugetproxy.config.fields import OptionalName, Texts
 from nugetproxy.config.section import Section
 from nugetproxy.config.tables import Checked, between
 from nugetproxy.config.units import day_seconds
@@ -30,8 +31,8 @@ def _day(value: str) -> None:
 class Mirror(Section):
     """What is fetched before anybody asks for it, in the background; no ``ids``: nothing is."""
 
-    ids: Annotated[tuple[str, ...], Checked(_patterns)] = ()
-    feed: str = ""
+    ids: Annotated[Texts, Checked(_patterns)] = ()
+    feed: OptionalName = ""
     latest: Annotated[int, between(0)] = 0
     since: Annotated[str, Checked(_day)] = ""
     prerelease: bool = False

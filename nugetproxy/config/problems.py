@@ -12,6 +12,7 @@ from nugetproxy.config.access import Access, AccessToken
 from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.feeds import FeedTable, Mapped
 from nugetproxy.config.layers import PREFIX, Key, Layer, contains
+from nugetproxy.config.mirror import Mirror
 from nugetproxy.config.model import (
     NUGET_ORG,
     Cache,
@@ -44,6 +45,7 @@ TABLES: dict[Key, type[Section]] = {
     ("upstreams", ANY): Upstream,
     ("feeds", ANY): FeedTable,
     ("feeds", ANY, "mapping", ANY): Mapped,
+    ("mirror",): Mirror,
     ("symbols",): Symbols,
     ("tools",): Tools,
     ("history",): HistorySettings,

@@ -6,14 +6,16 @@ import math
 from datetime import UTC, datetime
 from typing import Final
 
-_FIRST: Final = datetime.min.replace(tzinfo=UTC).timestamp()
-_LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+FIRST_SECOND: Final = -62135596800
+LAST_SECOND: Final = 253402300799
+"""Of the years 1 to 9999, in seconds since the epoch: no calendar of Python's goes further."""
 _UNITS: Final = (("day", 86400), ("hour", 3600), ("minute", 60), ("second", 1))
 
 
 def moment(seconds: float) -> str:
     """A time in UTC for people, never earlier than it is; what no calendar has becomes its nearest end."""
-    return datetime.fromtimestamp(math.ceil(min(max(seconds, _FIRST), _LAST)), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    known = math.ceil(min(max(seconds, FIRST_SECOND), LAST_SECOND))
+    return f"{datetime.fromtimestamp(known, UTC).replace(tzinfo=None).isoformat(' ')} UTC"
 
 
 def instant(text: str) -> float:

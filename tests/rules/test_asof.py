@@ -105,3 +105,16 @@ async def test_what_is_unlisted_is_dated_by_the_catalog(
 
 def days_ago(days: float) -> str:
     return ago(FakeClock(), days).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize("date", ["0001-01-01T00:00:00%2B14:00", "0001-01-01"])
+async def test_what_came_after_the_first_day_of_all_is_refused_too(shop: Shop, date: str) -> None:
+    got = await Shop(shop.proxy, shop.feed, f"/asof/{date}").package("acme.a", "1.0.0")
+    assert (got.status, got.reason[-24:]) == (403, "0001-01-01 00:00:00 UTC.")
+
+
+async def test_an_age_that_no_calendar_reaches_is_refused_all_the_same(start_shop: StartShop, stock: Stock) -> None:
+    stock("Acme.A", {"1.0.0": 300})
+    shop = await start_shop({"name": "never", "min_age": "9000000d"})
+    got = await shop.package("acme.a", "1.0.0")
+    assert (got.status, got.reason[-38:]) == (403, " It passes at 9999-12-31 23:59:59 UTC.")
