@@ -66,9 +66,10 @@ class WithoutUpstreams:
             ruling = await judge.ruling(id_)
         except UpstreamFailure:
             return {}
+        known = dict.fromkeys((*ruling.verdicts, *(await self._versions(id_) or ())))  # rules by id alone look at none
         return {
             version: verdict.sentence(self._feed.name, f"{id_} {version.normalized}")
-            for version, verdict in ruling.verdicts.items()
+            for version, verdict in ((version, ruling.of(version)) for version in known)
             if not verdict.visible
         }
 

@@ -125,3 +125,16 @@ async def test_a_mirror_leaves_out_what_is_denied_and_tells_of_it(feed: FakeFeed
     ]
     code, out, _ = await cli("mirror", "Acme.App", "--no-dependencies", "--json", *options)
     assert [(one["id"], one["version"]) for one in json.loads(out.splitlines()[0])["denied"]] == [("acme.app", "1.2.0")]
+
+
+async def test_a_rule_that_looks_at_ids_alone_is_told_of_too(options: Options, tmp_path: Path) -> None:
+    config = tmp_path / "proxy.toml"
+    config.write_text(config.read_text().replace('min_age = "7d"', 'ids = ["Acme.App"]\nversions = "[1.1.0, )"'))
+    await cli("reload", *options)  # where one runs
+    code, out, err = await cli("mirror", "Acme.App", "--no-dependencies", *options)
+    assert (code, err, out.splitlines()[0][-19:]) == (0, "", ", 2 denied by rules")
+    config.write_text(config.read_text().replace("[1.1.0, )", ""))
+    await cli("reload", *options)
+    code, out, err = await cli("mirror", "Acme.App", *options)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[2].startswith("acme.app 1.0.0 is denied by the rule 'week' of the feed 'up'")
