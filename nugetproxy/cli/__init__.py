@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 from nugetproxy.cli.plain import plain_start
@@ -12,6 +13,8 @@ def main() -> None:
     start = plain_start(sys.argv[1:])
     if start is not None:
         sys.exit(start.run_alone())
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does with what its encoding does not have
     from nugetproxy.cli.commands import app
 
     app()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlencode
 
-from nugetproxy.cli.exits import FAILED, exit_code, fail
+from nugetproxy.cli.exits import FAILED, USAGE, exit_code, fail
 from nugetproxy.cli.quiet import quiet
 from nugetproxy.errors import ProxyError
 
@@ -54,6 +54,10 @@ def wants_cache(settings: Config) -> None:
 
 def tell(settings: Config, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     """The result of a command of ``nugetproxy.admin.commands``; ends the process with what is wrong, if anything."""
+    try:
+        json.dumps(arguments, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        fail(["What is written is not text in UTF-8, be it a file's name; it cannot be passed on."], USAGE)
     try:
         said = _running(settings.cache.path, name, arguments)
         if said is not None:

@@ -52,7 +52,7 @@ def _broken(cells: Sequence[str], width: int) -> Iterator[str]:
 
 def as_json(said: Mapping[str, Any]) -> None:
     """Print what a command said as it said it."""
-    typer.echo(json.dumps(said, indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(said, indent=2))
 
 
 def day(at: str | None) -> str:
