@@ -84,6 +84,14 @@ async def test_it_fits_into_its_terminal(config: Path, columns: int, monkeypatch
         assert max(map(len, out.splitlines())) <= columns, out
 
 
+async def test_an_advisory_does_not_speak_to_the_terminal(config: Path, feed: FakeFeed) -> None:
+    feed.vulnerabilities["base"] = {"acme.a": [{**HOLE, "url": f"{HOLE['url']}\x1b[2J"}]}
+    async with ProxyProcess("--config", config) as proxy:
+        await fetched(config, proxy)
+        _, out, _ = await cli("audit", "--config", config)
+        assert f"advisory {HOLE['url']}\\u001b[2J" in out
+
+
 async def test_what_is_not_known_is_told(config: Path, feed: FakeFeed) -> None:
     async with ProxyProcess("--config", config) as proxy:
         await fetched(config, proxy)

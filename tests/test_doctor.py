@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from nugetproxy.cli.commands import app
+from nugetproxy.cli.doctor.tables import show
 from nugetproxy.errors import NotFound
 from nugetproxy.jobs.leaks import Fetched, LeakWalk, Report
 from nugetproxy.nuget.leaks import Verdict, document_sightings, index_sightings
@@ -115,6 +117,13 @@ async def test_a_leak_deep_in_a_sample_is_found() -> None:
     assert [(one.field, where) for one, (_, where) in report.found.items()] == [
         ("items.packageContent", "registration/acme.a/page.json")
     ]
+
+
+async def test_a_link_does_not_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    report = await walk({"v3/index.json": index(**{"Odd/1\x1b[2J": f"{AWAY}\x1b[2J"})})
+    show("up", report, Console())
+    out = capsys.readouterr().out
+    assert f"{AWAY}\\u001b[2J" in out and "\x1b[2J" not in out
 
 
 async def test_a_link_to_us_that_does_not_answer_is_found() -> None:

@@ -43,6 +43,12 @@ def test_a_file_with_our_source_alone_is_all_right(tmp_path: Path) -> None:
         assert "warning" not in ran.output
 
 
+def test_a_file_may_have_any_name(tmp_path: Path) -> None:
+    (tmp_path / "[/x]").mkdir(parents=True)
+    ran = doctor(tmp_path / "[/x]", f"<clear />{FARM}")
+    assert (ran.exit_code, ran.output.startswith(str(tmp_path / "[/x]"))) == (0, True), ran.output
+
+
 @pytest.mark.parametrize(
     ("url", "said"),
     [

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nugetproxy.cli.commands import app
-from nugetproxy.cli.tables import as_json
+from nugetproxy.cli.tables import as_json, table
 from nugetproxy.cli.terminal import folded, say
 from tests.fakes.process import ROOT, clean_environ
 
@@ -75,3 +75,14 @@ def test_what_is_no_text_is_told_to_be_none(words: tuple[str, ...], tmp_path: Pa
     (tmp_path / "format").touch()
     done = CliRunner().invoke(app, [*words, os.fsdecode(b"caf\xe9"), "--cache-dir", str(tmp_path)])
     assert (done.exit_code in {1, 64}, done.stdout, "is not text in UTF-8" in done.stderr) == (True, "", True)
+
+
+EVIL = "https://a.example/\x1b]0;title\x07\x9b2J\u202e"
+
+
+def test_what_others_wrote_does_not_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"advisory {EVIL}")
+    table(("Package", "Found"), [("acme.a", EVIL)])
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert out.count("https://a.example/\\u001b]0;title\\u0007\\u009b2J\\u202e") == 2

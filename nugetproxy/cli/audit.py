@@ -10,6 +10,7 @@ import typer
 from nugetproxy.cli.exits import FAILED
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.since import Since, moment
+from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
 
@@ -47,7 +48,7 @@ def audit(
         count = said["looked_at"]
         typer.echo(f"{len(findings)} of {count} version{'' if count == 1 else 's'} with something to say.")
     for line in _gaps(said):
-        typer.echo(line, err=True)
+        say(line, err=True)
     if fail_on is not None:
         least = SEVERITIES.index(fail_on)
         if any(SEVERITIES.index(one["severity"]) >= least for one in findings):

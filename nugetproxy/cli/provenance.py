@@ -13,6 +13,7 @@ from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.since import Since, moment
+from nugetproxy.cli.terminal import say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -46,7 +47,7 @@ def verify(
         as_json(said)
     else:
         for line in wrong:
-            typer.echo(line)
+            say(line)
         typer.echo(f"{said['lines']} lines, {said['held']} packages held. The hash of the last line:")
         typer.echo(said["head"] or "(there is no line)")
         if not wrong:
@@ -151,7 +152,7 @@ def _read(lines: Iterable[bytes], where: str) -> Iterator[FirstSeen]:
         if seen is None:
             fail([f"{where}, line {chain.lines}: {wrong}. That is no first-seen log."], USAGE)
         if wrong:
-            typer.echo(f"{where}, line {chain.lines}: {wrong}.", err=True)
+            say(f"{where}, line {chain.lines}: {wrong}.", err=True)
         yield seen
 
 
@@ -175,10 +176,10 @@ def _told(found: Difference) -> Mapping[str, Any]:
 
 def _print(found: Difference, *, any_source: bool) -> None:
     for key, here, there in found.other:
-        typer.echo(" ".join((key[-2], key[-1], *(() if any_source else ("from", key[0])))))
+        say(" ".join((key[-2], key[-1], *(() if any_source else ("from", key[0])))))
         for where, hashes in (("here", here), ("there", there)):
             for one in sorted(hashes):
-                typer.echo(f"  {where:5} {one}")
+                say(f"  {where:5} {one}")
     typer.echo(
         f"{len(found.other)} with different bytes, {found.same} the same, {found.only_here} only here, "
         f"{found.only_there} only there."

@@ -28,7 +28,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def lines(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> Iterator[str]:
     """The lines of a table that is ``width`` characters wide; 0 where that does not matter."""
     right = [name.startswith(">") for name in columns]
-    whole = [[name.lstrip(">") for name in columns], *rows]
+    whole = [[name.lstrip(">") for name in columns], *(list(map(terminal.shown, row)) for row in rows)]
     widths = [max(len(row[at]) for row in whole) for at in range(len(columns))]
     stacked = bool(width) and sum(widths[:-1]) + len(GAP) * (len(columns) - 1) + min(widths[-1], NARROWEST) > width
     for row in whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -12,6 +13,8 @@ import typer
 
 HANGING: Final = "  "
 """What the further lines of a sentence begin with, beside what the first one does."""
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What a terminal obeys instead of showing it, but for ends of lines and tabs; what turns the direction of text."""
 
 
 def width(*, err: bool = False) -> int:
@@ -23,7 +26,12 @@ def width(*, err: bool = False) -> int:
 
 def say(sentence: str, *, err: bool = False) -> None:
     """Print it, on as many lines as the terminal wants; on one where nobody looks."""
-    typer.echo(folded(sentence, width(err=err)), err=err)
+    typer.echo(folded(shown(sentence), width(err=err)), err=err)
+
+
+def shown(text: str) -> str:
+    """It with control characters escaped: upstreams and files of others must not speak to the terminal."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def folded(sentence: str, most: int) -> str:

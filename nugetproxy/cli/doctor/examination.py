@@ -16,6 +16,7 @@ from nugetproxy.cli.doctor.leaks import find_leaks
 from nugetproxy.cli.doctor.running import complete_url, readiness
 from nugetproxy.cli.doctor.sources import Ours, examine_sources
 from nugetproxy.cli.quiet import quiet
+from nugetproxy.cli.terminal import shown
 from nugetproxy.config import Config
 from nugetproxy.nuget.nuget_config import parse_nuget_config
 
@@ -64,10 +65,10 @@ def examine_all(config: Config, file: Path | None, *, packages: Sequence[str], c
 
 
 def _section(title: str, findings: Iterable[Finding], counts: dict[Level, int], console: Console) -> None:
-    console.print(title, style="bold")
+    console.print(title, style="bold", markup=False, soft_wrap=True)
     lines = Table.grid(padding=(0, 1))
     for finding in findings:
         counts[finding.level] += 1
-        lines.add_row(" ", Text(finding.level, style=STYLES[finding.level]), Text(finding.text, overflow="fold"))
+        lines.add_row(" ", Text(finding.level, style=STYLES[finding.level]), Text(shown(finding.text), overflow="fold"))
     console.print(lines)
     console.print()

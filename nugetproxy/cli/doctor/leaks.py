@@ -13,6 +13,7 @@ from nugetproxy.app import App, build
 from nugetproxy.cli.doctor.findings import told
 from nugetproxy.cli.doctor.running import running_walk
 from nugetproxy.cli.doctor.tables import show
+from nugetproxy.cli.terminal import shown
 from nugetproxy.config import Cache, Config, safe_url
 from nugetproxy.errors import ProxyError, UpstreamFailure
 from nugetproxy.feeds.feed import Feed
@@ -41,7 +42,7 @@ async def find_leaks(config: Config, *, proxy: str, packages: Sequence[str], con
                     report = await walk.run(packages)
             except ProxyError as error:
                 where = name if proxy else f"{name} ({_upstreams(config, name)})"
-                console.print(f"{where}: {error}", style="red", markup=False, soft_wrap=True)
+                console.print(shown(f"{where}: {error}"), style="red", markup=False, soft_wrap=True)
                 wrong = True
                 continue
             show(name, report, console)

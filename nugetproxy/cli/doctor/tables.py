@@ -6,6 +6,7 @@ from itertools import groupby
 
 from rich.console import Console
 
+from nugetproxy.cli.terminal import shown
 from nugetproxy.jobs.leaks import Report
 from nugetproxy.nuget.leaks import Verdict
 
@@ -22,14 +23,16 @@ def show(name: str, report: Report, console: Console) -> None:
         for sighting, (count, first) in group:
             where = f"{sighting.field} in {first}" if sighting.field and first != "index.json" else sighting.field
             times = f" ({count} times)" if count > 1 else ""
-            console.print(f"  {sighting.url}", style="default", markup=False, soft_wrap=True)
-            console.print(f"      {where or first}{times}", style="dim", markup=False, soft_wrap=True)
+            console.print(f"  {shown(sighting.url)}", style="default", markup=False, soft_wrap=True)
+            console.print(f"      {shown(where or first)}{times}", style="dim", markup=False, soft_wrap=True)
     counts = [f"{report.count(verdict)} {verdict.lower()}" for verdict in order if verdict is not Verdict.OURS]
     sampled = ", ".join(report.packages) or "none"
     told = f"{report.read} documents read; sample packages: {sampled}; {', '.join(counts)}."
     console.print(f"\n{told}", markup=False, soft_wrap=True)
     if report.tools:
-        console.print(f"The list of tools (tools.json) was not examined: {report.tools}.", markup=False, soft_wrap=True)
+        console.print(
+            f"The list of tools (tools.json) was not examined: {shown(report.tools)}.", markup=False, soft_wrap=True
+        )
     console.print(conclusion(report), style="bold red" if report.leaks else "green", soft_wrap=True)
 
 
