@@ -8,6 +8,7 @@ import io
 import json
 import sqlite3
 import tarfile
+import zlib
 from contextlib import closing
 from pathlib import Path
 
@@ -85,7 +86,7 @@ async def test_a_stopped_proxy_is_backed_up_too_and_the_ledger_of_before_is_set_
     assert "acme.a" in (await cli("keep", "--config", file))[1]
 
 
-@pytest.mark.parametrize("damage", ["cut", "altered", "empty", "missing"])
+@pytest.mark.parametrize("damage", ["cut", "altered", "empty", "missing", "garbled"])
 async def test_a_damaged_backup_changes_nothing(file: Path, tmp_path: Path, damage: str) -> None:
     assert (await cli("keep", "acme.a", "--config", file))[0] == 0
     backup = tmp_path / "b"
@@ -98,6 +99,9 @@ async def test_a_damaged_backup_changes_nothing(file: Path, tmp_path: Path, dama
         backup.write_bytes(b"")
     elif damage == "missing":
         backup.unlink()
+    elif damage == "garbled":
+        whole, packed = gzip.decompress(body), zlib.compressobj(wbits=31)
+        backup.write_bytes(packed.compress(whole[:9000]) + packed.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 2000)
     else:
         await asyncio.to_thread(alter, backup)
     code, out, told = await cli("restore", backup, "--config", file)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +57,7 @@ def read_backup(path: Path) -> Mapping[str, bytes]:
         form, hashes = manifest["form"], dict(manifest["sha256"])
     except OSError as error:
         raise BadRequest(f"{path} cannot be read: {error.strerror or error}.") from error
-    except (tarfile.TarError, EOFError, KeyError, TypeError, ValueError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, KeyError, TypeError, ValueError) as error:
         raise BadRequest(f"{path} is no backup, or was cut short; nothing was restored.") from error
     if form != FORM:
         raise BadRequest(f"{path} was made by a newer nugetproxy ({manifest.get('nugetproxy')}); use that one.")
