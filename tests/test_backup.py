@@ -135,3 +135,25 @@ async def test_a_ledger_of_a_newer_version_is_refused_and_an_older_one_taken(fil
     code, _, told = await cli("restore", tmp_path / "b", "--config", file)
     assert code == 0, told
     assert "acme.a" in (await cli("keep", "--config", file))[1]
+
+
+async def test_what_is_beside_the_cache_is_looked_at_first_and_never_written_over(tmp_path: Path) -> None:
+    (tmp_path / "proxy.toml").write_text(f'[access]\ntokens_file = "{tmp_path / "tokens"}"\n')
+    (tmp_path / "tokens").write_text("[]")
+    here = ("--config", tmp_path / "proxy.toml", "--cache-dir", tmp_path / "cache")
+    assert (await cli("keep", "acme.a", *here))[0] == 0
+    assert (await cli("backup", tmp_path / "b", *here))[0] == 0
+    assert (await cli("backup", tmp_path / "bare", "--cache-dir", tmp_path / "cache"))[0] == 0
+    (tmp_path / "back.toml.tokens").write_text("of somebody else")
+    elsewhere = tmp_path / "elsewhere"
+    for backup, place, why in (
+        ("b", tmp_path / "none" / "back.toml", f"There is no folder {tmp_path / 'none'}."),
+        ("b", tmp_path / "back.toml", f"{tmp_path / 'back.toml.tokens'} exists already; name another file."),
+        ("bare", tmp_path / "new.toml", f"There is no configuration in {tmp_path / 'bare'}: "),
+    ):
+        code, out, told = await cli("restore", tmp_path / backup, "--cache-dir", elsewhere, "--config-to", place)
+        assert (code, out, told[: len(why)]) == (1, "", why)
+    assert not elsewhere.exists() and not (tmp_path / "back.toml").exists()
+    assert (tmp_path / "back.toml.tokens").read_text() == "of somebody else"
+    code, out, _ = await cli("restore", tmp_path / "b", "--cache-dir", elsewhere, "--config-to", tmp_path / "new.toml")
+    assert (code, (tmp_path / "new.toml.tokens").read_text()) == (0, "[]")

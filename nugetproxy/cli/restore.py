@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -39,8 +40,7 @@ def restore(
         found = backup_file.read_backup(file)
     except BadRequest as error:
         fail([str(error)], FAILED)
-    if config_to is not None and config_to.exists():
-        fail([f"{config_to} exists already; name another file."], FAILED)
+    wanted = _beside(config_to, found, file) if config_to is not None else {}
     with DirectoryLock(cache.path, forced=cache.force_network_filesystem):
         try:
             aside = replace_by(FsOps(), cache.path, found[backup_file.LEDGER])
@@ -51,9 +51,25 @@ def restore(
     if aside is not None:
         say(f"The ledger of before is {aside}.")
     say(f"The ledger in {cache.path} is that of the backup.")
-    if config_to is not None:
-        for name, path in ((backup_file.CONFIGURATION, config_to), (backup_file.TOKENS, Path(f"{config_to}.tokens"))):
-            if name in found:
-                path.touch(mode=0o600)
-                path.write_bytes(found[name])
-                say(f"{path} is the {name} of the backup.")
+    for path, name in wanted.items():
+        try:
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_bytes(found[name])
+        except OSError as error:
+            fail([f"{path} was not written: {error.strerror}."], FAILED)
+        say(f"{path} is the {name} of the backup.")
+
+
+def _beside(config_to: Path, found: Mapping[str, bytes], file: Path) -> dict[Path, str]:
+    """The files beside those of the cache, each with what it is in the backup; ends the command where one cannot be."""
+    from nugetproxy.store import backup_file
+
+    if backup_file.CONFIGURATION not in found:
+        fail([f"There is no configuration in {file}: the backup was made without --config."], FAILED)
+    places = {config_to: backup_file.CONFIGURATION, Path(f"{config_to}.tokens"): backup_file.TOKENS}
+    wanted = {path: name for path, name in places.items() if name in found}
+    if there := [path for path in wanted if path.exists()]:
+        fail([f"{there[0]} exists already; name another file."], FAILED)
+    if not config_to.parent.is_dir():
+        fail([f"There is no folder {config_to.parent}."], FAILED)
+    return wanted
