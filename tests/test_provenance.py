@@ -162,6 +162,14 @@ async def everything(config: Path, file: Path) -> list[str]:
     return [verified, lines]
 
 
+async def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    code, _, err = await cli("provenance", "export", tmp_path / "theirs", "--cache-dir", tmp_path / "none")
+    assert (code, err.startswith("There is no cache in ")) == (1, True)
+    code, _, err = await cli("provenance", "export", tmp_path / "none" / "theirs", "--cache-dir", tmp_path / "none")
+    assert (code, "cannot be written: No such file" in err) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_verify_finds_what_was_changed_in_the_log_and_in_what_is_held(config: Path, feed: FakeFeed) -> None:
     feed.add(SMALL)
     await served(config, PACKAGE)

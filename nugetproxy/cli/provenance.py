@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,13 +92,18 @@ def export(
         for line in _lines(settings, begin):
             typer.echo(line)
         return
-    try:
-        with file.open("x", encoding="utf-8") as into:
-            count = sum(1 for line in _lines(settings, begin) if into.write(f"{line}\n"))
-    except FileExistsError:
+    if file.exists():
         fail([f"{file} exists already; name another file."], FAILED)
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("w", encoding="utf-8") as into:
+            count = sum(1 for line in _lines(settings, begin) if into.write(f"{line}\n"))
+        part.replace(file)  # half of a log looks like a whole one
     except OSError as error:
         fail([f"{file} cannot be written: {error.strerror}."], FAILED)
+    finally:
+        with suppress(OSError):
+            part.unlink()
     typer.echo(f"{file} holds {count} line{'' if count == 1 else 's'}.")
 
 
