@@ -142,7 +142,7 @@ def _operators(config: Config, passed: Mapping[str, list[socket.socket]]) -> Ite
         case Path() as path:
             yield [admin_socket(path)]
         case Address(host, port):
-            yield [own_socket(host, port)]
+            yield [own_socket(host, port, "server.admin_listen")]
         case None:
             pass
         case other:

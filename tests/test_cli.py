@@ -20,7 +20,8 @@ from nugetproxy.cli.commands import COMMANDS, app
 from nugetproxy.cli.plain import plain_start
 from nugetproxy.config import Address, Config, load
 from nugetproxy.errors import StoreUnusable
-from nugetproxy.web.listening import AddressUnusable
+from nugetproxy.web.control import admin_socket
+from nugetproxy.web.listening import AddressUnusable, own_socket
 
 ROOT = Path(__file__).parent.parent
 FEED = "https://feed.example.com/v3/index.json"
@@ -407,6 +408,13 @@ def test_an_address_where_nobody_can_listen_is_told_with_what_to_do(
     assert all(word in result.stderr for word in words)
     assert ("Stop what uses it" in result.stderr) is (error.errno == errno.EADDRINUSE)
     assert started == []
+
+
+def test_where_operators_cannot_come_in_is_told_by_its_own_key(tmp_path: Path) -> None:
+    with pytest.raises(AddressUnusable, match=r"Set another server\.admin_listen, in a folder that is there"):
+        admin_socket(tmp_path / "none" / "admin.sock")
+    with pytest.raises(AddressUnusable, match=r"Set server\.admin_listen to an address of this machine"):
+        own_socket("192.0.2.1", 0, "server.admin_listen")
 
 
 @pytest.mark.parametrize("option", ["--cache-dir", "--upstream", "--listen", "--config"])

@@ -334,6 +334,11 @@ def test_the_service_runs_the_proxy_where_it_may_write() -> None:
     assert int(one(r"^LimitNOFILE=(.*)$", UNIT)) * 0.6 > 4000
 
 
+def test_operators_have_a_socket_where_the_service_may_write() -> None:
+    socket = tomllib.loads(TEXTS["config/examples/tls.toml"])["server"]["admin_listen"]
+    assert str(Path(socket).parent) == f"/run/{one(r'^RuntimeDirectory=(.*)$', UNIT)}"
+
+
 def test_the_service_is_reloaded_and_watched() -> None:
     command = one(r"^ExecReload=(.*)$", UNIT).split()
     assert command[:2] == ["/opt/nugetproxy/bin/nugetproxy", "reload"]
@@ -405,6 +410,7 @@ def test_several_services_differ_from_the_one_by_their_port_only() -> None:
         "ExecReload=/opt/nugetproxy/bin/nugetproxy reload --config /etc/nugetproxy/nugetproxy.toml "
         "--cache-dir /var/cache/nugetproxy-%i",
         "CacheDirectory=nugetproxy-%i",
+        "RuntimeDirectory=nugetproxy-%i",
     ]
 
 

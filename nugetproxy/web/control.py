@@ -50,7 +50,8 @@ def admin_socket(path: Path) -> socket.socket:
         path.unlink(missing_ok=True)
         return _bound(path)
     except OSError as error:
-        raise AddressUnusable.of(str(path), error) from error
+        remedy = "Set another server.admin_listen, in a folder that is there, where this user may write."
+        raise AddressUnusable(str(path), error.strerror or str(error), remedy) from error
 
 
 def _bound(path: Path) -> socket.socket:

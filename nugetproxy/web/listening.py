@@ -22,10 +22,10 @@ NAMES: Mapping[str, str] = MappingProxyType({HTTP: HTTP, ADMIN: ADMIN, "": HTTP,
 """What a passed socket is for, by its name; systemd names one after its unit where nothing else is said."""
 _LISTENING: Mapping[int, tuple[str, str]] = MappingProxyType(
     {
-        errno.EADDRINUSE: ("it is in use", "Stop what uses it, or set another server.listen."),
+        errno.EADDRINUSE: ("it is in use", "Stop what uses it, or set another {}."),
         errno.EADDRNOTAVAIL: (
             "this machine has no such address",
-            "Set server.listen to an address of this machine; 0.0.0.0 is every one of them.",
+            "Set {} to an address of this machine; 0.0.0.0 is every one of them.",
         ),
     }
 )
@@ -35,7 +35,7 @@ _LISTENING: Mapping[int, tuple[str, str]] = MappingProxyType(
 class AddressUnusable(ProxyError):
     """Nobody can listen at the configured address now."""
 
-    def __init__(self, address: str, why: str, remedy: str = "Set another server.listen.") -> None:
+    def __init__(self, address: str, why: str, remedy: str) -> None:
         super().__init__(address, why)
         self.address = address
         self.why = why
@@ -45,20 +45,20 @@ class AddressUnusable(ProxyError):
         return f"Cannot listen on {self.address}: {self.why}. {self.remedy}"
 
     @classmethod
-    def of(cls, address: str, error: OSError) -> AddressUnusable:
-        """What an error of the name service or of bind(2) means for an operator."""
+    def of(cls, address: str, error: OSError, key: str = "server.listen") -> AddressUnusable:
+        """What an error of the name service or of bind(2) means for an operator who has set ``key``."""
         if isinstance(error, socket.gaierror):
             return AddressWrong(
-                address, "its host name does not resolve", "Correct the name in server.listen, or write an address."
+                address, "its host name does not resolve", f"Correct the name in {key}, or write an address."
             )
         if error.errno in {errno.EACCES, errno.EPERM}:
             return AddressWrong(
                 address,
                 "permission denied: ports below 1024 want a privilege that this user does not have",
-                "Set server.listen to a higher port, or grant the process CAP_NET_BIND_SERVICE.",
+                f"Set {key} to a higher port, or grant the process CAP_NET_BIND_SERVICE.",
             )
-        known = _LISTENING.get(error.errno or 0)
-        return cls(address, *known) if known else cls(address, error.strerror or str(error))
+        why, remedy = _LISTENING.get(error.errno or 0, (error.strerror or str(error), "Set another {}."))
+        return cls(address, why, remedy.format(key))
 
 
 class AddressWrong(AddressUnusable):
@@ -100,8 +100,8 @@ def _adopted(descriptor: int) -> socket.socket:
     return _prepared(listener)
 
 
-def own_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens there; raises AddressUnusable."""
+def own_socket(host: str, port: int, key: str = "server.listen") -> socket.socket:
+    """A socket that listens there, as ``key`` says it; raises AddressUnusable."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -111,7 +111,7 @@ def own_socket(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        raise AddressUnusable.of(shown, error) from error
+        raise AddressUnusable.of(shown, error, key) from error
     return _prepared(listener)
 
 
