@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -273,6 +274,29 @@ async def test_an_import_that_has_begun_to_merge_merges_all(
     assert halfway.cancelled
     assert done.taken == 2
     assert len(list(proxy.packages.glob("*/*/*.sha512"))) == 2
+
+
+async def test_what_came_while_an_import_looked_on_was_held_before(proxy: Proxy, tmp_path: Path) -> None:
+    (tmp_path / "a.nupkg").write_bytes(make_nupkg("Acme.A", "1.0.0"))
+    asked = InnerClient(lambda: proxy.app.desk, "test")
+    for counts in ((1, 0), (0, 1)):
+        job = Importing(Early(asked), proxy.directory, Unseen(), upstreams=["up"], into="")
+        done = await job.folder(tmp_path)
+        job.close()
+        assert (done.taken, done.held, done.refused) == (*counts, ())
+
+
+class Early:
+    """Asks what is held before anything is."""
+
+    def __init__(self, proxy: InnerClient) -> None:
+        self._proxy = proxy
+        self.get = proxy.get
+
+    async def command(self, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        if name == "transfer/fits":
+            return {"held": [], "refused": {}}
+        return await self._proxy.command(name, arguments)
 
 
 class Halfway(Unseen):

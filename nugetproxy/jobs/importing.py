@@ -93,8 +93,8 @@ class Importing:
             documents = int(
                 (await self._proxy.command("transfer/take-documents", {"place": self._place.name}))["documents"]
             )
-        taken, refused = await self._take(given)
-        return Imported(taken=taken, held=held, documents=documents, refused=refused)
+        taken, meanwhile, refused = await self._take(given)
+        return Imported(taken=taken, held=held + meanwhile, documents=documents, refused=refused)
 
     async def folder(self, root: Path) -> Imported:
         """All packages below a folder that are sound and fit. Raises BadRequest where there is none, Broken."""
@@ -102,8 +102,8 @@ class Importing:
         held, refused = await self._fitting(given)
         unfit = {line.partition(":")[0] for line in refused}
         new = [one for one in given if one not in held and str(one.identity) not in unfit]
-        taken, more = await self._take(new, copy=True)
-        return Imported(taken=taken, held=len(held), documents=0, refused=(*wrong, *refused, *more))
+        taken, meanwhile, more = await self._take(new, copy=True)
+        return Imported(taken=taken, held=len(held) + meanwhile, documents=0, refused=(*wrong, *refused, *more))
 
     # --- verifying ---
 
@@ -181,8 +181,11 @@ class Importing:
                 refused += [f"{names[name].identity}: {why}" for name, why in told["refused"].items()]
         return held, refused
 
-    async def _take(self, given: Sequence[_Given], *, copy: bool = False) -> tuple[int, tuple[str, ...]]:
-        """How many were taken; which were refused, and why: for its signature, one is. Raises Broken."""
+    async def _take(self, given: Sequence[_Given], *, copy: bool = False) -> tuple[int, int, tuple[str, ...]]:
+        """How many were taken, how many had come meanwhile; which were refused, and why: for its signature, one is.
+
+        Raises Broken.
+        """
         room = asyncio.Semaphore(AT_ONCE)
         counts, refused, gone = list[bool](), list[str](), list[ProxyGone]()
 
@@ -211,7 +214,7 @@ class Importing:
         if gone:
             left = len(given) - len(counts) - len(refused)
             raise Broken(gone[0].why, taken=sum(counts), left=left, refused=len(refused))
-        return sum(counts), tuple(sorted(refused))
+        return sum(counts), counts.count(False), tuple(sorted(refused))
 
 
 def _copy(file: Path, place: Path, _: Progress) -> None:
