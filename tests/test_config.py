@@ -418,6 +418,11 @@ WRONG = {
         "[mirror]\nlast = 3",
         "mirror.last: is unknown; did you mean mirror.latest?",
     ),
+    "a port that is none": (
+        '[cluster]\ncoordination = "redis://h:abc"',
+        "cluster.coordination: not a URL; its host or port is malformed",
+    ),
+    "a port that nobody has": ('[cluster]\nendpoint = "http://h:0"', "cluster.endpoint: must be a URL such as"),
     "a feed to mirror that there is not": (
         '[mirror]\nids = ["a"]\nfeed = "nuget.ogr"',
         "mirror.feed: there is no feed 'nuget.ogr'; did you mean 'nuget.org'?",

@@ -19,8 +19,12 @@ def _place(value: Any, schemes: tuple[str, ...], example: str) -> str:
         raise ValueError(f"must be text in quotes, such as {example}")  # noqa: TRY004 - what is told to an operator
     if not value:
         return ""
-    parts = urlsplit(value)
-    if parts.scheme not in schemes or not parts.netloc or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(value)
+        wrong = parts.port == 0
+    except ValueError as error:
+        raise ValueError("not a URL; its host or port is malformed") from error
+    if wrong or parts.scheme not in schemes or not parts.netloc or parts.query or parts.fragment:
         raise ValueError(f'must be a URL such as {example}, or "" for none')
     if "@" in parts.netloc:
         raise ValueError("a URL must not hold credentials; they have keys of their own")
