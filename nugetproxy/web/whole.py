@@ -15,6 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 from multidict import CIMultiDict
 
 from nugetproxy.engine.outcome import CACHE_NAME
+from nugetproxy.nuget.moments import LAST_SECOND
 from nugetproxy.web import http as web
 
 CACHE_STATUS = "Cache-Status"
@@ -154,8 +155,11 @@ def template_of(response: Whole, aged: bool) -> bytes:
 
 @lru_cache(maxsize=4096)
 def http_date(seconds: int) -> str:
-    """A date as HTTP writes it (RFC 9110 section 5.6.7), of ``seconds`` since the epoch."""
-    return formatdate(seconds, usegmt=True)
+    """A date as HTTP writes it (RFC 9110 section 5.6.7), of ``seconds`` since the epoch.
+
+    Files, and upstreams, may have one that no calendar has: it becomes the nearest.
+    """
+    return formatdate(min(max(0, seconds), LAST_SECOND), usegmt=True)
 
 
 @lru_cache(maxsize=64)

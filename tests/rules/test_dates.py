@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartProxy
+from tests.fakes.asking import PACKAGE, SMALL, UP_PACKAGE, VERSIONS, ask
+from tests.fakes.asking import REGISTRATION as OURS
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
+from tests.fakes.proxy import Proxy
 from tests.rules.conftest import COOLDOWN, Shop, StartShop, ago
 
 Stock = Callable[..., None]
@@ -131,7 +134,7 @@ async def test_a_date_in_the_future_is_not_old(start_shop: StartShop, stock: Sto
     assert await shop.listed("acme.a") == []
 
 
-@pytest.mark.parametrize("end", ["9999-12-31T23:59:59.9999999Z", "9999-12-30"])
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59-14:00", "9999-12-30"])
 async def test_a_date_at_the_end_of_the_calendar_is_not_old(
     start_shop: StartShop, stock: Stock, feed: FakeFeed, end: str
 ) -> None:
@@ -142,6 +145,9 @@ async def test_a_date_at_the_end_of_the_calendar_is_not_old(
     assert await shop.listed("acme.a") == ["1.0.0"]
     got = await shop.package("acme.a", "2.0.0")
     assert (got.status, got.reason.endswith("It passes at 9999-12-31 23:59:59 UTC.")) == (403, True)
+    past = Shop(shop.proxy, feed, root="/asof/2026-12-31")
+    assert await past.listed("acme.a") == ["1.0.0"]
+    assert (await past.package("acme.a", "2.0.0")).status == 403
 
 
 async def test_the_past_before_all_years_is_empty(start_shop: StartShop, stock: Stock) -> None:
@@ -150,3 +156,20 @@ async def test_the_past_before_all_years_is_empty(start_shop: StartShop, stock: 
     shop.root = "/asof/0001-01-01T00:00:00+14:00"
     assert await shop.listed("acme.a") == []
     assert (await shop.package("acme.a", "1.0.0")).status == 403
+
+
+@pytest.mark.parametrize("date", ["9999-12-31", "9999-12-31T23:59:59-14:00", "1980-01-01"])
+@pytest.mark.parametrize("modified", ["Fri, 31 Dec 9999 23:59:59 -1400", "Mon, 01 Jan 0001 00:00:00 +1400"])
+async def test_what_has_an_impossible_date_is_served_all_the_same(
+    proxy: Proxy, feed: FakeFeed, date: str, modified: str
+) -> None:
+    """Its file gets that date, as far as the file system has it."""
+    feed.add(SMALL)
+    feed.registration_extra["acme.a"] = {"1.0.0": {"published": date}}
+    feed.origin.routes[UP_PACKAGE] = Script(body=SMALL, headers=[("Last-Modified", modified)])
+    for path in (PACKAGE, PACKAGE, OURS, PACKAGE):
+        assert (await ask(proxy, path)).status == 200
+    await proxy.restart()
+    await feed.set_mode("refused")
+    for path in (PACKAGE, PACKAGE, OURS, VERSIONS):
+        assert (await ask(proxy, path)).status == 200

@@ -15,6 +15,7 @@ from msgspec.structs import asdict
 
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
+from nugetproxy.nuget.moments import LAST_SECOND
 from nugetproxy.nuget.nuspec import DependencyGroup
 from nugetproxy.nuget.resources import GZ_SEMVER2, HIVES
 from nugetproxy.nuget.synthesis.ranges import normalized_range
@@ -42,8 +43,6 @@ _CONTEXT: Final[Json] = {
 }
 _UNLISTED: Final = "1900-01-01T00:00:00+00:00"
 """What nuget.org says of the time at which an unlisted version was published."""
-_LAST_SECOND: Final = 253402300799.0
-"""The end of the year 9999."""
 
 
 def registration_index(
@@ -126,7 +125,7 @@ def hive_members(facts: Iterable[PackageFacts], hive: str) -> tuple[PackageFacts
 
 def iso(seconds: float) -> str:
     """A time in UTC as ISO 8601, to the millisecond; what no calendar has becomes its nearest end."""
-    return datetime.fromtimestamp(min(max(0.0, seconds), _LAST_SECOND), UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(min(max(0.0, seconds), LAST_SECOND), UTC).isoformat(timespec="milliseconds")
 
 
 def tag_list(tags: str) -> list[str]:
