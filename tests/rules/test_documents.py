@@ -163,3 +163,26 @@ async def test_a_list_of_thousands_of_versions(start_shop: StartShop, feed: Fake
     shop = await start_shop(COOLDOWN)
     expected = [f"1.{number}.0" for number in range(301)]
     assert await shop.listed("acme.a") == await shop.registered("acme.a") == expected
+
+
+@pytest.mark.parametrize("severity", ["4", 9, "9" * 5000], ids=["text", "number", "long"])
+async def test_a_severity_above_the_worst_is_the_worst(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, severity: object
+) -> None:
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 30})
+    feed.registration_extra["acme.a"] = {"2.0.0": {"vulnerabilities": [{"severity": severity}]}}
+    feed.vulnerabilities["base"] = {"acme.a": [{"url": "u", "severity": severity, "versions": "[1.0.0]"}]}
+    shop = await start_shop({"name": "holes", "max_severity": "high"})
+    assert await shop.listed("acme.a") == []
+    assert "severity critical" in (await shop.package("acme.a", "2.0.0")).reason
+
+
+@pytest.mark.parametrize("severity", ["\u00b2", "high", None, -1, [], 1.5])
+async def test_a_severity_that_is_none_denies_nothing(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, severity: object
+) -> None:
+    stock("Acme.A", {"1.0.0": 30, "2.0.0": 30})
+    feed.registration_extra["acme.a"] = {"2.0.0": {"vulnerabilities": [{"severity": severity}]}}
+    feed.vulnerabilities["base"] = {"acme.a": [{"url": "u", "severity": severity, "versions": "[1.0.0]"}]}
+    shop = await start_shop({"name": "holes", "max_severity": "low"})
+    assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
