@@ -109,4 +109,6 @@ class Hops:
         reason = _PASSING.get(status, Reason.SERVER_ERROR)
         failure = self._wire.failures.make(reason, f"status {status} ({self._ticket.origin})", retry_after=retry_after)
         failure.of_host = status in {429, 503}
+        if self._question.request.method == "HEAD" and not failure.of_host:
+            self._ticket.disregard()  # some do not know HEAD, and say so of each of their packages
         raise failure

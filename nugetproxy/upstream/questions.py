@@ -38,8 +38,8 @@ class Question(Struct, frozen=True):
 
     @property
     def repeatable(self) -> bool:
-        """Whether a probe may ask it again: a write never."""
-        return self.request.method in {"GET", "HEAD"}
+        """Whether a probe may ask it again: a write never, nor a HEAD, which some do not know."""
+        return self.request.method == "GET"
 
     @property
     def name(self) -> str:

@@ -59,6 +59,36 @@ async def test_several_targets_that_fail_alike_are_their_hosts_fault(
     assert is_open(proxy, feed)
 
 
+@pytest.mark.parametrize("status", [500, 501])
+async def test_that_a_feed_does_not_know_head_is_nobodys_fault(proxy: Proxy, feed: FakeFeed, status: int) -> None:
+    known = feed.origin.fallback
+    assert known is not None
+    feed.origin.fallback = lambda seen: Script(status=status) if seen.method == "HEAD" else known(seen)
+    for number in range(2 * SEVERAL):
+        assert (await ask(proxy, f"/v3/content/{package(number)}", "HEAD")).status == 503
+    assert not is_open(proxy, feed)
+    assert (await ask(proxy, GOOD)).status == 200
+
+
+async def test_a_feed_that_does_not_know_head_is_not_asked_by_one_whether_it_is_back(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    known = feed.origin.fallback
+    assert known is not None
+    await feed.set_mode("refused")
+    for number in range(SEVERAL):
+        await ask(proxy, f"/v3/content/{package(number)}")
+    clock.advance(20)
+    await proxy.app.prober.round()
+    assert (await ask(proxy, GOOD, "HEAD")).cache.endswith('detail="breaker_open"')
+    await feed.set_mode("up")
+    feed.origin.fallback = lambda seen: BROKEN if seen.method == "HEAD" else known(seen)
+    for _ in range(3):
+        clock.advance(61)
+        await proxy.app.prober.round()
+    assert not is_open(proxy, feed)
+
+
 @pytest.mark.parametrize("fault", [HTML, BROKEN], ids=["html", "500"])
 @pytest.mark.parametrize("path", [package, versions], ids=["package", "list"])
 async def test_with_a_success_in_between_they_are_not(
