@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from urllib.parse import quote
 
 from msgspec.structs import replace
 
@@ -17,6 +18,7 @@ from nugetproxy.errors import NotFound, Reason, UpstreamFailure
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
+from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.sources.published_metadata import PublishedMetadata
 from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.services import Services
@@ -80,17 +82,28 @@ class PackageFinder:
     async def _find(
         self, identity: PackageIdentity, target: Target, route: Route, head: bool
     ) -> HeldPackage | FlightBody | Head | Found:
-        """A package that is not held: where the flat container has it, else where its registration says."""
+        """A package that is not held: where the flat container has it, else where its list or registration says."""
         services = await self._services.map()
-        usual = replace(target, urls=services.upstream_urls("content", route.rest))
-        try:
-            return await self._fetch(identity, usual, head)
-        except NotFound:
-            # Feeds that keep the original casing, have no flat container, or packages elsewhere.
-            stated = await self._registrations.content_url(identity, services)
-            if stated is not None and stated not in usual.urls:
-                return await self._fetch(identity, replace(target, urls=(stated,)), head)
-            return await self._held(identity) or await self._cache.put_absent(target)
+        asked = services.upstream_urls("content", route.rest)
+        with suppress(NotFound):
+            return await self._fetch(identity, replace(target, urls=asked), head)
+        # Feeds that keep the original casing, have no flat container, or packages elsewhere.
+        for where in (self._as_listed, self._as_registered):
+            others = tuple(url for url in await where(identity, services) if url not in asked)
+            if others:
+                asked += others
+                with suppress(NotFound):
+                    return await self._fetch(identity, replace(target, urls=others), head)
+        return await self._held(identity) or await self._cache.put_absent(target)
+
+    async def _as_listed(self, identity: PackageIdentity, services: ServiceMap) -> tuple[str, ...]:
+        """Where NuGet looks for a version: as its list spells it."""
+        id_, version = quote(identity.id), await self._published_metadata.spelling(identity)
+        return services.upstream_urls("content", f"{id_}/{version}/{id_}.{version}.nupkg") if version else ()
+
+    async def _as_registered(self, identity: PackageIdentity, services: ServiceMap) -> tuple[str, ...]:
+        stated = await self._registrations.content_url(identity, services)
+        return () if stated is None else (stated,)
 
     async def _fetch(self, identity: PackageIdentity, target: Target, head: bool) -> FlightBody | Head:
         if head:

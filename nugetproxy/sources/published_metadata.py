@@ -61,11 +61,15 @@ class PublishedMetadata:
 
     async def lists(self, identity: PackageIdentity) -> bool:
         """Whether the version list names this version."""
+        return await self.spelling(identity) is not None
+
+    async def spelling(self, identity: PackageIdentity) -> str | None:
+        """How the version list spells this version, normalised; None where it does not name it."""
         stored = await self._stored("content", f"{quote(identity.id)}/index.json")
         if stored is None:
-            return False
+            return None
         listed = await off_loop(len(stored.body), listed_versions, stored.body)
-        return any(version.url == identity.version for _, version in listed)
+        return next((version.normalized for _, version in listed if version.url == identity.version), None)
 
     async def landing(self, identity: PackageIdentity) -> Landing:
         """What stored documents say of a version that is about to be held, all of it looked for at once."""

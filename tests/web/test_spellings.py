@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import StartProxy
 from tests.fakes.asking import PACKAGE, SMALL, UP_REGISTRATION, VERSIONS, ask
 from tests.fakes.feed import FakeFeed
-from tests.fakes.origin import Script
+from tests.fakes.origin import Origin, Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
@@ -70,3 +70,41 @@ async def test_a_page_whose_bounds_the_feed_spells_in_mixed_case_is_found_in_low
     lower = await ask(proxy, f"{base}/page/1.0.0-rc/2.0.0-beta.json")
     assert (lower.status, lower.body) == (200, as_said.body)
     assert feed.count(page) == 1
+
+
+@pytest.mark.parametrize("others", [(), ("RegistrationsBaseUrl/3.6.0",)], ids=["alone", "registration"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_package_is_found_by_the_spelling_of_its_list(
+    start_proxy: StartProxy, origin: Origin, others: tuple[str, ...], method: str
+) -> None:
+    """Official clients ask in that case; a registration that fails, or lacks it, is no reason not to find it."""
+    package, flat = make_nupkg("Acme.A", "2.0.0-RC.1"), f"{origin.url}/flat"
+    rows = [(flat, "PackageBaseAddress/3.0.0"), *((f"{origin.url}/broken", kind) for kind in others)]
+    index = {"version": "3.0.0", "resources": [{"@id": at, "@type": kind} for at, kind in rows]}
+    listed = json.dumps({"versions": ["1.0.0", "2.0-RC.1"]}).encode()
+    origin.routes |= {
+        "/index.json": Script(body=json.dumps(index).encode()),
+        "/flat/acme.a/index.json": Script(body=listed),
+        "/flat/acme.a/2.0.0-RC.1/acme.a.2.0.0-RC.1.nupkg": Script(body=package),
+        "/broken/acme.a/index.json": Script(status=500),
+    }
+    proxy = await start_proxy(f"{origin.url}/index.json")
+    assert json.loads((await ask(proxy, VERSIONS)).body) == {"versions": ["1.0.0", "2.0.0-rc.1"]}
+    for version in ("2.0.0-rc.1", "2.0.0-RC.1"):
+        got = await ask(proxy, f"/v3/content/acme.a/{version}/acme.a.{version}.nupkg", method)
+        assert (got.status, int(got.headers["Content-Length"])) == (200, len(package))
+        assert got.body == (package if method == "GET" else b"")
+
+
+async def test_what_its_list_spells_and_is_not_there_is_absent(start_proxy: StartProxy, origin: Origin) -> None:
+    index = {"version": "3.0.0", "resources": [{"@id": f"{origin.url}/flat", "@type": "PackageBaseAddress/3.0.0"}]}
+    origin.routes |= {
+        "/index.json": Script(body=json.dumps(index).encode()),
+        "/flat/acme.a/index.json": Script(body=json.dumps({"versions": ["1.0.0-RC"]}).encode()),
+    }
+    proxy = await start_proxy(f"{origin.url}/index.json")
+    assert (await ask(proxy, VERSIONS)).status == 200
+    asked = len(origin.requests)
+    for _ in range(2):
+        assert (await ask(proxy, "/v3/content/acme.a/1.0.0-rc/acme.a.1.0.0-rc.nupkg")).status == 404
+    assert len(origin.requests) == asked + 2, "in both spellings, once"
