@@ -15,7 +15,9 @@ from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import BY_NAME, BY_TYPE, DROPPED_TYPES, HIVES, VERIFY_KEY, Shape
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.nuget.urls import absolute, join_url, split_url, with_query, without_fragment
+from nugetproxy.nuget.version import Version
 
+_ANY_CLIENT = Version(0)
 _VERSION_3 = re.compile(r"3\.\d+\.\d+(?:[-+][0-9A-Za-z.+-]+)?")
 _DISPLAY = frozenset({"{id-lower}/index.json", "{id-lower}/{version-lower}.json"})
 _USUAL_ENDING = re.compile(r"(?:/api)?(?:/v3)?/index\.json$", re.IGNORECASE)
@@ -32,6 +34,13 @@ class Offer(Struct, frozen=True, kw_only=True):
     """Its ``@id``, absolute; templates with their braces."""
     resources: Mapping[str, tuple[str, ...]]
     """Registry row -> the entry's ``@type`` strings that it serves."""
+
+    @property
+    def since(self) -> Version:
+        """Its newest ``clientVersion``: of two entries of one type clients take what is newest for them."""
+        stated = self.properties.get("clientVersion")
+        versions = (Version.parse(text) for text in _strings(stated))
+        return max((version for version in versions if version is not None), default=_ANY_CLIENT)
 
 
 class _Mount(Struct, frozen=True):
@@ -65,6 +74,8 @@ class ServiceMap(Struct, frozen=True, kw_only=True, eq=False):
     """The ``@type`` strings that we do not know, each once: a line in the log each."""
     denied: tuple[str, ...] = ()
     """The ``@type`` strings dropped because they name plain http below an https index."""
+    _best: tuple[Offer, ...]
+    """The offers, those for the newest clients first."""
     _mounts: Mapping[str, tuple[_Mount, ...]]
     _prefixes: tuple[tuple[str, tuple[_Mount, ...]], ...]
     """Scheme-less upstream URLs, the longest first."""
@@ -140,7 +151,7 @@ class ServiceMap(Struct, frozen=True, kw_only=True, eq=False):
         """
         urls = []
         offered = "package" if resource == VERIFY_KEY else resource
-        for offer in self.offers:
+        for offer in self._best:
             if offered in offer.resources:
                 url, _, query = without_fragment(offer.url).partition("?")
                 parts = split_url(url)
@@ -170,7 +181,7 @@ class ServiceMap(Struct, frozen=True, kw_only=True, eq=False):
     def _readme_urls(self, rest: str) -> Iterable[str]:
         id_, _, tail = rest.partition("/")
         version = tail.partition("/")[0]
-        for offer in self.offers:
+        for offer in self._best:
             if "readme" in offer.resources:
                 url = re.sub(r"\{lower_id\}", id_, offer.url, flags=re.IGNORECASE)
                 yield re.sub(r"\{lower_version\}", version, url, flags=re.IGNORECASE)
@@ -204,12 +215,14 @@ def parse_service_index(body: bytes, url: str) -> ServiceMap:
             row = BY_TYPE[name].name
             resources[row] = (*resources.get(row, ()), name)
         offers.append(Offer(properties=MappingProxyType(entry), url=where, resources=MappingProxyType(resources)))
-    mounts = _mounts(offers)
+    best = sorted(offers, key=lambda offer: offer.since, reverse=True)
+    mounts = _mounts(best)
     return ServiceMap(
         url=url,
         digest=hashlib.blake2b(b"\0".join((url.encode(errors="surrogateescape"), body)), digest_size=16).hexdigest(),
         index=MappingProxyType(index),
         offers=tuple(offers),
+        _best=tuple(best),
         resources=frozenset(name for offer in offers for name in offer.resources),
         unknown=tuple(unknown),
         denied=tuple(denied),
@@ -233,8 +246,11 @@ def _types(entry: Any) -> list[str]:
     """The ``@type`` strings of an entry, which may be one or an array."""
     if not isinstance(entry, dict):
         return []
-    stated = entry.get("@type")
-    return [name for name in (stated if isinstance(stated, list) else [stated]) if isinstance(name, str)]
+    return _strings(entry.get("@type"))
+
+
+def _strings(stated: Any) -> list[str]:
+    return [text for text in (stated if isinstance(stated, list) else [stated]) if isinstance(text, str)]
 
 
 def _is_https(url: str) -> bool:
@@ -242,7 +258,7 @@ def _is_https(url: str) -> bool:
 
 
 def _mounts(offers: list[Offer]) -> dict[str, tuple[_Mount, ...]]:
-    """Registry row -> its places, in upstream's order, each once."""
+    """Registry row -> its places, in the order of the offers, each once."""
     mounts: dict[str, dict[_Mount, None]] = {}
     for offer in offers:
         url, _, query = without_fragment(offer.url).partition("?")

@@ -12,7 +12,7 @@ from tests.conftest import StartProxy
 from tests.fakes.asking import REGISTRATION, SMALL, UP_INDEX, UP_REGISTRATION, UP_VERSIONS, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
-from tests.fakes.origin import Script
+from tests.fakes.origin import Origin, Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
@@ -283,3 +283,24 @@ async def test_what_does_not_fit_into_memory_is_served_all_the_same(
     proxy = await start_proxy(feed.index_url, cache={"hot_memory": memory})
     for path, status in ((UP_INDEX, 200), (VERSIONS, 200), ("/v3/content/acme.none/index.json", 404)):
         assert [(await ask(proxy, path)).status for _ in range(2)] == [status, status]
+
+
+@pytest.mark.parametrize("newest", ["4.3.0-alpha", ["4.2.0", "4.3.0-alpha", "x"]])
+@pytest.mark.parametrize("turned", [False, True])
+async def test_of_two_registrations_that_of_the_newest_clients_is_read(
+    start_proxy: StartProxy, origin: Origin, newest: object, turned: bool
+) -> None:
+    def row(at: str, since: object) -> dict[str, object]:
+        return {"@id": f"{origin.url}/{at}/", "@type": "RegistrationsBaseUrl/Versioned", "clientVersion": since}
+
+    rows = [row("reg", "3.2.0"), row("reg-semver2", newest)]
+    index = {"version": "3.0.0", "resources": rows[::-1] if turned else rows}
+    origin.routes["/index.json"] = Script(body=json.dumps(index).encode())
+    for name, versions in (("reg", ["1.0.0"]), ("reg-semver2", ["1.0.0", "2.0.0-rc.1"])):
+        leaves = [{"catalogEntry": {"id": "Acme.A", "version": version}} for version in versions]
+        document = {"items": [{"lower": versions[0], "upper": versions[-1], "items": leaves}]}
+        origin.routes[f"/{name}/acme.a/index.json"] = Script(body=json.dumps(document).encode())
+    proxy = await start_proxy(f"{origin.url}/index.json")
+    assert b"2.0.0-rc.1" in (await ask(proxy, REGISTRATION)).body
+    assert json.loads((await ask(proxy, VERSIONS)).body) == {"versions": ["1.0.0", "2.0.0-rc.1"]}
+    assert origin.count("/reg/acme.a/index.json") == 0
