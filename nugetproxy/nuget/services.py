@@ -14,7 +14,7 @@ from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads, loads_
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import BY_NAME, BY_TYPE, DROPPED_TYPES, HIVES, VERIFY_KEY, Shape
 from nugetproxy.nuget.routes import parse_route
-from nugetproxy.nuget.urls import absolute, join_url, split_url, with_query, without_fragment
+from nugetproxy.nuget.urls import absolute, encoded, join_url, split_url, with_query, without_fragment
 from nugetproxy.nuget.version import Version
 
 _ANY_CLIENT = Version(0)
@@ -132,7 +132,7 @@ class ServiceMap(Struct, frozen=True, kw_only=True, eq=False):
 
     def base_to_local(self, url: str, *, prefer: str = "") -> str | None:
         """``url``, the beginning of other URLs (as ``@base`` is), as a path below ``/v3/``."""
-        parts = split_url(url)
+        parts = split_url(encoded(url))
         if parts is None or parts.query or parts.fragment:
             return None
         target = f"{parts.host}{parts.path.rstrip('/')}/"

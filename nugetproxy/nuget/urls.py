@@ -10,6 +10,9 @@ from urllib.parse import quote, unquote_plus, urljoin
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.\-]*:")
 _USERINFO = re.compile(r"^([^/?#]*//)[^/?#]*@")
 _SENDABLE = re.compile(r"(?:[A-Za-z0-9!$&'()*+,;=:@/?._~-]|%[0-9A-Fa-f]{2})*")
+_AUTHORITY = re.compile(r"(?:[^/?#]*//[^/?#]*)?")
+_UNSENDABLE = re.compile(r"[^\x00-\x1f\x21-\x7f]+")
+"""Blanks, and what is beyond ASCII; what nobody means to be in a URL stays, and has it refused."""
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _HTTP = re.compile(r"(https?)://([^/?#\s\\@]+)(/[^?#\s]*)?(?:\?([^#\s]*))?(?:#(.*))?", re.IGNORECASE | re.DOTALL)
 
@@ -43,6 +46,7 @@ def absolute(reference: str, base: str) -> str | None:
     None for an empty reference and for other schemes (``urn:``, ``file:`` ...). Credentials in it are dropped:
     ours are configured, and theirs must not be told to clients (RFC 3986 section 3.2.1).
     """
+    reference = encoded(reference.strip(" "))
     if not reference:
         return None
     if not _SCHEME.match(reference):
@@ -53,6 +57,18 @@ def absolute(reference: str, base: str) -> str | None:
     if "@" in reference:
         reference = _USERINFO.sub(r"\1", reference)
     return reference if split_url(reference) is not None else None
+
+
+def encoded(url: str) -> str:
+    """``url`` as .NET sends it where it was written for people (RFC 3987 section 3.1): blanks and what is beyond ASCII
+    are percent-encoded behind the host, all else is as it was.
+    """
+    if url.isascii() and " " not in url:
+        return url
+    authority = _AUTHORITY.match(url)
+    begin = authority.end() if authority is not None else 0
+    rest = _UNSENDABLE.sub(lambda found: quote(found[0], errors="surrogateescape"), url[begin:])
+    return url[:begin] + rest
 
 
 def without_fragment(url: str) -> str:

@@ -7,6 +7,8 @@ from urllib.parse import urljoin
 
 from yarl import URL
 
+from nugetproxy.nuget.urls import encoded
+
 MAX_URL = 8000
 MAX_HOPS = 5
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -82,6 +84,7 @@ def next_hop(url: URL, location: str | None, visited: frozenset[str]) -> URL:
         raise UrlDenied("a redirect without Location")
     if len(visited) > MAX_HOPS:
         raise UrlDenied(f"more than {MAX_HOPS} redirects")
+    location = encoded(location)
     if not _PLAIN.fullmatch(location) or "\\" in location:
         raise UrlDenied("a Location with characters that are not allowed in a URL")
     try:

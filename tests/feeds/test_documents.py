@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from yarl import URL
@@ -304,3 +305,37 @@ async def test_of_two_registrations_that_of_the_newest_clients_is_read(
     assert b"2.0.0-rc.1" in (await ask(proxy, REGISTRATION)).body
     assert json.loads((await ask(proxy, VERSIONS)).body) == {"versions": ["1.0.0", "2.0.0-rc.1"]}
     assert origin.count("/reg/acme.a/index.json") == 0
+
+
+@pytest.mark.parametrize("folder", ["", "/my feed", "/größe"])
+@pytest.mark.parametrize("id", ["acme.a", "größe.a"])
+async def test_addresses_written_for_people_are_asked_for_as_they_are_meant(
+    start_proxy: StartProxy, origin: Origin, folder: str, id: str
+) -> None:
+    """Blanks, letters beyond ASCII: .NET encodes them; to take them for no addresses hides whole feeds."""
+    root, below, package = f"{origin.url}{folder}", quote(folder), make_nupkg(id, "1.0.0")
+    kinds = {"flat/": "PackageBaseAddress/3.0.0", "reg/": "RegistrationsBaseUrl/3.6.0", "query": "SearchQueryService"}
+    index = {"version": "3.0.0", "resources": [{"@id": f"{root}/{at}", "@type": kind} for at, kind in kinds.items()]}
+    page = {"@id": f"{root}/pages of {id}/1.json", "lower": "1.0.0", "upper": "1.0.0"}
+    entry = {"catalogEntry": {"id": id, "version": "1.0.0"}, "packageContent": f"{root}/all files/{id}.nupkg"}
+    leaf = {"@id": f"{root}/reg/{id}/1.0.0.json", "registration": f"{root}/reg/{id}/index.json", **entry}
+    hit = {"id": id, "version": "1.0.0", "registration": leaf["registration"], "versions": []}
+    documents = {
+        "/index.json": index,
+        f"/flat/{id}/index.json": {"versions": ["1.0.0"]},
+        f"/reg/{id}/index.json": {"items": [page]},
+        f"/pages of {id}/1.json": {**page, "items": [leaf]},
+        "/query": {"totalHits": 1, "data": [hit]},
+    }
+    for path, value in documents.items():
+        body = json.dumps(value, ensure_ascii=False).encode()
+        origin.routes[quote(f"{folder}{path}")] = Script(body=body)
+    origin.routes[f"{below}{quote(f'/all files/{id}.nupkg')}"] = Script(body=package)
+    proxy = await start_proxy(f"{origin.url}{below}/index.json")
+    reg = f"/v3/registration/gz-semver2/{quote(id)}/index.json"
+    for path in (f"/v3/content/{quote(id)}/index.json", "/v3/query?q=a", reg):
+        got = await ask(proxy, path)
+        assert (got.status, origin.url.encode() in got.body) == (200, False), got.body
+    (link,) = page_links((await ask(proxy, reg)).body)
+    (item,) = json.loads((await ask(proxy, local(proxy, link))).body)["items"]
+    assert (await ask(proxy, local(proxy, item["packageContent"]))).body == package

@@ -39,6 +39,15 @@ async def test_each_redirect_status_is_followed(origin: Origin, client: Upstream
     assert origin.connections == 1
 
 
+async def test_an_address_written_for_people_is_asked_for_as_it_is_meant(
+    origin: Origin, client: UpstreamClient
+) -> None:
+    origin.routes["/a"] = to("/my feed/größe?of=a%2Fb c".encode().decode("latin-1"))
+    origin.routes["/my%20feed/gr%C3%B6%C3%9Fe"] = Script(body=b"{}")
+    assert (await client.get(f"{origin.url}/a")).body == b"{}"
+    assert origin.requests[-1].query == "of=a%2Fb%20c"
+
+
 async def test_a_signed_query_is_kept_byte_for_byte_and_told_to_nobody(origin: Origin, client: UpstreamClient) -> None:
     target = "/blob/a%2Bb.nupkg?sv=2020-04-08&sig=a%2Fb%2B%3D&se=x+y&%7E"
     origin.routes["/a"] = to(origin.localhost + target)
@@ -126,7 +135,7 @@ class TestDenied:
             "http://user:pw@127.0.0.1/",
             "http://[::1/x",
             "http://[::1]@/x",
-            "/with space",
+            "//with space/x",
             "http://",
             "data:,x",
             "http://h:99999/",

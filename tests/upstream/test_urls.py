@@ -109,7 +109,7 @@ def test_a_redirect_leads_there(url: str, location: str, target: str) -> None:
         ("https://h/a", "https://user:pw@h/x"),
         ("https://h/a", "https://[::1/x"),
         ("https://h/a", "//[::1]@/x"),
-        ("https://h/a", "/a b"),
+        ("https://h/a", "https://h b/x"),
         ("https://h/a", "https://"),
         ("https://h/a", "javascript:x"),
     ],
