@@ -13,7 +13,8 @@ from tests.conftest import StartProxy
 from tests.fakes.asking import REGISTRATION, SMALL, UP_INDEX, UP_REGISTRATION, UP_VERSIONS, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
-from tests.fakes.origin import Origin, Script
+from tests.fakes.feed_documents import SEARCH_HOSTS
+from tests.fakes.origin import Origin, Script, Seen
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
@@ -339,3 +340,28 @@ async def test_addresses_written_for_people_are_asked_for_as_they_are_meant(
     (link,) = page_links((await ask(proxy, reg)).body)
     (item,) = json.loads((await ask(proxy, local(proxy, link))).body)["items"]
     assert (await ask(proxy, local(proxy, item["packageContent"]))).body == package
+
+
+@pytest.mark.parametrize(
+    "table", [{"sources": ["up", "two"]}, {"sources": ["up"], "rules": [{"name": "none", "ids": ["X"]}]}]
+)
+@pytest.mark.parametrize("kind", ["query", "autocomplete"])
+async def test_no_search_asks_for_more_than_there_is_to_be_had_at_once(
+    start_proxy: StartProxy, feed: FakeFeed, table: dict[str, Any], kind: str
+) -> None:
+    """nuget.org gives 1,000 hits; to whoever wants more, 20."""
+
+    def found(seen: Seen) -> Script:
+        words = dict(part.split("=") for part in seen.query.split("&"))
+        take, skip = int(words["take"]), int(words["skip"])
+        ids = [f"Acme.A{number}" for number in range(2000)][skip : skip + (take if take <= 1000 else 20)]
+        hits = [{"id": id, "version": "1.0.0", "versions": [{"version": "1.0.0"}]} for id in ids]
+        return Script(body=json.dumps({"totalHits": 2000, "data": hits if kind == "query" else ids}).encode())
+
+    async with FakeFeed() as two:
+        for host in SEARCH_HOSTS:
+            feed.origin.routes[f"{host}/{kind}"] = found
+        proxy = await start_proxy(feed.index_url, upstreams={"two": {"url": two.index_url}}, feeds={"all": table})
+        for skip, shown in ((980, 20), (990, 10), (1000, 0), (2500, 0)):
+            got = await ask(proxy, f"/all/v3/{kind}?q=acme&skip={skip}&take=20")
+            assert (got.status, len(json.loads(got.body)["data"])) == (200, shown), got.body

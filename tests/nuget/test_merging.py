@@ -360,7 +360,7 @@ def test_a_search_result_that_is_none_is_refused() -> None:
         ("", Window("skip=0&take=20", 0, 20)),
         ("q=a%26b&skip=10&take=5&prerelease=true", Window("q=a%26b&prerelease=true&skip=0&take=15", 10, 5)),
         ("Skip=7&q=x&TAKE=0", Window("q=x&skip=0&take=7", 7, 0)),
-        ("take=99999&skip=99999999999", Window("skip=0&take=1000", 1000, 1000)),
+        ("take=99999&skip=99999999999", Window("skip=0&take=1000", 999999999, 1000)),
         ("take=-1&skip=abc", Window("skip=0&take=20", 0, 20)),
     ],
 )

@@ -21,14 +21,16 @@ Suppressed = Callable[[str, str], bool]
 TAKE: Final = 20
 """What a client gets that does not say how many (nuget.org's default)."""
 MAX_TAKE: Final = 1000
-"""What nuget.org gives at once; so far one can look into a merged answer, as each source is asked for all before it."""
+"""What nuget.org gives at once: asked for more, it gives 20, others a 400. So far one can look into a merged answer, as
+every source is asked for all that comes before.
+"""
 
 
 class Window(Struct, frozen=True):
     """The part of a search result that a client asks for."""
 
     query: str
-    """For each source: the client's query, from the first hit on to the last that may be needed."""
+    """For each source: the client's query, from the first hit on to the last that may be needed, and is to be had."""
     skip: int
     take: int
 
@@ -48,7 +50,7 @@ def window_of(query: str) -> Window:
             kept.append(part)
         elif value.strip().isascii() and value.strip().isdigit():
             numbers[name] = int(value[:9])
-    skip, take = min(numbers["skip"], MAX_TAKE), min(numbers["take"], MAX_TAKE)
+    skip, take = numbers["skip"], min(numbers["take"], MAX_TAKE)
     rest = "&".join(part for part in kept if part)
     wide = f"skip=0&take={min(skip + take, MAX_TAKE)}"
     return Window(f"{rest}&{wide}" if rest else wide, skip, take)
