@@ -39,7 +39,7 @@ class Conclusions:
         shared: SharedDocuments | None,
     ) -> None:
         self.witness: Witness | None = None
-        """Is told of documents that have changed."""
+        """Is told of what upstream says."""
         self._upstream = upstream
         self._hot = hot
         self._invalidation = invalidation
@@ -58,13 +58,14 @@ class Conclusions:
             case Store(said, _):
                 entry = await self._hot.entry(said)
                 kept = await self._put_unless_outdated(target, epoch, entry, said.body)
-                if stored is None or stored.entry.digest != entry.digest:
-                    self.tell(target, epoch, entry, said.body)
+                changed = stored is None or stored.entry.digest != entry.digest
+                self.tell(target, epoch, entry, said.body, changed=changed)
                 outcome = Outcome.ABSENT if entry.absent else Outcome.MISS
                 status = CacheStatus(outcome=outcome, forwarded=forwarded, forward_status=said.status, stored=kept)
                 return Found(entry=entry, body=said.body, status=status)
             case Freshen(entry):
                 await self._put_unless_outdated(target, epoch, entry, body_of(stored))
+                self.tell(target, epoch, entry, body_of(stored), changed=False)
                 status = CacheStatus(outcome=Outcome.REVALIDATED, forwarded=forwarded, forward_status=304)
                 return Found(entry=entry, body=body_of(stored), status=status)
             case ServeStale(entry, reason):
@@ -88,13 +89,13 @@ class Conclusions:
             return ""
         return f"{answer.exception(self._upstream.name)} What was stored before is served."
 
-    def tell(self, target: Target, epoch: int, entry: Entry, body: bytes) -> None:
+    def tell(self, target: Target, epoch: int, entry: Entry, body: bytes, *, changed: bool = True) -> None:
         """Let the witness know what ``target`` is now, also where the disk did not take it: the ledger may."""
         said = not entry.absent or target.kind is Kind.VERSIONS  # that there is none says what was withdrawn
         if self.witness is None or not said or epoch != self._invalidation.epoch(target):
             return
-        if not self.witness.glance(target, body):
-            self._tasks.start(self.witness.note(target, body), name=f"witness {target.path}")
+        if not self.witness.glance(target, body, changed=changed):
+            self._tasks.start(self.witness.note(target, body, changed=changed), name=f"witness {target.path}")
 
     async def _put_unless_outdated(self, target: Target, epoch: int, entry: Entry, body: bytes) -> bool:
         """Store, unless a write came between the question and now: then the answer may be of before it.

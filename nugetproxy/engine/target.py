@@ -63,13 +63,16 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class Witness(Protocol):
-    """Is told of documents that upstream has changed, once they are stored."""
+    """Is told of what upstream says, once it is stored."""
 
-    def glance(self, target: Target, body: bytes) -> bool:
+    def glance(self, target: Target, body: bytes, *, changed: bool) -> bool:
         """As ``note``, as far as nothing has to be waited for; False where ``note`` has to do it."""
 
-    async def note(self, target: Target, body: bytes) -> None:
-        """``body`` is what ``target`` is now; it passed its check. Empty for a version list that is not there."""
+    async def note(self, target: Target, body: bytes, *, changed: bool) -> None:
+        """``body`` is what ``target`` is now; it passed its check. Empty for a version list that is not there.
+
+        Of one that has not ``changed`` only an earlier run may have been told.
+        """
 
 
 class Group(Protocol):

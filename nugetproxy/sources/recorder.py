@@ -36,9 +36,14 @@ class Recorder:
         self.suspects: dict[str, bool] = {}
         """Ids of which versions that were served are not listed any more, or are again."""
         self._gone: dict[str, frozenset[str]] = {}
+        self._compared: set[str] = set()
+        """Ids of which versions were served, whose lists were compared with that since the start."""
 
-    def glance(self, target: Target, body: bytes) -> bool:
+    def glance(self, target: Target, body: bytes, *, changed: bool) -> bool:
         """As ``Witness.glance``: of most version lists no version was ever served."""
+        if not changed:
+            known = target.kind is not Kind.VERSIONS or target.id in self._compared
+            return known or self._ledger.lacks_pins(target.id)
         if target.kind is not Kind.VERSIONS or not target.id:
             return not target.kind.row.tells
         if target.id in self._gone or not self._ledger.lacks_pins(target.id):
@@ -47,13 +52,13 @@ class Recorder:
             self.wanted[target.id] = True
         return not target.kind.row.tells
 
-    async def note(self, target: Target, body: bytes) -> None:
+    async def note(self, target: Target, body: bytes, *, changed: bool) -> None:
         """A document has passed: as ``Witness.note``."""
         if target.kind is Kind.VERSIONS and target.id:
             await self._compare(target.id, body)
-            if body:
+            if body and changed:
                 self.wanted[target.id] = True
-        if not target.kind.row.tells:
+        if not changed or not target.kind.row.tells:
             return
         with suppress(InvalidDocument, HoldingsUnavailable):
             if target.id:
@@ -69,6 +74,7 @@ class Recorder:
         """Suspect an id whose list lacks what was served, or other versions than the list before did."""
         with suppress(InvalidDocument, LedgerUnavailable):
             pinned = await self._ledger.pinned_versions(self._packages.name, id)
+            self._compared.add(id)
             if not pinned and id not in self._gone:
                 return
             listed = frozenset(version.url for _, version in listed_versions(body)) if body else frozenset()

@@ -180,6 +180,6 @@ class RegistrationKeeper:
                 asked = True
                 await self._cache.refresh(target, self._groups)
             else:
-                await self._recorder.note(target, stored.body)  # the package may have come after it
+                await self._recorder.note(target, stored.body, changed=True)  # the package may have come after it
             break
         return asked

@@ -133,6 +133,29 @@ async def test_a_restart_between_the_two_looks_changes_nothing(proxy: Proxy, fee
     assert proxy.metric("withdrawn_total", upstream="up") == 1
 
 
+@pytest.mark.parametrize("change", ["restart", "reload"])
+@pytest.mark.parametrize("gone", [("2.0.0",), ("1.0.0", "2.0.0")], ids=["one version", "all of it"])
+async def test_what_was_gone_before_a_start_and_not_looked_at_is_found_by_a_list_that_has_not_changed(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock, gone: tuple[str, ...], change: str
+) -> None:
+    for version in gone:
+        feed.remove("Acme.A", version)
+    await listed(proxy, clock, 404 if len(gone) == 2 else 200)
+    await (proxy.restart() if change == "restart" else proxy.reload(limits={"document": "1 MiB"}))
+    await listed(proxy, clock, 404 if len(gone) == 2 else 200)
+    watching = watch(proxy)
+    await watching.round()
+    clock.advance(4000)
+    await watching.round()
+    assert proxy.metric("withdrawn_total", upstream="up") == len(gone)
+    asked = feed.count("/v3-flatcontainer/acme.a/index.json")
+    for _ in range(3):
+        clock.advance(400)
+        await ask(proxy, LIST)
+    assert feed.count("/v3-flatcontainer/acme.a/index.json") == asked + 3
+    assert not proxy.app.sources["up"].suspects, "it is compared once"  # type: ignore[attr-defined]
+
+
 async def test_what_is_withdrawn_is_told_once_however_many_feeds_see_it(
     start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
 ) -> None:
