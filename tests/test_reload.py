@@ -263,7 +263,8 @@ async def test_what_needs_a_restart_is_named_and_stays(proxy: Proxy, feed: FakeF
         "server.drain",
         "server.listen",
         "upstreams.up.url",
-    )
+        "upstreams.up.tries",
+    ), "nothing else of what is another feed is followed: that is said, too"
     assert proxy.app.config.upstreams["up"].url == feed.index_url
     assert not (await proxy.reload(server={"body_timeout": "7s"})).restart
 

@@ -59,7 +59,8 @@ def _is_tables(value: Any) -> bool:
 def without_restart(before: Config, after: Config, known: Mapping[str, Upstream]) -> tuple[Config, tuple[str, ...]]:
     """``after``, but with what only a restart can change as it is ``before``; the keys that this is about.
 
-    ``known``: all upstreams since the start. One that is another feed now would serve the packages of the one before.
+    ``known``: all upstreams since the start. One that is another feed now would serve the packages of the one before,
+    or ask it with the credentials of the other one.
     """
     kept, keys = after, list[str]()
     fixed = set(ONLY_AT_START)
@@ -74,5 +75,5 @@ def without_restart(before: Config, after: Config, known: Mapping[str, Upstream]
     for name, upstream in after.upstreams.items():
         if name in known and known[name].url != upstream.url:
             kept = kept.but(upstreams={**kept.upstreams, name: known[name]})
-            keys.append(dotted(("upstreams", name, "url")))
+            keys += map(dotted, _between(known[name], upstream, ("upstreams", name)))
     return kept, tuple(keys)
