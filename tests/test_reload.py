@@ -327,6 +327,14 @@ async def test_an_upstream_that_went_may_not_come_back_as_another_feed(
         assert (await ask(proxy, OTHER_PACKAGE)).body == OTHER
 
 
+async def test_an_upstream_that_comes_while_the_ledger_is_tidied_disturbs_nothing(
+    proxy: Proxy, second: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = proxy.app.ledger
+    async with halting(monkeypatch, ledger.links("up"), "trim", ledger.tidy):
+        await proxy.reload(upstreams={"two": {"url": second.index_url}})
+
+
 @pytest.mark.slow
 async def test_nobody_notices_a_reload_under_load(start_proxy: StartProxy, feed: FakeFeed, second: FakeFeed) -> None:
     for number in range(40):

@@ -89,7 +89,7 @@ class Ledger:
         await self.settle()
         try:
             await self._load()
-            for links in self._links.values():
+            for links in tuple(self._links.values()):  # a reload may bring another source meanwhile
                 await links.trim()
             if await hop(self._copier, copy_is_due, self._fs, self._path, self._clock.now()):
                 made = await hop(self._copier, copy, self._fs, self._path)
