@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -59,6 +60,15 @@ class SharedDocuments:
         self._tasks.start(self._tell(id_, tried), name=f"announce {id_}")
 
     async def _tell(self, id_: str, tried: asyncio.Future[None]) -> None:
+        try:
+            await self._tell_until_told(id_, tried)
+        except asyncio.CancelledError:  # this replica stops: nobody else would tell them
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOLD_WITHIN):
+                    await self._second.wrote(self._source, id_)
+            raise
+
+    async def _tell_until_told(self, id_: str, tried: asyncio.Future[None]) -> None:
         try:
             told, kept = await self._second.wrote(self._source, id_)
         finally:

@@ -18,7 +18,7 @@ from nugetproxy.engine.tasks import Tasks
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from tests.cluster.memory import MemoryStore
-from tests.cluster.test_lives import BACKGROUND, ReplicaClock, View
+from tests.cluster.test_lives import BACKGROUND, SEEN, ReplicaClock, View
 from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
@@ -209,6 +209,22 @@ async def test_a_stop_brings_there_what_was_not_taken_before(farm: Farm) -> None
     view.full = False
     await proxy.stop()
     assert farm.store.things.keys() >= KEYS
+
+
+async def test_a_stop_tells_of_a_write_that_nobody_could_be_told_of_before(farm: Farm, feed: FakeFeed) -> None:
+    (proxy, view), (other, _) = [await farm.start() for _ in range(2)]
+    for one in (proxy, other):
+        assert b"1.0.0" in (await ask(one, VERSIONS)).body
+        await farm.quiet(one)
+    view.full = True
+    feed.add(make_nupkg("Acme.A", "2.0.0"))
+    cache = proxy.app.sources["up"]._cache  # type: ignore[attr-defined]
+    cache.invalidate("acme.a")  # as a push does
+    await cache.settle_writes()
+    view.full = False
+    await proxy.stop()
+    farm.clock.advance(SEEN)
+    assert b"2.0.0" in (await ask(other, VERSIONS)).body
 
 
 async def test_of_what_is_missing_not_more_is_known_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
