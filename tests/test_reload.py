@@ -400,18 +400,28 @@ async def test_the_command_says_what_came_of_it(file: Path, tmp_path: Path, feed
             assert answer.status == 200
 
 
-async def test_the_running_proxy_says_why_it_does_not_follow(file: Path, tmp_path: Path, feed: FakeFeed) -> None:
+async def refused_reload(folder: Path) -> str:
+    """What the proxy says to a reload that it cannot carry out."""
+    connector = aiohttp.UnixConnector(str(folder / "cache" / "run" / "control.sock"))
+    session = aiohttp.ClientSession(connector=connector)
+    async with session, session.post("http://localhost/-/reload", json={}) as answer:
+        told: str = (await answer.json())["error"]
+        assert (answer.status, told.partition(": ")[0]) == (400, "The configuration was not changed"), told
+        return told
+
+
+async def test_the_running_proxy_says_why_it_does_not_follow(
+    file: Path, tmp_path: Path, feed: FakeFeed, second: FakeFeed
+) -> None:
     async with ProxyProcess("--config", file, environ={"NUGETPROXY_LOG__LEVEL": "info"}) as proxy:
         file.write_text(text(tmp_path, feed, "[limits]\npush = 12\n"))
         proxy.send(signal.SIGHUP)
         refused = await proxy.logged("configuration.refused")
         assert "limits.push" in refused["detail"]
-        connector = aiohttp.UnixConnector(str(tmp_path / "cache" / "run" / "control.sock"))
-        session = aiohttp.ClientSession(connector=connector)
-        async with session, session.post("http://localhost/-/reload", json={}) as answer:
-            assert answer.status == 400
-            assert "The configuration was not changed:" in (told := (await answer.json())["error"]), told
-            assert "limits.push" in told
+        assert "limits.push" in await refused_reload(tmp_path)
+        (tmp_path / "cache" / "two").write_text("in the way")
+        file.write_text(text(tmp_path, feed, f'[upstreams.two]\nurl = "{second.index_url}"\n'))
+        assert "Move the file away" in await refused_reload(tmp_path)
         file.write_text(text(tmp_path, feed, '[limits]\npush = "12 MiB"\n'))
         proxy.send(signal.SIGHUP)
         await proxy.logged("configuration.reloaded", changed=["limits.push"])

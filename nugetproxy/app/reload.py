@@ -80,12 +80,12 @@ class Reload:
         """As a command; raises BadRequest where the configuration cannot be followed."""
         try:
             done = await self.now()
-        except ConfigError as error:
+        except ProxyError as error:
             raise BadRequest(f"The configuration was not changed: {error}") from error
         return {"changed": done.changed, "restart": done.restart, "warnings": done.warnings}
 
     async def now(self) -> Reloaded:
-        """Follow what is configured now; raises ConfigError, StoreUnusable, with which nothing has changed."""
+        """Follow what is configured now; raises ConfigError, StoreUnusable, DiskFailure: then nothing has changed."""
         async with self._turn:
             self.before()
             try:
