@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 import trustme
 
+from nugetproxy.app import reload
 from nugetproxy.config import Config
 from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.difference import ONLY_AT_START
@@ -248,6 +249,42 @@ async def test_what_cannot_be_opened_changes_nothing(proxy: Proxy, second: FakeF
     (proxy.directory / "two").unlink()
     await proxy.reload(upstreams={"two": {"url": second.index_url}})
     assert (await ask(proxy, OTHER_PACKAGE)).body == OTHER
+
+
+def with_token(file: Path) -> dict[str, Any]:
+    """Another token of the configuration, another way to ask ``up``."""
+    file.write_text("a token of sixteen characters")
+    given = {"name": "ci", "token": f"file:{file}", "scopes": ["read"]}
+    return {"access": {"tokens": [given]}, "upstream": {"tries": 5}}
+
+
+async def test_a_secret_that_goes_while_folders_are_opened_holds_up_nothing(
+    proxy: Proxy, feed: FakeFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.add(SMALL)
+    tables = with_token(file := tmp_path / "token")
+    async with halting(monkeypatch, reload, "settle_ledger", lambda: proxy.reload(**tables)):
+        file.unlink()
+    shown = basic("a token of sixteen characters")
+    assert proxy.app.config.upstreams["up"].tries == 5
+    assert [(await ask(proxy, PACKAGE, headers=headers)).status for headers in ({}, shown)] == [401, 200]
+
+
+@pytest.mark.parametrize("of_upstream", [False, True])
+async def test_a_secret_that_went_before_it_was_read_changes_nothing(
+    proxy: Proxy, second: FakeFeed, tmp_path: Path, of_upstream: bool
+) -> None:
+    tables = with_token(file := tmp_path / "token")
+    if of_upstream:
+        headers = {"headers": {"X-Secret": f"file:{file}"}, "anonymous": True}
+        tables = {"upstreams": {"two": {"url": second.index_url}}, "upstream": headers}
+    app = proxy.app
+    before = (app.config, app.edge, app.sources, app.room.tenants)
+    proxy._wanted = proxy.configured(**tables)
+    file.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        await proxy._reload.now()
+    assert (app.config, app.edge, app.sources, app.room.tenants) == before
 
 
 async def test_what_needs_a_restart_is_named_and_stays(proxy: Proxy, feed: FakeFeed, second: FakeFeed) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 import structlog
@@ -33,6 +33,7 @@ from nugetproxy.feeds.rendering import HotPages
 from nugetproxy.feeds.symbols import Symbols
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
+from nugetproxy.store.ledger.records import Token
 from nugetproxy.web.edge import Edge
 
 log = structlog.get_logger(__name__)
@@ -107,22 +108,24 @@ class Reload:
         changed = differences(app.config, config)
         if changed:
             shared = _shared(app.shared, config)
-            self._judge(shared)
+            with _secrets():
+                given = given_tokens(config)
+            self._judge(shared, given)
             with app.watch.resting():
-                await self._change(shared)
+                await self._change(shared, given)
             self._known.update(config.upstreams)
         admission = app.admission
         told = (*warnings(config, closed=admission.closed(), guarded=admission.guarded()), *admission.concerns())
         return Reloaded(changed=changed, restart=restart, warnings=told)
 
-    def _judge(self, shared: Shared) -> None:
+    def _judge(self, shared: Shared, given: tuple[Token, ...]) -> None:
         """Raises ConfigError where a feed would be open to everybody by accident."""
-        tokens = self._app.tokens.with_given(given_tokens(shared.config), shared.config.published)
+        tokens = self._app.tokens.with_given(given, shared.config.published)
         admission = admission_of(tokens, shared, self._app.admission)
         if refusals := tuple(admission.refusals()):
             raise ConfigError(refusals)
 
-    async def _change(self, shared: Shared) -> None:
+    async def _change(self, shared: Shared, given: tuple[Token, ...]) -> None:
         """Make everything that may fail, then change over."""
         app, tenants = self._app, self._app.room.tenants
         known = {**app.resting, **app.sources}
@@ -135,15 +138,16 @@ class Reload:
         held = {name: one.packages for name, one in known.items() if isinstance(one, RemoteSource)}
         new_sites = app.sites if _sites(app.config) == _sites(shared.config) else sites(shared)
         symbols = new_sites.get("symbols")
-        sources = all_sources(shared, symbols if isinstance(symbols, Symbols) else None, same=same, held=held)
         try:
+            with _secrets():
+                sources = all_sources(shared, symbols if isinstance(symbols, Symbols) else None, same=same, held=held)
             await _open(sources, same, held, shared)
         except BaseException:
             app.room.use(tenants, **room_limits(app.config))
             raise
         used = self._in_use(sources, new_sites)
         edge = app.edge
-        self._change_over(shared, sources, new_sites)
+        self._change_over(shared, sources, new_sites, given)
         await self._begin(sources, same, held)
         forget_folders(app.metrics, app.resting)
         if used:
@@ -160,7 +164,9 @@ class Reload:
         ]
         return [*left, *(set(app.sites.values()) if new_sites is not app.sites else ())]
 
-    def _change_over(self, shared: Shared, sources: Mapping[str, Source], new_sites: Mapping[str, Site]) -> None:
+    def _change_over(
+        self, shared: Shared, sources: Mapping[str, Source], new_sites: Mapping[str, Site], given: tuple[Token, ...]
+    ) -> None:
         """From one moment to the next: no await in here."""
         app, config = self._app, shared.config
         for source in sources.values():
@@ -172,7 +178,7 @@ class Reload:
                 one.upstream.show_breakers(sources.get(name) is one)
         app.resting = {name: one for name, one in known.items() if name not in sources}
         feeds = published(shared, sources, app.claims)
-        app.tokens.give(given_tokens(config), feeds)
+        app.tokens.give(given, feeds)
         admission = admission_of(app.tokens, shared, app.admission)
         desk = desk_of(feeds, sources, app.tokens, app.desk.switch, shared)
         app.ops.use(feeds, admission, metrics_from=config.server.metrics_from)
@@ -236,6 +242,15 @@ class Reload:
 
 def _nothing() -> None:
     """Nobody wants to know."""
+
+
+@contextmanager
+def _secrets() -> Iterator[None]:
+    """What is read within was there when the configuration was checked, and may have gone since; raises ConfigError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError((str(error),)) from error
 
 
 def _shared(before: Shared, config: Config) -> Shared:
