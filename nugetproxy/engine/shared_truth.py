@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 import structlog
+from cachetools import LRUCache
 
 from nugetproxy.clock import Clock
 from nugetproxy.cluster import keys
@@ -26,6 +27,8 @@ FIRST_SECONDS: Final = 2.0
 """How long a start waits for tokens that it has never known; then nobody is let in by one, until they are."""
 NOTE: Final = "_revocations"
 """Under which the ledger keeps when they were known last; no source is called so."""
+REMEMBERED: Final = 20_000
+"""Ids of which something was decided alone; beyond, the oldest is forgotten."""
 TRIES: Final = 8
 """Of several that decide at once, each sees what the others have, in its turn."""
 
@@ -47,6 +50,8 @@ class SharedTruth:
         self._claiming = asyncio.Lock()  # a look that began before a release must not end after it
         self._refused: set[str] = set()
         """Tokens in the bucket that nobody is let in by; each is told once."""
+        self.alone: LRUCache[tuple[str, str], bool] = LRUCache(REMEMBERED)
+        """(feed, id) of which owners were decided while nobody could tell what the others say."""
         self.wanted = asyncio.Event()
         """There is something to look at."""
 

@@ -34,13 +34,14 @@ class Owners:
         self._feed = feed
         self._ledger = ledger
         self._known: LRUCache[str, dict[str, Owner]] = LRUCache(REMEMBERED)
-        self._alone: LRUCache[str, bool] = LRUCache(REMEMBERED)
-        """Ids of which something was decided while nobody could tell what the others say."""
         self._forgotten = 0
 
     def lacks(self, id_: str, recorded: Container[str], versions: Iterable[str]) -> bool:
         """Whether there is something to record of an id of which so much is."""
-        return id_ in self._alone or any(version not in recorded for version in versions)
+        return self._is_alone(id_) or any(version not in recorded for version in versions)
+
+    def _is_alone(self, id_: str) -> bool:
+        return self._truth is not None and (self._feed, id_) in self._truth.alone
 
     async def of(self, id_: str) -> Mapping[str, Owner]:
         """By version (URL form) of an id (lower case); raises LedgerUnavailable."""
@@ -81,15 +82,15 @@ class Owners:
         which the others are told later.
         """
         ours = {version: one.source for version, one in known.items() if one.source in valid}
-        if self._truth is None or (id_ not in self._alone and all(one in ours for one in owners)):
+        if self._truth is None or (not self._is_alone(id_) and all(one in ours for one in owners)):
             return owners
         try:
             with limited():
                 decided = await self._truth.decide(self._feed, id_, {**owners, **ours})
         except EngineUnavailable:
-            self._alone[id_] = True
+            self._truth.alone[self._feed, id_] = True
             return owners
-        self._alone.pop(id_, None)
+        self._truth.alone.pop((self._feed, id_), None)
         return {version: decided[version] if decided[version] in valid else owners[version] for version in owners}
 
     async def seal(self, identity: PackageIdentity, source: str, sha512: str) -> None:

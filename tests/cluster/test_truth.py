@@ -168,8 +168,14 @@ async def test_an_owner_is_the_one_that_another_replica_has_seen_first(
     assert owners["2.0.0-rc.1"].source == "public"
 
 
+@pytest.mark.parametrize("reloads", [False, True])
 async def test_an_owner_that_was_seen_while_the_bucket_was_away_is_the_one_of_all_replicas_once_it_is_back(
-    start_replica: StartReplica, feed: FakeFeed, public: FakeFeed, moto: Moto, monkeypatch: pytest.MonkeyPatch
+    start_replica: StartReplica,
+    feed: FakeFeed,
+    public: FakeFeed,
+    moto: Moto,
+    monkeypatch: pytest.MonkeyPatch,
+    reloads: bool,
 ) -> None:
     public.add(THEIRS)
     cluster, open_farm = shared(moto, None), farm(public, upstream={**QUICK, "private": False})
@@ -182,6 +188,8 @@ async def test_an_owner_that_was_seen_while_the_bucket_was_away_is_the_one_of_al
     with monkeypatch.context() as lost:
         lost.setattr(Bucket, "create", away)
         assert (await ask(first, ANYBODYS)).status == 200
+    if reloads:
+        await first.reload(cluster=cluster, **open_farm, limits={"push": "7 MiB"})
     clock.advance(301)
     assert (await ask(first, ANYBODYS)).status == 200
     feed.add(make_nupkg("Acme.A", "1.0.0", description="the first source has it, too, now"))
