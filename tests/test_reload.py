@@ -161,6 +161,17 @@ async def test_an_upstream_that_stays_as_it_is_keeps_what_it_knows(
     assert proxy.app.sources["up"] is not source
 
 
+async def test_an_upstream_that_comes_back_follows_what_has_changed_meanwhile(proxy: Proxy, second: FakeFeed) -> None:
+    tables = {"upstreams": {"two": {"url": second.index_url, "private": False}}, "upstream": {"private": False}}
+    small = {"limits": {"package": "50 KiB"}}
+    second.add(make_nupkg("Acme.B", "2.0.0", size=100_000))
+    await proxy.reload(**tables)
+    await proxy.reload()
+    await proxy.reload(**small)
+    await proxy.reload(**tables, **small)
+    assert (await ask(proxy, OTHER_PACKAGE.replace("1.0.0", "2.0.0"))).status == 502
+
+
 @pytest.mark.parametrize("kept", [{}, {"offline": True}], ids=["removed", "offline"])
 async def test_an_upstream_that_nobody_asks_any_more_is_not_lost_for_ever(
     start_proxy: StartProxy, feed: FakeFeed, second: FakeFeed, kept: dict[str, Any]

@@ -71,6 +71,8 @@ class Reload:
         self._turn = asyncio.Lock()
         """Protects one change from another: both would begin with the same configuration."""
         self._known = dict(app.config.upstreams)
+        self._asked = {name: _asked(app.config, name) for name in app.config.upstreams}
+        """All that said how each source is asked when it was made."""
 
     async def by_signal(self) -> None:
         """On a signal nobody waits for an answer; the log has it."""
@@ -129,11 +131,10 @@ class Reload:
         """Make everything that may fail, then change over."""
         app, tenants = self._app, self._app.room.tenants
         known = {**app.resting, **app.sources}
-        before = app.config.but(upstreams=self._known)
         same = {
             name: source
             for name, source in known.items()
-            if name in shared.config.upstreams and _asked(before, name) == _asked(shared.config, name)
+            if name in shared.config.upstreams and self._asked[name] == _asked(shared.config, name)
         }
         held = {name: one.packages for name, one in known.items() if isinstance(one, RemoteSource)}
         new_sites = app.sites if _sites(app.config) == _sites(shared.config) else sites(shared)
@@ -148,6 +149,7 @@ class Reload:
         used = self._in_use(sources, new_sites)
         edge = app.edge
         self._change_over(shared, sources, new_sites, given)
+        self._asked.update({name: _asked(shared.config, name) for name in sources})
         await self._begin(sources, same, held)
         forget_folders(app.metrics, app.resting)
         if used:
@@ -284,10 +286,10 @@ async def _count(packages: Packages) -> None:
 
 
 def _asked(config: Config, name: str) -> object:
-    """All that says how an upstream is asked; None for a name that was never one."""
-    upstream: Upstream | None = config.upstreams.get(name)
-    if upstream is None or upstream.folder is not None:
-        return upstream and (upstream.url, upstream.signatures, upstream.signature_roots, upstream.signature_owners)
+    """All that says how an upstream is asked."""
+    upstream: Upstream = config.upstreams[name]
+    if upstream.folder is not None:
+        return (upstream.url, upstream.signatures, upstream.signature_roots, upstream.signature_owners)
     cache = config.cache
     return (
         upstream.but(**dict.fromkeys(UNSEEN)),
