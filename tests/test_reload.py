@@ -525,6 +525,21 @@ async def test_a_secret_that_was_replaced_a_moment_before_is_read(
     assert feed.requests[-1].headers["X-Secret"] == "the new one"
 
 
+async def test_a_secret_that_was_replaced_while_its_upstream_was_away_is_read(
+    proxy: Proxy, second: FakeFeed, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text("the one of before")
+    two = {"url": second.index_url, "headers": {"X-Secret": f"file:{file}"}, "anonymous": True}
+    await proxy.reload(upstreams={"two": two})
+    await proxy.reload()
+    file.write_text("the new one")
+    await proxy.reload(upstreams={"two": two})
+    await proxy.app.watch.look()
+    assert (await ask(proxy, OTHER_PACKAGE)).status == 200
+    assert second.requests[-1].headers["X-Secret"] == "the new one"
+
+
 async def test_a_token_that_another_process_revoked_a_moment_before_is_good_no_more(
     start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path
 ) -> None:

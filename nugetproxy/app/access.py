@@ -109,17 +109,22 @@ def watch_secrets(watch: FileWatch, config: Config, sources: Mapping[str, Source
             _watch_source(watch, name, upstream, source)
 
 
+async def read_secrets(upstream: Upstream, source: RemoteSource) -> None:
+    """Have it asked with its secrets as they read now; raises ValueError."""
+    headers, secrets = upstream.request_headers(), upstream.secret_values()
+    for secret in secrets:
+        register_secret(secret)
+    await source.use_credentials(headers, secrets)
+
+
 def _watch_source(watch: FileWatch, name: str, upstream: Upstream, source: RemoteSource) -> None:
     async def renew() -> None:
         try:
-            headers, secrets = upstream.request_headers(), upstream.secret_values()
+            await read_secrets(upstream, source)
         except ValueError as error:
             log.error("secrets.unreadable", upstream=name, detail=str(error))  # noqa: TRY400 - those of before stay
-            return
-        for secret in secrets:
-            register_secret(secret)
-        await source.use_credentials(headers, secrets)
-        log.info("secrets.read", upstream=name)
+        else:
+            log.info("secrets.read", upstream=name)
 
     watch.add(_files(secret for _, secret in upstream.secrets), renew)
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nugetproxy import log as logs
-from nugetproxy.app.access import given_tokens, watch_access, watch_secrets
+from nugetproxy.app.access import given_tokens, read_secrets, watch_access, watch_secrets
 from nugetproxy.app.application import App, Retired
 from nugetproxy.app.composition import desk_of
 from nugetproxy.app.descriptors import share_out
@@ -142,6 +142,9 @@ class Reload:
         try:
             with _secrets():
                 sources = all_sources(shared, symbols if isinstance(symbols, Symbols) else None, same=same, held=held)
+                for name in app.resting.keys() & same.keys():  # nobody has watched theirs
+                    if isinstance(source := same[name], RemoteSource):
+                        await read_secrets(shared.config.upstreams[name], source)
             await _open(sources, same, held, shared)
         except BaseException:
             app.room.use(tenants, **room_limits(app.config))
