@@ -525,6 +525,19 @@ async def test_a_secret_that_was_replaced_a_moment_before_is_read(
     assert feed.requests[-1].headers["X-Secret"] == "the new one"
 
 
+async def test_an_authority_that_was_replaced_in_its_file_is_read(proxy: Proxy, tmp_path: Path) -> None:
+    file = tmp_path / "authority.pem"
+    trustme.CA().cert_pem.write_to_path(file)
+    upstream = {"ca_file": str(file)}
+    await proxy.reload(upstream=upstream)
+    source = proxy.app.sources["up"]
+    assert not (await proxy.reload(upstream=upstream)).changed
+    trustme.CA().cert_pem.write_to_path(file)
+    assert (await proxy.reload(upstream=upstream)).changed == ("upstreams.up.ca_file",)
+    assert proxy.app.sources["up"] is not source
+    assert not (await proxy.reload(upstream=upstream)).changed
+
+
 async def test_a_secret_that_was_replaced_while_its_upstream_was_away_is_read(
     proxy: Proxy, second: FakeFeed, tmp_path: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import structlog
@@ -16,7 +16,7 @@ from nugetproxy.feeds.feed import Feed
 from nugetproxy.log import register_secret
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.sources.source import Source
-from nugetproxy.store.file_watch import FileWatch
+from nugetproxy.store.file_watch import FileWatch, state_of
 from nugetproxy.store.ledger.records import Token
 from nugetproxy.store.token_file import TokenFile
 from nugetproxy.web.admission import Rule
@@ -131,3 +131,18 @@ def _watch_source(watch: FileWatch, name: str, upstream: Upstream, source: Remot
 
 def _files(secrets: Iterator[Secret]) -> tuple[Path, ...]:
     return tuple(path for secret in secrets if (path := secret.file) is not None)
+
+
+def certificate_files(config: Config) -> Mapping[str, object]:
+    """What tells the certificates that upstreams are trusted by from others in their place, by the keys for them."""
+    return {
+        dotted(("upstreams", name, key)): states_of(places)
+        for name, one in config.upstreams.items()
+        for key, places in (("ca_file", (one.ca_file,)), ("signature_roots", one.signature_roots))
+        if any(places)
+    }
+
+
+def states_of(places: Iterable[str]) -> tuple[object, ...]:
+    """What tells the files at these places from others there."""
+    return tuple((place, state_of(Path(place).expanduser())) for place in places if place)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from nugetproxy import log as logs
-from nugetproxy.app.access import given_tokens, read_secrets, watch_access, watch_secrets
+from nugetproxy.app.access import certificate_files, given_tokens, read_secrets, states_of, watch_access, watch_secrets
 from nugetproxy.app.application import App, Retired
 from nugetproxy.app.composition import desk_of
 from nugetproxy.app.descriptors import share_out
@@ -71,6 +71,7 @@ class Reload:
         self._turn = asyncio.Lock()
         """Protects one change from another: both would begin with the same configuration."""
         self._known = dict(app.config.upstreams)
+        self._files = certificate_files(app.config)
         self._asked = {name: _asked(app.config, name) for name in app.config.upstreams}
         """All that said how each source is asked when it was made."""
 
@@ -107,7 +108,9 @@ class Reload:
     async def _follow(self, wanted: Config) -> Reloaded:
         app = self._app
         config, restart = without_restart(app.config, wanted, self._known)
-        changed = differences(app.config, config)
+        files = certificate_files(config)
+        replaced = (key for key, seen in files.items() if self._files.get(key, seen) != seen)
+        changed = tuple(dict.fromkeys((*differences(app.config, config), *replaced)))
         if changed:
             shared = _shared(app.shared, config)
             with _secrets():
@@ -116,6 +119,7 @@ class Reload:
             with app.watch.resting():
                 await self._change(shared, given)
             self._known.update(config.upstreams)
+            self._files = files
         admission = app.admission
         told = (*warnings(config, closed=admission.closed(), guarded=admission.guarded()), *admission.concerns())
         return Reloaded(changed=changed, restart=restart, warnings=told)
@@ -131,11 +135,8 @@ class Reload:
         """Make everything that may fail, then change over."""
         app, tenants = self._app, self._app.room.tenants
         known = {**app.resting, **app.sources}
-        same = {
-            name: source
-            for name, source in known.items()
-            if name in shared.config.upstreams and self._asked[name] == _asked(shared.config, name)
-        }
+        asked = {name: _asked(shared.config, name) for name in shared.config.upstreams}
+        same = {name: source for name, source in known.items() if asked.get(name) == self._asked[name]}
         held = {name: one.packages for name, one in known.items() if isinstance(one, RemoteSource)}
         new_sites = app.sites if _sites(app.config) == _sites(shared.config) else sites(shared)
         symbols = new_sites.get("symbols")
@@ -152,7 +153,7 @@ class Reload:
         used = self._in_use(sources, new_sites)
         edge = app.edge
         self._change_over(shared, sources, new_sites, given)
-        self._asked.update({name: _asked(shared.config, name) for name in sources})
+        self._asked.update(asked)
         await self._begin(sources, same, held)
         forget_folders(app.metrics, app.resting)
         if used:
@@ -292,10 +293,11 @@ def _asked(config: Config, name: str) -> object:
     """All that says how an upstream is asked."""
     upstream: Upstream = config.upstreams[name]
     if upstream.folder is not None:
-        return (upstream.url, upstream.signatures, upstream.signature_roots, upstream.signature_owners)
+        return (upstream.url, upstream.signatures, states_of(upstream.signature_roots), upstream.signature_owners)
     cache = config.cache
     return (
         upstream.but(**dict.fromkeys(UNSEEN)),
+        states_of((upstream.ca_file, *upstream.signature_roots)),
         (config.network, config.limits, config.policy, config.symbols),
         (cache.keep_registrations, cache.check_contents, cache.abandon_above),
     )

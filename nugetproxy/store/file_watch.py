@@ -73,15 +73,16 @@ class _Watched:
     def __init__(self, files: tuple[Path, ...], changed: Changed, past: Mapping[Path, State]) -> None:
         self.files = files
         self.changed = changed
-        self.seen = tuple(past[file] if file in past else _state(file) for file in files)
+        self.seen = tuple(past[file] if file in past else state_of(file) for file in files)
 
     def look(self) -> tuple[State, ...]:
         """What tells the files from what they were; blocks."""
-        return tuple(map(_state, self.files))
+        return tuple(map(state_of, self.files))
 
 
-def _state(file: Path) -> State:
-    """With the time of its last change of any sort: one that nobody could read may be given to us."""
+def state_of(file: Path) -> State:
+    """What tells it from what it was, with the time of its last change of any sort: one that nobody could read may be
+    given to us."""
     try:
         found = file.stat()
     except OSError:
