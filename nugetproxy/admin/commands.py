@@ -63,6 +63,7 @@ COMMANDS: Final[Mapping[str, Command]] = MappingProxyType(
         "provenance/verify": Command("provenance_commands.verify", changes=False),
         "provenance/lines": Command("provenance_commands.lines", changes=False),
         "explain": Command("feed_commands.explain", changes=False),
+        "ask-anew": Command("feed_commands.asked_anew", changes=True),
         "claims": Command("feed_commands.listed", changes=False),
         "claims/release": Command("feed_commands.release", changes=True),
         "transfer/fits": Command("transfer_commands.fits", changes=True),

@@ -1,4 +1,4 @@
-"""Feed commands tell where packages come from, and end claims."""
+"""Feed commands tell where packages come from, have that asked anew, end claims."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from msgspec import Struct, to_builtins
 from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.explain import explain as explained
 from nugetproxy.engine.shared_truth import SharedTruth
-from nugetproxy.errors import BadRequest
+from nugetproxy.errors import BadRequest, NotFound, ProxyError
 from nugetproxy.feeds.feed import Feed
-from nugetproxy.nuget.identity import invariant_lower
+from nugetproxy.nuget.identity import PackageId, invariant_lower
+from nugetproxy.sources.remote import RemoteSource
+from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Ledger
 
 log = structlog.get_logger(__name__)
@@ -23,6 +25,36 @@ async def explain(desk: Desk, *, id: str, version: str = "", feed: str = "") -> 
     """Which source serves an id or a version in a feed (the first, where none is named), and why; nobody is asked."""
     found = await explained(desk.feeds, desk.clock.now(), id_=id, version=version, feed=feed)
     return {**to_builtins(found), "lines": list(found.lines())}
+
+
+async def asked_anew(desk: Desk, *, id: str, feed: str = "") -> Mapping[str, Any]:
+    """Have the upstreams asked about an id now that it may come from in a feed (the first, where none is named);
+    ``failure`` says why one could not be, empty where all were.
+    """
+    found, package = desk.feeds.get(feed) if feed else next(iter(desk.feeds.values())), PackageId.parse(id)
+    if found is None or package is None:
+        raise NotFound(f"There is no feed {feed!r}, or no id {id[:100]!r}.")
+    sources = found.sources
+    if found.merged is not None:
+        await found.merged.guard.claims.ready()
+        sources = found.merged.guard.candidates(package.lower).asked
+    failures = [await _failure(source, package.lower) for source in sources]
+    desk.switch.forget()
+    return {"failure": "; ".join(failure for failure in failures if failure)}
+
+
+async def _failure(source: Source, id_: str) -> str:
+    """Why a source could not be asked about an id; one that never is needs not be."""
+    if not isinstance(source, RemoteSource) or source.offline:
+        return ""
+    try:
+        done = await source.refresh(id_)
+    except NotFound:
+        return ""
+    except ProxyError as error:
+        return str(error)
+    stale = next((status.detail for status in done.values() if status.detail), "")
+    return f"upstream {source.name!r} could not be asked ({stale})" if stale else ""
 
 
 async def listed(desk: Desk, *, id: str = "") -> Mapping[str, Any]:

@@ -179,7 +179,11 @@ class Mirroring:
         log.warning("mirror.cut", pattern=f"{prefix}*", detail=f"a search shows {DEEPEST} ids; write longer prefixes")
 
     async def _one(self, id_: str, *, dry: bool) -> Mirrored:
-        offers = await self._offers(id_)
+        try:
+            offers = await self._offers(id_)
+        except NotFound as failure:
+            self._known.add(id_)
+            return Mirrored(id=id_, missing=(Missing(id_, "", str(failure)),))
         versions = select(offers, self._wish)
         identities = tuple(PackageIdentity(id_, version.url) for version in versions)
         graphs = (Graph(references=(Dependency(id_, f"[{one.version}]"),)) for one in identities)
@@ -209,7 +213,14 @@ class Mirroring:
         return tuple(Missing(id_, version, why) for version, why in sorted(told.items()))
 
     async def _offers(self, id_: str) -> tuple[Offer, ...]:
-        """By the registration, else by the version list, which does not say what is unlisted, nor when."""
+        """By the registration, else by the version list, which does not say what is unlisted, nor when.
+
+        As its upstreams say it now: what is stored may be of before the catalog spoke of it. Raises NotFound where
+        that cannot be told.
+        """
+        anew = await self._proxy.command("ask-anew", {"id": id_, "feed": self._feed})
+        if anew["failure"]:
+            raise NotFound(f"what the feed has of it is not known now: {anew['failure']}")
         offers: dict[Version, Offer] = {}
         async for body in self._registrations(id_):
             with suppress(InvalidDocument):
@@ -220,14 +231,18 @@ class Mirroring:
         if not offers:
             got = await self._proxy.get(f"{self._base}content/{quote(id_)}/index.json")
             if got.status not in {200, 404}:
-                raise NotFound(f"Nothing is known of {id_} ({got.error or got.said}).")
+                raise NotFound(f"which versions there are is not known ({got.error or got.said})")
             if got.status == 200:
                 offers = {version: Offer(version) for _, version in listed_versions(got.body)}
+            if offers and self._wish.since is not None:
+                raise NotFound("the feed does not say when its versions were published")
         return tuple(offers.values())
 
     async def _registrations(self, id_: str) -> AsyncIterator[bytes]:
         got = await self._proxy.get(f"{self._base}{HIVE}/{quote(id_)}/index.json")
         document = got.document
+        if got.status not in {200, 404}:
+            raise NotFound(f"its registration is lacking ({got.error or got.said})")
         if got.status != 200 or not isinstance(document, dict):
             return
         yield got.body
@@ -235,7 +250,7 @@ class Mirroring:
             if isinstance(page, dict) and not page.get("items") and "@id" in page:
                 inner = await self._proxy.get(urlsplit(str(page["@id"])).path.lstrip("/"))
                 if inner.status != 200:
-                    raise NotFound(f"A page of the registration of {id_} is lacking ({inner.error or inner.said}).")
+                    raise NotFound(f"a page of its registration is lacking ({inner.error or inner.said})")
                 yield inner.body
 
     # --- following ---
@@ -249,16 +264,23 @@ class Mirroring:
         cursor = Cursor(place, self._wish.digest())
         stamp, page, complete = cursor.load()
         reader = CatalogReader(self._proxy, self._base, (stamp, page))
+        late: dict[str, int] = {}
+        """Ids of which something could not be had, which they are tried for in the next rounds; in how many more."""
         if not complete:
             if not stamp:
                 await reader.read()
                 # A search may be of a minute ago: whatever changes from here on is seen by the catalog, also where
                 # this is killed before all is fetched.
                 cursor.save(reader, complete=False)
-            await self.run(done)
-            cursor.save(reader)
-        late: dict[str, int] = {}
-        """Ids of which something could not be had, which they are tried for in the next rounds; in how many more."""
+
+            def told(one: Mirrored) -> None:
+                done(one)
+                if one.missing:
+                    late[one.id] = TRIES
+
+            await self.run(told)
+            if not late:
+                cursor.save(reader)
         while True:
             try:
                 ids = {id_: TRIES for id_ in await reader.read() if self._wish.names(id_)}

@@ -154,6 +154,83 @@ async def test_what_could_not_be_had_is_tried_again_in_the_next_rounds(
     assert await rounds(proxy, tmp_path, 1) == []
 
 
+async def test_what_the_first_look_could_not_have_is_tried_again_too(
+    shelf: FakeFeed, start_proxy: StartProxy, tmp_path: Path, clock: FakeClock
+) -> None:
+    late = "/v3-flatcontainer/acme.b/1.0.0/acme.b.1.0.0.nupkg"
+    shelf.origin.routes[late] = Script(status=404)
+    proxy = await start_proxy(shelf.index_url)
+
+    def after(_number: int) -> None:
+        clock.advance(300)
+        shelf.origin.routes.pop(late, None)
+
+    assert await rounds(proxy, tmp_path, 2, after) == ["acme.a", "acme.b", "acme.b", "acme.b"]
+    assert await held(proxy, "acme.b/1.0.0")
+
+
+@pytest.mark.parametrize("seconds", [150, 600], ids=["fresh", "refreshed behind its readers"])
+async def test_what_the_catalog_names_is_asked_for_though_its_list_is_stored(
+    shelf: FakeFeed, start_proxy: StartProxy, tmp_path: Path, clock: FakeClock, seconds: int
+) -> None:
+    proxy = await start_proxy(shelf.index_url, policy={})
+    await rounds(proxy, tmp_path, 1)
+    shelf.add(make_nupkg("Acme.B", "1.1.0"))
+    clock.advance(seconds)  # the catalog is fresh for two minutes, lists are for five
+    assert await rounds(proxy, tmp_path, 1) == ["acme.b"]
+    assert await held(proxy, "acme.b/1.1.0")
+
+
+@pytest.mark.parametrize("id_", ["acme.a", "acme.and.new"])
+async def test_an_id_that_fails_keeps_no_other_out_and_is_tried_again(
+    shelf: FakeFeed, start_proxy: StartProxy, tmp_path: Path, clock: FakeClock, id_: str
+) -> None:
+    proxy = await start_proxy(shelf.index_url)
+    await rounds(proxy, tmp_path, 1)
+    for name in (id_, "Acme.B"):
+        shelf.add(make_nupkg(name, "3.0.0"))
+    clock.advance(300)
+    for index in (f"/v3-flatcontainer/{id_}/index.json", f"/v3/registration5-gz-semver2/{id_}/index.json"):
+        shelf.origin.routes[index] = Script(status=500)
+
+    def after(_number: int) -> None:
+        clock.advance(300)
+        shelf.origin.routes.clear()
+
+    assert await rounds(proxy, tmp_path, 2, after) == [id_, "acme.b", id_]
+    assert await held(proxy, f"{id_}/3.0.0", "acme.b/3.0.0")
+
+
+@pytest.mark.parametrize("wish", [Selection(patterns=("acme.a", "acme.b")), Selection(patterns=("acme.*",), since=1.0)])
+async def test_what_a_feed_does_not_tell_of_is_missing(
+    shelf: FakeFeed, start_proxy: StartProxy, wish: Selection
+) -> None:
+    """A version list does not say what is unlisted, nor when it was published."""
+    shelf.origin.routes["/v3/registration5-gz-semver2/acme.a/index.json"] = Script(status=500)
+    proxy = await start_proxy(shelf.index_url)
+    done = await Mirroring(asks(proxy), wish).run(lambda _: None)
+    assert (done.versions, done.fetched) == (1, 1), "of Acme.B"
+    assert [(one.id, one.why.partition(" (")[0]) for one in done.missing] == [("acme.a", "its registration is lacking")]
+
+
+async def test_a_feed_without_registrations_cannot_tell_what_was_published_since(
+    shelf: FakeFeed, start_proxy: StartProxy
+) -> None:
+    shelf.origin.routes["/v3/registration5-gz-semver2/acme.b/index.json"] = Script(status=404)
+    proxy = await start_proxy(shelf.index_url)
+    done = await Mirroring(asks(proxy), Selection(patterns=("acme.b",), since=1.0)).run(lambda _: None)
+    assert [one.why for one in done.missing] == ["the feed does not say when its versions were published"]
+
+
+def asks(proxy: Proxy) -> InnerClient:
+    return InnerClient(lambda: proxy.app.desk, "test")
+
+
+async def held(proxy: Proxy, *names: str) -> bool:
+    told = await asks(proxy).command("left/packages", {"packages": names, "feed": ""})
+    return None not in told["packages"].values()
+
+
 @pytest.mark.timeout(600)
 async def test_following_is_killed_at_every_stage_and_misses_nothing(shelf: FakeFeed, tmp_path: Path) -> None:
     kinds = ("catalog", "catalog_page", "versions", "registration")
@@ -236,7 +313,7 @@ async def rounds(
         if slept >= count:
             raise _Enough
 
-    job = Mirroring(InnerClient(lambda: proxy.app.desk, "test"), Selection(patterns=("acme.*",)))
+    job = Mirroring(asks(proxy), Selection(patterns=("acme.*",)))
     with pytest.raises(_Enough):
         await job.follow(tmp_path / "mirror.json", lambda one: seen.append(one.id), sleep)
     return seen
