@@ -37,10 +37,12 @@ async def fits(desk: Desk, *, upstream: str, packages: tuple[str, ...], hashes: 
 
 
 async def take(desk: Desk, *, upstream: str, package: str, place: str, sha512: str) -> Mapping[str, Any]:
-    """Take a package (``id/version``) from its file in a folder of transfers; after that it is there, durably."""
+    """Take a package (``id/version``) from its file (``id version``) in a folder of transfers; after that it is there,
+    durably.
+    """
     identity, into = _identity(package), _packages(desk, upstream)
     try:
-        taken = await into.take(identity, _place(desk, place) / identity.nupkg_name, sha512)
+        taken = await into.take(identity, _place(desk, place) / str(identity), sha512)
         if (failure := await into.folder.pending.settle(identity)) is not None:
             raise failure
     except (OSError, DiskFailure) as error:

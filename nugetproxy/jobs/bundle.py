@@ -211,11 +211,14 @@ def read_manifest(path: Path) -> tuple[bytes, bytes | None]:
 
 
 def unpack(path: Path, manifest: Manifest, into: Path, moved: Callable[[int], None]) -> None:
-    """Write packages, by their file names, and documents into ``into``; every file must be what the manifest says.
+    """Write packages (``id version``: file names may be those of two) and documents into ``into``; every file must be
+    what the manifest says.
 
     Raises BadBundle, OSError; what was written until then is the caller's to remove.
     """
     lacking = dict(manifest.files)
+    names = {one.path: str(one.identity) for one in manifest.packages if one.path}
+    names[DOCUMENTS] = DOCUMENTS.rpartition("/")[2]
     with reading(path) as tar:
         for entry in tar:
             if entry.name in {MANIFEST, SIGNATURE}:
@@ -223,8 +226,8 @@ def unpack(path: Path, manifest: Manifest, into: Path, moved: Callable[[int], No
             stated = lacking.pop(entry.name, None)
             if stated is None or not entry.isreg():
                 raise BadBundle(path, f"{entry.name} is not in its manifest")
-            wanted = entry.name.endswith(".nupkg") or entry.name == DOCUMENTS
-            found = _copy(tar, entry, into / entry.name.rpartition("/")[2] if wanted else Path(os.devnull), moved)
+            place = into / names[entry.name] if entry.name in names else Path(os.devnull)
+            found = _copy(tar, entry, place, moved)
             if (found, entry.size) != stated:
                 raise BadBundle(path, f"{entry.name} was altered")
     if lacking:

@@ -11,6 +11,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from nugetproxy.errors import BadRequest, ProxyError
 from nugetproxy.jobs import bundle
@@ -23,6 +24,7 @@ from nugetproxy.jobs.stopping import in_thread, to_its_end
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import inspect_package
 from nugetproxy.nuget.package import InvalidPackage
+from nugetproxy.store.library.listing import is_package_name
 
 
 class Imported(Struct, frozen=True, kw_only=True):
@@ -81,11 +83,19 @@ class Importing:
         """All of a bundle or, where anything in it is wrong or this is cancelled in time, nothing. ``key``: who must
         have signed it. Raises BadBundle, BadRequest, Broken.
         """
-        given, has_documents = await in_thread(lambda seen: self._unpack(file, key, seen), self._progress)
+        given, base, has_documents = await in_thread(lambda seen: self._unpack(file, key, seen), self._progress)
         held, refused = await self._fitting(given)
         if refused:
             raise BadBundle(file, "; ".join(refused[:3]))
-        return await to_its_end(self._merge([one for one in given if one not in held], len(held), has_documents))
+        done = await to_its_end(self._merge([one for one in given if one not in held], len(held), has_documents))
+        present, _ = await self._fitting(base)
+        lacking = [str(one.identity) for one in base if one not in present]
+        if lacking:
+            what = f"{len(lacking)} of the {len(base)} packages of the bundle that this one goes on from (--since)"
+            done = replace(
+                done, refused=(*done.refused, f"Not held: {what}, {lacking[0]} among them; import that one, too.")
+            )
+        return done
 
     async def _merge(self, given: Sequence[_Given], held: int, has_documents: bool) -> Imported:
         documents = 0
@@ -107,29 +117,31 @@ class Importing:
 
     # --- verifying ---
 
-    def _unpack(self, file: Path, key: Path | None, progress: Progress) -> tuple[list[_Given], bool]:
+    def _unpack(self, file: Path, key: Path | None, progress: Progress) -> tuple[list[_Given], list[_Given], bool]:
+        """What is in it; of a delta what its base has; whether there are documents."""
         if not file.is_file():
             raise BadRequest(f"There is no file {file}.")
         body, signature = bundle.read_manifest(file)
         if key is not None:
             bundle.check_signature(body, signature, key, file)
         manifest = Manifest.parse(body, file)
-        targets = {one.upstream: self._target(one.upstream, file) for one in manifest.packages if one.path}
+        targets = {one.upstream: self._target(one.upstream, file) for one in manifest.packages}
         progress.expect(sum(bool(one.path) for one in manifest.packages))
         try:
             bundle.unpack(file, manifest, self._place, progress.moved)
         except OSError as error:
             raise BadRequest(f"The bundle cannot be unpacked into {self._place}: {error.strerror or error}.") from error
-        given = []
+        given, base = list[_Given](), list[_Given]()
         for one in manifest.packages:
+            place = self._place / str(one.identity)
+            package = _Given(one.identity, one.sha512, place, targets[one.upstream])
             if one.path:
                 if bundle.hex_of(one.sha512) != manifest.files[one.path][0]:
                     raise BadBundle(file, f"its manifest contradicts itself about {one.id} {one.version}")
                 progress.moved(0)
-                place = self._place / one.identity.nupkg_name
                 _inspect(place, one.identity, lambda why: BadBundle(file, why))
-                given.append(_Given(one.identity, one.sha512, place, targets[one.upstream]))
-        return given, DOCUMENTS in manifest.files
+            (given if one.path else base).append(package)
+        return given, base, DOCUMENTS in manifest.files
 
     def _target(self, name: str, file: Path) -> str:
         """Where packages of the upstream ``name`` of a bundle go."""
@@ -193,7 +205,7 @@ class Importing:
             async with room:
                 if gone:
                     return
-                place = self._place / one.identity.nupkg_name
+                place = self._place / str(one.identity)
                 if copy:
                     await in_thread(partial(_copy, one.file, place), self._progress)
                 name = f"{one.identity.id}/{one.identity.version}"
@@ -233,4 +245,6 @@ def _inspect(file: Path, identity: PackageIdentity, refusal: Callable[[str], Bad
 
 
 def _packages_in(root: Path) -> Iterator[Path]:
-    yield from sorted(path for path in root.rglob("*.nupkg") if path.is_file() and not path.name.startswith("."))
+    for path in sorted(root.rglob("*")):
+        if is_package_name(path.name) and not path.name.startswith(".") and path.is_file():
+            yield path

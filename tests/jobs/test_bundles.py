@@ -118,10 +118,12 @@ async def test_a_delta_has_only_what_is_new_and_lock_files_limit_a_bundle(shelf:
     assert (code, json.loads(out)["packages"]) == (0, 1)
 
     second = box(tmp_path, "second", shelf)
-    await cli("import", tmp_path / "delta", *second)
+    code, _, err = await cli("import", tmp_path / "delta", *second)
+    assert (code, err[:28]) == (1, "Not held: 1 of the 1 package")
     assert held(tmp_path, "second") == {"acme.a.1.1.0.nupkg.sha512", "acme.b.2.0.0.nupkg.sha512"}
     await cli("import", tmp_path / "full", *second)
     assert "acme.a.1.0.0.nupkg.sha512" in held(tmp_path, "second")
+    assert (await cli("import", tmp_path / "delta", *second))[0] == 0
 
 
 KEY = "1b2e6bd8c0e347a09c9a9a3d8f1e5d11FFFFFFFF"

@@ -76,6 +76,41 @@ async def test_what_is_held_but_does_not_count_keeps_no_other_out_either(
     assert (done.taken, done.held, done.refused) == (1, 1, ())
 
 
+TWINS = (("Acme", "1.2.3.4"), ("Acme.1", "2.3.4"))
+"""Different packages whose files are both called ``acme.1.2.3.4.nupkg``."""
+
+
+async def test_packages_whose_files_have_one_name_are_both_taken(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing]
+) -> None:
+    first = await start_proxy(feed.index_url)
+    for number, (id_, version) in enumerate(TWINS):
+        feed.add(make_nupkg(id_, version, size=1000 * number))
+        assert (await ask(first, f"/v3/content/{id_.lower()}/{version}/acme.1.2.3.4.nupkg")).status == 200
+    bundle = tmp_path / "bundle"
+    await export(asks(first), bundle, ExportWish(cache=first.directory, upstreams=["up"]), Unseen())
+    second = await start_proxy(feed.index_url, directory=tmp_path / "second")
+    done = await importing(second).bundle(bundle, None)
+    assert (done.taken, done.refused) == (2, ())
+    third = await start_proxy(feed.index_url, directory=tmp_path / "third")
+    done = await importing(third).folder(first.packages)
+    assert (done.taken, done.refused) == (2, ())
+
+
+async def test_a_package_of_symbols_is_not_taken_for_the_package(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing]
+) -> None:
+    """Nor in a folder feed, where NuGet leaves them out."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "Acme.A.1.0.0.symbols.nupkg").write_bytes(make_nupkg("Acme.A", "1.0.0", size=5000))
+    (folder / "Acme.B.1.0.0.NUPKG").write_bytes(make_nupkg("Acme.B", "1.0.0"))
+    proxy = await start_proxy(feed.index_url)
+    done = await importing(proxy).folder(folder)
+    assert (done.taken, done.refused) == (1, ())
+    assert [one.id for one in await proxy.held.holdings.recorded()] == ["acme.b"]
+
+
 @pytest.mark.parametrize("offline", [True, False])
 async def test_a_bundle_says_itself_whose_signatures_count(
     start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing], offline: bool

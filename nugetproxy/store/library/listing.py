@@ -112,12 +112,17 @@ class Listing:
             if entry.is_dir(follow_symlinks=False):
                 if _may_hold_packages(path, entry.name):
                     folders.add(entry.name)
-            elif entry.name.lower().endswith(SUFFIX) and not entry.name.lower().endswith(SYMBOLS):
+            elif is_package_name(entry.name):
                 state_of = _state(entry)
                 if state_of is not None:
                     found.files[entry.name] = stamp(state_of)
         found.folders = frozenset(folders)
         return found
+
+
+def is_package_name(name: str) -> bool:
+    """Whether a file in a folder of packages is one, by its name."""
+    return name.lower().endswith(SUFFIX) and not name.lower().endswith(SYMBOLS)
 
 
 def _entries(path: Path) -> list[os.DirEntry[str]]:
