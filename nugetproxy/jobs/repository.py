@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,16 +35,28 @@ class Read(Struct, frozen=True):
 
 def read_all(paths: Sequence[Path]) -> tuple[Read, ...]:
     """What these files, or the files in these folders, ask for; blocking. Raises UnreadableFile, BadRequest."""
-    found: dict[Path, None] = {}
+    found: dict[Path, Callable[[Path], Needs]] = {}
     for path in paths:
         if path.is_dir():
             inside = list(_search(path))
             if not inside:
                 raise BadRequest(f"Nothing in {path} names packages; name a file, or another folder.")
-            found.update(dict.fromkeys(inside))
+            for one in inside:
+                found.setdefault(one, _beside_lock if is_project(one.name) and _is_locked(one) else _read)
         else:
-            found[path] = None
-    return tuple(Read(path, _read(path)) for path in found)
+            found[path] = _read
+    return tuple(Read(path, read(path)) for path, read in found.items())
+
+
+def _beside_lock(project: Path) -> Needs:
+    """What no lock file names: SDKs, downloads."""
+    return Needs(exact=_read(project).exact)
+
+
+def _is_locked(project: Path) -> bool:
+    """Whether a lock file says what it takes (PackagesLockFileUtilities.GetNuGetLockFilePath)."""
+    names = (f"packages.{project.stem.replace(' ', '_')}.lock.json", "packages.lock.json")
+    return any((project.parent / name).is_file() for name in names)
 
 
 def _read(path: Path) -> Needs:
@@ -54,18 +66,15 @@ def _read(path: Path) -> Needs:
 
 
 def _search(root: Path) -> Iterator[Path]:
-    """What names packages below a folder. A lock file says more than its project, and the assets of the last restore
-    count only where nothing else tells what it was.
+    """What names packages below a folder; the assets of the last restore count only where nothing else tells what it
+    was.
     """
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in _SKIPPED)
         here = Path(folder)
         known = sorted(name for name in names if family_of(name) is not None)
         projects = sorted(name for name in names if is_project(name))
-        locked = any(family.name == "lock file" for name in known if (family := family_of(name)) is not None)
-        if not locked:
-            yield from (here / name for name in projects)
-        yield from (here / name for name in known)
+        yield from (here / name for name in (*projects, *known))
         if not known and not projects and (here / _OUTPUT).is_file():
             yield here / _OUTPUT
 

@@ -49,6 +49,7 @@ def test_every_file_that_names_packages_is_found(tmp_path: Path) -> None:
         "global.json",
         ".config/dotnet-tools.json",
         "a/a.csproj",
+        "b/b.csproj",
         "b/packages.lock.json",
         "c/packages.config",
         "d/obj/project.assets.json",
@@ -69,6 +70,27 @@ def test_a_project_is_read_with_what_lies_around_it(tmp_path: Path) -> None:
     near, far = read_all([tmp_path / "src" / "app" / "app.csproj", tmp_path / "tests" / "t.csproj"])
     assert [one.range for one in near.needs.graphs[0].references] == ["4.0.0"]
     assert [one.range for one in far.needs.graphs[0].references] == ["3.1.1"]
+
+
+def test_beside_a_lock_file_a_project_names_what_that_does_not(tmp_path: Path) -> None:
+    sdk = PROJECT.replace('Sdk="Microsoft.NET.Sdk"', 'Sdk="Acme.Sdk/1.2.0"')
+    download = sdk.replace(
+        "<PackageReference ", '<PackageDownload Include="Acme.Tool" Version="[2.0.0]" /><PackageReference '
+    )
+    write(
+        tmp_path,
+        {
+            "one/one.csproj": download,
+            "one/packages.lock.json": shapes.LOCK,
+            "two/a b.csproj": PROJECT,
+            "two/packages.a_b.lock.json": shapes.LOCK,
+            "two/c.csproj": PROJECT,
+        },
+    )
+    one, _, locked, free, _ = (read.needs for read in read_all([tmp_path]))
+    assert ([str(each) for each in one.exact], one.graphs) == (["acme.sdk 1.2.0", "acme.tool 2.0.0"], ())
+    assert (locked.exact, locked.graphs) == ((), ())
+    assert [[need.id for need in graph.references] for graph in free.graphs] == [["Serilog"]], "it has none of its own"
 
 
 def test_projects_refer_to_each_other_by_path(tmp_path: Path) -> None:

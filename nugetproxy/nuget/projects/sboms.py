@@ -65,14 +65,14 @@ def _components(parent: Mapping[str, Any]) -> Iterator[str]:
 
 def _packages(document: Mapping[str, Any]) -> Iterator[str]:
     """Of SPDX 2, without what the document describes: the product."""
-    products = set(map(str, document.get("documentDescribes") or ()))
+    products = _texts(document.get("documentDescribes"))
     products |= {
         str(one.get("relatedSpdxElement"))
         for one in rows(document.get("relationships"))
         if one.get("relationshipType") == "DESCRIBES"
     }
     for package in rows(document.get("packages")):
-        if package.get("SPDXID") not in products:
+        if str(package.get("SPDXID")) not in products:
             for reference in rows(package.get("externalRefs")):
                 if str(reference.get("referenceType", "")).rpartition("/")[2] == "purl":
                     yield str(reference.get("referenceLocator", ""))
@@ -81,15 +81,19 @@ def _packages(document: Mapping[str, Any]) -> Iterator[str]:
 def _elements(document: Mapping[str, Any]) -> Iterator[str]:
     """Of SPDX 3, without its root elements."""
     elements = rows(document.get("@graph"))
-    roots = {str(id_) for one in elements for id_ in one.get("rootElement") or () if one.get("type") != "SpdxDocument"}
+    roots = {id_ for one in elements for id_ in _texts(one.get("rootElement")) if one.get("type") != "SpdxDocument"}
     for one in elements:
-        if one.get("type") == "software_Package" and one.get("spdxId") not in roots:
+        if one.get("type") == "software_Package" and str(one.get("spdxId")) not in roots:
             stated = one.get("software_packageUrl")
             if isinstance(stated, str):
                 yield stated
             for other in rows(one.get("externalIdentifier")):
                 if str(other.get("externalIdentifierType", "")).lower() in {"packageurl", "purl"}:
                     yield str(other.get("identifier", ""))
+
+
+def _texts(value: Any) -> set[str]:
+    return set(map(str, value)) if isinstance(value, list) else set()
 
 
 def _purls(components: Element) -> Iterator[str]:

@@ -110,6 +110,20 @@ def test_what_is_not_what_its_name_says_is_named_with_the_reason(file: str, body
     assert file in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        b'"spdxVersion": 1, "documentDescribes": 5',
+        b'"spdxVersion": 1, "packages": [{"SPDXID": []}]',
+        b'"@context": 1, "@graph": [{"rootElement": 5}]',
+        b'"@context": 1, "@graph": [{"type": "software_Package", "spdxId": []}]',
+    ],
+)
+def test_a_bill_whose_parts_are_something_else_names_nothing(part: bytes) -> None:
+    needs = read_file(b"{%s}" % part, "bom.json")
+    assert (needs.exact, needs.remarks) == ((), ("bom.json names no package of NuGet.",))
+
+
 def test_what_no_package_can_be_called_is_left_out_with_a_remark() -> None:
     needs = read_file(b'{"tools": {"../x": {"version": "1.0.0"}, "good": {"version": "1.0.0"}}}', "dotnet-tools.json")
     assert told(needs) == "good 1.0.0"
