@@ -117,12 +117,12 @@ def _write(file: Path, wish: ExportWish, documents: Path, progress: Progress) ->
         for one, path in held_packages(wish.cache, wish.upstreams)
         if wish.only is None or one.identity in wish.only
     ]
-    new = [(one, path) for one, path in chosen if (one.identity, one.sha512) not in known[1]]
+    new = [(one, path) for one, path in chosen if _key(one) not in known[1]]
     progress.expect(len(new))
     files, contents = _files(new)
     with documents.open("rb") as stored:
         files[DOCUMENTS] = (file_digest(stored, "sha512").hexdigest(), documents.stat().st_size)
-    old = [replace(one, path="") for one, path in chosen if (one.identity, one.sha512) in known[1]]
+    old = [replace(one, path="") for one, path in chosen if _key(one) in known[1]]
     manifest = Manifest(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         base=known[0],
@@ -141,13 +141,18 @@ def _write(file: Path, wish: ExportWish, documents: Path, progress: Progress) ->
     return Exported(packages=len(new), size=sum(one.size for one, _ in new), documents=0, left_out=len(old))
 
 
-def _base(file: Path | None) -> tuple[str, frozenset[tuple[PackageIdentity, str]]]:
-    """What a delta is to: the name of the manifest, its packages with their hashes."""
+def _key(one: Packed) -> tuple[str, PackageIdentity, str]:
+    """Of one package of one upstream: another one that holds it, too, may be another place where it is imported."""
+    return one.upstream, one.identity, one.sha512
+
+
+def _base(file: Path | None) -> tuple[str, frozenset[tuple[str, PackageIdentity, str]]]:
+    """What a delta is to: the name of the manifest, the keys of its packages."""
     if file is None:
         return "", frozenset()
     body, _ = bundle.read_manifest(file)
     manifest = Manifest.parse(body, file)
-    return bundle.digest_of(body), frozenset((one.identity, one.sha512) for one in manifest.packages)
+    return bundle.digest_of(body), frozenset(map(_key, manifest.packages))
 
 
 def _files(packages: Sequence[tuple[Packed, Path]]) -> tuple[dict[str, tuple[str, int]], Mapping[str, Path]]:

@@ -126,22 +126,22 @@ class Importing:
             bundle.check_signature(body, signature, key, file)
         manifest = Manifest.parse(body, file)
         targets = {one.upstream: self._target(one.upstream, file) for one in manifest.packages}
-        progress.expect(sum(bool(one.path) for one in manifest.packages))
+        progress.expect(len({one.path for one in manifest.packages if one.path}))
         try:
             bundle.unpack(file, manifest, self._place, progress.moved)
         except OSError as error:
             raise BadRequest(f"The bundle cannot be unpacked into {self._place}: {error.strerror or error}.") from error
-        given, base = list[_Given](), list[_Given]()
+        given, base = dict[tuple[PackageIdentity, str], _Given](), dict[tuple[PackageIdentity, str], _Given]()
         for one in manifest.packages:
-            place = self._place / str(one.identity)
-            package = _Given(one.identity, one.sha512, place, targets[one.upstream])
+            place, target = self._place / str(one.identity), targets[one.upstream]
+            package = _Given(one.identity, one.sha512, place, target)
             if one.path:
                 if bundle.hex_of(one.sha512) != manifest.files[one.path][0]:
                     raise BadBundle(file, f"its manifest contradicts itself about {one.id} {one.version}")
                 progress.moved(0)
                 _inspect(place, one.identity, lambda why: BadBundle(file, why))
-            (given if one.path else base).append(package)
-        return given, base, DOCUMENTS in manifest.files
+            (given if one.path else base).setdefault((one.identity, target), package)
+        return list(given.values()), list(base.values()), DOCUMENTS in manifest.files
 
     def _target(self, name: str, file: Path) -> str:
         """Where packages of the upstream ``name`` of a bundle go."""
@@ -201,28 +201,35 @@ class Importing:
         room = asyncio.Semaphore(AT_ONCE)
         counts, refused, gone = list[bool](), list[str](), list[ProxyGone]()
 
-        async def take(one: _Given) -> None:
+        async def take(identity: PackageIdentity, upstreams: Sequence[_Given]) -> None:
+            """One package, which several upstreams may have."""
+            place = self._place / str(identity)
             async with room:
-                if gone:
-                    return
-                place = self._place / str(one.identity)
-                if copy:
-                    await in_thread(partial(_copy, one.file, place), self._progress)
-                name = f"{one.identity.id}/{one.identity.version}"
-                arguments = {"upstream": one.upstream, "package": name, "place": self._place.name, "sha512": one.sha512}
-                try:
-                    counts.append(bool((await self._proxy.command("transfer/take", arguments))["taken"]))
-                except ProxyGone as failure:
-                    gone.append(failure)
-                    return
-                except ProxyError as refusal:
-                    refused.append(f"{one.identity}: {refusal}")
+                if copy and not gone:
+                    await in_thread(partial(_copy, upstreams[0].file, place), self._progress)
+                for one in upstreams:
+                    if gone:
+                        return
+                    await take_one(one)
                 await asyncio.to_thread(place.unlink)
-                self._progress.done(str(one.identity))
+                self._progress.done(str(identity))
 
+        async def take_one(one: _Given) -> None:
+            name = f"{one.identity.id}/{one.identity.version}"
+            arguments = {"upstream": one.upstream, "package": name, "place": self._place.name, "sha512": one.sha512}
+            try:
+                counts.append(bool((await self._proxy.command("transfer/take", arguments))["taken"]))
+            except ProxyGone as failure:
+                gone.append(failure)
+            except ProxyError as refusal:
+                refused.append(f"{one.identity}: {refusal}")
+
+        packages: dict[PackageIdentity, list[_Given]] = {}
+        for one in given:
+            packages.setdefault(one.identity, []).append(one)
         async with asyncio.TaskGroup() as group:
-            for one in given:
-                group.create_task(take(one))
+            for identity, upstreams in packages.items():
+                group.create_task(take(identity, upstreams))
         if gone:
             left = len(given) - len(counts) - len(refused)
             raise Broken(gone[0].why, taken=sum(counts), left=left, refused=len(refused))

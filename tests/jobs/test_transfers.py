@@ -97,6 +97,28 @@ async def test_packages_whose_files_have_one_name_are_both_taken(
     assert (done.taken, done.refused) == (2, ())
 
 
+@pytest.mark.parametrize(("into", "taken"), [("", 2), ("up", 1)])
+async def test_what_two_upstreams_hold_is_taken_for_both(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, into: str, taken: int
+) -> None:
+    more = {"other": {"url": feed.index_url}}
+    feed.add(make_nupkg("Acme.A", "1.0.0"))
+    first = await start_proxy(feed.index_url, upstreams=more)
+    bundles = tmp_path / "full", tmp_path / "delta"
+    for upstream, bundle, base in (("up", bundles[0], None), ("other", bundles[1], bundles[0])):
+        assert (await ask(first, f"/{upstream}/v3/content/{AT}")).status == 200
+        wish = ExportWish(cache=first.directory, upstreams=["up", "other"], base=base)
+        assert (await export(asks(first), bundle, wish, Unseen())).packages == 1
+    both = tmp_path / "both"
+    await export(asks(first), both, ExportWish(cache=first.directory, upstreams=["up", "other"]), Unseen())
+    for name, files in (("second", [both]), ("third", [*bundles])):
+        proxy = await start_proxy(feed.index_url, directory=tmp_path / name, upstreams=more)
+        jobs = [Importing(asks(proxy), proxy.directory, Unseen(), upstreams=["up", "other"], into=into) for _ in files]
+        done = [await job.bundle(file, None) for job, file in zip(jobs, files, strict=True)]
+        assert (sum(one.taken for one in done), [one.refused for one in done]) == (taken, [()] * len(files))
+        assert len(list(proxy.directory.glob("*/packages/*/*/*.sha512"))) == taken
+
+
 async def test_a_package_of_symbols_is_not_taken_for_the_package(
     start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing]
 ) -> None:
