@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import orjson
 
 from nugetproxy.errors import NotFound
 from nugetproxy.jobs.proxy_client import ProxyClient
 from nugetproxy.nuget.documents.catalog import catalog_changes, catalog_listing, sortable, successor
+
+BEGINNING: Final = "0"
+"""Before every stamp: how far a catalog was read that had nothing in it."""
 
 
 class CatalogReader:
@@ -24,18 +28,23 @@ class CatalogReader:
     async def read(self) -> set[str]:
         """The ids (lower case) of what has changed since the last time; none the first time."""
         found: set[str] = set()
-        for page in [self.page] if self.page else await self._newest():
+        for page in [self.page] if self.page else await self._pages():
             found |= await self._take(page) or set()
+        self.stamp = self.stamp or BEGINNING
         while (after := successor(self.page)) and (more := await self._take(after)) is not None:
             found |= more
         return found
 
-    async def _newest(self) -> list[str]:
+    async def _pages(self) -> list[str]:
+        """Those that may have what is new, by the index; the newest where it is read for the first time."""
         got = await self._proxy.get(f"{self._base}catalog/index.json")
         if got.status != 200:
             raise NotFound(f"The feed has no catalog to follow ({got.error or got.said}).")
-        newest = catalog_listing(got.body, "http://localhost/").newest
-        return [newest.rpartition("/")[2]] if newest else []
+        listing = catalog_listing(got.body, "http://localhost/")
+        commits = {url: sortable(commit.partition("Z")[0]) for url, commit in listing.commits.items()}
+        since = self.stamp or commits.get(listing.newest, "")
+        later = [url for url, at in sorted(commits.items(), key=lambda row: row[1]) if at > since]
+        return [url.rpartition("/")[2] for url in later or [listing.newest] if url]
 
     async def _take(self, page: str) -> set[str] | None:
         got = await self._proxy.get(f"{self._base}catalog/{page}")

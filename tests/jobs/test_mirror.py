@@ -133,6 +133,21 @@ async def test_it_follows_the_catalog_and_remembers_how_far_it_was(
     assert await rounds(proxy, tmp_path, 1) == []
 
 
+async def test_a_catalog_that_had_nothing_in_it_is_read_from_its_beginning(
+    feed: FakeFeed, start_proxy: StartProxy, tmp_path: Path, clock: FakeClock
+) -> None:
+    feed.catalog_page_size = 2
+    proxy = await start_proxy(feed.index_url)
+    assert await rounds(proxy, tmp_path, 1) == []
+    for number in range(5):
+        feed.add(make_nupkg(f"Acme.N{number}", "1.0.0"))
+    clock.advance(300)
+    assert await rounds(proxy, tmp_path, 1) == [f"acme.n{number}" for number in range(5)]
+    feed.add(make_nupkg("Acme.N5", "1.0.0"))
+    clock.advance(300)
+    assert await rounds(proxy, tmp_path, 1) == ["acme.n5"]
+
+
 async def test_what_could_not_be_had_is_tried_again_in_the_next_rounds(
     shelf: FakeFeed, start_proxy: StartProxy, tmp_path: Path, clock: FakeClock
 ) -> None:
