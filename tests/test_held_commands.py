@@ -372,3 +372,15 @@ async def test_a_lock_file_keeps_what_it_names(tmp_path: Path) -> None:
     assert (await cli("keep", *cache))[:2] == (0, "Nothing is kept.\n")
     code, _, told = await cli("keep", lock, *cache)
     assert (code, "cannot be read" in told) == (64, True)
+
+
+async def test_a_lock_file_beside_us_that_is_gone_is_no_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, cache = Path("packages.lock.json"), ("--cache-dir", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    lock.write_text(json.dumps(LOCK))
+    assert (await cli("keep", lock, *cache))[0] == 0
+    lock.unlink()
+    assert (await cli("keep", lock, *cache))[0] == 64
+    assert (await cli("unkeep", lock, *cache))[:2] == (0, f"{lock}: 2 packages are no longer kept.\n")

@@ -51,9 +51,11 @@ def keep(
 
 
 def is_file(text: str) -> bool:
-    """Whether a file is meant, not a package."""
+    """Whether a file is meant, not a package; a lock file need not exist any more."""
+    from nugetproxy.nuget.projects.families import family_of
+
     with contextlib.suppress(OSError):  # which is longer than a name may be
-        return "/" in text or Path(text).is_file()
+        return "/" in text or family_of(text) is not None or Path(text).is_file()
     return False
 
 
