@@ -410,6 +410,20 @@ class TestBadFiles:
 
         assert await content(library, A1) is None
 
+    async def test_one_that_comes_after_its_package_is_believed_too(self, library: Library, root: Path) -> None:
+        """A copy of a folder may write over a package some time before its hash file."""
+        place = "acme.a/1.0.0/acme.a.1.0.0.nupkg"
+        put(root, place, NUPKG)
+        put(root, f"{place}.sha512", base64.b64encode(hashlib.sha512(OTHER).digest()))
+        await library.look()
+        assert await content(library, A1) is None
+
+        put(root, f"{place}.sha512", base64.b64encode(hashlib.sha512(NUPKG).digest()))
+        await library.look(full=True)
+
+        assert await content(library, A1) == NUPKG
+        assert await versions(library, "acme.a") == ["1.0.0"]
+
     async def test_a_damaged_file_that_is_repaired_is_served(self, library: Library, root: Path) -> None:
         put(root, "Acme.A.1.0.0.nupkg", NUPKG[:-10])
         await library.look()

@@ -21,6 +21,8 @@ class _Refused(Struct):
     told: bool = False
     again: bool = False
     """The disk failed, which says nothing of the file."""
+    stated: str = ""
+    """The hash beside it that it does not have: it may be another one soon."""
 
 
 class LibraryIndex:
@@ -66,17 +68,23 @@ class LibraryIndex:
             kept, *others = self._paths[identity]
             self._log.warning("library.duplicate", package=str(identity), served=kept, ignored=others)
 
-    def refuse(self, path: str, at: Stamp, why: str, *, told: bool = False, again: bool = False) -> None:
+    def refuse(
+        self, path: str, at: Stamp, why: str, *, told: bool = False, again: bool = False, stated: str = ""
+    ) -> None:
         """``path`` cannot be served; logged by ``tell`` unless it was ``told`` already. ``again``: it may be read
-        again, unchanged as it is.
+        again, unchanged as it is. ``stated``: the hash beside it, where that is why.
         """
         before = self._refused.get(path)
         told = told or (before is not None and before.told and before.stamp == at)
-        self._refused[path] = _Refused(at, why, told, again)
+        self._refused[path] = _Refused(at, why, told, again, stated)
 
     def failed(self) -> dict[str, Stamp]:
         """Refused files that the disk did not give."""
         return {path: refused.stamp for path, refused in self._refused.items() if refused.again}
+
+    def contradicted(self) -> list[tuple[str, Stamp, str]]:
+        """Refused files whose hash is not the one that was stated beside them."""
+        return [(path, one.stamp, one.stated) for path, one in self._refused.items() if one.stated]
 
     def drop(self, path: str) -> PackageIdentity | None:
         """Forget a file; the package that it was."""

@@ -22,7 +22,16 @@ from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.holdings.holdings import Holdings, HoldingsUnavailable
 from nugetproxy.store.library.index import LibraryIndex
 from nugetproxy.store.library.listing import Listing
-from nugetproxy.store.library.package_files import ChangedFile, likely, may_pass, modified, open_loose, read_loose
+from nugetproxy.store.library.package_files import (
+    ChangedFile,
+    OtherHash,
+    likely,
+    may_pass,
+    modified,
+    open_loose,
+    read_loose,
+    stated_anew,
+)
 from nugetproxy.store.packages.held import HeldPackage, Stamp
 from nugetproxy.store.packages.open_packages import OpenPackages
 from nugetproxy.store.packages.verify import Known
@@ -137,6 +146,8 @@ class Library:
         self._forget(seen.gone | seen.changed.keys())
         unread = self._index.failed() | self._unread
         self._unread = {path: at for path, at in unread.items() if path not in seen.gone} | seen.changed
+        if contradicted := self._index.contradicted():
+            self._unread |= await self._calls.run(self._threads.read, stated_anew, self._fs, self.root, contradicted)
         self._index.tell(set(unsettled) - seen.changed.keys())
         try:
             await self._read_all()
@@ -266,7 +277,7 @@ class Library:
             self._suspects.add(path)
             return None
         except InvalidPackage as error:
-            await self._expel(path, at, identity, str(error))
+            await self._expel(path, at, identity, error)
             return None
         if self._index.find(identity) == found:
             return self.kept.keep(held)
@@ -278,13 +289,14 @@ class Library:
         opened = open_loose(self._fs, self.root, path, at, identity=identity, known=known)
         return HeldPackage(identity, self.kept.own(opened.fd), opened.state, opened.sha512)
 
-    async def _expel(self, path: str, at: Stamp, identity: PackageIdentity, why: str) -> None:
+    async def _expel(self, path: str, at: Stamp, identity: PackageIdentity, error: InvalidPackage) -> None:
         """A file whose structure is sound turned out damaged inside."""
         async with self._looking:
             if self._index.find(identity) == (path, at):
-                log.warning("library.damaged", upstream=self.name, file=path, detail=why)
+                log.warning("library.damaged", upstream=self.name, file=path, detail=str(error))
                 self._forget([path])
-                self._index.refuse(path, at, why, told=True)
+                stated = error.stated if isinstance(error, OtherHash) else ""
+                self._index.refuse(path, at, str(error), told=True, stated=stated)
                 await self._settle(identity)
                 self._lost_a_file.discard(identity)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from msgspec import Struct
 
+from nugetproxy.errors import Reason
 from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import inspect_package
+from nugetproxy.nuget.nuspec import InvalidPackage, inspect_package
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 from nugetproxy.store.library.listing import SUFFIX
 from nugetproxy.store.packages.held import Stamp, stamp
@@ -22,6 +24,14 @@ from nugetproxy.store.packages.verify import Known, check_whole, read_marker
 
 class ChangedFile(DiskFailure):
     """The file is no longer the one that was listed."""
+
+
+class OtherHash(InvalidPackage):
+    """The SHA-512 of a package is not the one (base64) that is ``stated`` in the file beside it."""
+
+    def __init__(self, refused: InvalidPackage, stated: str) -> None:
+        super().__init__(refused.reason, refused.detail)
+        self.stated = stated
 
 
 class Opened(Struct, frozen=True):
@@ -83,12 +93,29 @@ def open_loose(
     fd = _open(fs, root, path, listed)
     try:
         if known is None or known.stamp != listed:
-            stated = read_marker(fs, (root / path).with_name(Path(path).name + HASH_SUFFIX))
-            known = Known(listed, check_whole(fs, fd, listed.size, identity, stated)[1])
+            stated = _stated_hash(fs, root, path)
+            try:
+                known = Known(listed, check_whole(fs, fd, listed.size, identity, stated)[1])
+            except InvalidPackage as error:
+                raise OtherHash(error, stated) if stated and error.reason is Reason.HASH else error from None
         return Opened(fd, _unchanged(fs, fd, path, listed), known.sha512)
     except BaseException:
         fs.close(fd)
         raise
+
+
+def stated_anew(fs: FsOps, root: Path, contradicted: Iterable[tuple[str, Stamp, str]]) -> dict[str, Stamp]:
+    """Those beside which another hash is stated now, or none: a copy may write a package some time before its hash."""
+    found = {}
+    for path, at, stated in contradicted:
+        with contextlib.suppress(DiskFailure):
+            if _stated_hash(fs, root, path) != stated:
+                found[path] = at
+    return found
+
+
+def _stated_hash(fs: FsOps, root: Path, path: str) -> str | None:
+    return read_marker(fs, (root / path).with_name(Path(path).name + HASH_SUFFIX))
 
 
 def _open(fs: FsOps, root: Path, path: str, listed: Stamp) -> int:
