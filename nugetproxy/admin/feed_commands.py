@@ -29,7 +29,7 @@ async def explain(desk: Desk, *, id: str, version: str = "", feed: str = "") -> 
 
 async def asked_anew(desk: Desk, *, id: str, feed: str = "") -> Mapping[str, Any]:
     """Have the upstreams asked about an id now that it may come from in a feed (the first, where none is named);
-    ``failure`` says why one could not be, empty where all were.
+    ``failure`` says why one could not be, empty where all were; ``ruled`` whether the feed has rules.
     """
     found, package = desk.feeds.get(feed) if feed else next(iter(desk.feeds.values())), PackageId.parse(id)
     if found is None or package is None:
@@ -40,7 +40,8 @@ async def asked_anew(desk: Desk, *, id: str, feed: str = "") -> Mapping[str, Any
         sources = found.merged.guard.candidates(package.lower).asked
     failures = [await _failure(source, package.lower) for source in sources]
     desk.switch.forget()
-    return {"failure": "; ".join(failure for failure in failures if failure)}
+    said = "; ".join(failure for failure in failures if failure)
+    return {"failure": said, "ruled": found.judge is not None}
 
 
 async def _failure(source: Source, id_: str) -> str:

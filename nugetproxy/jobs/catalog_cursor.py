@@ -68,17 +68,21 @@ class Cursor:
         self._place = place
         self._wish = wish
 
-    def load(self) -> tuple[str, str, bool]:
-        """Stamp and page of the last round, empty where there was none; whether all was fetched once."""
+    def load(self) -> tuple[str, str, bool, int]:
+        """Stamp and page of the last round, empty where there was none; whether all was fetched once, how many rounds
+        ago.
+        """
         with suppress(OSError, orjson.JSONDecodeError, TypeError, KeyError):
             known = orjson.loads(self._place.read_bytes())
             if known["wish"] == self._wish:
-                return sortable(str(known["stamp"])), str(known["page"]), bool(known["complete"])
-        return "", "", False
+                where = sortable(str(known["stamp"])), str(known["page"])
+                return *where, bool(known["complete"]), int(known.get("rounds", 0))
+        return "", "", False, 0
 
-    def save(self, reader: CatalogReader, *, complete: bool = True) -> None:
+    def save(self, reader: CatalogReader, rounds: int, *, complete: bool = True) -> None:
         """Write down where ``reader`` is; a disk that fails costs lists only, since all is looked through again."""
-        known = {"wish": self._wish, "stamp": reader.stamp, "page": reader.page, "complete": complete}
+        where = {"stamp": reader.stamp, "page": reader.page}
+        known = {"wish": self._wish, **where, "complete": complete, "rounds": rounds}
         part = self._place.with_suffix(".part")
         with suppress(OSError):
             self._place.parent.mkdir(mode=0o700, exist_ok=True)

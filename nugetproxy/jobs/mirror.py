@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 ROUND_SECONDS: Final = 60.0
 TRIES: Final = 60
 """Rounds in which what could not be had is tried again, before the cursor moves on without it."""
+LOOK_ROUNDS: Final = 1440
+"""After so many everything is looked through again where rules hide versions, from the catalog too, until they pass."""
 PAGE: Final = 100
 """Ids in one answer of a search."""
 DEEPEST: Final = 3000
@@ -127,6 +129,8 @@ class Mirroring:
         self._progress = progress or Unseen()
         self._known: set[str] = set()
         """Ids of which the feed has something, be it denied by its rules."""
+        self._ruled = True
+        """Whether the feed has rules, as far as that is known."""
 
     async def run(self, done: Done, *, dry: bool = False) -> Mirrored:
         """All ids that the patterns match now, one after the other; ``done`` is told of each. Raises ProxyError.
@@ -219,6 +223,7 @@ class Mirroring:
         that cannot be told.
         """
         anew = await self._proxy.command("ask-anew", {"id": id_, "feed": self._feed})
+        self._ruled = bool(anew["ruled"])
         if anew["failure"]:
             raise NotFound(f"what the feed has of it is not known now: {anew['failure']}")
         offers: dict[Version, Offer] = {}
@@ -262,31 +267,36 @@ class Mirroring:
         the feed has no catalog.
         """
         cursor = Cursor(place, self._wish.digest())
-        stamp, page, complete = cursor.load()
+        stamp, page, complete, number = cursor.load()
         reader = CatalogReader(self._proxy, self._base, (stamp, page))
         late: dict[str, int] = {}
         """Ids of which something could not be had, which they are tried for in the next rounds; in how many more."""
+
+        def told(one: Mirrored) -> None:
+            done(one)
+            if one.missing:
+                late[one.id] = TRIES
+
         if not complete:
             if not stamp:
                 await reader.read()
                 # A search may be of a minute ago: whatever changes from here on is seen by the catalog, also where
                 # this is killed before all is fetched.
-                cursor.save(reader, complete=False)
-
-            def told(one: Mirrored) -> None:
-                done(one)
-                if one.missing:
-                    late[one.id] = TRIES
-
+                cursor.save(reader, 0, complete=False)
             await self.run(told)
+            number = 0
             if not late:
-                cursor.save(reader)
+                cursor.save(reader, number)
         while True:
             try:
+                if self._ruled and number >= LOOK_ROUNDS:
+                    await self.run(told)
+                    number = 0
                 ids = {id_: TRIES for id_ in await reader.read() if self._wish.names(id_)}
                 late = await self._try({**late, **ids}, done)
+                number += 1
                 if not late:
-                    cursor.save(reader)
+                    cursor.save(reader, number)
             except ProxyError as failure:
                 log.warning("mirror.failed", detail=str(failure)[:300])
                 reader = CatalogReader(self._proxy, self._base, cursor.load()[:2])

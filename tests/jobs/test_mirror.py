@@ -7,11 +7,13 @@ import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from nugetproxy.feeds.without_upstreams import WithoutUpstreams
+from nugetproxy.jobs import mirror
 from nugetproxy.jobs.inner_client import InnerClient
 from nugetproxy.jobs.mirror import Mirrored, Mirroring, Offer, Selection, select
 from nugetproxy.nuget.version import Version
@@ -146,6 +148,36 @@ async def test_a_catalog_that_had_nothing_in_it_is_read_from_its_beginning(
     feed.add(make_nupkg("Acme.N5", "1.0.0"))
     clock.advance(300)
     assert await rounds(proxy, tmp_path, 1) == ["acme.n5"]
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_what_a_rule_hides_is_fetched_once_it_passes(
+    shelf: FakeFeed,
+    start_proxy: StartProxy,
+    tmp_path: Path,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    restarted: bool,
+) -> None:
+    """It is on pages of the catalog then that were read long before."""
+    monkeypatch.setattr(mirror, "LOOK_ROUNDS", 3)
+    shelf.catalog_page_size = 1
+    rules = [{"name": "week", "min_age": "7d"}]
+    proxy = await start_proxy(shelf.index_url, feeds={"up": {"sources": ["up"], "rules": rules}})
+    await rounds(proxy, tmp_path, 1)
+    for id_ in ("Acme.B", "Stranger"):
+        shelf.add(make_nupkg(id_, "1.1.0"), at=datetime.fromtimestamp(clock.now(), UTC))
+    clock.advance(300)
+    if restarted:
+        await rounds(proxy, tmp_path, 1)
+        assert not await held(proxy, "acme.b/1.1.0")
+        clock.advance(8 * 86400)
+        await rounds(proxy, tmp_path, 2)
+    else:
+        days = iter((0, 8))
+        await rounds(proxy, tmp_path, 3, lambda _: clock.advance(next(days, 0) * 86400))
+    assert await held(proxy, "acme.b/1.1.0")
+    assert await rounds(proxy, tmp_path, 1) == []
 
 
 async def test_what_could_not_be_had_is_tried_again_in_the_next_rounds(
