@@ -14,7 +14,7 @@ from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
-from nugetproxy.errors import NotFound, Reason, UpstreamFailure
+from nugetproxy.errors import NotFound, Reason, UpstreamDenied, UpstreamFailure
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
@@ -24,6 +24,9 @@ from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.services import Services
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
+
+_NO = frozenset({Reason.STATUS, Reason.SERVER_ERROR})
+"""What has been said to a HEAD, and need not be what is said to a GET."""
 
 
 class PackageFinder:
@@ -51,7 +54,7 @@ class PackageFinder:
         """With what a client waits for what is shared."""
 
     async def find(self, route: Route, *, head: bool) -> HeldPackage | FlightBody | Head | Found:
-        """A package: held, in flight, what upstream says to a HEAD, or its absence."""
+        """A package: held, in flight (for a ``head``: where HEAD gets a no), what HEAD gets, its absence."""
         identity = PackageIdentity(route.id, route.version)
         held = await self._held(identity, sure=self._offline)
         if held is not None:
@@ -106,14 +109,29 @@ class PackageFinder:
         return () if stated is None else (stated,)
 
     async def _fetch(self, identity: PackageIdentity, target: Target, head: bool) -> FlightBody | Head:
-        if head:
-            self._packages.signatures.check_absent(identity)
-            shared = self._packages.shared
-            size = await shared.head(identity, self._packages.downloads.known) if shared is not None else None
-            if size is not None:
-                return Head(status=200, length=size, shared=True)
-            return await self._relay.head(target)
+        said = await self._said(identity, target) if head else None
+        if said is not None:
+            return said
         body = await self._packages.downloads.fly(identity, target.urls)
         if body.flight.landed is not None and body.flight.size <= HOLD:  # of larger ones the files say when they came
             self._packages.folder.usage.note(identity)
         return body
+
+    async def _said(self, identity: PackageIdentity, target: Target) -> Head | None:
+        """What is said to a HEAD; None where only a GET can tell: of some feeds HEAD gets a no that GET does not."""
+        self._packages.signatures.check_absent(identity)
+        shared = self._packages.shared
+        size = await shared.head(identity, self._packages.downloads.known) if shared is not None else None
+        if size is not None:
+            return Head(status=200, length=size, shared=True)
+        try:
+            return await self._relay.head(target)
+        except NotFound:
+            pass
+        except UpstreamDenied as denied:
+            if denied.denial.status != 403:
+                raise
+        except UpstreamFailure as failure:
+            if failure.reason not in _NO or failure.of_host:
+                raise
+        return None

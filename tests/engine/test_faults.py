@@ -269,7 +269,8 @@ async def test_a_final_no_is_passed_on_in_the_feeds_own_words(
     got = await ask(proxy, path, method)
     assert (got.status, got.reason, got.cache) == (told, sentence, f'fwd=uri-miss; detail="{detail}"')
     assert "WWW-Authenticate" not in got.headers
-    assert len(feed.requests) == 1, "it is asked once"
+    twice = (method, path, status) == ("HEAD", PACKAGE, 403)  # a storage may be open to GET alone
+    assert len(feed.requests) == (2 if twice else 1), "it is asked once"
     feed.origin.routes.clear()
     feed.add(SMALL)
     assert (await ask(proxy, path)).status == 200, "the refusal was not stored"

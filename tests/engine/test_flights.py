@@ -34,7 +34,7 @@ from tests.fakes.asking import (
 )
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
-from tests.fakes.origin import Script
+from tests.fakes.origin import Script, Seen
 from tests.fakes.proxy import Proxy
 
 HALF = 200_000
@@ -425,9 +425,32 @@ async def test_a_head_without_a_length_states_none(proxy: Proxy, feed: FakeFeed)
 
 @pytest.mark.parametrize("status", [400, 401, 403, 451])
 async def test_a_head_that_upstream_refuses_is_no_404(proxy: Proxy, feed: FakeFeed, status: int) -> None:
-    feed.origin.routes[UP_PACKAGE] = [Script(status=status), Script(body=SMALL)]
+    feed.origin.routes[UP_PACKAGE] = [*[Script(status=status)] * (2 if status == 403 else 1), Script(body=SMALL)]
     assert (await ask(proxy, PACKAGE, "HEAD")).status == (403 if status == 401 else status)
     assert (await ask(proxy, PACKAGE)).status == 200
+
+
+@pytest.mark.parametrize("package", [SMALL, LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("status", [302, 403, 404, 405, 410, 500, 501])
+async def test_a_head_to_which_a_feed_says_no_is_answered_by_what_a_get_gets(
+    proxy: Proxy, feed: FakeFeed, status: int, package: bytes
+) -> None:
+    """Storage addresses that are signed for GET alone; the package is downloaded once for both."""
+    elsewhere, no = "/signed/acme.a.nupkg", [("Location", "/elsewhere")] if status == 302 else []
+
+    def storage(seen: Seen) -> Script:
+        return Script(status=status, headers=no) if seen.method == "HEAD" else Script(body=package)
+
+    feed.origin.routes |= {
+        UP_PACKAGE: Script(status=302, headers=[("Location", elsewhere)]),
+        elsewhere: storage,
+        "/elsewhere": Script(status=404),
+    }
+    head = await ask(proxy, PACKAGE, "HEAD")
+    assert (head.status, head.headers["Content-Length"], head.body) == (200, str(len(package)), b"")
+    got = await ask(proxy, PACKAGE)
+    assert (got.status, got.body) == (200, package)
+    assert [seen.method for seen in feed.requests if seen.path == elsewhere].count("GET") == 1
 
 
 async def test_a_head_finds_what_only_the_registration_states(proxy: Proxy, feed: FakeFeed) -> None:
@@ -448,7 +471,7 @@ async def test_a_head_of_what_does_not_exist(proxy: Proxy, feed: FakeFeed) -> No
     for expected in ("fwd=uri-miss; fwd-status=404; stored", "hit; ttl=30"):
         head = await ask(proxy, PACKAGE, "HEAD")
         assert (head.status, head.body, head.cache) == (404, b"", expected)
-    assert feed.count(UP_PACKAGE) == 1
+    assert [seen.method for seen in feed.requests if seen.path == UP_PACKAGE] == ["HEAD", "GET"]
 
 
 async def test_a_flight_shows_its_state(proxy: Proxy, feed: FakeFeed, gated: Script, gate: asyncio.Event) -> None:

@@ -87,4 +87,4 @@ async def test_a_refused_head_of_a_package_is_counted_as_any_other(proxy: Proxy,
     feed.origin.routes[UP_PACKAGE] = Script(status=status)
     got = await ask(proxy, "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg", "HEAD")
     assert got.status == 403
-    assert failures(proxy, "auth") == 1
+    assert failures(proxy, "auth") == feed.count(UP_PACKAGE)
