@@ -349,6 +349,12 @@ def test_there_are_at_least_as_many_hits_as_are_shown() -> None:
     assert search(result("a", hit("A"), hit("B"), total=0))["totalHits"] == 2
 
 
+@pytest.mark.parametrize(("stated", "hits"), [({}, 3), ({"totalHits": "7"}, 10), ({"totalHits": "many"}, 3)])
+def test_hits_are_counted_as_far_as_they_are_stated(stated: dict[str, Any], hits: int) -> None:
+    found = search(said("a", {**stated, "data": [hit("A")]}), result("b", hit("B"), total=3))
+    assert (len(found["data"]), found["totalHits"]) == (2, hits)
+
+
 def test_a_search_result_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidDocument):
         search(said("a", {"totalHits": 1}))

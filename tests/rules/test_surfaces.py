@@ -84,6 +84,25 @@ async def test_an_id_that_no_package_can_have_costs_nobody_a_search(
     assert "Acme.A" in (await shop.read("/v3/autocomplete?q=a"))["data"]
 
 
+@pytest.mark.parametrize(("stated", "told"), [({}, {}), ({"totalHits": "2"}, {"totalHits": 1})], ids=["none", "text"])
+async def test_hits_are_counted_as_far_as_their_feed_does(
+    start_shop: StartShop, feed: FakeFeed, stock: Stock, stated: dict[str, str], told: dict[str, int]
+) -> None:
+    """Clients read a search result without a total, and one whose total is text."""
+    stock("Acme.A", {"1.0.0": 90})
+    stock("Acme.B", {"2.0.0": 6})
+    shop = await start_shop(DENY)
+    data = [
+        {"id": id_, "version": version, "versions": [{"version": version}]}
+        for id_, version in (("Acme.A", "1.0.0"), ("Acme.B", "2.0.0"))
+    ]
+    said = Script(body=json.dumps({**stated, "data": data}).encode())
+    feed.origin.routes |= {f"{host}/query": said for host in SEARCH_HOSTS}
+    found = await shop.read("/v3/query?q=a")
+    assert [hit["id"] for hit in found["data"]] == ["Acme.A"]
+    assert {name: value for name, value in found.items() if name == "totalHits"} == told
+
+
 @pytest.mark.parametrize("again", ["id=acme.a", "ID=acme.a", "%69d=acme.a"])
 async def test_an_id_that_is_named_behind_another_shows_nothing(
     start_shop: StartShop, stock: Stock, again: str

@@ -9,6 +9,7 @@ from nugetproxy.nuget.documents.bounds import USUAL, Bounds, check_pages, check_
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, without_bom
 from nugetproxy.nuget.documents.registration import leaves
 from nugetproxy.nuget.documents.tools import check_tools
+from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.documents.version_list import check_versions
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.kinds import Kind
@@ -92,9 +93,8 @@ def _registration_leaf(document: Any, id_: str) -> None:
 
 def _search(document: Any, _: str) -> None:
     _list(document, "data", "the search result", nullable=True)
-    total = document.get("totalHits")
-    if not isinstance(total, int) or isinstance(total, bool):
-        raise InvalidDocument("the search result has no integer called totalHits")
+    if "totalHits" in document and total_hits(document) is None:  # clients read what lacks it
+        raise InvalidDocument("the search result has a totalHits that is no integer")
 
 
 def _autocomplete(document: Any, _: str) -> None:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact
 from nugetproxy.nuget.documents.registration import is_leaf, leaf_version, leaves
+from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.merging.search import Window
 from nugetproxy.nuget.urls import without_fragment
@@ -244,9 +245,9 @@ def _hit(hit: Json, exists: Exists, told: Told) -> Json | None:
 
 def _windowed(document: Json, kept: Sequence[Any], hidden: int, window: Window) -> bytes:
     shown = kept[window.skip : window.skip + window.take]
-    total = document.get("totalHits")
+    total = total_hits(document)
     least = window.skip + len(shown) if shown else 0
-    counted = {} if not isinstance(total, int) else {"totalHits": max(total - hidden, least)}
+    counted = {} if total is None else {"totalHits": max(total - hidden, least)}
     return dumps({**document, **counted, "data": list(shown)})
 
 

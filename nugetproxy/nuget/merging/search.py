@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote_plus
 from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
+from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.merging.versions import Owners, SourceDocument
 from nugetproxy.nuget.version import Version
@@ -126,13 +127,12 @@ def merge_id_versions(answers: Sequence[SourceDocument], owners: Owners) -> byte
 
 
 def _result(body: bytes) -> tuple[int, list[Any]]:
-    """What ``totalHits`` says, with the data; an autocompletion of versions need not say it."""
+    """What ``totalHits`` says, with the data; not everybody says it."""
     document, exact = loads(body), loads_exact(body)
     data = exact.get("data") if isinstance(exact, dict) else None
     if not isinstance(data, list):
         raise InvalidDocument("a search result has no list called data")
-    total = document.get("totalHits")
-    return (total if isinstance(total, int) and total > 0 else 0), data
+    return max(total_hits(document) or 0, 0), data
 
 
 def _by_rank(ranked: Sequence[Sequence[tuple[str, Any]]]) -> Iterator[tuple[str, Any]]:
