@@ -90,7 +90,7 @@ class RemoteSource:
         self._groups = groups
         self._patience = limited if packages.shared is not None else nullcontext
         """With what a client waits for what is shared."""
-        self._links = ledger.links(self.name)
+        self._links = links = ledger.links(self.name)
         self._clock = clock
         self.offline = offline
         self._recorder = cache.conclusions.witness = Recorder(packages, ledger, clock, published_metadata.wanted)
@@ -101,7 +101,7 @@ class RemoteSource:
         synthesis = self._synthesis = Synthesis(self.name, packages.holdings, published_metadata, packages.stock)
         lists = offline and held_only  # offline, a list must not name what cannot be had
         self._documents = RemoteDocuments(
-            self.name, cache, services, groups, links=self._links, synthesis=synthesis, held_lists=lists
+            self.name, cache, services, groups, published_metadata, links=links, synthesis=synthesis, held_lists=lists
         )
         self._held = WithoutUpstream(self.name, synthesis, packages, self._documents, offline=offline)
         self._finder = PackageFinder(

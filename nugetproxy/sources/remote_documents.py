@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.outcome import HIT, Outcome
 from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import NotFound, Reason
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import LINK, Route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.sources.catalog_pages import CatalogPages
 from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.published_metadata import PublishedMetadata
 from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.services import Services
 from nugetproxy.sources.source import Document
 from nugetproxy.sources.synthesis import Synthesis
 from nugetproxy.store.ledger.links import Links
 
+_FILES = frozenset({Kind.NUSPEC, Kind.README, Kind.ICON, Kind.LICENSE})
 CATALOG = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
 
 
@@ -29,6 +34,7 @@ class RemoteDocuments:
         cache: Cache,
         services: Services,
         groups: DocumentGroups,
+        published_metadata: PublishedMetadata,
         *,
         links: Links,
         synthesis: Synthesis,
@@ -42,6 +48,7 @@ class RemoteDocuments:
         self.registrations = Registrations(name, cache, groups)
         self._links = links
         self._synthesis = synthesis
+        self._published_metadata = published_metadata
         self._catalog = CatalogPages(cache)
 
     async def stored(self, route: Route) -> Found | None:
@@ -66,6 +73,7 @@ class RemoteDocuments:
         if linked is not None:
             target = linked
         else:
+            route = await self._spelled(route)
             target = self._groups.target(route, query if kind is not None and kind.row.query else "", services)
         if kind is Kind.REGISTRATION_PAGE:
             found = await self.registrations.page(route, target, services)
@@ -76,6 +84,16 @@ class RemoteDocuments:
         if found.entry.absent and not asked and await self._synthesis.can(route, query):
             return None  # of a time before what is held
         return Document(target.kind, found, services)
+
+    async def _spelled(self, route: Route) -> Route:
+        """``route``, where it is a file of a package: with the address by the spelling of the version list, too."""
+        if route.kind not in _FILES or "-" not in route.version:
+            return route
+        spelling = await self._published_metadata.spelling(PackageIdentity(route.id, route.version))
+        if spelling is None or spelling == route.version:
+            return route
+        id_, _, file = route.rest.split("/")
+        return replace(route, alternatives=(*route.alternatives, f"{id_}/{spelling}/{file}"))
 
     async def _linked(self, token: str) -> Target:
         link = await self._links.find(token)

@@ -108,3 +108,27 @@ async def test_what_its_list_spells_and_is_not_there_is_absent(start_proxy: Star
     for _ in range(2):
         assert (await ask(proxy, "/v3/content/acme.a/1.0.0-rc/acme.a.1.0.0-rc.nupkg")).status == 404
     assert len(origin.requests) == asked + 2, "in both spellings, once"
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "not listed"])
+@pytest.mark.parametrize("file", ["acme.a.nuspec", "icon", "license", "readme"])
+async def test_a_file_of_a_package_is_found_by_the_spelling_of_its_list(
+    start_proxy: StartProxy, origin: Origin, file: str, listed: bool
+) -> None:
+    content, flat = b"<package><metadata /></package>", f"{origin.url}/flat"
+    template = f"{flat}/{{lower_id}}/{{lower_version}}/readme"
+    rows = [(flat, "PackageBaseAddress/3.0.0"), (template, "ReadmeUriTemplate/6.13.0")]
+    index = {"version": "3.0.0", "resources": [{"@id": at, "@type": kind} for at, kind in rows]}
+    versions = ["1.0.0", *(["2.0-RC.1"] if listed else [])]
+    origin.routes |= {
+        "/index.json": Script(body=json.dumps(index).encode()),
+        "/flat/acme.a/index.json": Script(body=json.dumps({"versions": versions}).encode()),
+        f"/flat/acme.a/2.0.0-RC.1/{file}": Script(body=content),
+    }
+    proxy = await start_proxy(f"{origin.url}/index.json")
+    assert (await ask(proxy, VERSIONS)).status == 200
+    for _ in range(2):
+        got = await ask(proxy, f"/v3/content/acme.a/2.0.0-rc.1/{file}")
+        assert (got.status, got.body == content) == ((200, True) if listed else (404, False))
+    assert origin.count(f"/flat/acme.a/2.0.0-RC.1/{file}") == listed
+    assert origin.count(f"/flat/acme.a/2.0.0-rc.1/{file}") == 1
