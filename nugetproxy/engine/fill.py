@@ -232,6 +232,6 @@ class Fill:
 
 def _time(last_modified: str | None) -> float | None:
     """A ``Last-Modified`` (RFC 9110 section 8.8.2) in seconds since the epoch; None for what is none."""
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, OverflowError):  # the last for years beyond any calendar
         return parsedate_to_datetime(last_modified).timestamp() if last_modified else None
     return None

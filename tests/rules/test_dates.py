@@ -159,7 +159,14 @@ async def test_the_past_before_all_years_is_empty(start_shop: StartShop, stock: 
 
 
 @pytest.mark.parametrize("date", ["9999-12-31", "9999-12-31T23:59:59-14:00", "1980-01-01"])
-@pytest.mark.parametrize("modified", ["Fri, 31 Dec 9999 23:59:59 -1400", "Mon, 01 Jan 0001 00:00:00 +1400"])
+@pytest.mark.parametrize(
+    "modified",
+    [
+        "Fri, 31 Dec 9999 23:59:59 -1400",
+        "Mon, 01 Jan 0001 00:00:00 +1400",
+        "Mon, 01 Jan 99999999999 00:00:00 GMT",
+    ],
+)
 async def test_what_has_an_impossible_date_is_served_all_the_same(
     proxy: Proxy, feed: FakeFeed, date: str, modified: str
 ) -> None:
