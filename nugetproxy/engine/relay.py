@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from nugetproxy.engine.target import Target
-from nugetproxy.errors import FINAL, NotFound, Reason, UpstreamFailure, upstream_failure
+from nugetproxy.errors import FINAL, NotFound, Reason, UpstreamDenied, UpstreamFailure, upstream_failure
 from nugetproxy.upstream.answers import Head
 from nugetproxy.upstream.client import UpstreamClient
 
 ABSENT = frozenset({404, 410})
+_NO = frozenset({Reason.STATUS, Reason.SERVER_ERROR, Reason.PROTOCOL})
+"""What a HEAD may come to where a GET does not, besides 403 and 404."""
 
 
 class Relay:
@@ -38,6 +40,30 @@ class Relay:
             if head.status not in ABSENT:
                 failed = failed or upstream_failure(self.name, Reason.STATUS, f"status {head.status}")
         raise failed or NotFound(f"The upstream {self.name!r} does not have this.")
+
+    async def said(self, target: Target) -> Head | None:
+        """As ``head``; None where only a GET can tell: of some feeds HEAD gets a no that GET does not.
+
+        Storage addresses may be signed for GET alone.
+        """
+        try:
+            return await self.head(target)
+        except NotFound:
+            pass
+        except UpstreamDenied as denied:
+            if denied.denial.status != 403:
+                raise
+        except UpstreamFailure as failure:
+            if failure.reason not in _NO or failure.of_host:
+                raise
+        return None
+
+    async def glance(self, target: Target) -> Head:
+        """What a GET of the target's first URL says, whose body is left alone; raises as ``head``."""
+        async with self._upstream.download(target.urls[0], headers=dict(target.headers)) as file:
+            if file.status in ABSENT:
+                raise NotFound(f"The upstream {self.name!r} does not have this.")
+            return Head(status=200, length=file.total, validators=file.validators, warnings=file.warnings)
 
     async def body(self, target: Target, start: int, etag: str | None) -> AsyncIterator[bytes]:
         """The bytes of the target's first URL from ``start`` on, while they are those of ``etag``.

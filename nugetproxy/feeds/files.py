@@ -82,9 +82,9 @@ class Files:
         return _no_file(target)
 
     async def _relay(self, target: Target, view: View) -> Reply:
-        """What upstream says to a HEAD; for a GET, with the body behind it."""
+        """What upstream says to a HEAD, or would to a GET; for a GET, with the body behind it."""
         try:
-            head = await self._relayed.head(target)
+            head = await self._relayed.said(target) or await self._relayed.glance(target)
         except NotFound:
             return _no_file(target)
         except UpstreamFailure as failure:

@@ -14,7 +14,7 @@ from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
-from nugetproxy.errors import NotFound, Reason, UpstreamDenied, UpstreamFailure
+from nugetproxy.errors import NotFound, Reason, UpstreamFailure
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
@@ -24,9 +24,6 @@ from nugetproxy.sources.registrations import Registrations
 from nugetproxy.sources.services import Services
 from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.upstream.answers import Head
-
-_NO = frozenset({Reason.STATUS, Reason.SERVER_ERROR})
-"""What has been said to a HEAD, and need not be what is said to a GET."""
 
 
 class PackageFinder:
@@ -118,20 +115,10 @@ class PackageFinder:
         return body
 
     async def _said(self, identity: PackageIdentity, target: Target) -> Head | None:
-        """What is said to a HEAD; None where only a GET can tell: of some feeds HEAD gets a no that GET does not."""
+        """What is said to a HEAD; None where only a GET can tell."""
         self._packages.signatures.check_absent(identity)
         shared = self._packages.shared
         size = await shared.head(identity, self._packages.downloads.known) if shared is not None else None
         if size is not None:
             return Head(status=200, length=size, shared=True)
-        try:
-            return await self._relay.head(target)
-        except NotFound:
-            pass
-        except UpstreamDenied as denied:
-            if denied.denial.status != 403:
-                raise
-        except UpstreamFailure as failure:
-            if failure.reason not in _NO or failure.of_host:
-                raise
-        return None
+        return await self._relay.said(target)

@@ -45,13 +45,13 @@ async def read_answer(response: Response, validators: Validators, limit: int, th
 
 
 def read_head(response: Response) -> Head:
-    """What a HEAD says: 200 or any 4xx."""
+    """What a HEAD says: 200 or any 4xx. Some say of everything that it has no bytes: nothing we ask for is empty."""
     if response.status != 200 and not 400 <= response.status < 500:
         raise response.refuse(Reason.STATUS, f"status {response.status}")
     _count_refusal(response)
     return Head(
         status=response.status,
-        length=None if response.coding else response.length,
+        length=None if response.coding else response.length or None,
         validators=response.validators,
         content_type=response.content_type,
         url=response.url,

@@ -430,6 +430,22 @@ async def test_a_head_that_upstream_refuses_is_no_404(proxy: Proxy, feed: FakeFe
     assert (await ask(proxy, PACKAGE)).status == 200
 
 
+async def test_a_head_that_is_answered_with_a_body_is_asked_as_get(proxy: Proxy, feed: FakeFeed) -> None:
+    wrong = Script(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong")
+    feed.origin.routes[UP_PACKAGE] = lambda seen: wrong if seen.method == "HEAD" else Script(body=SMALL)
+    head = await ask(proxy, PACKAGE, "HEAD")
+    assert (head.status, head.headers["Content-Length"]) == (200, str(len(SMALL)))
+    assert (await ask(proxy, PACKAGE)).body == SMALL
+
+
+async def test_a_head_of_no_bytes_states_no_length(proxy: Proxy, feed: FakeFeed) -> None:
+    """So some answer every HEAD."""
+    feed.origin.routes[UP_PACKAGE] = lambda seen: Script(body=b"" if seen.method == "HEAD" else SMALL)
+    head = await ask(proxy, PACKAGE, "HEAD")
+    assert (head.status, "Content-Length" in head.headers) == (200, False)
+    assert (await ask(proxy, PACKAGE)).body == SMALL
+
+
 @pytest.mark.parametrize("package", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("status", [302, 403, 404, 405, 410, 500, 501])
 async def test_a_head_to_which_a_feed_says_no_is_answered_by_what_a_get_gets(

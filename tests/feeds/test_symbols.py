@@ -258,6 +258,27 @@ async def test_a_file_too_large_to_store_is_passed_through(
     assert (await symbol(proxy, **{"If-None-Match": '"one"'})).status == 304
 
 
+UNKNOWN_HEAD = [
+    *(Script(status=status) for status in (403, 404, 405, 501)),
+    Script(raw=b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong"),
+    Script(body=b""),
+]
+
+
+@pytest.mark.parametrize("no", UNKNOWN_HEAD, ids=["403", "404", "405", "501", "with a body", "of no bytes"])
+async def test_a_large_file_of_a_server_that_does_not_know_head_is_passed_through(
+    proxy: Proxy, origin: Origin, monkeypatch: pytest.MonkeyPatch, no: Script
+) -> None:
+    monkeypatch.setattr("nugetproxy.feeds.symbols.STORED_BYTES", 1000)
+    origin.routes[UP] = lambda seen: no if seen.method == "HEAD" else Script(body=PDB, ranges=True)
+    head = await symbol(proxy, method="HEAD")
+    assert head.status == 200
+    assert head.headers.get("Content-Length") == (None if no.status == 200 and no.raw is None else str(len(PDB)))
+    for _ in range(2):
+        got = await symbol(proxy)
+        assert (got.status, got.body) == (200, PDB)
+
+
 async def test_a_large_file_that_breaks_off_is_cut_off_here_too(
     proxy: Proxy, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
