@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -114,6 +115,21 @@ async def test_a_secret_is_read_again_when_its_file_changes(
     feed.add(SMALL)
     await ask(proxy, PACKAGE)
     assert feed.requests[-1].headers["Authorization"] != before
+
+
+async def test_a_ca_file_is_read_again_when_it_changes(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, logs: list[EventDict]
+) -> None:
+    """What ends in it is told with the advice to put the authority's new one there."""
+    file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(file))
+    proxy = await start_proxy(feed.index_url, upstream={"ca_file": str(file)})
+    proxy.app.start_background()
+    file.write_text("half of a")
+    await until(lambda: "ca_file.unreadable" in events(logs))
+    assert "ca_file.read" not in events(logs)
+    trustme.CA().cert_pem.write_to_path(str(file))
+    await until(lambda: "ca_file.read" in events(logs))
 
 
 async def test_the_history_is_written(proxy: Proxy, feed: FakeFeed) -> None:

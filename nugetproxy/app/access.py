@@ -102,7 +102,7 @@ def watch_access(watch: FileWatch, config: Config, tokens: Tokens) -> None:
 
 
 def watch_secrets(watch: FileWatch, config: Config, sources: Mapping[str, Source]) -> None:
-    """What upstreams are asked with is read again when its file changes."""
+    """What upstreams are asked with, whom they are trusted by, is read again when its file changes."""
     for name, upstream in config.upstreams.items():
         source = sources[name]
         if isinstance(source, RemoteSource):
@@ -126,7 +126,17 @@ def _watch_source(watch: FileWatch, name: str, upstream: Upstream, source: Remot
         else:
             log.info("secrets.read", upstream=name)
 
+    async def trust() -> None:
+        try:
+            await source.upstream.trust_again()
+        except OSError as error:
+            log.error("ca_file.unreadable", upstream=name, detail=str(error))  # noqa: TRY400 - those of before stay
+            return
+        log.info("ca_file.read", upstream=name)
+
     watch.add(_files(secret for _, secret in upstream.secrets), renew)
+    if upstream.ca_file:
+        watch.add((Path(upstream.ca_file).expanduser(),), trust)
 
 
 def _files(secrets: Iterator[Secret]) -> tuple[Path, ...]:

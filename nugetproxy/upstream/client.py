@@ -80,6 +80,10 @@ class UpstreamClient:
         self._settings = replace(self._settings, headers=headers, secrets=known)
         self._wire.use(self._settings)
 
+    async def trust_again(self) -> None:
+        """From the next connection on trust whom ``ca_file`` names now, besides those of before; raises OSError."""
+        await self._wire.trust_again()
+
     async def get(
         self,
         url: str,

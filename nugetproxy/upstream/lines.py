@@ -94,6 +94,11 @@ class Lines:
             line = self._open[lane] = Line(session, Straight(session) if short else None)
         return line
 
+    async def trust_again(self) -> None:
+        """From the next connection on trust whom ``ca_file`` names now, besides those of before; raises OSError."""
+        if self._tls is not None and self._settings.ca_file is not None:
+            await asyncio.to_thread(self._tls.load_verify_locations, self._settings.ca_file)
+
     async def close(self) -> None:
         """End all connections, for good."""
         self._closed = True

@@ -70,6 +70,10 @@ class Wire:
         self._settings = settings
         self.hiding = _hiding(settings)
 
+    async def trust_again(self) -> None:
+        """As ``Lines.trust_again``."""
+        await self._lines.trust_again()
+
     async def settle(self) -> None:
         """Find out, and log, whether the index is at a public address: from then on it stays so."""
         if not self._settings.offline:

@@ -236,6 +236,16 @@ class TestTls:
         assert count("upstream_failures", reason="tls") == 1
         assert not secure.requests
 
+    async def test_an_authority_that_comes_into_the_file_later(
+        self, authority: trustme.CA, secure: Origin, ca_file: str, make_client: MakeClient
+    ) -> None:
+        trustme.CA().cert_pem.write_to_path(ca_file)
+        client = make_client(index_url=f"{secure.localhost}/index.json", ca_file=ca_file)
+        assert (await failure(client, f"{secure.localhost}/x")).reason is Reason.TLS
+        authority.cert_pem.write_to_path(ca_file)
+        await client.trust_again()
+        assert (await client.get(f"{secure.localhost}/x")).body == b"{}"
+
     async def test_another_host(self, secure: Origin, ca_file: str, make_client: MakeClient) -> None:
         client = make_client(index_url=f"{secure.url}/index.json", ca_file=ca_file)
         assert (await failure(client, f"{secure.url}/x")).reason is Reason.TLS
