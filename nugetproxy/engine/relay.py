@@ -36,8 +36,8 @@ class Relay:
             if head.status == 200:
                 return head
             if head.status in FINAL:
-                raise self._upstream.denied(head.status, head.phrase)
-            if head.status not in ABSENT:
+                failed = failed or self._upstream.denied(head.status, head.phrase)
+            elif head.status not in ABSENT:
                 failed = failed or upstream_failure(self.name, Reason.STATUS, f"status {head.status}")
         raise failed or NotFound(f"The upstream {self.name!r} does not have this.")
 

@@ -34,7 +34,7 @@ from tests.fakes.asking import (
 )
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
-from tests.fakes.origin import Script, Seen
+from tests.fakes.origin import Origin, Script, Seen
 from tests.fakes.proxy import Proxy
 
 HALF = 200_000
@@ -428,6 +428,23 @@ async def test_a_head_that_upstream_refuses_is_no_404(proxy: Proxy, feed: FakeFe
     feed.origin.routes[UP_PACKAGE] = [*[Script(status=status)] * (2 if status == 403 else 1), Script(body=SMALL)]
     assert (await ask(proxy, PACKAGE, "HEAD")).status == (403 if status == 401 else status)
     assert (await ask(proxy, PACKAGE)).status == 200
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 451, 500])
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+async def test_what_the_first_of_two_places_refuses_is_found_in_the_second(
+    start_proxy: StartProxy, origin: Origin, status: int, method: str
+) -> None:
+    rows = [{"@id": f"{origin.url}/{place}", "@type": "PackageBaseAddress/3.0.0"} for place in ("one", "two")]
+    below = "acme.a/1.0.0/acme.a.1.0.0.nupkg"
+    origin.routes |= {
+        "/index.json": Script(body=json.dumps({"version": "3.0.0", "resources": rows}).encode()),
+        f"/one/{below}": Script(status=status),
+        f"/two/{below}": Script(body=SMALL),
+    }
+    proxy = await start_proxy(f"{origin.url}/index.json")
+    got = await ask(proxy, PACKAGE, method)
+    assert (got.status, got.headers["Content-Length"]) == (200, str(len(SMALL)))
 
 
 async def test_a_head_that_is_answered_with_a_body_is_asked_as_get(proxy: Proxy, feed: FakeFeed) -> None:
