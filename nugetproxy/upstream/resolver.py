@@ -89,15 +89,17 @@ class GuardedResolver(AbstractResolver):
                 found = await self._inner.resolve(host, port, family)
         except TimeoutError as error:
             raise LookupTimeout(socket.EAI_AGAIN, "name look-up timed out") from error
+        if not found:  # aiohttp breaks where there is nothing to try
+            raise socket.gaierror(socket.EAI_NONAME, "the name has no address")
         name = host.lower().rstrip(".")
         own = name == self._rule.index and not self._rule.is_settled
-        if own and found and self._index_is_public is None:
+        if own and self._index_is_public is None:
             self._index_is_public = any(is_public(result["host"]) for result in found)
             log.info("upstream.address", host=name, public=self._index_is_public)
         if own and not self._index_is_public:
             return found
         allowed = [result for result in found if self._rule.allows(name, result["host"])]
-        if found and not allowed:
+        if not allowed:
             raise AddressDenied(MOVED if own else "not a public address")
         return allowed
 

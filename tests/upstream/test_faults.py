@@ -89,8 +89,9 @@ async def test_connect_hangs_until_the_deadline(full_queue: str, make_client: Ma
     assert error.reason is Reason.CONNECT_TIMEOUT
 
 
-async def test_unknown_name(origin: Origin, make_client: MakeClient) -> None:
-    names = Names({})
+@pytest.mark.parametrize("known", [{}, {"feed.example": []}], ids=["unknown", "without an address"])
+async def test_unknown_name(origin: Origin, make_client: MakeClient, known: dict[str, list[str]]) -> None:
+    names = Names(known)
     error = await failure(make_client(resolver=names), f"http://feed.example:{origin.port}/x")
     assert isinstance(error, UpstreamUnavailable)
     assert error.reason is Reason.DNS
