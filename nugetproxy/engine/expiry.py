@@ -45,7 +45,7 @@ _SUBJECTS: Final = {
 }
 _REMEDIES: Final = {
     "certificate": "renew the file that server.tls_certificate names",
-    "ca_file": "put the authority's new one into that file, then have the proxy reload",
+    "ca_file": "put the authority's new one into that file",
     "token": "make a new one (nugetproxy token add), or give it another date where it is configured",
 }
 
