@@ -88,7 +88,7 @@ async def test_what_is_brought_or_let_go_of_is_known_at_once_of_a_source_that_is
     ours = {"upstream": "up", "package": "contoso.a/1.0.0", "place": "transfer-0123456789abcdef"}
     place = farm.proxy.directory / "run" / ours["place"]
     place.mkdir(parents=True)
-    (place / "contoso.a.1.0.0.nupkg").write_bytes(OURS)
+    (place / "contoso.a 1.0.0").write_bytes(OURS)
     sha512 = base64.b64encode(hashlib.sha512(OURS).digest()).decode()
     await farm.proxy.reload(
         upstream={**QUICK, "private": True, "offline": True},

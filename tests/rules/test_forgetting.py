@@ -170,7 +170,7 @@ async def take(proxy: Proxy, version: str) -> None:
     """Import one package."""
     nupkg, place = make_nupkg("Acme.A", version), proxy.directory / "run" / PLACE
     place.mkdir(parents=True, exist_ok=True)
-    (place / f"acme.a.{version}.nupkg").write_bytes(nupkg)
+    (place / f"acme.a {version}").write_bytes(nupkg)
     sha512 = base64.b64encode(hashlib.sha512(nupkg).digest()).decode()
     given = {"upstream": "up", "package": f"acme.a/{version}", "place": PLACE, "sha512": sha512}
     await carry_out(proxy.app.desk, "transfer/take", given, by="test")

@@ -161,8 +161,7 @@ class Village(House):
         place = self.proxy.directory / "run" / "transfer-0123456789abcdef"
         place.mkdir(parents=True, exist_ok=True)
         for held in self.up.shelf.packages["acme.a"]:
-            name = f"acme.a.{held.url_version}.nupkg"
-            (place / name).write_bytes(held.content)
+            (place / f"acme.a {held.url_version}").write_bytes(held.content)
             sha512 = base64.b64encode(hashlib.sha512(held.content).digest()).decode()
             package = {"upstream": "up", "package": f"acme.a/{held.url_version}", "sha512": sha512}
             with suppress(ProxyError):  # this version has other bytes here

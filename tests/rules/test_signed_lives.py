@@ -194,7 +194,7 @@ class Vault(House):
         place.mkdir(parents=True, exist_ok=True)
         identity = chance.choice(IDENTITIES)
         package = self.make(chance, identity)
-        (place / identity.nupkg_name).write_bytes(package)
+        (place / str(identity)).write_bytes(package)
         what = {"package": f"acme.a/{identity.version}", "sha512": base64.b64encode(hashlib.sha512(package).digest())}
         with suppress(ProxyError):
             await self.command("transfer/take", upstream="up", place=place.name, **_text(what))
