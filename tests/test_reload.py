@@ -381,6 +381,7 @@ async def test_an_upstream_that_comes_while_the_ledger_is_tidied_disturbs_nothin
     ledger = proxy.app.ledger
     async with halting(monkeypatch, ledger.links("up"), "trim", ledger.tidy):
         await proxy.reload(upstreams={"two": {"url": second.index_url}})
+    assert (await ask(proxy, OTHER_PACKAGE)).body == OTHER
 
 
 @pytest.mark.slow

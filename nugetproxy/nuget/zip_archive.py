@@ -124,7 +124,7 @@ class Archive(Struct, frozen=True):
                     yield content
                 if left <= 0 or inflater.eof:
                     return
-        except zlib_ng.error as error:  # type: ignore[misc]  # its stub says that it is one
+        except zlib_ng.error as error:  # type: ignore[misc]  # its stub calls the class an instance
             raise BrokenArchive(str(error)) from error
 
     def _start(self, entry: Entry) -> int:

@@ -50,7 +50,7 @@ def _member(data: bytes, out: bytearray, limit: int) -> bytes:
     while not decoder.eof:
         try:
             piece = decoder.decompress(data, min(_STEP, limit + 1 - len(out)))
-        except zlib_ng.error as error:  # type: ignore[misc]  # its stub says that it is one
+        except zlib_ng.error as error:  # type: ignore[misc]  # its stub calls the class an instance
             raise Undecodable("not gzip") from error
         out += piece
         if len(out) > limit:
