@@ -21,10 +21,12 @@ from nugetproxy.jobs.wants import Missing, Wants
 from nugetproxy.jobs.warm import Warming
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.statements import seconds, statements
+from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageId, PackageIdentity, Version
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.mapping import Rule
+from nugetproxy.nuget.merging.search import MAX_TAKE
 from nugetproxy.nuget.nuspec import Dependency
 from nugetproxy.nuget.projects.needs import Graph
 
@@ -129,8 +131,7 @@ class Mirroring:
         self._progress = progress or Unseen()
         self._known: set[str] = set()
         """Ids of which the feed has something, be it denied by its rules."""
-        self._ruled = True
-        """Whether the feed has rules, as far as that is known."""
+        self._ruled = True  # as far as is known
 
     async def run(self, done: Done, *, dry: bool = False) -> Mirrored:
         """All ids that the patterns match now, one after the other; ``done`` is told of each. Raises ProxyError.
@@ -167,9 +168,8 @@ class Mirroring:
                     yield id_
 
     async def _searched(self, prefix: str) -> AsyncIterator[str]:
-        term = quote(prefix.rstrip(".-"))
         for skip in range(0, DEEPEST + 1, PAGE):
-            rest = f"query?q={term}&skip={skip}&take={PAGE}&prerelease=true&semVerLevel=2.0.0"
+            rest = f"query?q={quote(prefix.rstrip('.-'))}&skip={skip}&take={PAGE}&prerelease=true&semVerLevel=2.0.0"
             got = await self._proxy.get(f"{self._base}{rest}")
             if got.status != 200 or not isinstance(got.document, dict):
                 raise NotFound(f"The feed cannot be searched for {prefix}* ({got.error or got.said}).")
@@ -179,8 +179,10 @@ class Mirroring:
                 if package is not None and package.lower.startswith(prefix):
                     yield package.lower
             if len(rows) < PAGE:
-                return
-        log.warning("mirror.cut", pattern=f"{prefix}*", detail=f"a search shows {DEEPEST} ids; write longer prefixes")
+                break
+        total = total_hits(got.document) or 0  # what several sources find counts more than once
+        if len(rows) == PAGE or max(MAX_TAKE - 1, skip + len(rows)) < total:
+            log.warning("mirror.cut", pattern=f"{prefix}*", detail="a search does not show all; write longer prefixes")
 
     async def _one(self, id_: str, *, dry: bool) -> Mirrored:
         try:
@@ -219,8 +221,7 @@ class Mirroring:
     async def _offers(self, id_: str) -> tuple[Offer, ...]:
         """By the registration, else by the version list, which does not say what is unlisted, nor when.
 
-        As its upstreams say it now: what is stored may be of before the catalog spoke of it. Raises NotFound where
-        that cannot be told.
+        As its upstreams say it now (what is stored may be older); raises NotFound where that cannot be told.
         """
         anew = await self._proxy.command("ask-anew", {"id": id_, "feed": self._feed})
         self._ruled = bool(anew["ruled"])

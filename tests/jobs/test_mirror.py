@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from nugetproxy.feeds.without_upstreams import WithoutUpstreams
 from nugetproxy.jobs import mirror
@@ -20,8 +21,9 @@ from nugetproxy.nuget.version import Version
 from tests.conftest import StartProxy
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.feed_documents import SEARCH_HOSTS
 from tests.fakes.logs import written
-from tests.fakes.origin import Script
+from tests.fakes.origin import Script, Seen
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ROOT, ProxyProcess, clean_environ
 from tests.fakes.proxy import Proxy
@@ -294,6 +296,29 @@ async def test_following_is_killed_at_every_stage_and_misses_nothing(shelf: Fake
     async with asyncio.timeout(120):
         await run_until_held(wanted, tmp_path / "cache", "mirror", "Acme.*", "--follow", *options)
     assert published_and_held(tmp_path / "cache") == wanted
+
+
+@pytest.mark.parametrize(("there", "told"), [(990, 0), (1500, 1)])
+async def test_a_prefix_of_more_ids_than_a_search_shows_is_told(
+    start_proxy: StartProxy, feed: FakeFeed, there: int, told: int
+) -> None:
+    """Of a feed with rules a search shows a thousand; the others were left out without a word."""
+
+    def found(seen: Seen) -> Script:
+        words = dict(part.split("=") for part in seen.query.split("&"))
+        ids = [f"Acme.A{number}" for number in range(there)][int(words["skip"]) :][: int(words["take"])]
+        hits = [{"id": id, "version": "1.0.0", "versions": [{"version": "1.0.0"}]} for id in ids]
+        return Script(body=json.dumps({"totalHits": there, "data": hits}).encode())
+
+    for host in SEARCH_HOSTS:
+        feed.origin.routes[f"{host}/query"] = found
+    rules = [{"name": "none", "ids": ["X"]}]
+    proxy = await start_proxy(feed.index_url, feeds={"ruled": {"sources": ["up"], "rules": rules}})
+    job = Mirroring(asks(proxy), Selection(patterns=("acme.*",)), feed="ruled")
+    with capture_logs() as logs:
+        ids = [id_ async for id_ in job.ids()]
+    assert len(ids) == min(there, 1000)
+    assert [line["event"] for line in logs].count("mirror.cut") == told
 
 
 async def started(*words: str) -> asyncio.subprocess.Process:
