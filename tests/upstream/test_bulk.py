@@ -116,7 +116,7 @@ async def test_a_slow_reader_gets_it_all_and_holds_upstream_up(origin: Origin, m
             sizes.append(len(piece))
             got += piece
     assert got == BODY
-    assert sizes[1] == RING
+    assert RING in {sizes[0], sizes[0] + sizes[1]}, "the ring was full: with what came at once, or with the rest of it"
 
 
 async def test_a_piece_stays_as_it_is_until_the_next_is_asked_for(origin: Origin, client: UpstreamClient) -> None:
