@@ -28,6 +28,8 @@ SILENCE: Final = 1.0
 """Seconds after which a bucket that answers nobody hangs: a cloud's takes a tenth of that for its slowest answers."""
 RACE: Final = 5.0
 """Seconds for a write under a condition: a store may let those that lose a race wait, one second after the other."""
+TRIAL: Final = 15.0
+"""The same where the store is tried out, with eight in the race; no client waits for it."""
 PIECE: Final = 2.0
 """Seconds for the next piece of a body; a bucket that is slower than that is worth less than upstream."""
 STORE: Final = 10.0
@@ -179,8 +181,7 @@ class Bucket:
                 return False
             return True
 
-        races = key.startswith((keys.LEASES, keys.PROBES))  # whoever asks for the truth is not kept waiting as long
-        return await self.writes.call(ask, RACE if races else LOOK)
+        return await self.writes.call(ask, _seconds(key))
 
     async def replace(self, key: str, body: bytes, tag: str) -> bool:
         """As ``ObjectStore.replace``."""
@@ -192,7 +193,7 @@ class Bucket:
                 return False
             return True
 
-        return await self.writes.call(ask, RACE)
+        return await self.writes.call(ask, _seconds(key))
 
     async def remove(self, key: str) -> None:
         """As ``ObjectStore.remove``."""
@@ -246,6 +247,13 @@ class Bucket:
 
     async def _put(self, key: str, body: bytes, meta: Mapping[str, str]) -> None:
         await obstore.put_async(self._store, key, body, attributes=_attributes(meta), use_multipart=False)
+
+
+def _seconds(key: str) -> float:
+    """Seconds for a write of this key under a condition: whoever asks for the truth is not kept waiting long."""
+    if key.startswith(keys.PROBES):
+        return TRIAL
+    return RACE if key.startswith(keys.LEASES) else LOOK
 
 
 def _attributes(meta: Mapping[str, str]) -> Any:

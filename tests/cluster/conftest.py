@@ -105,7 +105,7 @@ def impatient() -> None:
 def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it matters what is promised, not how soon: a busy machine may take longer than clients are kept waiting."""
     if "impatient" not in request.fixturenames and importlib.util.find_spec("obstore") is not None:
-        for name in ("bucket.LOOK", "bucket.SILENCE", "bucket.RACE", "bucket.PIECE", "bucket.STORE"):
+        for name in ("bucket.LOOK", "bucket.SILENCE", "bucket.RACE", "bucket.TRIAL", "bucket.PIECE", "bucket.STORE"):
             monkeypatch.setattr(f"nugetproxy.cluster.{name}", 20.0)
         monkeypatch.setattr("nugetproxy.cluster.coordinator.BUDGET", 20.0)
 

@@ -112,9 +112,13 @@ class Farm:
         for body in self.packages.values():
             self.feed.add(body)
         self.replicas = [self.replica(n) for n in range(self._count)]
-        await asyncio.gather(*(one.__aenter__() for one in self.replicas))
-        await asyncio.gather(*(one.ready() for one in self.replicas))
-        await self.settled()
+        try:
+            await asyncio.gather(*(one.__aenter__() for one in self.replicas))
+            await asyncio.gather(*(one.ready() for one in self.replicas))
+            await self.settled()
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
