@@ -147,6 +147,9 @@ class Fill:
         async with self._upstream.download(self._url, start=start, if_range=guard) as download:
             if download.status in ABSENT:
                 raise upstream_failure(self._upstream.name, Reason.GONE, "the package vanished while it was downloaded")
+            if download.status == 416:
+                self._validators = NO_VALIDATORS  # what is here may be all of it: only the whole tells
+                raise upstream_failure(self._upstream.name, Reason.TRUNCATED, f"nothing behind byte {start}")
             if self._flight.total is not None and download.total not in {None, self._flight.total}:
                 raise self._changed()
             if download.status == 206 and download.validators.etag not in {None, guard}:

@@ -61,9 +61,11 @@ def read_head(response: Response) -> Head:
 
 
 def read_package(response: Response, start: int, most: int) -> Download:
-    """A package from byte ``start`` on, of at most ``most`` bytes in all, or that there is none."""
+    """A package from byte ``start`` on, of at most ``most`` bytes in all, or that there is none; 416 where it is no
+    longer than that (RFC 9110 section 15.5.17).
+    """
     status = response.status
-    if status in {404, 410}:
+    if status in {404, 410} or (status == 416 and start):
         return Download(status=status, url=response.url, _chunks=_nothing, _blocks=_nothing)
     if status != 200 and not (status == 206 and start):
         raise response.refuse(Reason.STATUS, f"status {status}")

@@ -222,7 +222,8 @@ class Response:
         self._received.inc(came)
 
     def _check_pace(self) -> None:
-        if self._slow:
+        """Raises UpstreamFailure (SLOW) where what is still to come is not worth the wait."""
+        if self._slow and not self._answer.content.is_eof():
             raise self._failures.make(Reason.SLOW, f"less than 1 KiB/s ({self._origin})")
 
     def check_size(self, size: int | None, limit: int, key: str) -> None:

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
+from nugetproxy.upstream.pace import PACE_SPAN
 from tests.conftest import StartProxy
 from tests.fakes.asking import LARGE, PACKAGE, SMALL, UP_PACKAGE, ask, failures, held, staged, until
 from tests.fakes.clock import FakeClock
@@ -21,6 +22,7 @@ from tests.fakes.proxy import Proxy
 
 STRONG = ("ETag", '"one"')
 WEAK = ("ETag", 'W/"one"')
+SMALL_ONE = make_nupkg("Acme.A", "1.0.0", size=20_000)
 POINTS = [4, 1000, 100_000, len(LARGE) // 2, len(LARGE) - 65_536, len(LARGE) - 1000, len(LARGE) - 1]
 
 
@@ -71,6 +73,45 @@ async def test_a_reset_of_a_body_without_length_is_resumed(proxy: Proxy, feed: F
     got = await asked
     assert (got.status, got.body) == (200, LARGE)
     assert proxy.metric("upstream_resumes_total", upstream="up") == 1
+
+
+async def test_a_reset_behind_all_of_a_body_without_length(proxy: Proxy, feed: FakeFeed) -> None:
+    """There is nothing behind what came: upstream says 416 to who asks for that."""
+    came = asyncio.Event()
+    first = broken(LARGE, len(LARGE), "rst", length=None, gate=came, gate_at=len(LARGE))
+    feed.origin.routes[UP_PACKAGE] = [first, Script(body=LARGE, headers=[STRONG], ranges=True)]
+    asked = asyncio.create_task(ask(proxy, PACKAGE))
+    await until(lambda: any(flight.size == len(LARGE) for flight in proxy.held.downloads.under_way()))
+    came.set()
+    got = await asked
+    assert (got.status, got.body) == (200, LARGE)
+    assert [seen.headers.get("Range") for seen in feed.requests if seen.path == UP_PACKAGE] == [
+        None,
+        f"bytes={len(LARGE)}-",
+        None,
+    ]
+
+
+@pytest.mark.parametrize("body", [SMALL_ONE, LARGE], ids=["small", "large"])
+async def test_a_body_that_was_slow_is_taken_once_it_is_here(
+    proxy: Proxy, feed: FakeFeed, clock: FakeClock, body: bytes
+) -> None:
+    """Its pace tells whether to wait for more: there is none."""
+
+    async def slowly() -> AsyncIterator[bytes]:
+        most = proxy.metric("received_bytes_total", upstream="up") + len(body) - 100
+        yield body[:-100]
+        await until(lambda: proxy.metric("received_bytes_total", upstream="up") == most)
+        clock.advance(PACE_SPAN + len(body))
+        yield body[-100:]
+
+    feed.origin.routes[UP_PACKAGE] = [
+        Script(stream=slowly, length=len(body), headers=[STRONG]),
+        Script(body=body, headers=[STRONG], ranges=True),
+    ]
+    got = await ask(proxy, PACKAGE)
+    assert (got.status, got.body) == (200, body)
+    assert feed.count(UP_PACKAGE) == 1
 
 
 @pytest.mark.parametrize("etag", [WEAK, None], ids=["weak", "none"])

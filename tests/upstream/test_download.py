@@ -111,7 +111,13 @@ async def test_a_range_without_total(origin: Origin, client: UpstreamClient) -> 
 
 async def test_a_start_beyond_the_end(origin: Origin, client: UpstreamClient) -> None:
     origin.routes["/p"] = WHOLE
-    _, error = await failure(client, f"{origin.url}/p", start=len(BODY))
+    download, body = await fetch(client, f"{origin.url}/p", start=len(BODY))
+    assert (download.status, body) == (416, b"")
+
+
+async def test_a_416_to_who_asks_for_the_whole(origin: Origin, client: UpstreamClient) -> None:
+    origin.routes["/p"] = Script(status=416)
+    _, error = await failure(client, f"{origin.url}/p")
     assert error.reason is Reason.STATUS
 
 
