@@ -10,20 +10,30 @@ import structlog
 
 from nugetproxy.config import Config, feed_of
 from nugetproxy.config.units import about_size
+from nugetproxy.errors import StoreUnusable
 from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable
-from nugetproxy.store.upstream_folders import leftovers, settle
+from nugetproxy.store.lock import remedy_of
+from nugetproxy.store.upstream_folders import leftovers, origin_of, settle
 
 log = structlog.get_logger(__name__)
 
 
 async def settle_folders(config: Config) -> None:
-    """No upstream serves the packages of the feed that another one of its name was."""
+    """No upstream serves the packages of the feed that another one of its name was; raises StoreUnusable."""
     for name, upstream in config.upstreams.items():
         if upstream.folder is not None:
             continue
+        root, feed = config.cache.path / name, feed_of(upstream.url)
         try:
-            replaced = await asyncio.to_thread(settle, config.cache.path / name, feed_of(upstream.url))
-        except OSError as error:  # a disk that takes no writes: what it holds is still served
+            replaced = await asyncio.to_thread(settle, root, feed)
+        except OSError as error:
+            before = ""
+            with suppress(OSError):  # nothing says whose they are
+                before = await asyncio.to_thread(origin_of, root)
+            if before not in {"", feed}:
+                why = f"it has packages of {before}, which cannot be put aside for those of {feed} ({error.strerror})"
+                raise StoreUnusable(str(root), why, remedy_of(error.errno)) from error
+            # A disk that takes no writes: what it holds is still served.
             log.warning("upstream.unsettled", upstream=name, detail=error.strerror)
             continue
         if replaced is not None:

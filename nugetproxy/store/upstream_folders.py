@@ -51,29 +51,28 @@ def settle(root: Path, feed: str) -> Replaced | None:
     """Make ``root`` the folder of ``feed`` (one line that names it); packages of another feed are put aside.
 
     They come back when the feed does. A folder that says nothing, of an earlier release, is taken for this feed's.
-    Blocks: for the start. Raises OSError.
+    Blocks: for the start. Raises OSError; what lies there then is still of the feed that ``origin_of`` tells.
     """
-    place = root / ORIGIN
-    before = _read(place)
-    if before == feed:
-        return None
-    replaced = None
-    if before:
+    before, replaced = origin_of(root), None
+    if before and before != feed:
         replaced = Replaced(before, _aside(root, before))
         for part in _PARTS:
             _move(root / part, _aside(root, before, part))
+    if before != feed:  # between the moves: wherever this ends, nothing lies there that is of another one
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        scratch = root / f"{ORIGIN}.new"
+        scratch.write_text(f"{feed}\n", encoding="utf-8")
+        scratch.replace(root / ORIGIN)
     for part in _PARTS:
-        _move(_aside(root, feed, part), root / part)
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    scratch = place.with_suffix(".new")
-    scratch.write_text(f"{feed}\n", encoding="utf-8")
-    scratch.replace(place)  # last: a crash before it does all of this again
+        if not (root / part).exists():
+            _move(_aside(root, feed, part), root / part)
     return replaced
 
 
-def _read(place: Path) -> str:
+def origin_of(root: Path) -> str:
+    """The feed that the packages in ``root`` are of; empty where nothing says so. Blocks; raises OSError."""
     try:
-        with place.open("rb") as file:
+        with (root / ORIGIN).open("rb") as file:
             return file.read(TEXT).decode("utf-8", "replace").strip()
     except FileNotFoundError:
         return ""
@@ -84,7 +83,7 @@ def _aside(root: Path, feed: str, part: str = _PARTS[0]) -> Path:
 
 
 def _move(source: Path, target: Path) -> None:
-    if source.is_dir() and not target.exists():
+    if source.is_dir():
         source.rename(target)
 
 

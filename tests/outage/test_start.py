@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 import pytest
 
+from nugetproxy.errors import StoreUnusable
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.sources.remote import RemoteSource
 from nugetproxy.store.fs import FsOps
@@ -154,6 +157,26 @@ async def test_what_a_log_may_say_of_tokens_keeps_everybody_out_where_it_cannot_
     assert (await ask(proxy, package_url("acme.a"))).status == 401
     await proxy.stop()
     (proxy.directory / "ledger.db-shm").unlink()
+
+
+async def test_packages_of_another_feed_that_cannot_be_put_aside_are_not_served(
+    start_proxy: StartProxy, feed: FakeFeed, clock: HeldUpClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await with_nothing_stored(start_proxy, feed)
+    async with FakeFeed() as other:
+        other.add(theirs := make_nupkg("Acme.A", "1.0.0", size=5_000))
+        changed = Proxy(other.index_url, proxy.directory, clock=clock)
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "rename", _refuse)
+            with pytest.raises(StoreUnusable, match="it has packages of 127"):
+                await changed.start()
+        await changed.app.__aexit__(None, None, None)
+        proxy = await start_proxy(other.index_url)
+        assert (await ask(proxy, package_url("acme.a"))).body == theirs
+
+
+def _refuse(*_: object) -> NoReturn:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 class FullDisk(FsOps):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nugetproxy.config import feed_of
-from nugetproxy.store.upstream_folders import Leftover, leftovers, settle
+from nugetproxy.store.upstream_folders import Leftover, leftovers, origin_of, settle
 
 OLD, NEW = "old.example/v3/index.json", "new.example/v3/index.json"
 
@@ -53,6 +57,37 @@ def test_a_start_that_was_killed_in_the_middle_is_done_again(tmp_path: Path, don
     assert replaced is not None
     assert (replaced.path / "acme").is_dir()
     assert not place.exists()
+
+
+@pytest.mark.parametrize("then", [OLD, NEW])
+@pytest.mark.parametrize("steps", range(4))
+def test_wherever_it_ends_what_lies_there_is_of_the_feed_that_it_then_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int, then: str
+) -> None:
+    """A disk fails it in the middle, or a kill ends it; whoever set the other feed sets the one of before again."""
+    settle(tmp_path, OLD)
+    place = hold(tmp_path, OLD)
+    settle(tmp_path, NEW)
+    hold(tmp_path, NEW)
+    left = iter(range(steps))
+    with monkeypatch.context() as patched:
+        for step in ("rename", "write_text", "replace"):
+            patched.setattr(Path, step, _until_none_is_left(left, getattr(Path, step)))
+        with pytest.raises(OSError, match="Input/output error"):
+            settle(tmp_path, OLD)
+    assert not place.exists() or place.read_text() == origin_of(tmp_path)
+    for feed in (then, OLD, NEW):
+        settle(tmp_path, feed)
+        assert (origin_of(tmp_path), place.read_text()) == (feed, feed)
+
+
+def _until_none_is_left(left: Iterator[int], step: Callable[..., Any]) -> Callable[..., Any]:
+    def act(*words: Any, **further: Any) -> Any:
+        if next(left, None) is None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return step(*words, **further)
+
+    return act
 
 
 @pytest.mark.parametrize(
