@@ -19,7 +19,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.packages.folder import PackageFolder
 from nugetproxy.store.packages.retention import Counted, Retention, Why, overdue
-from nugetproxy.store.packages.usage import LOW_WATER
+from nugetproxy.store.packages.usage import FAILED_DELETIONS, LOW_WATER
 
 log = structlog.get_logger(__name__)
 
@@ -184,13 +184,26 @@ class Room:
 
     async def _end_overdue_of(self, packages: Tenant) -> None:
         found = await packages.folder.usage.count()
-        removed = 0
-        for (_, identity, _), _why in overdue(found, self._retention, self._clock.now()):
-            if not self._is_spared(packages, identity):
-                removed += await packages.drop(identity)
+        late = overdue(found, self._retention, self._clock.now())
+        removed, failure = await self._let_go((packages, identity) for (_, identity, _), _ in late)
         if removed:
-            self._metrics.evicted_bytes.inc(removed)
             log.info("packages.retired", upstream=packages.name, bytes=removed)
+        if failure is not None:
+            raise failure
+
+    async def _let_go(self, going: Iterable[tuple[Tenant, PackageIdentity]]) -> tuple[int, DiskFailure | None]:
+        """Bytes that went, with the first failure: what the disk does not let go of does not keep the others here."""
+        removed, failures = 0, list[DiskFailure]()
+        for packages, identity in going:
+            if len(failures) > FAILED_DELETIONS:
+                break
+            if not self._is_spared(packages, identity):
+                try:
+                    removed += await packages.drop(identity)
+                except DiskFailure as failure:
+                    failures.append(failure)
+        self._metrics.evicted_bytes.inc(removed)
+        return removed, next(iter(failures), None)
 
     def _is_spared(self, packages: Tenant, identity: PackageIdentity) -> bool:
         return identity in packages.downloads or identity in packages.folder.pending or self.kept.has(identity)
@@ -218,12 +231,10 @@ class Room:
 
     async def carry_out(self, plan: Plan) -> int:
         """Let go of what a plan names, but for what has been kept or asked for since; bytes. Raises DiskFailure."""
-        removed = 0
         async with self._turn:
-            for one in plan.going:
-                if not self._is_spared(one.packages, one.identity):
-                    removed += await one.packages.drop(one.identity)
-        self._metrics.evicted_bytes.inc(removed)
+            removed, failure = await self._let_go((one.packages, one.identity) for one in plan.going)
+        if failure is not None:
+            raise failure
         return removed
 
     def _learn(self, capacity: int, free: int) -> None:

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from nugetproxy.engine.room import SLACK
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.fs import FsOps
+from nugetproxy.store.fs import DiskFailure, FsOps
+from nugetproxy.store.packages.retention import Retention
 from nugetproxy.store.packages.usage import YOUNG_SECONDS
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask, held, staged, until
@@ -199,3 +200,34 @@ async def test_what_was_kept_while_the_list_was_read_is_not_let_go(
         await kept.keep([("acme.a", "1.0.0")], "")
 
     assert kept.has(PackageIdentity("acme.a", "1.0.0"))
+
+
+class Clinging(FsOps):
+    """Does not let go of one file."""
+
+    def call(self, op: str, path: str, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if op == "unlink" and path.endswith("acme.p0.1.0.0.nupkg"):
+            raise DiskFailure(op, errno.EPERM, path)
+        return super().call(op, path, function, *args, **kwargs)
+
+
+@pytest.mark.parametrize("by", ["housekeeping", "operator"])
+async def test_what_the_disk_does_not_let_go_of_does_not_keep_the_rest(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, by: str
+) -> None:
+    cache = {"unused_for": "30d"} if by == "housekeeping" else {}
+    proxy = await start_proxy(feed.index_url, fs=Clinging(), cache=cache)
+    await get(proxy, feed, 0, 1, 2)
+    await until(lambda: marked(proxy) == {0, 1, 2})
+    await proxy.app.housekeeping.finish()
+    clock.advance(31 * 86400)
+    if by == "housekeeping":
+        with capture_logs() as logs:
+            await proxy.app.room.keep()
+        assert "EPERM" in next(one["detail"] for one in logs if one["event"] == "housekeeping.failed")
+    else:
+        room = proxy.app.room
+        with pytest.raises(DiskFailure, match="EPERM"):
+            await room.carry_out(await room.plan(retention=Retention(unused_for=30 * 86400)))
+    assert {name for name in held(proxy) if name.endswith(".nupkg")} == {"acme.p0.1.0.0.nupkg"}
+    assert proxy.metric("evicted_bytes_total") >= 2 * SIZE
