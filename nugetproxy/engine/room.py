@@ -164,12 +164,8 @@ class Room:
 
     async def keep(self) -> None:
         """Look at the disk, evict what is beyond the limit; never raises."""
-        counted = all(packages.folder.usage.is_counted for packages in self._tenants)
-        for packages in self._tenants[:1] if counted else ():  # all lie on one disk
-            try:
-                self._learn(*await packages.folder.usage.disk())
-            except DiskFailure as failure:
-                log.warning("room.unknown", reason=Reason.DISK, detail=str(failure))
+        if (reserve := await self._look()) is not None:
+            self._tell(reserve)
         await self.kept.ready()
         if not self._retention.is_endless and self._clock.monotonic() - self._looked >= OVERDUE_SECONDS:
             self._looked = self._clock.monotonic()
@@ -212,8 +208,9 @@ class Room:
         """What would go now, or under other rules; raises DiskFailure."""
         await self.kept.ready()
         rules = self._retention if retention is None else retention
-        limit = self._limit if max_size is None else min(max_size, self._limit)
         found = [(packages, await packages.folder.usage.count()) for packages in tuple(self._tenants)]
+        await self._look()  # a stopped proxy's has not been looked at yet
+        limit = self._limit if max_size is None else min(max_size, self._limit)
         going: list[Going] = []
         left: list[tuple[Tenant, list[Counted]]] = []
         for packages, held in found:
@@ -237,16 +234,27 @@ class Room:
             raise failure
         return removed
 
-    def _learn(self, capacity: int, free: int) -> None:
-        """What the disk can give now, ours included."""
+    async def _look(self) -> int | None:
+        """Learn what the disk can give, once all is counted; the bytes of it that are to be left free. Never raises."""
+        if self._tenants and all(packages.folder.usage.is_counted for packages in self._tenants):
+            try:
+                return self._learn(*await self._tenants[0].folder.usage.disk())  # all lie on one disk
+            except DiskFailure as failure:
+                log.warning("room.unknown", reason=Reason.DISK, detail=str(failure))
+        return None
+
+    def _learn(self, capacity: int, free: int) -> int:
         reserve = self._min_free(capacity)
-        most = max(0, self._held() + free - reserve)
-        self._limit = min(self._max_size, most)
+        self._limit = min(self._max_size, max(0, self._held() + free - reserve))  # ours included
+        return reserve
+
+    def _tell(self, reserve: int) -> None:
+        """Have an operator know whether the disk can give what is configured."""
         beyond = self._max_size - self._limit
         self._metrics.max_size_beyond_disk.set(beyond)
         before = self.problem
         self.problem = (
-            f"The disk of {self._path} can give packages {most // 2**20} MiB (cache.min_free leaves "
+            f"The disk of {self._path} can give packages {self._limit // 2**20} MiB (cache.min_free leaves "
             f"{reserve // 2**20} MiB of it free), less than cache.max_size, {self._max_size // 2**20} MiB: old "
             "packages make way earlier than configured. Free some room, or lower cache.max_size."
             if beyond

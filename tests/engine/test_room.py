@@ -162,6 +162,20 @@ async def test_some_of_the_disk_is_left_free(
     assert 14 in marked(proxy)
 
 
+async def test_a_stopped_proxy_knows_what_is_to_be_left_free(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, clock: FakeClock
+) -> None:
+    disk = SmallDisk(tmp_path / "cache", 10 * SIZE, others=SIZE)
+    proxy = await start_proxy(feed.index_url, fs=disk, cache={"min_free": f"{5 * SIZE} B"})
+    await get(proxy, feed, *range(6))
+    await proxy.restart()  # as a command does that opens it
+    clock.advance(YOUNG_SECONDS)
+    plan = await proxy.app.room.plan()
+    assert plan.limit <= 4 * SIZE
+    await proxy.app.room.carry_out(plan)
+    assert len(marked(proxy)) == 3
+
+
 async def test_a_limit_beyond_the_disk_is_told(start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path) -> None:
     disk = SmallDisk(tmp_path / "cache", 101 * 2**20)
     with capture_logs() as logs:
