@@ -216,3 +216,27 @@ def test_every_place_at_which_a_kill_may_cut_the_file_is_mended(site: Site) -> N
         log.close()
         assert site.versions() == ["1.0.0", "2.0.0", "3.0.0"], size
         assert site.whole(), size
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced", "emptied"])
+def test_a_log_that_is_taken_away_under_the_proxy_is_begun_again_and_that_is_told(site: Site, how: str) -> None:
+    """What comes next is in the file that is there, not in one that nobody finds any more."""
+    site.log.append([seen("1.0.0"), seen("2.0.0")])
+    aside = site.path.with_name("aside")
+    match how:
+        case "removed":
+            site.path.unlink()
+        case "moved":
+            site.path.rename(aside)
+        case "replaced":
+            aside.write_bytes(site.lines()[0] + b"\n")
+            aside.replace(site.path)
+        case _:
+            site.path.write_bytes(b"")
+    with capture_logs() as logs:
+        assert site.log.append([seen("3.0.0")])
+        assert site.log.append([seen("4.0.0")])
+    assert [one["event"] for one in logs] == ["provenance.lost"]
+    assert site.versions() == [*(["1.0.0"] if how == "replaced" else []), "3.0.0", "4.0.0"]
+    assert site.whole()
+    assert how != "moved" or len(aside.read_bytes().splitlines()) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -154,6 +155,10 @@ class Provenance:
 
     def _opened(self) -> _File:
         """The file, read through once; raises DiskFailure."""
+        if self._file is not None and self._is_lost(self._file):
+            detail = "it was removed, replaced or cut under the running proxy; a new chain begins with what is there"
+            log.error("provenance.lost", file=str(self.path), detail=detail)
+            self._drop()
         if self._file is None:
             made = not self.fs.exists(self.path)
             file = _File(fd=self.fs.edit(self.path))
@@ -169,6 +174,15 @@ class Provenance:
                 raise
             self._file, self._sure = file, None
         return self._file
+
+    def _is_lost(self, file: _File) -> bool:
+        """Whether another file, or none, is in its place, or some of it was cut off: what is added is lost."""
+        state = self.fs.fstat(file.fd)
+        try:
+            there = self.fs.stat(self.path)
+        except MissingFile:
+            return True
+        return state.st_size < file.size or not os.path.samestat(state, there)
 
     def _read(self, file: _File) -> None:
         """Learn what is entered, cut off what is no whole line at the end."""
