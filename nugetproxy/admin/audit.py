@@ -17,7 +17,7 @@ from nugetproxy.feeds.judge import Judge
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.rules import NOT_DEPRECATED, Action, Traits, Verdict
 from nugetproxy.nuget.version import Version
-from nugetproxy.sources.inspection import holdings_of
+from nugetproxy.sources.inspection import holdings_of, unseen_of
 from nugetproxy.store.history.history import HistoryUnavailable
 from nugetproxy.store.history.reading import Pull
 
@@ -51,7 +51,7 @@ async def audit(
 
     ``ask``: upstreams are asked for what rules look at, as a restore does; else what is known here must do.
     """
-    scope = await _scope(desk, feeds, since)
+    scope = await _scope(desk, feeds, since, look=ask)
     found: dict[PackageIdentity, Finding] = {}
     looked: set[PackageIdentity] = set()
     for name in feeds:
@@ -89,9 +89,11 @@ def _gravest_first(
     return sorted(findings, key=lambda one: (-one.severity, one.id, Version.parse(one.version) or Version.parse("0")))
 
 
-async def _scope(desk: Desk, feeds: Collection[str], since: float) -> _Scope:
+async def _scope(desk: Desk, feeds: Collection[str], since: float, *, look: bool) -> _Scope:
     scope = _Scope()
     for source in {one.name: one for name in feeds for one in desk.feeds[name].sources}.values():
+        if unseen := await unseen_of(source, wait=look):
+            scope.unknown.append({"upstream": source.name, "says": unseen})
         holdings = holdings_of(source)
         recorded = await holdings.recorded() if holdings is not None else {}
         remarks = await desk.ledger.remarkable(source.name)

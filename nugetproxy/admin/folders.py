@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from nugetproxy.admin.desk import Desk
-from nugetproxy.errors import ProxyError
+from nugetproxy.errors import ProxyError, UpstreamFailure
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.sources.folder import FolderSource
 
@@ -70,6 +71,9 @@ async def purge(desk: Desk, source: FolderSource, id: str, version: str | None) 
 
 async def holding(desk: Desk, id: str) -> Mapping[PackageIdentity, str]:
     """The versions of an id (lower case) that lie in folders, each with its source; those that can be read now."""
+    for source in desk.folders().values():
+        with suppress(UpstreamFailure):
+            await source.ready()
     return {
         PackageIdentity(id, facts.identity.version): source.name
         for source in desk.folders().values()

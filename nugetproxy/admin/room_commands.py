@@ -125,7 +125,7 @@ async def _missing(desk: Desk, wanted: list[tuple[str, str]]) -> list[str]:
     held: set[PackageIdentity] = set()
     for packages in desk.packages().values():
         for id in {id for id, _ in wanted}:
-            held.update(facts.identity for facts in await packages.holdings.facts(id))
+            held.update(facts.identity for facts in await packages.stock.facts(id))
     ids = {identity.id for identity in held}
     return [
         f"{id}@{version}" if version else id

@@ -48,6 +48,12 @@ class Stock:
         with suppress(HoldingsUnavailable, DiskFailure):
             await self._holdings.sync(self._walk(), self._inventory.facts_reader())
 
+    async def hurry(self) -> None:
+        """Take it now, unless that is done: somebody waits until all is known."""
+        if not self._holdings.synced:
+            self._holdings.hurry()
+            await self.take()
+
     async def facts(self, id: str) -> tuple[PackageFacts, ...]:
         """All that is held of an id (any case), ascending. Raises HoldingsUnavailable.
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
+from nugetproxy.errors import UpstreamFailure
+from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.sources.folder import FolderSource
@@ -82,6 +85,35 @@ def holdings_of(source: Source) -> Holdings | None:
             return source.holdings
         case _:
             return None
+
+
+async def facts_of(source: Source, id: str) -> tuple[PackageFacts, ...]:
+    """What a source holds of an id (lower case), ascending; also before all that it holds is known. Raises
+    HoldingsUnavailable."""
+    match source:
+        case RemoteSource():
+            return await source.packages.stock.facts(id)
+        case FolderSource():
+            return await source.holdings.facts(id)
+        case _:
+            return ()
+
+
+async def unseen_of(source: Source, *, wait: bool) -> str:
+    """Why not all that a source holds is known; empty where it is. ``wait``: look at it first."""
+    match source:
+        case RemoteSource():
+            if wait:
+                await source.packages.stock.hurry()
+            return "" if source.packages.holdings.synced else "not all that it holds has been looked at"
+        case FolderSource():
+            if wait:
+                with suppress(UpstreamFailure):
+                    await source.ready()
+            library = source.library
+            return library.problem or ("" if library.complete else f"{library.root} is still being read")
+        case _:
+            return ""
 
 
 def health_of(source: Source) -> Health:

@@ -11,6 +11,9 @@ from typing import Literal, NoReturn
 
 import pytest
 
+from nugetproxy.admin.commands import carry_out
+from nugetproxy.admin.page.packages import package
+from nugetproxy.admin.page.viewer import Viewer
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.sources.remote import RemoteSource
@@ -225,3 +228,25 @@ async def test_one_walk_through_a_large_folder_counts_it_and_fills_the_holdings(
     assert (usage.packages, usage.bytes) == (6, on_disk)
     assert not usage.lacks(PackageIdentity("bulk.n3", "1.0.0"))
     assert usage.lacks(PackageIdentity("bulk.n3", "1.0.1"))
+
+
+async def test_before_the_walk_is_over_nobody_is_told_that_what_is_held_is_not(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor that what lies in a folder does not."""
+    monkeypatch.setattr("nugetproxy.store.packages.usage.MANY_IDS", 2)
+    (folder := tmp_path / "shelf").mkdir()
+    (folder / "shelved.1.0.0.nupkg").write_bytes(make_nupkg("Shelved", "1.0.0"))
+    shelf = {"shelf": {"url": str(folder)}}
+    proxy = await start_proxy(feed.index_url, upstreams=shelf)
+    await proxy.stop()
+    for number in range(5):
+        lay_down(proxy.packages, f"bulk.n{number}", "1.0.0", make_nupkg(f"Bulk.N{number}", "1.0.0"))
+    await proxy.start()
+    desk = proxy.app.desk
+    wanted = {"packages": ["Bulk.N1", "Bulk.N2@1.0.0", "Bulk.N3@2.0.0", "Shelved"]}
+    told = await carry_out(desk, "keep", wanted, by="a test")
+    assert (told["missing"], told["in_folders"]) == (["bulk.n3@2.0.0"], {"shelved": "shelf"})
+    viewer = Viewer(frozenset(proxy.app.feeds), admin=True)
+    assert (await package(desk, viewer, id="Bulk.N4"))["version"] == "1.0.0"
+    assert not proxy.held.holdings.synced

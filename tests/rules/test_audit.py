@@ -7,6 +7,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -24,6 +25,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
+from tests.outage.kit import lay_down
 from tests.rules.conftest import COOLDOWN, Shop, StartShop, ago
 from tests.rules.test_rules import licensed
 
@@ -231,3 +233,30 @@ async def test_what_is_not_known_is_no_all_clear(start_proxy: StartProxy, feed: 
     clock.advance(100)
     said = await audit(proxy)
     assert (len(said["findings"]), said["unknown"]) == (1, [])
+
+
+async def test_what_is_held_is_looked_at_however_young_the_proxy_is(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither of a large cache nor of a folder is all known at once; what nobody has seen is no all-clear."""
+    monkeypatch.setattr("nugetproxy.store.packages.usage.MANY_IDS", 2)
+    feed.vulnerabilities["base"] = {"bulk.n0": [HOLE], "bulk.f": [HOLE]}
+    (folder := tmp_path / "shelf").mkdir()
+    (folder / "bulk.f.1.0.0.nupkg").write_bytes(make_nupkg("Bulk.F", "1.0.0"))
+    proxy = await start_proxy(feed.index_url, upstreams={"shelf": {"url": str(folder)}})
+    await proxy.stop()
+    for number in range(4):
+        lay_down(proxy.packages, f"bulk.n{number}", "1.0.0", make_nupkg(f"Bulk.N{number}", "1.0.0"))
+    await proxy.start()
+    viewer = Viewer(frozenset(proxy.app.feeds), admin=True)
+    assert {one["upstream"] for one in (await shown(proxy.app.desk, viewer))["unknown"]} == {"up", "shelf"}
+    said = await audit(proxy)
+    assert {one["id"] for one in said["findings"]} == {"bulk.n0", "bulk.f"}
+    assert (said["looked_at"], said["unknown"]) == (5, [])
+    assert (await shown(proxy.app.desk, viewer))["unknown"] == []
+
+
+async def test_a_folder_that_cannot_be_read_is_no_all_clear(start_proxy: StartProxy, tmp_path: Path) -> None:
+    proxy = await start_proxy(str(tmp_path / "nowhere"))
+    (gap,) = (await audit(proxy))["unknown"]
+    assert (gap["upstream"], "nowhere" in gap["says"]) == ("up", True)

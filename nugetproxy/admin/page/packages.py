@@ -15,7 +15,7 @@ from nugetproxy.nuget.facts import PackageFacts
 from nugetproxy.nuget.identity import PackageIdentity, invariant_lower
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.synthesis.search_query import SearchQuery
-from nugetproxy.sources.inspection import files_of, holdings_of, text_of
+from nugetproxy.sources.inspection import facts_of, files_of, holdings_of, text_of
 from nugetproxy.sources.source import Source
 from nugetproxy.store.history.reading import Pull, Use
 from nugetproxy.store.holdings.holdings import Holdings
@@ -88,8 +88,8 @@ async def _names(desk: Desk, viewer: Viewer, ids: Iterable[str]) -> Mapping[str,
     """Ids as their authors spell them, by those in lower case."""
     found: dict[str, str] = {}
     for id_ in ids:
-        for _, holdings in _held(desk, viewer):
-            if id_ not in found and (facts := await holdings.facts(id_)):
+        for source in viewer.sources(desk).values():
+            if id_ not in found and (facts := await facts_of(source, id_)):
                 found[id_] = facts[-1].id
     return found
 
@@ -130,7 +130,8 @@ async def icon(desk: Desk, viewer: Viewer, *, id: str, version: str) -> tuple[st
 
 async def _versions(desk: Desk, viewer: Viewer, id: str) -> list[tuple[PackageFacts, Source]]:
     """All that is held of an id, the highest version first."""
-    held = [(facts, source) for source, one in _held(desk, viewer) for facts in await one.facts(invariant_lower(id))]
+    sources = viewer.sources(desk).values()
+    held = [(facts, source) for source in sources for facts in await facts_of(source, invariant_lower(id))]
     return sorted(held, key=lambda one: one[0].parsed, reverse=True)
 
 
