@@ -37,6 +37,8 @@ async def proxy_client(settings: Config) -> AsyncIterator[ProxyClient]:
 
     with quiet():
         async with build(settings) as app:
+            for name, packages in app.packages.items():  # much that is held is not known, nor counted, at once
+                app.tasks.keep(packages.stock.keep, name=f"holdings {name}")
             yield InnerClient(lambda: app.desk, f"uid {os.getuid()} (command line)")
 
 

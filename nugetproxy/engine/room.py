@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Container, Iterable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,8 @@ WAIT_SECONDS: Final = 5.0
 """The longest that a package waits for room."""
 
 
+DISK_SECONDS: Final = 60.0
+"""For so long it is known what the disk can give."""
 OVERDUE_SECONDS: Final = 3600.0
 """Between two looks for what is held for too long."""
 ENDLESS: Final = Retention()
@@ -91,6 +94,8 @@ class Room:
         self._clock = clock
         self._retention = retention
         self._looked = -OVERDUE_SECONDS
+        self._seen = -math.inf
+        """When the disk was looked at."""
         self.problem = ""
         """What an operator must know of; empty while all is well."""
         self._path = path
@@ -118,6 +123,7 @@ class Room:
         """From now on it is about these, within these limits."""
         self._retention = retention
         self._looked = -OVERDUE_SECONDS
+        self._seen = -math.inf
         self._tenants = list(tenants)
         self._max_size = self._limit = max_size
         self._min_free = min_free
@@ -142,6 +148,8 @@ class Room:
 
     async def admit(self, size: int) -> None:
         """``size`` bytes are about to be kept: wait for room where they would be far too much."""
+        if self._clock.monotonic() - self._seen >= DISK_SECONDS:  # nobody keeps house: a job of a stopped proxy
+            await self._look()
         if self._held() + size > (1 + SLACK) * self._limit:
             try:
                 async with asyncio.timeout(WAIT_SECONDS):
@@ -236,6 +244,7 @@ class Room:
 
     async def _look(self) -> int | None:
         """Learn what the disk can give, once all is counted; the bytes of it that are to be left free. Never raises."""
+        self._seen = self._clock.monotonic()
         if self._tenants and all(packages.folder.usage.is_counted for packages in self._tenants):
             try:
                 return self._learn(*await self._tenants[0].folder.usage.disk())  # all lie on one disk

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from nugetproxy.cli.proxy_client import proxy_client
 from nugetproxy.engine.room import SLACK
+from nugetproxy.jobs.inner_client import InnerClient
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.packages.retention import Retention
@@ -25,6 +27,7 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.halted import halting
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
+from tests.outage.kit import lay_down
 from tests.store.kit import FailingFs
 
 SIZE = 200_000
@@ -174,6 +177,38 @@ async def test_a_stopped_proxy_knows_what_is_to_be_left_free(
     assert plan.limit <= 4 * SIZE
     await proxy.app.room.carry_out(plan)
     assert len(marked(proxy)) == 3
+
+
+async def test_it_is_left_free_where_nobody_keeps_house_too(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, clock: FakeClock
+) -> None:
+    """A job of a stopped proxy has none of what a running one does unasked."""
+    disk = SmallDisk(tmp_path / "cache", 20 * SIZE, others=SIZE)
+    proxy = await start_proxy(feed.index_url, fs=disk, cache={"min_free": f"{10 * SIZE} B"})
+    for number in range(15):
+        await get(proxy, feed, number)
+        clock.advance(YOUNG_SECONDS)
+    assert disk.room(tmp_path)[1] >= 9 * SIZE
+    assert 14 in marked(proxy)
+
+
+async def test_a_job_of_a_stopped_proxy_with_much_in_it_keeps_to_the_limit(
+    start_proxy: StartProxy, feed: FakeFeed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nugetproxy.store.packages.usage.MANY_IDS", 2)
+    monkeypatch.setattr("nugetproxy.store.packages.usage.YOUNG_SECONDS", 0.0)
+    proxy = await start_proxy(feed.index_url, cache={"max_size": f"{5 * SIZE} B"})
+    await proxy.stop()
+    for number in range(8):
+        lay_down(proxy.packages, f"bulk.n{number}", "1.0.0", make_nupkg(f"Bulk.N{number}", "1.0.0", size=SIZE))
+    async with proxy_client(proxy.config) as client:
+        assert isinstance(client, InnerClient)
+        (tenant,) = client._desk().room.tenants
+        await until(lambda: tenant.folder.usage.is_counted)
+        assert (await client.get(publish(feed, 0).removeprefix("/"))).status == 200
+        await tenant.folder.pending.empty()
+    assert {"acme.p0.1.0.0.nupkg"} < held(proxy)
+    assert sum(name.endswith(".nupkg") for name in held(proxy)) <= 5
 
 
 async def test_a_limit_beyond_the_disk_is_told(start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path) -> None:
