@@ -353,6 +353,37 @@ async def test_the_last_use_is_written_to_the_hash_file(folder: PackageFolder, c
     assert folder.peek(IDENTITY) is held
 
 
+async def test_a_use_that_the_disk_does_not_take_costs_no_other(
+    folder: PackageFolder, clock: FakeClock, fs: FailingFs
+) -> None:
+    await _fill(folder, clock, 3)
+    fs.arm(1, errno.EPERM, only="utime")
+    with pytest.raises(DiskFailure, match="EPERM"):
+        await folder.usage.write()
+    used = {identity.version: used for identity, _, used in folder.walk()}
+    assert (used["2.0.0"], used["3.0.0"]) == (clock.now() - 120, clock.now() - 60)
+
+
+async def test_a_use_that_is_being_written_counts(
+    folder: PackageFolder, clock: FakeClock, fs: FailingFs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utime, writing, may_write = fs.utime, threading.Event(), threading.Event()
+
+    def slow(path: str | Path, seconds: float) -> None:
+        writing.set()
+        assert may_write.wait(30)
+        utime(path, seconds)
+
+    await _fill(folder, clock, 1)
+    monkeypatch.setattr(fs, "utime", slow)
+    write = asyncio.ensure_future(folder.usage.write())
+    await asyncio.to_thread(writing.wait, 30)
+    counted = await folder.usage.count()
+    may_write.set()
+    await write
+    assert [used for used, _, _ in counted] == [clock.now() - 60]
+
+
 # --- eviction ---
 
 

@@ -125,11 +125,14 @@ class Usage:
         self._landed.pop(identity, None)
 
     async def write(self) -> int:
-        """Write the remembered uses; how many. Those of a failed attempt are lost, which costs little."""
-        uses, self._uses = self._uses, {}
+        """Write the remembered uses; how many. Those that cannot be are lost, which costs little: DiskFailure."""
+        uses = dict(self._uses)
         if not uses:
             return 0
-        return await self._calls.run(self._calls.threads.write, _write, self._calls.fs, self._layout, uses)
+        try:
+            return await self._calls.run(self._calls.threads.write, _write, self._calls.fs, self._layout, uses)
+        finally:  # until then they count as remembered
+            self._uses = {identity: when for identity, when in self._uses.items() if uses.get(identity) != when}
 
     async def count(self) -> list[tuple[float, PackageIdentity, int]]:
         """What is held, as far as it can be read: (last use, identity, bytes), the least recently used first.
@@ -218,13 +221,18 @@ class Usage:
 
 
 def _write(fs: FsOps, layout: Layout, uses: dict[PackageIdentity, float]) -> int:
-    written = 0
+    """How many; raises the first DiskFailure once all the others are written."""
+    written, failed = 0, list[DiskFailure]()
     for identity, when in uses.items():
         try:
             fs.utime(layout.marker(identity), when)
             written += 1
         except MissingFile:  # deleted meanwhile
             continue
+        except DiskFailure as failure:
+            failed.append(failure)
+    if failed:
+        raise failed[0]
     return written
 
 
