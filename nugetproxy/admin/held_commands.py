@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from nugetproxy.admin import folders
@@ -152,7 +154,8 @@ async def verify(desk: Desk, *, upstream: str = "", after: str = "", seconds: fl
         if name and source.name != name:
             continue
         name = ""
-        while batch := await source.packages.folder.inventory.after(last, BATCH):
+        unread = partial(_note_unread, damaged, source.name)
+        while batch := await source.packages.folder.inventory.after(last, BATCH, unread):
             for last in batch:
                 read, damage = await _verify(source, last)
                 checked, size = checked + 1, size + read
@@ -163,6 +166,12 @@ async def verify(desk: Desk, *, upstream: str = "", after: str = "", seconds: fl
                     return {"checked": checked, "size": size, "damaged": damaged, "flawed": flawed, "next": place}
         last = None
     return {"checked": checked, "size": size, "damaged": damaged, "flawed": flawed, "next": ""}
+
+
+def _note_unread(damaged: list[dict[str, Any]], upstream: str, failure: DiskFailure) -> None:
+    """All versions of an id, whose folder cannot be listed."""
+    row = {"upstream": upstream, "id": Path(failure.path).name, "version": "*", "repaired": False}
+    damaged.append({**row, "says": f"it cannot be read: {failure}"})
 
 
 async def _flaws(source: RemoteSource, identity: PackageIdentity) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -31,8 +32,9 @@ async def enter_held(packages: Packages, provenance: Provenance, clock: Clock) -
     await packages.stock.taken()
     last: PackageIdentity | None = None
     entered = 0
+    incomplete = partial(_incomplete, packages.name)
     try:
-        while batch := await packages.folder.inventory.after(last, BATCH):
+        while batch := await packages.folder.inventory.after(last, BATCH, incomplete):
             entered += await asyncio.to_thread(
                 _enter, provenance, packages.folder.layout, packages.name, batch, clock.now()
             )
@@ -41,9 +43,13 @@ async def enter_held(packages: Packages, provenance: Provenance, clock: Clock) -
                 break
             await clock.sleep(PAUSE)
     except DiskFailure as failure:  # the next start begins again
-        log.warning("provenance.incomplete", upstream=packages.name, detail=str(failure))
+        incomplete(failure)
     if entered:
         log.info("provenance.entered", upstream=packages.name, packages=entered)
+
+
+def _incomplete(upstream: str, failure: DiskFailure) -> None:
+    log.warning("provenance.incomplete", upstream=upstream, detail=str(failure))
 
 
 async def keep_entering(provenance: Provenance, clock: Clock) -> None:

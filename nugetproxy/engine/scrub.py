@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import orjson
@@ -120,7 +121,7 @@ class Scrub:
         name = packages.name
         while True:
             try:
-                batch = await packages.folder.inventory.after(position.last, BATCH)
+                batch = await packages.folder.inventory.after(position.last, BATCH, partial(_passed_over, name))
             except DiskFailure as failure:
                 log.warning("scrub.interrupted", upstream=name, reason=Reason.DISK, detail=str(failure))
                 break
@@ -163,6 +164,10 @@ class Scrub:
         self._unsaved[name] = position
         if self._clock.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.finish()
+
+
+def _passed_over(upstream: str, failure: DiskFailure) -> None:
+    log.warning("scrub.skipped", upstream=upstream, reason=Reason.DISK, detail=str(failure))
 
 
 def _row(value: Any) -> tuple[Any, Any, Any, Any, Any]:

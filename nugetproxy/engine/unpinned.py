@@ -22,13 +22,17 @@ async def look_into_unpinned(packages: Packages, clock: Clock) -> None:
     await packages.stock.taken()
     last: PackageIdentity | None = None
     with suppress(DiskFailure, LedgerUnavailable):  # counted and told; the next start begins again
-        while packages.checks_contents and (batch := await packages.folder.inventory.after(last, BATCH)):
+        while packages.checks_contents and (batch := await packages.folder.inventory.after(last, BATCH, _told)):
             pinned = await packages.pinned_versions(*{identity.id for identity in batch})
             for identity in batch:
                 if identity not in pinned and identity not in packages.downloads:
                     await _look_into(packages, identity)
             last = batch[-1]
             await clock.sleep(PAUSE)
+
+
+def _told(_: DiskFailure) -> None:
+    """Whoever counts what is held tells of it."""
 
 
 async def _look_into(packages: Packages, identity: PackageIdentity) -> None:

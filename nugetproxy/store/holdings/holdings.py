@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -33,7 +33,9 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 AGAIN_SECONDS: Final = 10.0
-"""Pause after a synchronisation that failed."""
+"""Pause after a synchronisation that failed, at least."""
+AGAIN_SHARE: Final = 10
+"""How many times longer than that synchronisation it is: the folder of one id may fail it at the end of all others."""
 REST: Final = 2.0
 """Behind clients a synchronisation rests after each batch, for so much of the time that it took."""
 BATCH: Final = 250
@@ -176,12 +178,13 @@ class Holdings:
     async def keep_synced(self, walk: Walk, read_facts: ReadFacts) -> None:
         """``sync`` now unless that is done, and whenever it is needed again; runs until it is cancelled."""
         while True:
+            began = self._clock.monotonic()
             try:
                 if self._incomplete.is_set():  # nothing is known yet, it was lost, or somebody's ``sync`` failed
                     await self.sync(walk, read_facts, rest=REST)
             except (HoldingsUnavailable, DiskFailure) as error:
                 log.warning("holdings.sync_failed", detail=str(error))
-                await self._clock.sleep(AGAIN_SECONDS)
+                await self._clock.sleep(max(AGAIN_SECONDS, AGAIN_SHARE * (self._clock.monotonic() - began)))
             else:
                 await self._incomplete.wait()
 
@@ -232,11 +235,17 @@ class Holdings:
     async def _batches(self, source: Callable[[], Iterable[_T]], rest: float) -> AsyncIterator[list[_T]]:
         items = await hop(self._scanner, lambda: iter(source()))
         began = self._clock.monotonic()
-        while batch := await hop(self._scanner, lambda: list(itertools.islice(items, BATCH))):
-            yield batch
+        failure: DiskFailure | None = None
+        while failure is None:
+            batch, failure = await hop(self._scanner, _next_batch, items)
+            if batch:
+                yield batch
+            elif failure is None:
+                return
             if rest and len(batch) == BATCH and not self._hurried:
                 await self._clock.sleep(rest * (self._clock.monotonic() - began))
                 began = self._clock.monotonic()
+        raise failure
 
     def _forget_touched(self, _: sqlite3.Connection) -> None:
         self._touched.clear()
@@ -252,3 +261,13 @@ class Holdings:
     def _lose(self) -> None:
         self._complete = False
         self._incomplete.set()
+
+
+def _next_batch(items: Iterator[_T]) -> tuple[list[_T], DiskFailure | None]:
+    """Some more, with what ended them if anything did: what came before that counts."""
+    batch: list[_T] = []
+    try:
+        batch.extend(itertools.islice(items, BATCH))
+    except DiskFailure as failure:
+        return batch, failure
+    return batch, None

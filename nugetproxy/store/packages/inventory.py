@@ -11,7 +11,7 @@ from nugetproxy.store.holdings.looking import look
 from nugetproxy.store.holdings.sync import ReadFacts, facts_reader
 from nugetproxy.store.packages.layout import Layout
 from nugetproxy.store.packages.usage import walk_id
-from nugetproxy.store.packages.walking import Walking
+from nugetproxy.store.packages.walking import Unread, Walking
 from nugetproxy.store.threads import DiskCalls
 
 
@@ -23,9 +23,11 @@ class Inventory:
         self._calls = calls
         self._walking = Walking(calls.fs, layout)
 
-    async def after(self, identity: PackageIdentity | None, count: int) -> list[PackageIdentity]:
+    async def after(
+        self, identity: PackageIdentity | None, count: int, unread: Unread | None = None
+    ) -> list[PackageIdentity]:
         """The next ``count`` packages in the order of their names; from the first one on if ``identity`` is None."""
-        return await self._calls.run(self._calls.threads.read, self._walking.after, identity, count)
+        return await self._calls.run(self._calls.threads.read, self._walking.after, identity, count, unread)
 
     async def look(
         self, id: str, known: Mapping[PackageIdentity, PackageFacts]

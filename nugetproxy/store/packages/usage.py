@@ -256,13 +256,20 @@ def walk(
 ) -> Iterator[tuple[PackageIdentity, int, float]]:
     """(identity, bytes, last use) of every package, also of one that still lacks its hash file. Blocks.
 
-    At the end ``counted`` is told of all.
+    At the end ``counted`` is told of all; DiskFailure where the folder of an id could not be listed.
     """
-    tally = Tally()
+    tally, failures = Tally(), list[DiskFailure]()
     for id_name in fs.names(layout.packages):
-        for identity, size, used in walk_id(fs, layout, id_name):
+        try:
+            found = list(walk_id(fs, layout, id_name))
+        except DiskFailure as failure:
+            failures.append(failure)
+            continue
+        for identity, size, used in found:
             tally.add(identity, size)
             yield identity, size, used
+    if failures:
+        raise failures[0]
     if counted is not None:
         counted(tally)
 

@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.store.fs import FsOps
+from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.packages.layout import Layout
 
 LISTED_SECONDS: Final = 60.0
 """How long the ids are remembered while somebody goes on. With 100,000 of them a list for each batch took 150 s of
 every start.
 """
+
+Unread = Callable[[DiskFailure], object]
+"""Told, in a thread, of the folder of an id that cannot be listed: the walk goes on behind it."""
 
 
 class Walking:
@@ -28,12 +31,19 @@ class Walking:
         self._listed: tuple[Sequence[str], float] = ((), -math.inf)
         """The ids in their order, when that was."""
 
-    def after(self, last: PackageIdentity | None, count: int) -> list[PackageIdentity]:
-        """The first ``count`` packages after ``last`` (None: of all). Blocks; raises DiskFailure."""
+    def after(self, last: PackageIdentity | None, count: int, unread: Unread | None = None) -> list[PackageIdentity]:
+        """The first ``count`` packages after ``last`` (None: of all). Blocks; raises DiskFailure, but where it is
+        ``unread`` that is told of the folder of an id that cannot be listed."""
         ids = self._ids(anew=last is None)
         found: list[PackageIdentity] = []
         for at in range(bisect_left(ids, last.id) if last is not None else 0, len(ids)):
-            folder = self._layout.identities_of(self._fs, ids[at])
+            try:
+                folder = list(self._layout.identities_of(self._fs, ids[at]))
+            except DiskFailure as failure:
+                if unread is None:
+                    raise
+                unread(failure)
+                continue
             found += sorted(held for held in folder if last is None or held > last)
             if len(found) >= count:
                 return found[:count]
