@@ -72,6 +72,10 @@ def _held(
     provenance: Provenance, layout: Layout, lacking: Sequence[tuple[str, str, str]], now: float
 ) -> Iterator[FirstSeen]:
     for source, id, version in lacking:
-        sha512 = read_marker(provenance.fs, layout.marker(PackageIdentity(id, version)))
+        try:
+            sha512 = read_marker(provenance.fs, layout.marker(PackageIdentity(id, version)))
+        except DiskFailure as failure:
+            _incomplete(source, failure)
+            continue
         if sha512:
             yield FirstSeen(at=now, source=source, id=id, version=version, sha512=sha512, held=True)

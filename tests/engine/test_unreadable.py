@@ -79,3 +79,25 @@ async def test_they_are_found_but_not_all_is_known(proxy: Proxy, feed: FakeFeed)
     assert not proxy.held.holdings.synced
     assert (await ask(proxy, "/v3/content/bulk.n2/index.json")).status == 503
     assert json.loads((await ask(proxy, "/v3/content/bulk.n3/index.json")).body)["versions"] == ["1.0.0"]
+
+
+async def test_a_hash_file_that_cannot_be_read_keeps_no_other_package_from_its_line(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = await start_proxy(feed.index_url, fs=(fs := FsOps()))
+    await proxy.stop()
+    for number in range(3):
+        lay_down(proxy.packages, f"bulk.n{number}", "1.0.0", make_nupkg(f"Bulk.N{number}", "1.0.0"))
+    await proxy.start()
+
+    def content(path: StrPath, limit: int) -> bytes:
+        if str(path).endswith("bulk.n1.1.0.0.nupkg.sha512"):
+            raise DiskFailure("read", errno.EIO, str(path))
+        return FsOps.content(fs, path, limit)
+
+    monkeypatch.setattr(fs, "content", content)
+    with capture_logs() as logs:
+        await enter_held(proxy.held, proxy.app.shared.provenance, clock)
+    lines = (proxy.directory / "provenance.log").read_bytes().splitlines()
+    assert {orjson.loads(line)["id"] for line in lines} == {"bulk.n0", "bulk.n2"}
+    assert "bulk.n1" in next(one["detail"] for one in logs if one["event"] == "provenance.incomplete")
