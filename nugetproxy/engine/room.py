@@ -28,8 +28,6 @@ SLACK: Final = 0.05
 """Beyond the limit and so much more of it, a package waits for room before it is kept."""
 WAIT_SECONDS: Final = 5.0
 """The longest that a package waits for room."""
-
-
 DISK_SECONDS: Final = 60.0
 """For so long it is known what the disk can give."""
 OVERDUE_SECONDS: Final = 3600.0
@@ -220,19 +218,28 @@ class Room:
         await self._look()  # a stopped proxy's has not been looked at yet
         limit = self._limit if max_size is None else min(max_size, self._limit)
         going: list[Going] = []
-        left: list[tuple[Tenant, list[Counted]]] = []
+        left: dict[Tenant, list[Counted]] = {}
         for packages, held in found:
             spared = partial(self._is_spared, packages)
             late = {one: why for one, why in overdue(held, rules, self._clock.now()) if not spared(one[1])}
             going += [Going(packages, *one, why) for one, why in late.items()]
-            left.append((packages, [one for one in held if one not in late]))
-        total = sum(size for _, held in left for _, _, size in held)
-        for packages, held in left if total > limit else ():
-            share = limit * sum(size for _, _, size in held) // total
-            more = packages.folder.usage.would_go(held, share, partial(self._is_spared, packages))
-            going += [Going(packages, *one, Why.ROOM) for one in more]
+            left[packages] = [one for one in held if one not in late]
+        total = sum(map(_bytes, left.values()))
+        for packages, held in tuple(left.items()) if total > limit else ():
+            going += self._would_go(packages, left, limit * _bytes(held) // total)
+        for packages, held in sorted(left.items(), key=lambda one: -_bytes(one[1])):
+            excess = sum(map(_bytes, left.values())) - limit
+            if excess > 0:
+                going += self._would_go(packages, left, max(0, _bytes(held) - excess))
         whole = sum(size for _, held in found for _, _, size in held)
         return Plan(going=tuple(going), held=whole, limit=limit)
+
+    def _would_go(self, packages: Tenant, left: dict[Tenant, list[Counted]], size: int) -> list[Going]:
+        """What makes way in one folder for ``size`` bytes of it to be ``left``, which loses it."""
+        more = packages.folder.usage.would_go(left[packages], size, partial(self._is_spared, packages))
+        gone = frozenset(more)
+        left[packages] = [one for one in left[packages] if one not in gone]
+        return [Going(packages, *one, Why.ROOM) for one in more]
 
     async def carry_out(self, plan: Plan) -> int:
         """Let go of what a plan names, but for what has been kept or asked for since; bytes. Raises DiskFailure."""
@@ -278,23 +285,28 @@ class Room:
     async def _evict_to(self, limit: int) -> int:
         """Make room where the folders together are over ``limit``; bytes that went.
 
-        Each gives up its share. Only where that is not enough, the largest ones give up what has just landed.
+        Each gives up its share; where that is not enough, the largest ones more, what has just landed last.
         """
         before = self._held()
         async with self._turn:
             total, goal = self._held(), max(0, limit)
             for packages in self._tenants if total > goal else ():
                 await self._evict(packages, goal * packages.folder.usage.bytes // total)
-            for packages in sorted(self._tenants, key=lambda one: -one.folder.usage.bytes):
-                excess = self._held() - goal
-                if excess > 0:
-                    await self._evict(packages, max(0, packages.folder.usage.bytes - excess), young=True)
+            for young in (False, True):
+                for packages in sorted(self._tenants, key=lambda one: -one.folder.usage.bytes):
+                    excess = self._held() - goal
+                    if excess > 0:
+                        await self._evict(packages, max(0, packages.folder.usage.bytes - excess), young=young)
         return max(0, before - self._held())
 
     async def _evict(self, packages: Tenant, size: int, *, young: bool = False) -> None:
         spared = partial(self._is_spared, packages)
         act = partial(packages.folder.evict, size, spared, young=young, delete=packages.drop)
         await attempt(packages.name, "eviction", act)
+
+
+def _bytes(held: Iterable[Counted]) -> int:
+    return sum(size for _, _, size in held)
 
 
 async def attempt(upstream: str, step: str, act: Callable[[], Awaitable[object]]) -> None:

@@ -251,6 +251,30 @@ async def test_what_was_kept_while_the_list_was_read_is_not_let_go(
     assert kept.has(PackageIdentity("acme.a", "1.0.0"))
 
 
+@pytest.mark.parametrize("by", ["housekeeping", "operator"])
+async def test_where_much_of_one_upstream_is_kept_the_others_give_up_what_is_old_first(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, by: str
+) -> None:
+    """Not what has just come from it, while what nobody uses stays."""
+    async with FakeFeed() as other:
+        upstreams = {"other": {"url": other.index_url}}
+        proxy = await start_proxy(feed.index_url, upstreams=upstreams)
+        for number in range(4):
+            other.add(make_nupkg(f"Old.P{number}", "1.0.0", size=SIZE))
+            await ask(proxy, f"/other/v3/content/old.p{number}/1.0.0/old.p{number}.1.0.0.nupkg")
+        await get(proxy, feed, *range(6))
+        await proxy.app.room.kept.keep([(f"acme.p{number}", "") for number in range(6)], "")
+        clock.advance(YOUNG_SECONDS)
+        await get(proxy, feed, 6)
+        if by == "housekeeping":
+            await proxy.reload(upstreams=upstreams, cache={"max_size": f"{8 * SIZE} B"})
+            await proxy.app.room.keep()
+        else:
+            await proxy.app.room.carry_out(await proxy.app.room.plan(8 * SIZE))
+        assert marked(proxy) == set(range(7))
+        assert len(list((proxy.directory / "other" / "packages").glob("*/*/*.nupkg"))) <= 1
+
+
 class Clinging(FsOps):
     """Does not let go of one file."""
 
