@@ -137,6 +137,23 @@ async def test_a_ledger_of_a_newer_version_is_refused_and_an_older_one_taken(fil
     assert "acme.a" in (await cli("keep", "--config", file))[1]
 
 
+async def test_a_first_seen_log_that_cannot_be_written_leaves_the_ledger_as_it_is(file: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert (await cli("keep", "acme.a", "--config", file))[0] == 0
+    (cache / "provenance.log").write_text("the log of then\n")
+    assert (await cli("backup", tmp_path / "b", "--config", file))[0] == 0
+    assert (await cli("keep", "acme.b", "--config", file))[0] == 0
+    (cache / "provenance.log").write_text("the log of now\n")
+    (cache / "provenance.log.restoring").mkdir()
+    assert (await cli("restore", tmp_path / "b", "--config", file))[0] == 75
+    assert "acme.b" in (await cli("keep", "--config", file))[1]
+    assert (cache / "provenance.log").read_text() == "the log of now\n"
+    (cache / "provenance.log.restoring").rmdir()
+    assert (await cli("restore", tmp_path / "b", "--config", file))[0] == 0
+    assert "acme.b" not in (await cli("keep", "--config", file))[1]
+    assert (cache / "provenance.log").read_text() == "the log of then\n"
+
+
 async def test_what_is_beside_the_cache_is_looked_at_first_and_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "proxy.toml").write_text(f'[access]\ntokens_file = "{tmp_path / "tokens"}"\n')
     (tmp_path / "tokens").write_text("[]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,8 +32,8 @@ def restore(
     from nugetproxy.store import backup_file
     from nugetproxy.store.fs import FsOps
     from nugetproxy.store.ledger.opening import replace_by
-    from nugetproxy.store.lock import DirectoryLock
-    from nugetproxy.store.provenance.provenance import replace_log
+    from nugetproxy.store.lock import DirectoryLock, remedy_of
+    from nugetproxy.store.provenance.provenance import replacing_log
     from nugetproxy.store.sqlite_form import ERRORS
 
     cache = load(config, cache_dir=cache_dir).cache
@@ -40,14 +41,14 @@ def restore(
         found = backup_file.read_backup(file)
     except BadRequest as error:
         fail([str(error)], FAILED)
-    wanted = _beside(config_to, found, file) if config_to is not None else {}
+    wanted, log = _beside(config_to, found, file) if config_to is not None else {}, found.get(backup_file.PROVENANCE)
     with DirectoryLock(cache.path, forced=cache.force_network_filesystem):
         try:
-            aside = replace_by(FsOps(), cache.path, found[backup_file.LEDGER])
-            if backup_file.PROVENANCE in found:
-                replace_log(FsOps(), cache.path, found[backup_file.PROVENANCE])
+            with replacing_log(FsOps(), cache.path, log) if log is not None else nullcontext():
+                aside = replace_by(FsOps(), cache.path, found[backup_file.LEDGER])
         except ERRORS as error:
-            raise StoreUnusable(str(cache.path), str(error), "Make it writable for this user.") from error
+            remedy = remedy_of(getattr(error, "errno", None))
+            raise StoreUnusable(str(cache.path), str(error).rstrip("."), remedy) from error
     if aside is not None:
         say(f"The ledger of before is {aside}.")
     say(f"The ledger in {cache.path} is that of the backup.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -29,17 +29,26 @@ AGAIN_SECONDS: Final = 10.0
 """After a failure."""
 
 
-def replace_log(fs: FsOps, directory: Path, body: bytes) -> None:
-    """Put a log that was carried away in place of the one there, which is set aside. Blocks; raises DiskFailure."""
+@contextmanager
+def replacing_log(fs: FsOps, directory: Path, body: bytes) -> Iterator[None]:
+    """Put a log that was carried away in place of the one there, which is set aside, after the block: it is on the disk
+    before that. Blocks; raises DiskFailure.
+    """
     path, scratch = directory / NAME, directory / f"{NAME}.restoring"
     with suppress(MissingFile):
         fs.unlink(scratch)
     fd = fs.create(scratch)
     try:
-        fs.write(fd, body, 0)
-        fs.fsync(fd)
-    finally:
-        fs.close(fd)
+        try:
+            fs.write(fd, body, 0)
+            fs.fsync(fd)
+        finally:
+            fs.close(fd)
+        yield
+    except BaseException:
+        with suppress(DiskFailure):
+            fs.unlink(scratch)
+        raise
     set_aside(fs, path)
     fs.rename(scratch, path)
     fs.fsync_dir(directory)
