@@ -108,7 +108,7 @@ async def test_ls_says_that_a_folder_cannot_be_read(setup: Setup) -> None:
     assert (code, str(setup.folder) in err) == (1, True)
     code, out, err = await setup.tell("ls")
     assert (code, "acme.a" in out, "contoso.a" in out) == (0, True, False)
-    assert err.startswith("shelf is not in it: ")
+    assert err.startswith("Not all of shelf is in it: ")
     code, out, err = await setup.tell("ls", "--upstream", "shelf")
     assert (code, out, err.splitlines()[-1]) == (1, "", "No such package is held.")
 

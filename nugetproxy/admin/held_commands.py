@@ -31,12 +31,16 @@ async def listed(
     desk: Desk, *, pattern: str = "*", upstream: str = "", order: str = "id", most: float = 100_000
 ) -> Mapping[str, Any]:
     """The packages that are held, or lie in a folder: size, last use, where they came from; those whose id matches a
-    pattern, in an order (id, size, used: the least recently used first), at most so many. ``unread``: folders.
+    pattern, in an order (id, size, used: the least recently used first), at most so many. ``unread``: of what not
+    all could be read, and why.
     """
     if order not in ORDERS:
         raise BadRequest(f"The order is one of {', '.join(ORDERS)}.")
-    rows = [row for packages in desk.packages(upstream).values() for row in await _rows(desk, packages)]
-    unread = {}
+    rows, unread = [], {}
+    for name, packages in desk.packages(upstream).items():
+        rows += await _rows(desk, packages)
+        if packages.folder.usage.unreadable:
+            unread[name] = packages.folder.usage.unreadable
     for name, folder in desk.folders(upstream).items():
         try:
             rows += await folders.rows(folder)

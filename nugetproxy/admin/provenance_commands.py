@@ -38,6 +38,8 @@ async def verify(desk: Desk, *, head: str = "") -> Mapping[str, Any]:
     held: list[tuple[str, str, str, str]] = []
     for name, packages in desk.packages().items():
         found = [identity for _, identity, _ in await packages.folder.usage.count()]
+        if packages.folder.usage.unreadable:
+            raise BadRequest(f"Not all that is held of {name!r} can be read: {packages.folder.usage.unreadable}")
         held += await asyncio.to_thread(_with_hashes, desk.provenance, packages.folder.layout, name, found)
     try:
         examined = await asyncio.to_thread(examine, desk.provenance.fs, desk.provenance.path, head.lower())

@@ -45,7 +45,7 @@ def ls(
         table(("Package", "Version", ">Size", "Used", "From", "Kept"), rows)
         say(f"{said['count']} package{'' if said['count'] == 1 else 's'}, {about_size(said['size'])}.")
     for name, says in said["unread"].items():
-        say(f"{name} is not in it: {says}", err=True)
+        say(f"Not all of {name} is in it: {says}", err=True)
     if not said["packages"]:
         fail(["No such package is held."], FAILED)
 

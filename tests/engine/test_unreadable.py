@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from nugetproxy.admin.commands import carry_out
 from nugetproxy.engine.held_entries import enter_held
 from nugetproxy.engine.unpinned import look_into_unpinned
+from nugetproxy.errors import BadRequest
 from nugetproxy.store.fs import DiskFailure, FsOps, StrPath
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask
@@ -70,6 +71,14 @@ async def test_an_operator_has_them_verified_and_is_told_of_the_one(proxy: Proxy
     (one,) = said["damaged"]
     assert (one["upstream"], one["id"], one["repaired"]) == ("up", "bulk.n2", False)
     assert "EIO" in one["says"]
+
+
+async def test_an_operator_who_lists_what_is_held_is_told_too(proxy: Proxy, clock: FakeClock) -> None:
+    said = await carry_out(proxy.app.desk, "ls", {}, by="a test")
+    assert (said["count"], "bulk.n2" in said["unread"].get("up", "")) == (4, True)
+    await enter_held(proxy.held, proxy.app.shared.provenance, clock)
+    with pytest.raises(BadRequest, match=r"bulk\.n2"):
+        await carry_out(proxy.app.desk, "provenance/verify", {}, by="a test")
 
 
 async def test_they_are_found_but_not_all_is_known(proxy: Proxy, feed: FakeFeed) -> None:

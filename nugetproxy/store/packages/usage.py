@@ -49,6 +49,8 @@ class Usage:
         self.bytes = 0
         self.packages = 0
         """Both as far as counted."""
+        self.unreadable = ""
+        """Why the last count could not see all."""
         self._layout = layout
         self._calls = calls
         self._metrics = metrics
@@ -144,6 +146,7 @@ class Usage:
         sizes = {**pending, **{identity: size for _, identity, size in found.packages}}
         self._set(sum(sizes.values()), len(sizes))
         self._found, self._before = (None if found.unreadable else found.sieve), None
+        self.unreadable = str(found.unreadable[0]) if found.unreadable else ""
         for failure in found.unreadable:
             self._calls.count(failure)
             self._log.warning("folder.unreadable", reason=Reason.DISK, detail=str(failure))
