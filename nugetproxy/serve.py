@@ -195,6 +195,7 @@ def _limits(app: App) -> Limits:
     return {
         "max_connections": app.descriptors.clients,
         "max_per_ip": limits.max_connections_per_ip,
+        "front_ends": limits.trusted_proxies,
         "header_timeout": limits.header_timeout,
         "write_timeout": limits.write_timeout,
     }

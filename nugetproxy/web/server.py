@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypedDict
 
@@ -19,6 +19,7 @@ from nugetproxy.metrics import Metrics
 from nugetproxy.web import http as web
 from nugetproxy.web import lane as lanes
 from nugetproxy.web.connection import Connection
+from nugetproxy.web.hosts import Network, is_in
 
 MAX_LINE = 4096
 MAX_FIELD = 8190
@@ -32,7 +33,7 @@ DOCUMENT_SECONDS = 1.0
 ABSOLUTE = re.compile(r"(https?)://([^/?#@]+)(.*)", re.IGNORECASE)
 """A request target with scheme and host, as some clients and proxies send it."""
 LOOPBACK = ("127.", "::1")
-"""Peers without a limit of their own: a front proxy on this machine is many clients."""
+"""Peers without a limit of their own: a front end on this machine is many clients."""
 
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -42,6 +43,7 @@ class Limits(TypedDict):
 
     max_connections: int
     max_per_ip: int
+    front_ends: Iterable[Network]
     header_timeout: float
     write_timeout: float
 
@@ -58,11 +60,12 @@ class LimitedServer(web.Server):
         header_timeout: float,
         write_timeout: float,
         metrics: Metrics,
+        front_ends: Iterable[Network] = (),
         lane: lanes.Lane | None = None,
     ) -> None:
-        """``lane`` answers what it can before ``handler`` is asked. ``header_timeout`` (seconds) bounds the first
-        request's headers as well as idle connections, ``write_timeout`` how long a client may take nothing of what is
-        sent.
+        """``lane`` answers what it can before ``handler`` is asked. ``front_ends`` are many clients, so ``max_per_ip``
+        is not theirs. ``header_timeout`` (seconds) bounds the first request's headers as well as idle connections,
+        ``write_timeout`` how long a client may take nothing of what is sent.
         """
         super().__init__(handler, request_factory=_request_of)
         self._write_timeout = write_timeout
@@ -72,15 +75,25 @@ class LimitedServer(web.Server):
         self._header_timeout = header_timeout
         self._max_connections = max_connections
         self._max_per_ip = max_per_ip
+        self._front_ends = tuple(front_ends)
         self._peers: dict[Connection, str] = {}
         self._per_ip: Counter[str] = Counter()
         self._empty = asyncio.Event()
         self._empty.set()
 
-    def use(self, *, max_connections: int, max_per_ip: int, header_timeout: float, write_timeout: float) -> None:
+    def use(
+        self,
+        *,
+        max_connections: int,
+        max_per_ip: int,
+        front_ends: Iterable[Network],
+        header_timeout: float,
+        write_timeout: float,
+    ) -> None:
         """Other limits, for connections that are made from now on."""
         self._max_connections = max_connections
         self._max_per_ip = max_per_ip
+        self._front_ends = tuple(front_ends)
         self._header_timeout = header_timeout
         self._write_timeout = write_timeout
 
@@ -120,12 +133,16 @@ class LimitedServer(web.Server):
         self._peers[handler] = peer
         self._per_ip[peer] += 1
         self._empty.clear()
-        limited = bool(peer) and not peer.startswith(LOOPBACK) and self._per_ip[peer] > self._max_per_ip
+        limited = self._per_ip[peer] > self._max_per_ip and not self._is_many(peer)
         if limited or len(self._peers) > self._max_connections:
             self._metrics.rejected.labels("connections_per_ip" if limited else "connections").inc()
             # Not at once: aiohttp has yet to begin the task of this connection, which fails where it is gone already.
             asyncio.get_running_loop().call_soon(transport.abort)
         self._metrics.connections.set(len(self._peers))
+
+    def _is_many(self, peer: str) -> bool:
+        """Whether more than one client may be behind an address; of a Unix socket nobody knows it."""
+        return not peer or peer.startswith(LOOPBACK) or is_in(peer, self._front_ends)
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """aiohttp's hook for the end of a connection."""

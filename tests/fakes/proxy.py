@@ -163,6 +163,7 @@ class _Server(BaseTestServer):
             self._app.answer,
             max_connections=self._app.descriptors.clients,
             max_per_ip=limits.max_connections_per_ip,
+            front_ends=limits.trusted_proxies,
             header_timeout=limits.header_timeout,
             write_timeout=limits.write_timeout,
             metrics=self._app.metrics,

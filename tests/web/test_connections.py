@@ -71,6 +71,16 @@ async def test_one_address_may_have_so_many(
     assert await answered(await connect(proxy, "127.0.0.2"))
 
 
+async def test_a_front_end_on_another_machine_may_have_more(
+    start_proxy: StartProxy, feed: FakeFeed, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LOOPBACK", ())
+    limits = {"max_connections_per_ip": 1, "trusted_proxies": ["127.0.0.2"]}
+    proxy = await start_proxy(feed.index_url, server=limits)
+    several = [await connect(proxy, f"127.0.0.{last}") for last in (2, 2, 3, 3)]
+    assert [await answered(one) for one in several] == [True, True, True, False]
+
+
 async def test_a_front_end_on_this_machine_may_have_more(
     start_proxy: StartProxy, feed: FakeFeed, connect: Connect
 ) -> None:
