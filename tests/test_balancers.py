@@ -1,4 +1,4 @@
-"""Several processes behind a balancer fetch each package once: with nginx and HAProxy as ``deploy/`` has them."""
+"""Several processes behind a balancer, nginx or HAProxy as ``deploy/`` has them: what is asked once, what again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -127,3 +127,55 @@ async def test_a_storm_of_cold_clients_costs_one_download_of_each_package(
     held = [len(list((tmp_path / f"cache{number}/up/packages").glob("*/*/*.nupkg"))) for number in range(4)]
     assert sum(held) == len(PACKAGES)
     assert sum(count > 0 for count in held) >= 2, "the work is shared"
+
+
+@asynccontextmanager
+async def silent(asked: list[str]) -> AsyncIterator[int]:
+    """The port of one that is in good health, and closes the connection without an answer to anything else."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            method, path, _ = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
+            if path.startswith(b"/health/"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            else:
+                asked.append(method.decode())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("haproxy", path=PATHS) is None, reason="no haproxy here")
+async def test_what_ends_without_an_answer_is_asked_again_unless_it_writes(tmp_path: Path) -> None:
+    asked: list[str] = []
+    port = free_port()
+    text = (DEPLOY / "haproxy-cluster.cfg").read_text(encoding="utf-8").replace("bind :5555", f"bind 127.0.0.1:{port}")
+    async with AsyncExitStack() as stack:
+        for number in (1, 2, 3):
+            replica = await stack.enter_async_context(silent(asked))
+            text = text.replace(f"replica{number}:5555", f"127.0.0.1:{replica}")
+        (tmp_path / "haproxy.cfg").write_text(text, encoding="utf-8")
+        program = shutil.which("haproxy", path=PATHS)
+        assert program is not None
+        process = await asyncio.create_subprocess_exec(program, "-db", "-f", str(tmp_path / "haproxy.cfg"))
+        try:
+            for method in ("GET", "DELETE", "POST"):
+                await answered(method, f"http://127.0.0.1:{port}/v3/package/acme.a/1.0.0")
+        finally:
+            process.terminate()
+            await process.wait()
+    assert Counter(asked) == {"GET": 4, "DELETE": 1, "POST": 1}
+
+
+async def answered(method: str, url: str) -> None:
+    """Ask on a connection of its own, once the balancer is there."""
+    async with asyncio.timeout(LIMIT):
+        while True:
+            try:
+                async with aiohttp.request(method, url) as answer:
+                    assert answer.status == 502
+                    return
+            except aiohttp.ClientConnectorError:
+                await asyncio.sleep(0.05)
