@@ -214,6 +214,7 @@ DOCKERFILE = TEXTS["deploy/Dockerfile"]
 COMPOSE = TEXTS["deploy/compose.yaml"]
 CLUSTER = TEXTS["deploy/compose.cluster.yaml"]
 UNIT = TEXTS["deploy/nugetproxy.service"]
+SEVERAL = TEXTS["deploy/nugetproxy@.service"]
 NGINX = TEXTS["deploy/nginx.conf"]
 CACHE = "/var/cache/nugetproxy"
 
@@ -400,10 +401,11 @@ def test_kubernetes_minds_a_manifest_that_is_wrong() -> None:
         kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
 
 
-def test_several_services_differ_from_the_one_by_their_port_only() -> None:
-    template = TEXTS["deploy/nugetproxy@.service"].splitlines()
-    changed = [(old, new) for old, new in zip(UNIT.splitlines(), template, strict=True) if old != new]
-    assert [new for _, new in changed if not new.startswith("#")] == [
+def test_several_services_differ_from_the_one_by_their_port_and_what_they_share() -> None:
+    one, several = ([line for line in text.splitlines() if not line.startswith("#")] for text in (UNIT, SEVERAL))
+    shared = ["User=nugetproxy", "StateDirectory=nugetproxy", "StateDirectoryMode=0700"]
+    changed = [line for line in several if line not in one]
+    assert [line for line in changed if line not in shared] == [
         "After=network-online.target",
         "ExecStart=/opt/nugetproxy/bin/nugetproxy serve --config /etc/nugetproxy/nugetproxy.toml "
         "--listen 127.0.0.1:%i --cache-dir /var/cache/nugetproxy-%i",
@@ -412,6 +414,16 @@ def test_several_services_differ_from_the_one_by_their_port_only() -> None:
         "CacheDirectory=nugetproxy-%i",
         "RuntimeDirectory=nugetproxy-%i",
     ]
+    assert len(several) == len(one) + len(shared)
+
+
+def test_several_services_share_a_file_of_tokens_where_all_may_write() -> None:
+    """A file of one user is for nobody else, and DynamicUser alone makes one user for each service."""
+    written = re.findall(r'tokens_file = "([^"]+)"', SEVERAL + TEXTS["deploy/README.md"])
+    assert len(written) == 2
+    assert {str(Path(file).parent) for file in written} == {f"/var/lib/{one(r'^StateDirectory=(.*)$', SEVERAL)}"}
+    assert {"DynamicUser=yes", "User=nugetproxy"} <= set(SEVERAL.splitlines())
+    assert "%" not in one(r"^StateDirectory=(.*)$", SEVERAL)
 
 
 @pytest.mark.parametrize(
@@ -449,19 +461,19 @@ def test_systemd_agrees_that_the_service_is_sandboxed() -> None:
     assert finished.returncode == 0, finished.stdout
 
 
-def test_systemd_reads_every_line_of_both_units(tmp_path: Path) -> None:
+def test_systemd_reads_every_line_of_the_units(tmp_path: Path) -> None:
     """What it does not understand it passes over, with a line of its own."""
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
         pytest.skip("no systemd-analyze here")
-    units = [tmp_path / name for name in ("nugetproxy.socket", "nugetproxy.service")]
+    units = [tmp_path / name for name in ("nugetproxy.socket", "nugetproxy.service", "nugetproxy@5551.service")]
     for unit in units:
-        text = (DEPLOY / unit.name).read_text()
+        text = (DEPLOY / unit.name.replace("5551", "")).read_text()
         unit.write_text(re.sub(r"^(Exec\w+)=\S+", rf"\1={sys.executable}", text, flags=re.MULTILINE))
     command = [analyze, "verify", *map(str, units)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert (finished.returncode, [line for line in finished.stderr.splitlines() if str(tmp_path) in line]) == (0, [])
-    assert "nugetproxy.service" not in finished.stderr
+    assert "nugetproxy" not in finished.stderr
 
 
 def test_nginx_passes_on_what_the_proxy_must_know() -> None:
