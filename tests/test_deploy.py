@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -244,12 +247,32 @@ def test_the_image_runs_the_proxy_as_an_ordinary_user() -> None:
     assert f"user {user}" in TEXTS["deploy/README.md"]
 
 
-def test_the_image_asks_itself_whether_it_is_ready() -> None:
-    check = one(r"^HEALTHCHECK [^\n]*\\\n +CMD (.*)$", DOCKERFILE)
-    program, flag, code = json.loads(check)
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_the_image_asks_itself_whether_it_is_ready(tls: bool, status: int, healthy: bool, tmp_path: Path) -> None:
+    program, flag, code = json.loads(one(r"^HEALTHCHECK [^\[]*CMD (.*)$", DOCKERFILE.replace("\\\n", "")))
     assert (program, flag) == ("/opt/nugetproxy/bin/python", "-c")
-    compile(code, "healthcheck", "exec")
     assert "http://127.0.0.1:5555/health/ready" in code
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status if self.path == "/health/ready" else 404)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        if tls:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            trustme.CA().issue_cert("nuget.example.com").configure_cert(context)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        finished = subprocess.run(
+            [sys.executable, "-c", code.replace(":5555/", f":{server.server_port}/")],
+            env={"HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"},
+            capture_output=True, check=False, timeout=60,
+        )  # fmt: skip
+        server.shutdown()
+    assert (finished.returncode == 0) is healthy
 
 
 def test_the_container_may_do_little_and_ends_in_time() -> None:
