@@ -69,8 +69,8 @@ def _made(made: Mapping[str, Any]) -> Iterator[str]:
     yield f"Token {made['name']} ({', '.join(made['scopes'])}; {where}; {until}). It is shown this once:"
     if made["closed_feeds"]:
         yield (
-            f"From now on {', '.join(made['closed_feeds'])} wants a token from everybody, unless the configuration "
-            "says otherwise (anonymous)."
+            f"From now on everybody needs a token for {', '.join(made['closed_feeds'])}, unless the configuration says "
+            "otherwise (anonymous)."
         )
 
 
@@ -98,7 +98,8 @@ def revoke(name: Name, config: ConfigFile = None, cache_dir: CacheDirectory = No
     say(f"Revoked {name}.")
     if done["feeds_without_token"]:
         say(
-            f"No token may read {', '.join(done['feeds_without_token'])} any more: where the configuration does not "
-            "say anonymous = false, everybody may.",
+            f"No token may read {', '.join(done['feeds_without_token'])} any more. Where the configuration does not "
+            "say who may (anonymous), everybody may now; nobody where the proxy has credentials for the feed and other "
+            "machines reach it.",
             err=True,
         )
