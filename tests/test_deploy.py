@@ -32,6 +32,11 @@ from nugetproxy.config.problems import known_keys
 from nugetproxy.config.units import parse_size, parse_span
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
+from tests.conftest import StartProxy
+from tests.fakes.asking import REGISTRATION, SMALL, VERSIONS, ask
+from tests.fakes.clock import FakeClock
+from tests.fakes.feed import FakeFeed
+from tests.fakes.packages import make_nupkg
 from tests.fakes.spans import span_text
 
 ROOT = Path(__file__).parent.parent
@@ -120,6 +125,19 @@ def test_toml_in_texts_can_be_read(name: str, tmp_path: Path) -> None:
             elsewhere.replace("[server]", "[server]\nallow_anonymous = true"), encoding="utf-8"
         )
         assert load(tmp_path / f"{number}.toml", environ={"COMPANY_FEED_TOKEN": "x"}).upstreams
+
+
+@pytest.mark.parametrize("path", [VERSIONS, REGISTRATION])
+async def test_a_network_sees_a_new_version_as_soon_as_its_example_says(
+    path: str, start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock
+) -> None:
+    assert "a minute at the latest" in TEXTS["config/examples/single.toml"]
+    feed.add(SMALL)
+    proxy = await start_proxy(feed.index_url, policy=tomllib.loads(TEXTS["config/examples/single.toml"])["policy"])
+    await ask(proxy, path)
+    feed.add(make_nupkg("Acme.A", "2.0.0"))
+    clock.advance(61)
+    assert b"2.0.0" in (await ask(proxy, path)).body
 
 
 @pytest.mark.parametrize(
