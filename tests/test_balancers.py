@@ -148,14 +148,15 @@ async def silent(asked: list[str]) -> AsyncIterator[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("haproxy", path=PATHS) is None, reason="no haproxy here")
-async def test_what_ends_without_an_answer_is_asked_again_unless_it_writes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["haproxy.cfg", "haproxy-cluster.cfg"])
+async def test_what_ends_without_an_answer_is_asked_again_unless_it_writes(name: str, tmp_path: Path) -> None:
     asked: list[str] = []
     port = free_port()
-    text = (DEPLOY / "haproxy-cluster.cfg").read_text(encoding="utf-8").replace("bind :5555", f"bind 127.0.0.1:{port}")
+    text = re.sub(r"bind \S*:5555", f"bind 127.0.0.1:{port}", (DEPLOY / name).read_text(encoding="utf-8"))
     async with AsyncExitStack() as stack:
-        for number in (1, 2, 3):
-            replica = await stack.enter_async_context(silent(asked))
-            text = text.replace(f"replica{number}:5555", f"127.0.0.1:{replica}")
+        servers = re.compile(r"(?<=127\.0\.0\.1:)555[1-4]\b|replica[1-3]:5555")
+        there = iter([await stack.enter_async_context(silent(asked)) for _ in servers.findall(text)])
+        text = servers.sub(lambda old: f"{next(there)}" if old[0].isdigit() else f"127.0.0.1:{next(there)}", text)
         (tmp_path / "haproxy.cfg").write_text(text, encoding="utf-8")
         program = shutil.which("haproxy", path=PATHS)
         assert program is not None
