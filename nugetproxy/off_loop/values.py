@@ -32,7 +32,7 @@ class NoPlainValue(Exception):
 
 
 def pack(value: Any) -> Packed:
-    """``value`` to be sent: texts, numbers, bytes, collections, enumerations and structs of ``HOMES``.
+    """``value`` to be sent: texts, numbers, bytes, collections, enumerations, structs and named tuples of ``HOMES``.
 
     Raises NoPlainValue.
     """
@@ -78,8 +78,9 @@ def _form(value: Any, blobs: list[bytes]) -> Any:
         return ["number", orjson.dumps(value).decode()]
     if kind.__module__.startswith(HOMES) and isinstance(value, Enum):
         return ["enum", kind.__module__, kind.__name__, value.value]
-    if kind.__module__.startswith(HOMES) and isinstance(value, Struct):
-        parts = {name: _form(getattr(value, name), blobs) for name in value.__struct_fields__}
+    if kind.__module__.startswith(HOMES) and isinstance(value, Struct | tuple):
+        names = value.__struct_fields__ if isinstance(value, Struct) else kind._fields
+        parts = {name: _form(getattr(value, name), blobs) for name in names}
         return ["object", kind.__module__, kind.__name__, parts]
     raise NoPlainValue(kind.__name__)
 
@@ -115,7 +116,7 @@ def _value(form: Any, blobs: Sequence[bytes]) -> Any:
             return orjson.Fragment(text)
         case ["enum", home, name, word] if issubclass(_class(home, name), Enum):
             return _class(home, name)(word)
-        case ["object", home, name, parts] if issubclass(_class(home, name), Struct):
+        case ["object", home, name, parts] if issubclass(_class(home, name), Struct | tuple):
             return _class(home, name)(**{part: _value(item, blobs) for part, item in parts.items()})
         case _:
             raise NoPlainValue(str(form[:1]))

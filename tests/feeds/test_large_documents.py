@@ -18,7 +18,7 @@ from nugetproxy.store.documents.documents import Documents, Stored
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger.opening import begin_afresh
 from tests.conftest import StartProxy
-from tests.fakes.asking import REGISTRATION, UP_REGISTRATION, UP_VERSIONS, VERSIONS, ask, until
+from tests.fakes.asking import PACKAGE, REGISTRATION, UP_REGISTRATION, UP_VERSIONS, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
@@ -76,6 +76,14 @@ async def test_it_is_worked_on_in_a_child(proxy: Proxy, feed: FakeFeed) -> None:
     assert next(contents(answer.body)) == f"{US}/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg"
     assert feed.url.encode() not in answer.body
     assert CHILD.jobs - before == 3, "check, look for pages, render"
+
+
+async def test_a_package_comes_whose_registration_is_large(proxy: Proxy, feed: FakeFeed) -> None:
+    feed.origin.routes[UP_REGISTRATION] = Script(body=large(feed, "first"))
+    assert (await ask(proxy, REGISTRATION)).status == 200
+    before = CHILD.jobs
+    answer = await ask(proxy, PACKAGE)
+    assert (answer.status, CHILD.jobs > before) == (200, True), "what it says of the package is looked for"
 
 
 async def test_it_is_never_parsed_again_when_it_is_stored(proxy: Proxy, feed: FakeFeed) -> None:

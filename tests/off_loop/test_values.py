@@ -14,6 +14,7 @@ from nugetproxy.caching.entry import Entry
 from nugetproxy.nuget.documents.catalog import CatalogListing
 from nugetproxy.nuget.documents.exact_json import dumps, loads_exact
 from nugetproxy.nuget.documents.render import Link, PageRef, Rendered, View, render
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.services import parse_service_index
 from nugetproxy.nuget.version import Version
@@ -44,6 +45,8 @@ PLAIN = [
     MappingProxyType({"a": (1,)}),
     Kind.REGISTRATION,
     Version.parse("1.0.0-Beta+x"),
+    PackageIdentity("acme.a", "1.0.0"),
+    (PackageIdentity("acme.a", "1.0.0"), {PackageIdentity("acme.b", "1.0.0"): 1}),
     Link.to(Kind.REGISTRATION_PAGE, "https://h/\udc80"),
     PageRef("https://h/", "commit"),
     Rendered(b"{}", (Link.to(Kind.CATALOG, "https://h/"),), ("garbage",), empty=True),
