@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import ProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
+from nugetproxy.app.measured import Process
 from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import Reason
 from tests.fakes.asking import PACKAGE, SMALL, ask
@@ -79,6 +81,17 @@ def instruments(proxy: Proxy) -> dict[str, Any]:
             kind = {"counter": "_total", "histogram": "_bucket"}.get(one._type, "")
             found[f"{one._name}{kind}"] = one
     return found
+
+
+def test_the_process_is_told_of_where_the_service_sees_processes_alone(tmp_path: Path) -> None:
+    assert "ProcSubset=pid" in (ROOT / "deploy" / "nugetproxy.service").read_text()
+    (tmp_path / "self").symlink_to("/proc/self")
+    told, usual = (
+        {family.name: family.samples[0].value for family in one.collect()}
+        for one in (Process(proc=str(tmp_path), registry=None), ProcessCollector(registry=None))
+    )
+    assert told.keys() == usual.keys() > {"process_resident_memory_bytes", "process_cpu_seconds"}
+    assert abs(told["process_start_time_seconds"] - usual["process_start_time_seconds"]) < 5
 
 
 def test_values_of_labels_are_words_of_ours() -> None:

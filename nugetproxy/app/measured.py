@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -32,11 +33,18 @@ REFUSED = ("connections", "connections_per_ip", "malformed")
 INTEGRITY = (Reason.INVALID_CONTENT, Reason.IDENTITY, Reason.ZIP, Reason.HASH, Reason.PIN)
 
 
+class Process(ProcessCollector):
+    """What it says of the process also where /proc shows processes alone, as in a sandbox (ProcSubset=pid)."""
+
+    def _boot_time(self) -> float:
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 def declare(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
     """Fill in what does not change, what is read when somebody asks, a 0 for all that may be counted."""
     declare_limits(metrics, config, descriptors)
     metrics.build_info.labels(__version__, platform.python_version(), aiohttp.__version__).set(1)
-    ProcessCollector(registry=metrics.registry)
+    Process(registry=metrics.registry)
     metrics.logs_dropped.read = logs.dropped
     metrics.store_free.set_function(lambda: _free(config.cache.path))
     for reason in CUT:
