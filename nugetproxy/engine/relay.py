@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 
 from nugetproxy.engine.target import Target
 from nugetproxy.errors import FINAL, NotFound, Reason, UpstreamDenied, UpstreamFailure, upstream_failure
-from nugetproxy.upstream.answers import Head
+from nugetproxy.upstream.answers import PAGE, Head, is_page
 from nugetproxy.upstream.client import UpstreamClient
 
 ABSENT = frozenset({404, 410})
-_NO = frozenset({Reason.STATUS, Reason.SERVER_ERROR, Reason.PROTOCOL})
+_NO = frozenset({Reason.STATUS, Reason.SERVER_ERROR, Reason.PROTOCOL, Reason.INVALID_CONTENT})
 """What a HEAD may come to where a GET does not, besides 403 and 404."""
 
 
@@ -63,6 +63,8 @@ class Relay:
         async with self._upstream.download(target.urls[0], headers=dict(target.headers)) as file:
             if file.status in ABSENT:
                 raise NotFound(f"The upstream {self.name!r} does not have this.")
+            if is_page(file.content_type):
+                raise self._upstream.refused(Reason.INVALID_CONTENT, PAGE)
             return Head(status=200, length=file.total, validators=file.validators, warnings=file.warnings)
 
     async def body(self, target: Target, start: int, etag: str | None) -> AsyncIterator[bytes]:

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from msgspec import Struct
 from multidict import CIMultiDictProxy
 
 from nugetproxy.caching.entry import NO_VALIDATORS, Validators
+
+PAGE: Final = "the answer is a page of HTML"
+"""What is wrong with one for which ``is_page`` holds."""
+
+
+def is_page(content_type: str) -> bool:
+    """Whether an answer says of itself that it is HTML: a login page, an error. Nothing that we ask for is."""
+    return content_type.lower().startswith("text/html")
 
 
 class Head(Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from nugetproxy.caching.entry import NO_VALIDATORS, Answer, Validators
 from nugetproxy.clock import Clock
 from nugetproxy.errors import FINAL, Denial, Reason, UpstreamDenied, UpstreamFailure
 from nugetproxy.metrics import Metrics
-from nugetproxy.upstream.answers import Download, Head, Sent
+from nugetproxy.upstream.answers import PAGE, Download, Head, Sent, is_page
 from nugetproxy.upstream.breaker import BreakerState, Cause
 from nugetproxy.upstream.failures import remedy
 from nugetproxy.upstream.faults import Faults
@@ -126,14 +126,17 @@ class UpstreamClient:
             return await (attempt() if patience.once else self._with_retries(attempt, question))
 
     async def head(self, url: str, *, headers: Mapping[str, str] = NO_HEADERS) -> Head:
-        """What a GET of ``url`` would say: 200 or any 4xx."""
+        """What a GET of ``url`` would say: 200 or any 4xx. A page of HTML fails as INVALID_CONTENT: we ask for none."""
         asked = {"Accept": "*/*", "Accept-Encoding": "identity", **headers}
         request = Request(lane=Lane.DOCUMENTS, method="HEAD", headers=asked)
         question, seconds, patience = Question(request, self._wire.url(url), Response.drain), self._budget(), Patience()
 
         async def attempt() -> Head:
             async with self._wire.read(question, seconds(), patience) as response:
-                return read_head(response)
+                head = read_head(response)
+                if head.status == 200 and is_page(head.content_type):
+                    raise response.refuse(Reason.INVALID_CONTENT, PAGE)
+                return head
 
         with self._faults.remembered(question):
             return await self._with_retries(attempt, question)

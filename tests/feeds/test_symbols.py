@@ -279,6 +279,18 @@ async def test_a_large_file_of_a_server_that_does_not_know_head_is_passed_throug
         assert (got.status, got.body) == (200, PDB)
 
 
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_login_page_is_no_file(
+    proxy: Proxy, origin: Origin, second: Origin, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    if large:
+        monkeypatch.setattr("nugetproxy.feeds.symbols.STORED_BYTES", 1000)
+    for one in (origin, second):
+        one.routes[UP] = Script(headers=[("Content-Type", "text/html")], body=b"<html>" + b" " * 2000)
+    for method in ("HEAD", "GET"):
+        assert (await symbol(proxy, method=method)).status == 502, method
+
+
 async def test_a_large_file_that_breaks_off_is_cut_off_here_too(
     proxy: Proxy, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -148,10 +148,24 @@ async def test_a_captive_portal_never_becomes_an_answer(
         assert (await ask(proxy, path)).status == 200, f"nothing is left of it: {path}"
 
 
+async def test_a_page_that_a_head_comes_to_is_no_package(proxy: Proxy, feed: FakeFeed) -> None:
+    """Only a GET can tell."""
+    page = Script(headers=[("Content-Type", "Text/HTML; charset=utf-8")], body=b"<html>")
+    package = make_nupkg("Acme.Other", "1.0.0")
+    path = "acme.other/1.0.0/acme.other.1.0.0.nupkg"
+    feed.origin.routes[f"/v3-flatcontainer/{path}"] = lambda seen: (
+        page if seen.method == "HEAD" else Script(body=package)
+    )
+    head = await ask(proxy, f"/v3/content/{path}", "HEAD")
+    assert (head.status, head.headers["Content-Length"]) == (200, str(len(package)))
+
+
 async def test_behind_a_captive_portal_what_is_stored_is_served(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
     before = [await ask(proxy, path) for path in (GOOD, "/v3/content/acme.good/index.json")]
     await feed.set_mode("html")
     clock.advance(7 * 86400)
     after = [await ask(proxy, path) for path in (GOOD, "/v3/content/acme.good/index.json")]
     assert [(got.status, got.body) for got in after] == [(got.status, got.body) for got in before]
+    missing = await ask(proxy, "/v3/content/acme.cold/1.0.0/acme.cold.1.0.0.nupkg", "HEAD")
+    assert missing.status == 502, "the page is not said to be a package of its length"
     assert (await ask(proxy, "/health/ready")).status == 200
