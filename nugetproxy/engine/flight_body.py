@@ -24,6 +24,8 @@ class FlightBody(Struct):
     """Is told the SHA-512 (base64) of what has landed, before its last bytes go; raises where they must not."""
     _passed: AsyncGenerator[bytes, None] | None = None
     _first: bytes = b""
+    _unsealed: str = ""
+    """The SHA-512 of what came past the disk, all of it, before anybody could be told."""
 
     @property
     def size(self) -> int | None:
@@ -48,24 +50,26 @@ class FlightBody(Struct):
         try:
             await self.flight.begun()
         except DiskFailure:
-            self._passed = self._bypass.read(self.flight, 0)
+            self._passed = self._bypass.read(self.flight, 0, self._seal)
             self._first = await anext(self._passed)
 
     async def pieces(self, start: int, stop: int | None) -> AsyncIterator[Piece]:
         """The bytes from ``start`` up to ``stop``; raises what ended the flight."""
         if self._passed is not None:
+            if self._unsealed:
+                self._seal(self._unsealed)
             async for chunk in self._from_upstream(self._passed, start, stop):
                 yield chunk
             return
         at = start
         try:
             async for part in self.flight.read(start, stop):
-                if self.flight.landed is not None and self.landed is not None:
-                    self.landed(self.flight.landed.sha512)
+                if self.flight.landed is not None:
+                    self._seal(self.flight.landed.sha512)
                 yield part
                 at = part.stop
         except DiskFailure:
-            rest = self._bypass.read(self.flight, at)
+            rest = self._bypass.read(self.flight, at, self._seal)
             async for chunk in self._from_upstream(rest, 0, None if stop is None else stop - at):
                 yield chunk
 
@@ -84,6 +88,12 @@ class FlightBody(Struct):
                     chunk = await anext(passed)
                 except StopAsyncIteration:
                     return
+
+    def _seal(self, sha512: str) -> None:
+        if self.landed is not None:
+            self.landed(sha512)
+        else:
+            self._unsealed = sha512
 
     def close(self) -> None:
         """Leave the flight; once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -12,6 +13,7 @@ from nugetproxy.store.ledger.ledger import Owner
 from tests.aggregate.conftest import Farm, StartFarm
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
+from tests.store.kit import FailingFs
 
 SMALL, LARGE = 10, 1_200_000
 
@@ -77,6 +79,21 @@ async def test_do_not_change_with_the_address_of_their_owner(
     said = await farm.error("/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg", 502)
     assert "these are not the bytes that acme.a.1.0.0.nupkg had before" in said
     assert "'nugetproxy purge' forgets them" in said
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_do_not_change_past_a_full_disk_either(
+    start_farm: StartFarm, public: FakeFeed, moved: FakeFeed, size: int
+) -> None:
+    public.add(first(size))
+    fs = FailingFs()
+    farm = await start_farm(tables={"fs": fs})
+    assert await fetched(farm) == first(size)
+    moved.add(other(size))
+    await move(farm, moved)
+    await farm.read("/v3/index.json")
+    fs.arm(1, errno.ENOSPC, for_ever=True, only="write")
+    assert await fetched(farm) in {0, 502}
 
 
 async def test_may_come_from_another_address(start_farm: StartFarm, public: FakeFeed, moved: FakeFeed) -> None:

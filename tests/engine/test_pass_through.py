@@ -5,22 +5,25 @@ from __future__ import annotations
 import base64
 import errno
 import hashlib
+import json
 
 import aiohttp
 import pytest
 
 from nugetproxy.engine.flight import HOLD
 from nugetproxy.engine.pass_through import PassThrough
+from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage
 from tests.conftest import StartProxy
-from tests.fakes.asking import LARGE, PACKAGE, REGISTRATION, SMALL, UP_PACKAGE, ask
+from tests.fakes.asking import LARGE, PACKAGE, REGISTRATION, SMALL, UP_INDEX, UP_PACKAGE, ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
-from tests.fakes.origin import Script
+from tests.fakes.origin import Origin, Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.store.kit import FailingFs
 
+IDENTITY = PackageIdentity("acme.a", "1.0.0")
 OTHER = make_nupkg("Acme.A", "1.0.0", description="another build", size=1_200_000)
 
 
@@ -29,7 +32,7 @@ def sha512(content: bytes) -> str:
 
 
 def passed(content: bytes, step: int, start: int = 0, before: tuple[int, str] = (0, ""), *known: str | None) -> bytes:
-    passage = PassThrough(start, before)
+    passage = PassThrough(IDENTITY, start, before)
     sent = b"".join(passage.take(content[at : at + step]) for at in range(0, len(content), step))
     assert len(sent) <= max(0, len(content) - HOLD - start), "the last block is kept back"
     return sent + passage.finish(*known)
@@ -100,3 +103,33 @@ class TestWithAFullDisk:
         with pytest.raises(aiohttp.ClientPayloadError):
             await ask(full, PACKAGE)
         assert full.metric("integrity_failures_total", reason="zip") == 1
+
+    async def test_another_package_is_no_answer(self, start_proxy: StartProxy, feed: FakeFeed) -> None:
+        """Nothing is known of its hash, so its nuspec tells."""
+        fs = FailingFs()
+        proxy = await start_proxy(feed.index_url, fs=fs)
+        assert (await ask(proxy, UP_INDEX)).status == 200
+        fs.arm(1, errno.ENOSPC, for_ever=True, only="write")
+        feed.origin.routes[UP_PACKAGE] = Script(body=make_nupkg("Acme.B", "1.0.0", size=1_200_000))
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await ask(proxy, PACKAGE)
+        assert proxy.metric("integrity_failures_total", reason="identity") == 1
+        feed.origin.routes[UP_PACKAGE] = Script(body=LARGE)
+        assert (await ask(proxy, PACKAGE)).body == LARGE
+
+    @pytest.mark.parametrize("first", [Script(status=500), Script(status=403), Script(body=LARGE, cut_at=0, end="rst")])
+    async def test_another_host_may_have_it(
+        self, start_proxy: StartProxy, feed: FakeFeed, origin: Origin, first: Script
+    ) -> None:
+        fs = FailingFs()
+        bases = [
+            {"@id": f"{one}/v3-flatcontainer/", "@type": "PackageBaseAddress/3.0.0"} for one in (feed.url, origin.url)
+        ]
+        feed.origin.routes[UP_INDEX] = Script(body=json.dumps({"version": "3.0.0", "resources": bases}).encode())
+        feed.origin.routes[UP_PACKAGE] = first
+        origin.routes[UP_PACKAGE] = Script(body=LARGE)
+        proxy = await start_proxy(feed.index_url, fs=fs)
+        assert (await ask(proxy, UP_INDEX)).status == 200
+        fs.arm(1, errno.ENOSPC, for_ever=True, only="write")
+        got = await ask(proxy, PACKAGE)
+        assert (got.status, got.body) == (200, LARGE)
