@@ -8,12 +8,13 @@ from typing import Final
 from cachetools import LRUCache
 from msgspec.structs import replace
 
-from nugetproxy.errors import Reason, upstream_failure
+from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.feeds.asked import Asked, Cut, Inner, body_of, page_of_reply
 from nugetproxy.feeds.cut_searches import CutSearches, rulings_of
 from nugetproxy.feeds.judge import Judge, Ruling
 from nugetproxy.feeds.rendering import Page, Rendering
 from nugetproxy.feeds.reply import Reply, View
+from nugetproxy.feeds.source_answer import SourceFailed
 from nugetproxy.nuget.documents import filtered
 from nugetproxy.nuget.documents.filtered import Form, Named, Registered
 from nugetproxy.nuget.documents.render import Rendered, registration_pages
@@ -27,6 +28,7 @@ from nugetproxy.off_loop import off_loop
 
 Read = Callable[[bytes], Registered]
 CutOut = Callable[[bytes, frozenset[str]], bytes | None]
+UNDATED: Final = "Without the dates of its versions it is not known which of them are left."
 READ: Final = 2048
 """Documents of which it is remembered what they name."""
 
@@ -78,6 +80,8 @@ class Cuts:
             if ruling.look_at(asked.etag, versions):
                 return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,), lasting=True)
 
+        self._check_certain(ruling, versions)
+
         async def make() -> Rendered:
             body = await off_loop(2 * len(asked.body), cut, asked.body, _shown(ruling, versions))
             return Rendered(body or b"", empty=body is None)
@@ -92,6 +96,18 @@ class Cuts:
         sentence = ruling.of(newest).sentence(self._judge.feed, f"{ruling.id} {newest}") if newest is not None else ""
         why = f"No version of {ruling.id} passes the rules of the feed {self._judge.feed!r}. {sentence}".rstrip()
         return Cut(reply=asked.reply, rulings=(ruling,), why=why)
+
+    def _check_certain(self, ruling: Ruling, versions: Sequence[Version]) -> None:
+        """Raise SourceFailed where a version is not left because nobody could be asked since when it exists.
+
+        Of now, others may be left without it: what nobody dates is too young. Nothing left would be a 404, though.
+        """
+        failure = ruling.dossier.failure if ruling.dossier is not None else None
+        if failure is None or not ruling.undated.intersection(versions):
+            return
+        if self._judge.horizon is None and any(ruling.of(version).visible for version in versions):
+            return
+        raise SourceFailed(self._judge.feed, failure, UNDATED) if isinstance(failure, UpstreamFailure) else failure
 
     # --- registrations ---
 
@@ -129,6 +145,7 @@ class Cuts:
             ruling.look_at(document, versions)
         if ruling.leaves_whole(document):
             return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,), lasting=not pages)
+        self._check_certain(ruling, versions)
 
         async def make() -> Rendered:
             shown = _shown(ruling, versions)

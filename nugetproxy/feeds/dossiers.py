@@ -17,7 +17,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.standing import Validity
 from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.advisory_book import AdvisoryBook
-from nugetproxy.feeds.source_answer import SourceAnswer, ask_all
+from nugetproxy.feeds.source_answer import SourceAnswer, ask_all, first_failure
 from nugetproxy.feeds.version_traits import SourceTraits, TraitsReader
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.documents.advisories import Advisory
@@ -69,9 +69,12 @@ class Dossier(Struct, kw_only=True):
     """Monotonic time."""
     sighted: frozenset[Version] = frozenset()
     """Those of which nobody says since when they exist."""
+    failure: ProxyError | None = None
+    """Why not all of it could be learnt."""
     validity: Validity = field(default_factory=Validity)
 
 
+Told = Mapping[str, SourceTraits]
 Lists = Callable[[str, str], Awaitable[Listing]]
 """(id in lower case, base) -> who has which version; raises UpstreamFailure, never NotFound."""
 
@@ -169,15 +172,16 @@ class Dossiers:
             return known
 
     async def _make(self, id_: str, exact: bool, before: Dossier | None) -> Dossier:
-        stamp, listing, whole = self._stamp(), None, True
+        stamp, listing = self._stamp(), None
+        failure: ProxyError | None = None
         try:
             listing = await self._lists(id_, BASE)
-        except ProxyError:
-            whole = False
+        except ProxyError as error:
+            failure = error
         sources = listing.sources if listing is not None else self._asked(id_)
         found = await ask_all(self._traits.traits(source, id_, BASE, exact=exact) for source in sources)
         told = {one.source: one for one in found if isinstance(one, SourceTraits)}
-        whole = whole and len(told) == len(sources) and all(one.whole for one in told.values())
+        failure = failure or first_failure((*found, *(one.failure for one in told.values())))
         known = self._book.changes if self._book is not None else 0
         advisories = await self._book.of(id_, BASE) if self._book is not None else ()
         owners = listing.owners if listing is not None else {}
@@ -187,11 +191,11 @@ class Dossiers:
             traits = _traits(owners, told, advisories)
         sighted = frozenset(version for version, one in traits.items() if one.date is None)
         traits = await self._noticed(id_, listing, told, traits, exact=exact)
-        if before is not None and not whole:
+        if before is not None and failure is not None:
             sighted = sighted.difference(before.traits) | before.sighted.difference(traits.keys() - sighted)
             traits = _with_dates_of(before, traits)
         now = self._clock.monotonic()
-        last = now + (REMEMBERED_SECONDS if whole else AGAIN_SECONDS)
+        last = now + (REMEMBERED_SECONDS if failure is None else AGAIN_SECONDS)
         return Dossier(
             traits=MappingProxyType(traits),
             until=last if self._book is None else min(last, self._book.until),
@@ -200,18 +204,13 @@ class Dossiers:
             stamp=stamp,
             made=now,
             sighted=sighted,
+            failure=failure,
         )
 
     # --- what this proxy itself has noticed ---
 
     async def _noticed(
-        self,
-        id_: str,
-        listing: Listing | None,
-        told: Mapping[str, SourceTraits],
-        traits: dict[Version, Traits],
-        *,
-        exact: bool,
+        self, id_: str, listing: Listing | None, told: Told, traits: dict[Version, Traits], *, exact: bool
     ) -> dict[Version, Traits]:
         """With the first sight of what nobody dates, with what is gone."""
         undated = {one.source for one in traits.values() if one.date is None}
@@ -272,11 +271,9 @@ class Dossiers:
         log.warning("version.withdrawn", upstream=source, id=identity.id, version=identity.version)
 
 
-def _traits(
-    owned: Mapping[str, str], told: Mapping[str, SourceTraits], advisories: tuple[Advisory, ...]
-) -> dict[Version, Traits]:
+def _traits(owned: Mapping[str, str], told: Told, advisories: tuple[Advisory, ...]) -> dict[Version, Traits]:
     owners = {_parsed(url): source for url, source in owned.items()}
-    for one in (one for one in told.values() if one.whole):
+    for one in (one for one in told.values() if one.failure is None):
         for version in one.traits:
             owners.setdefault(version, one.source)
     return {

@@ -16,7 +16,7 @@ from nugetproxy.engine.standing import Validity
 from nugetproxy.feeds.dossiers import Dossier, Dossiers
 from nugetproxy.feeds.kept_pages import digest_of
 from nugetproxy.feeds.shown import Shown
-from nugetproxy.nuget.judging import changes_at, judge, judge_all, rules_about
+from nugetproxy.nuget.judging import AS_OF, changes_at, judge, judge_all, rules_about
 from nugetproxy.nuget.rules import Instant, Rule, Traits, Verdict
 from nugetproxy.nuget.version import Version
 
@@ -60,6 +60,13 @@ class Ruling(Struct, kw_only=True):
     def again(self) -> float:
         """Monotonic time from which it may be another."""
         return self.dossier.until if self.dossier is not None else math.inf
+
+    @property
+    def undated(self) -> frozenset[Version]:
+        """The versions that do not exist for being too young, or too late, of which nobody says since when they do."""
+        sighted = self.dossier.sighted if self.dossier is not None else ()
+        rules = ((version, self.of(version).rule) for version in sighted)
+        return frozenset(version for version, rule in rules if rule is AS_OF or (rule and rule.min_age is not None))
 
     def remember(self, question: Hashable, shown: Shown) -> None:
         """What it has left of the answer to a question."""

@@ -95,6 +95,7 @@ class Reading:
             status=MADE if failure else HIT,
             warnings=made.warnings,
             made=source.immutable,
+            failure=failure,
         )
 
     async def _document(self, source: Source, route: Route, query: str, view: View) -> Reply:

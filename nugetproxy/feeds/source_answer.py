@@ -45,6 +45,8 @@ class SourceAnswer(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     made: bool = False
     """It was made of what is held of an upstream that says more."""
+    failure: UpstreamFailure | None = None
+    """Why it had to be made."""
 
     @property
     def absent(self) -> bool:

@@ -15,7 +15,7 @@ from nugetproxy.errors import ProxyError
 from nugetproxy.feeds.advisories import own_route
 from nugetproxy.feeds.reading import Reading
 from nugetproxy.feeds.registration_parts import Part, Parts
-from nugetproxy.feeds.source_answer import MADE, SourceAnswer
+from nugetproxy.feeds.source_answer import SourceAnswer, first_failure
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.statements import Statement, seconds, statements
 from nugetproxy.nuget.kinds import Kind
@@ -36,8 +36,8 @@ class SourceTraits(Struct, frozen=True, kw_only=True):
 
     source: str
     traits: Mapping[Version, Traits] = field(default_factory=dict)
-    whole: bool = True
-    """False where its registration could not be had."""
+    failure: ProxyError | None = None
+    """Why not all of that could be had, of its registration or the catalog."""
     seen_at: float | None = None
     """Wall time at which its registration was as it is, where it is sure to have been; None where it is not."""
 
@@ -73,13 +73,15 @@ class TraitsReader:
         """Of an id (lower case); ``exact`` as in ``Dossiers.of``."""
         try:
             part = await self._parts.read(source, GZ_SEMVER2, id_, base)
-        except ProxyError:
-            return await self._with_other_dates(source, id_, base, SourceTraits(source=source.name, whole=False), exact)
+        except ProxyError as failure:
+            told = SourceTraits(source=source.name, failure=failure)
+            return await self._with_other_dates(source, id_, base, told, exact)
         found = await self._statements(part, id_)
+        failures: list[ProxyError | None] = [one.failure for one in part.said]
         told = SourceTraits(
             source=source.name,
-            traits=await self._traits(source, id_, part, found, base, exact=exact),
-            whole=not any(one.status is MADE for one in part.said),
+            traits=await self._traits(source, id_, part, found, base, exact=exact, failures=failures),
+            failure=first_failure(failures),
             seen_at=_seen_at(part),
         )
         return await self._with_other_dates(source, id_, base, told, exact)
@@ -105,8 +107,17 @@ class TraitsReader:
         return known
 
     async def _traits(
-        self, source: Source, id_: str, part: Part, found: Mapping[Version, Statement], base: str, *, exact: bool
+        self,
+        source: Source,
+        id_: str,
+        part: Part,
+        found: Mapping[Version, Statement],
+        base: str,
+        *,
+        exact: bool,
+        failures: list[ProxyError | None],
     ) -> dict[Version, Traits]:
+        """Of the versions that a registration names; what keeps one from being dated goes into ``failures``."""
         made = any(one.made for one in part.said)
         traits = {version: _traits_of(one, made=made) for version, one in found.items()}
         if made:
@@ -120,7 +131,8 @@ class TraitsReader:
                 traits[version] = replace(traits[version], date=committed)
             elif traits[version].date is None and one.details:
                 wanted[version] = one
-        for version, date in zip(wanted, await self._created(source, tuple(wanted.values()), base), strict=True):
+        created = await self._created(source, tuple(wanted.values()), base, failures)
+        for version, date in zip(wanted, created, strict=True):
             traits[version] = replace(traits[version], date=date)
         return traits
 
@@ -131,7 +143,9 @@ class TraitsReader:
         except LedgerUnavailable:  # logged
             return {}
 
-    async def _created(self, source: Source, wanted: tuple[Statement, ...], base: str) -> list[float | None]:
+    async def _created(
+        self, source: Source, wanted: tuple[Statement, ...], base: str, failures: list[ProxyError | None]
+    ) -> list[float | None]:
         """When versions came into the world of which the registration hides it, as it does of what is unlisted."""
         turns = asyncio.Semaphore(LEAVES_AT_ONCE)
 
@@ -143,7 +157,8 @@ class TraitsReader:
                 try:
                     said = await self._reading.said(source, route, "", base)
                     told = () if said.absent else statements(Kind.CATALOG_LEAF, said.body)
-                except ProxyError:
+                except ProxyError as failure:
+                    failures.append(failure)
                     return None
             return next((seconds(leaf.created) for leaf in told if leaf.identity == one.identity), None)
 
@@ -160,9 +175,9 @@ class TraitsReader:
         dated = {
             version: replace(told.traits.get(version, Traits()), date=one.date)
             for version, one in theirs.traits.items()
-            if one.date is not None and (version in told.traits or not told.whole)
+            if one.date is not None and (version in told.traits or told.failure is not None)
         }
-        return replace(told, traits={**told.traits, **dated}, whole=told.whole and theirs.whole)
+        return replace(told, traits={**told.traits, **dated}, failure=told.failure or theirs.failure)
 
 
 def _traits_of(one: Statement, *, made: bool) -> Traits:

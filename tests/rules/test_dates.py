@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.fakes.asking import PACKAGE, SMALL, UP_PACKAGE, VERSIONS, ask
 from tests.fakes.asking import REGISTRATION as OURS
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
+from tests.fakes.feed_documents import catalog_leaf_url
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
@@ -40,7 +42,7 @@ async def test_without_a_registration_what_is_new_is_too_young_until_it_was_seen
     stock("Acme.A", {"1.0.0": 30})
     feed.origin.routes[REGISTRATION] = Script(status=500)
     shop = await start_shop(COOLDOWN)
-    assert await shop.listed("acme.a") == []
+    assert (await shop.get(VERSIONS)).status == 503
     got = await shop.package("acme.a", "1.0.0")
     assert got.status == 403
     clock.advance(8 * DAY)
@@ -54,10 +56,54 @@ async def test_a_failing_registration_is_asked_for_again_soon(
     stock("Acme.A", {"1.0.0": 30})
     feed.origin.routes[REGISTRATION] = Script(status=500)
     shop = await start_shop(COOLDOWN)
-    assert await shop.listed("acme.a") == []
+    assert (await shop.get(VERSIONS)).status == 503
     del feed.origin.routes[REGISTRATION]
     clock.advance(60)
     assert await shop.listed("acme.a") == ["1.0.0"]
+
+
+@pytest.mark.parametrize("root", ["", "/asof/2027-01-12"])
+async def test_that_nothing_is_left_is_no_answer_while_a_registration_fails(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock, root: str
+) -> None:
+    """A 404 would be that there is no such package; a client asks again after a 503."""
+    stock("Acme.A", {"1.0.0": 30})
+    feed.origin.routes[REGISTRATION] = Script(status=500)
+    shop = await start_shop(COOLDOWN)
+    shop.root = root
+    for path in (VERSIONS, "/v3/registration/semver1/acme.a/index.json", "/v3/autocomplete?id=acme.a"):
+        got = await shop.get(path)
+        assert got.status == 503, path
+        assert b"Without the dates of its versions it is not known which of them are left." in got.body
+    del feed.origin.routes[REGISTRATION]
+    clock.advance(6)
+    assert await shop.listed("acme.a") == await shop.completed("acme.a") == ["1.0.0"]
+    assert await shop.registered("acme.a", "/v3/registration/semver1") == ["1.0.0"]
+
+
+async def test_what_a_rule_denies_whatever_its_date_is_a_404_while_a_registration_fails(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed
+) -> None:
+    stock("Acme.A", {"1.0.0": 30})
+    feed.origin.routes[REGISTRATION] = Script(status=500)
+    shop = await start_shop({"name": "none", "ids": ["Acme.*"]}, COOLDOWN)
+    assert (await shop.get(VERSIONS)).status == 404
+
+
+async def test_the_past_is_not_told_without_what_is_unlisted_while_the_catalog_fails(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock
+) -> None:
+    """Only its leaf says since when an unlisted version exists; that it was not to be had is not remembered."""
+    stock("Acme.A", {"1.0.0": 30})
+    stock("Acme.A", {"2.0.0": 20}, listed=False)
+    leaf = urlsplit(catalog_leaf_url("", feed.shelf.find("Acme.A", "2.0.0"))).path
+    feed.origin.routes[leaf] = Script(status=500)
+    shop = await start_shop(COOLDOWN)
+    shop.root = "/asof/2027-01-12"
+    assert (await shop.get(VERSIONS)).status == 503
+    del feed.origin.routes[leaf]
+    clock.advance(6)
+    assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
 
 
 async def test_what_was_served_before_goes_on_while_nobody_knows_its_date(
