@@ -80,7 +80,7 @@ class Cuts:
             if ruling.look_at(asked.etag, versions):
                 return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,), lasting=True)
 
-        self._check_certain(ruling, versions)
+        self.check_certain(ruling, versions)
 
         async def make() -> Rendered:
             body = await off_loop(2 * len(asked.body), cut, asked.body, _shown(ruling, versions))
@@ -97,13 +97,13 @@ class Cuts:
         why = f"No version of {ruling.id} passes the rules of the feed {self._judge.feed!r}. {sentence}".rstrip()
         return Cut(reply=asked.reply, rulings=(ruling,), why=why)
 
-    def _check_certain(self, ruling: Ruling, versions: Sequence[Version]) -> None:
+    def check_certain(self, ruling: Ruling, versions: Sequence[Version]) -> None:
         """Raise SourceFailed where a version is not left because nobody could be asked since when it exists.
 
         Of now, others may be left without it: what nobody dates is too young. Nothing left would be a 404, though.
         """
         failure = ruling.dossier.failure if ruling.dossier is not None else None
-        if failure is None or not ruling.undated.intersection(versions):
+        if failure is None or not any(map(ruling.lacks_date, versions)):
             return
         if self._judge.horizon is None and any(ruling.of(version).visible for version in versions):
             return
@@ -145,7 +145,7 @@ class Cuts:
             ruling.look_at(document, versions)
         if ruling.leaves_whole(document):
             return Cut(reply=asked.reply, page=asked.page, rulings=(ruling,), lasting=not pages)
-        self._check_certain(ruling, versions)
+        self.check_certain(ruling, versions)
 
         async def make() -> Rendered:
             shown = _shown(ruling, versions)

@@ -61,12 +61,13 @@ class Ruling(Struct, kw_only=True):
         """Monotonic time from which it may be another."""
         return self.dossier.until if self.dossier is not None else math.inf
 
-    @property
-    def undated(self) -> frozenset[Version]:
-        """The versions that do not exist for being too young, or too late, of which nobody says since when they do."""
-        sighted = self.dossier.sighted if self.dossier is not None else ()
-        rules = ((version, self.of(version).rule) for version in sighted)
-        return frozenset(version for version, rule in rules if rule is AS_OF or (rule and rule.min_age is not None))
+    def lacks_date(self, version: Version) -> bool:
+        """Whether a version does not exist for being too young, or too late, while nobody says since when it does."""
+        verdict, dossier = self.of(version), self.dossier
+        if verdict.visible or verdict.rule is None or dossier is None:
+            return False
+        by_date = verdict.rule is AS_OF or verdict.rule.min_age is not None
+        return by_date and (version in dossier.sighted or version not in self.verdicts)
 
     def remember(self, question: Hashable, shown: Shown) -> None:
         """What it has left of the answer to a question."""

@@ -122,6 +122,8 @@ class Ruled:
         if not verdict.visible:
             if not ruling.knows(version) and (absent := await self._absent(route, query, view)) is not None:
                 return absent
+            if self.judge.horizon is not None:  # what nobody dates is too young now, but not of later than then
+                self._cuts.check_certain(ruling, (version,))
             raise self._denial(route.id, version, verdict)
         if verdict.action is not Action.WARN and not verdict.tried and ruling.knows(version):
             ruling.unmarked.add(route.version)

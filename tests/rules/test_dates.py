@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.conftest import StartProxy
-from tests.fakes.asking import PACKAGE, SMALL, UP_PACKAGE, VERSIONS, ask
+from tests.fakes.asking import PACKAGE, SMALL, UP_PACKAGE, UP_VERSIONS, VERSIONS, ask
 from tests.fakes.asking import REGISTRATION as OURS
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
@@ -17,7 +17,7 @@ from tests.fakes.feed_documents import catalog_leaf_url
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
-from tests.rules.conftest import COOLDOWN, Shop, StartShop, ago
+from tests.rules.conftest import COOLDOWN, HIVE, Shop, StartShop, ago
 
 Stock = Callable[..., None]
 REGISTRATION = "/v3/registration5-gz-semver2/acme.a/index.json"
@@ -101,9 +101,27 @@ async def test_the_past_is_not_told_without_what_is_unlisted_while_the_catalog_f
     shop = await start_shop(COOLDOWN)
     shop.root = "/asof/2027-01-12"
     assert (await shop.get(VERSIONS)).status == 503
+    assert (await shop.package("acme.a", "2.0.0")).status == 503, "not denied for being of a later day"
+    assert (await shop.package("acme.a", "1.0.0")).status == 200
     del feed.origin.routes[leaf]
     clock.advance(6)
     assert await shop.listed("acme.a") == ["1.0.0", "2.0.0"]
+    assert (await shop.package("acme.a", "2.0.0")).status == 200
+
+
+@pytest.mark.parametrize("failing", [REGISTRATION, UP_VERSIONS])
+async def test_in_the_past_nothing_is_denied_because_upstream_failed(
+    start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock, failing: str
+) -> None:
+    stock("Acme.A", {"1.0.0": 30}, readme="# Read me")
+    feed.origin.routes[failing] = Script(status=500)
+    shop = await start_shop()
+    shop.root = "/asof/2027-01-12"
+    paths = [PACKAGE, f"{HIVE}/acme.a/1.0.0.json", "/v3/content/acme.a/1.0.0/readme"]
+    assert {(await shop.get(path)).status for path in paths} <= {200, 503}
+    del feed.origin.routes[failing]
+    clock.advance(61)
+    assert {(await shop.get(path)).status for path in paths} == {200}
 
 
 async def test_what_was_served_before_goes_on_while_nobody_knows_its_date(
