@@ -242,6 +242,11 @@ def check_service_index(index: Any) -> None:
         raise InvalidDocument("the service index has no resources")
 
 
+def offers_anything(index: Mapping[str, Any]) -> bool:
+    """Whether a service index names a resource of the registry."""
+    return any(name in BY_TYPE for entry in index["resources"] for name in _types(entry))
+
+
 def _types(entry: Any) -> list[str]:
     """The ``@type`` strings of an entry, which may be one or an array."""
     if not isinstance(entry, dict):

@@ -17,7 +17,7 @@ HTML = b"\r\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>"
 LEAF = {"@id": "https://h/reg/foo/1.0.0.json", "catalogEntry": {"id": "Foo", "version": "1.0.0"}}
 
 GOOD: list[tuple[Kind, Any]] = [
-    (Kind.INDEX, {"version": "3.0.0", "resources": []}),
+    (Kind.INDEX, {"version": "3.0.0", "resources": [{"@id": "q", "@type": "SearchQueryService"}]}),
     (Kind.VERSIONS, {"versions": ["1.0.0"]}),
     (Kind.VERSIONS, {"versions": ["1.0.0", "garbage"]}),
     (Kind.VERSIONS, {"versions": []}),
@@ -66,7 +66,9 @@ def test_good_documents_pass(kind: Kind, document: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "document"),
     [
-        (Kind.INDEX, {"version": "2.0.0", "resources": []}),
+        (Kind.INDEX, {"version": "2.0.0", "resources": [{"@id": "q", "@type": "SearchQueryService"}]}),
+        (Kind.INDEX, {"version": "3.0.0", "resources": []}),
+        (Kind.INDEX, {"version": "3.0.0", "resources": [{"@id": "urn:uuid:1", "@type": "VssFeedId"}, 5, {"@type": 5}]}),
         (Kind.VERSIONS, ["1.0.0"]),
         (Kind.VERSIONS, {"versions": "1.0.0"}),
         (Kind.VERSIONS, {"versions": [1]}),

@@ -160,6 +160,27 @@ async def test_a_page_that_a_head_comes_to_is_no_package(proxy: Proxy, feed: Fak
     assert (head.status, head.headers["Content-Length"]) == (200, str(len(package)))
 
 
+@pytest.mark.parametrize("resources", [[], [{"@id": "urn:uuid:1", "@type": "VssFeedId"}]])
+async def test_an_index_that_offers_nothing_takes_nothing_away(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, resources: list[dict[str, str]]
+) -> None:
+    """Else every package would be said not to exist."""
+    feed.add(make_nupkg("Acme.Good", "1.0.0"))
+    proxy, lists = await start_proxy(feed.index_url), "/v3/content/acme.good/index.json"
+    nothing = Script(body=json.dumps({"version": "3.0.0", "resources": resources}).encode())
+    feed.origin.routes["/v3/index.json"] = nothing
+    for path in ("/v3/index.json", lists, GOOD):
+        assert (await ask(proxy, path)).status == 502, path
+    del feed.origin.routes["/v3/index.json"]
+    clock.advance(120)
+    index, known = await ask(proxy, "/v3/index.json"), await ask(proxy, lists)
+    feed.origin.routes["/v3/index.json"] = nothing
+    clock.advance(3 * 86400)
+    assert (await ask(proxy, "/v3/index.json")).body == index.body
+    assert (await ask(proxy, lists)).body == known.body
+    assert (await ask(proxy, GOOD)).status == 200
+
+
 async def test_behind_a_captive_portal_what_is_stored_is_served(proxy: Proxy, feed: FakeFeed, clock: FakeClock) -> None:
     before = [await ask(proxy, path) for path in (GOOD, "/v3/content/acme.good/index.json")]
     await feed.set_mode("html")

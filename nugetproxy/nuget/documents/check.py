@@ -13,7 +13,7 @@ from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.documents.version_list import check_versions
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.kinds import Kind
-from nugetproxy.nuget.services import check_service_index
+from nugetproxy.nuget.services import check_service_index, offers_anything
 
 
 def check(kind: Kind, body: bytes, *, id: str = "", bounds: Bounds = USUAL) -> None:
@@ -63,6 +63,8 @@ def _same_id(document: dict[str, Any], id_: str) -> None:
 
 def _index(document: Any, _: str) -> None:
     check_service_index(document)
+    if not offers_anything(document):  # by which all that was there would not exist any more
+        raise InvalidDocument("the service index offers nothing that we know")
 
 
 def _versions(document: Any, _: str) -> None:
