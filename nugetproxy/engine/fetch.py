@@ -13,6 +13,8 @@ from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Group, Target
 from nugetproxy.errors import FINAL, BadRequest, Reason, UpstreamFailure
 from nugetproxy.metrics import Metrics
+from nugetproxy.nuget.documents.exact_json import loads
+from nugetproxy.nuget.documents.registration import is_empty
 from nugetproxy.nuget.documents.render import Bounds, InvalidDocument, check
 from nugetproxy.nuget.documents.version_list import names_nothing
 from nugetproxy.nuget.kinds import Kind
@@ -120,8 +122,8 @@ class Fetcher:
     async def _doubt(self, target: Target, stored: Stored, answer: Answer) -> Answer | Failure:
         """Believe only on confirmation that something stored is gone or has become empty."""
         gone = answer.status in {404, 410}
-        empty = target.kind is Kind.VERSIONS and answer.status == 200 and await _is_empty(answer.body)
-        if not (gone or (empty and not await _is_empty(stored.body))):
+        empty = answer.status == 200 and await _is_empty(target.kind, answer.body)
+        if not (gone or (empty and not await _is_empty(target.kind, stored.body))):
             self._doubts.pop(target.key, None)
             return answer
         reason = Reason.GONE if gone else Reason.SHRUNK_INDEX
@@ -132,5 +134,8 @@ class Fetcher:
         return answer
 
 
-async def _is_empty(versions: bytes) -> bool:
-    return await off_loop(len(versions), names_nothing, versions)
+async def _is_empty(kind: Kind, body: bytes) -> bool:
+    """Whether a list of versions, or a registration, has none."""
+    if kind is Kind.REGISTRATION:
+        return len(body) <= LARGE and is_empty(loads(body))  # a larger one has some
+    return kind is Kind.VERSIONS and await off_loop(len(body), names_nothing, body)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.conftest import StartProxy
-from tests.fakes.asking import SMALL, VERSIONS, ask, until
+from tests.fakes.asking import REGISTRATION, SMALL, UP_REGISTRATION, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
@@ -47,6 +47,23 @@ async def test_the_version_list_is_made_of_the_registration(proxy: Proxy, bare: 
     assert (await ask(proxy, VERSIONS)).body == got.body
     assert bare.count(f"{FLAT}/index.json") == 0
     assert (await ask(proxy, "/v3/content/acme.none/index.json")).status == 404
+
+
+async def test_a_registration_that_becomes_empty_is_believed_when_it_is_so_a_minute_later(
+    proxy: Proxy, bare: FakeFeed, clock: FakeClock
+) -> None:
+    """As a version list is."""
+    bare.add(make_nupkg("Acme.A", "1.0.0"))
+    before = [await ask(proxy, path) for path in (VERSIONS, REGISTRATION)]
+    bare.origin.routes[UP_REGISTRATION] = Script(body=b'{"count":0,"items":[]}')
+    clock.advance(301)
+    for wait in (0, 30, 29):
+        clock.advance(wait)
+        after = [await ask(proxy, path) for path in (VERSIONS, REGISTRATION)]
+        assert [(got.status, got.body) for got in after] == [(200, got.body) for got in before]
+    assert after[1].cache == "fwd=stale; detail=shrunk_index"
+    clock.advance(2)
+    assert [(await ask(proxy, path)).status for path in (VERSIONS, REGISTRATION)] == [404, 404]
 
 
 async def test_packages_and_what_lies_in_them_are_had(proxy: Proxy, bare: FakeFeed) -> None:
