@@ -11,6 +11,7 @@ import structlog
 from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
+from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.standing import DocumentStanding, JointStanding, MakeStanding, RuledStanding, Standing
 from nugetproxy.errors import NotFound, ProxyError
 from nugetproxy.feeds.asked import Cut, Inner
@@ -140,20 +141,38 @@ class Ruled:
 
     async def _with_license(self, route: Route, version: Version, view: View, ruling: Ruling) -> Ruling:
         """A rule is about its licence, which only the package tells."""
-        at = parse_route(f"content/{_encoded(route)}/{version.url}/{_encoded(route)}.nuspec")
-        assert at is not None, "an id and a version are words of a path"
-        try:
-            reply = await self._inner(at, "", _plain(view))
-        except NotFound:
-            return ruling
-        if reply.status != 200 or not isinstance(reply.body, bytes):
+        xml = await self._nuspec(route, version, view)
+        if xml is None:  # without one, upstream may have the package all the same
+            await self._have(route, version, view)
+            xml = await self._nuspec(route, version, view)
+        if xml is None:
             return ruling
         try:
-            expression = parse_nuspec(reply.body).license_expression
+            expression = parse_nuspec(xml).license_expression
         except InvalidPackage:
             expression = ""
         self.judge.learn_license(route.id, version, expression)
         return await self.judge.ruling(route.id)
+
+    async def _nuspec(self, route: Route, version: Version, view: View) -> bytes | None:
+        try:
+            reply = await self._inner(_file(route, version, f"{_encoded(route)}.nuspec"), "", _plain(view))
+        except NotFound:
+            return None
+        return reply.body if reply.status == 200 and isinstance(reply.body, bytes) else None
+
+    async def _have(self, route: Route, version: Version, view: View) -> None:
+        """Have the package held, if there is one."""
+        try:
+            name = f"{_encoded(route)}.{version.url}.nupkg"
+            reply = await self._inner(_file(route, version, name), "", _plain(view))
+        except NotFound:
+            return
+        try:
+            if isinstance(reply.body, FlightBody):
+                await reply.body.flight.landing()
+        finally:
+            reply.close()
 
     def _denial(self, id_: str, version: Version, verdict: Verdict) -> Denied:
         assert verdict.rule is not None, "nothing else denies"
@@ -229,6 +248,13 @@ def _nothing(cut: Cut) -> Reply:
     """A document of which nothing is left: as if nobody had such a package."""
     body = dumps({"error": cut.why or "The rules of this feed leave nothing of it."})
     return replace(cut.reply, status=404, body=body, etag=None, standing=None, gzipped=False)
+
+
+def _file(route: Route, version: Version, name: str) -> Route:
+    """A file of the version that ``route`` is about."""
+    at = parse_route(f"content/{_encoded(route)}/{version.url}/{name}")
+    assert at is not None, "an id and a version are words of a path"
+    return at
 
 
 def _encoded(route: Route) -> str:

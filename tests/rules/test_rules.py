@@ -233,6 +233,22 @@ async def test_a_licence_is_looked_at_before_the_package_goes_out(
     assert await shop.listed("acme.a") == ["1.0.0"], "from then on it is known"
 
 
+@pytest.mark.parametrize("licenses", [["AGPL-3.0-only"], {"allowed": ["MIT", "Apache-2.0"]}])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_where_upstream_has_no_nuspec_of_its_own_the_licence_is_that_in_the_package(
+    start_shop: StartShop, feed: FakeFeed, clock: FakeClock, licenses: object, method: str
+) -> None:
+    for version, expression in (("1.0.0", "MIT"), ("2.0.0", "AGPL-3.0-only")):
+        feed.add(licensed(version, expression), at=ago(clock, 90))
+        feed.origin.routes[f"/v3-flatcontainer/acme.a/{version}/acme.a.nuspec"] = Script(status=404)
+    feed.registration_extra["acme.a"] = {version: {"licenseExpression": ""} for version in ("1.0.0", "2.0.0")}
+    shop = await start_shop({"name": "lawyers", "licenses": licenses})
+    assert (await shop.package("acme.a", "1.0.0", method)).status == 200
+    assert (await shop.package("acme.a", "2.0.0", method)).status == 403
+    assert (await shop.package("acme.a", "3.0.0", method)).status == 404
+    assert feed.count("/v3-flatcontainer/acme.a/2.0.0/acme.a.2.0.0.nupkg") == 1
+
+
 @pytest.mark.parametrize("most", [MOST_VERDICTS, 4], ids=["remembered", "pushed out"])
 async def test_what_a_licence_hides_is_on_no_list_of_the_lane(
     start_shop: StartShop, feed: FakeFeed, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, most: int
