@@ -54,7 +54,8 @@ def large(feed: FakeFeed, note: str, pages: int = 0, *, noise: bool = False) -> 
         {"@id": f"{feed.url}/elsewhere/{number}.json", "lower": "2.0.0", "upper": "2.0.0"} for number in range(pages)
     ]
     for page in named:
-        feed.origin.routes[page["@id"].removeprefix(feed.url)] = Script(body=b'{"items":[]}')
+        body = b'{"items":[{"catalogEntry":{"id":"Acme.A","version":"2.0.0"}}]}'
+        feed.origin.routes[page["@id"].removeprefix(feed.url)] = Script(body=body)
     return json.dumps({"items": [{"@id": f"{feed.url}/x#page", "items": leaves}, *named]}).encode()
 
 

@@ -108,7 +108,7 @@ async def test_a_page_that_fails_is_no_absence(proxy: Proxy, bare: FakeFeed, clo
     assert (await ask(proxy, path)).status == 200
 
 
-@pytest.mark.parametrize("fault", [Script(status=500), Script(status=404)])
+@pytest.mark.parametrize("fault", [Script(status=500), Script(status=404), Script(body=b'{"count":0,"items":[]}')])
 async def test_a_list_is_never_shorter_by_a_page(proxy: Proxy, bare: FakeFeed, clock: FakeClock, fault: Script) -> None:
     for number in range(MANY):
         bare.add(make_nupkg("Acme.A", f"1.{number}.0"))

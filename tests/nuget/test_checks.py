@@ -82,6 +82,7 @@ def test_good_documents_pass(kind: Kind, document: Any) -> None:
         (Kind.REGISTRATION, {"items": [{"items": {}}]}),
         (Kind.REGISTRATION, {"items": [{"items": ["x"]}]}),
         (Kind.REGISTRATION_PAGE, {"count": 0}),
+        (Kind.REGISTRATION_PAGE, {"count": 0, "items": []}),
         (Kind.REGISTRATION_PAGE, {"items": [[]]}),
         (Kind.REGISTRATION_LEAF, {"@id": "x"}),
         (Kind.REGISTRATION_LEAF, {"catalogEntry": 1}),

@@ -14,7 +14,7 @@ from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 
-SECRET = b'{"@id":"x","count":0,"items":[{"secret":"of the other"}]}'
+SECRET = b'{"@id":"x","count":1,"items":[{"catalogEntry":{"id":"Evil","version":"1.0.0"},"secret":"of the other"}]}'
 INDEX = "/v3/registration/gz-semver2/evil/index.json"
 UP_INDEX = "/v3/registration5-gz-semver2/evil/index.json"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from nugetproxy.nuget.documents.bounds import USUAL, Bounds, check_pages, check_values
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, without_bom
-from nugetproxy.nuget.documents.registration import leaves
+from nugetproxy.nuget.documents.registration import is_empty, leaves
 from nugetproxy.nuget.documents.tools import check_tools
 from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.documents.version_list import check_versions
@@ -82,6 +82,8 @@ def _registration(document: Any, id_: str) -> None:
 
 def _registration_page(document: Any, id_: str) -> None:
     _list(document, "items", "the registration page")
+    if is_empty(document):  # its index has it for its versions
+        raise InvalidDocument("the registration page has no version")
     _same_id(document, id_)
 
 
