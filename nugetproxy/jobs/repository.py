@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from glob import glob
 from pathlib import Path
 from typing import Final
 
@@ -13,17 +15,19 @@ from msgspec import Struct
 from nugetproxy.errors import BadRequest
 from nugetproxy.nuget.projects.families import family_of, is_project, read_file
 from nugetproxy.nuget.projects.msbuild import ProjectFile
-from nugetproxy.nuget.projects.needs import Needs, UnreadableFile, local, read_xml
+from nugetproxy.nuget.projects.needs import Needs, UnreadableFile, read_xml
 from nugetproxy.nuget.projects.project import read_project
 
 LARGEST: Final = 256 * 2**20
 """Bytes of one file that are read."""
 _SKIPPED: Final = frozenset({".git", ".hg", ".svn", ".vs", "node_modules", "bin", "obj"})
 _OUTPUT: Final = Path("obj", "project.assets.json")
-_ABOVE: Final = re.compile(r"GetPathOfFileAbove\(\s*'?\"?([\w.\-]+)", re.IGNORECASE)
-_HERE: Final = "$(MSBuildThisFileDirectory)"
-_DEEPEST: Final = 16
-"""Files that import files."""
+_WORD: Final = r"\s*[`'\"]?([^`'\",()]*?)[`'\"]?\s*"
+_ABOVE: Final = re.compile(
+    rf"\$\(\[MSBuild\]::(GetPathOfFileAbove|GetDirectoryNameOfFileAbove)\({_WORD}(?:,{_WORD})?\)\)", re.IGNORECASE
+)
+_PARSED: Final = 512
+"""Files that are remembered, as most projects import the same ones."""
 
 
 class Read(Struct, frozen=True):
@@ -34,35 +38,31 @@ class Read(Struct, frozen=True):
 
 
 def read_all(paths: Sequence[Path]) -> tuple[Read, ...]:
-    """What these files, or the files in these folders, ask for; blocking. Raises UnreadableFile, BadRequest."""
-    found: dict[Path, Callable[[Path], Needs]] = {}
+    """What these files, or the files in these folders, ask for, and the projects that they refer to; blocking.
+
+    Raises UnreadableFile, BadRequest.
+    """
+    disk = _Disk()
+    waiting: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            inside = list(_search(path))
-            if not inside:
-                raise BadRequest(f"Nothing in {path} names packages; name a file, or another folder.")
-            for one in inside:
-                found.setdefault(one, _beside_lock if is_project(one.name) and _is_locked(one) else _read)
-        else:
-            found[path] = _read
-    return tuple(Read(path, read(path)) for path, read in found.items())
+        inside = list(_search(path)) if path.is_dir() else [path]
+        if not inside:
+            raise BadRequest(f"Nothing in {path} names packages; name a file, or another folder.")
+        waiting += inside
+    found: dict[Path, Read] = {}
+    for path in waiting:
+        if path not in found:
+            found[path] = disk.read(path, whole=path in paths)
+            for other in map(Path, found[path].needs.projects):
+                if is_project(other.name) and other.is_file():
+                    waiting += [other, *_lock(other)]
+    return tuple(found.values())
 
 
-def _beside_lock(project: Path) -> Needs:
-    """What no lock file names: SDKs, downloads."""
-    return Needs(exact=_read(project).exact)
-
-
-def _is_locked(project: Path) -> bool:
-    """Whether a lock file says what it takes (PackagesLockFileUtilities.GetNuGetLockFilePath)."""
+def _lock(project: Path) -> list[Path]:
+    """The lock file of a project, if there is one (PackagesLockFileUtilities.GetNuGetLockFilePath)."""
     names = (f"packages.{project.stem.replace(' ', '_')}.lock.json", "packages.lock.json")
-    return any((project.parent / name).is_file() for name in names)
-
-
-def _read(path: Path) -> Needs:
-    if is_project(path.name):
-        return read_project(_with_imports(path), str(path), lambda name: _load(Path(name)))
-    return read_file(_bytes(path), str(path))
+    return [project.parent / name for name in names if (project.parent / name).is_file()][:1]
 
 
 def _search(root: Path) -> Iterator[Path]:
@@ -88,44 +88,57 @@ def _bytes(path: Path) -> bytes:
         raise UnreadableFile(str(path), error.strerror or str(error)) from error
 
 
-def _load(path: Path) -> tuple[ProjectFile, ...]:
-    """Another project; nothing where there is none, as a build then says by itself."""
-    return _with_imports(path) if path.is_file() else ()
+class _Disk:
+    """The files of MSBuild as they lie there."""
+
+    def __init__(self) -> None:
+        self._file = lru_cache(_PARSED)(_parsed)
+
+    def read(self, path: Path, *, whole: bool) -> Read:
+        """One file; of a project beside a lock file only what that does not name, unless it is wanted ``whole``."""
+        if not is_project(path.name):
+            return Read(path, read_file(_bytes(path), str(path)))
+        needs = read_project(self._around(path), str(path), self._load, self._find)
+        if not whole and _lock(path):
+            needs = Needs(exact=needs.exact, projects=needs.projects)
+        return Read(path, needs)
+
+    def _around(self, path: Path) -> tuple[ProjectFile, ...]:
+        """A project with what surrounds it, in the order in which MSBuild imports it."""
+        before = [_above(path.parent, name) for name in ("Directory.Build.props", "Directory.Packages.props")]
+        after = _above(path.parent, "Directory.Build.targets")
+        return tuple(self._file(one) for one in (*before, path, after) if one is not None)
+
+    def _load(self, name: str) -> tuple[ProjectFile, ...]:
+        """Another project; nothing where there is none, as a build then says by itself."""
+        path = Path(name)
+        return self._around(path) if path.is_file() else ()
+
+    def _find(self, text: str, importer: str) -> Sequence[ProjectFile] | None:
+        folder = Path(importer).parent
+        place = _ABOVE.sub(lambda match: _told_above(match, folder), text).replace("\\", "/").strip()
+        if "$(" in place or "@(" in place or "%(" in place:
+            return None
+        other = folder / place
+        if "*" in place:
+            files = sorted(Path(one) for one in glob(str(other), recursive=True))  # noqa: PTH207 - absolute or not
+            return [self._file(one) for one in files if one.is_file()]
+        return [self._file(other)] if place and other.is_file() else []
 
 
-def _with_imports(path: Path) -> tuple[ProjectFile, ...]:
-    """A project with what surrounds it, in the order in which MSBuild imports it."""
-    before = [above for name in ("Directory.Build.props", "Directory.Packages.props") if (above := _above(path, name))]
-    after = [above for name in ("Directory.Build.targets",) if (above := _above(path, name))]
-    seen: set[Path] = set()
-    return tuple(file for one in (*before, path, *after) for file in _expanded(one, seen, _DEEPEST))
+def _parsed(path: Path) -> ProjectFile:
+    return ProjectFile(os.path.normpath(path.absolute()), read_xml(_bytes(path), str(path)))
 
 
-def _above(path: Path, name: str, *, beyond: bool = False) -> Path | None:
-    """The nearest file of that name in the folder of ``path`` or above it; ``beyond``: above it only."""
-    folder = path.absolute().parent
-    folders = [folder, *folder.parents][1 if beyond else 0 :]
-    return next((place / name for place in folders if (place / name).is_file()), None)
+def _above(folder: Path, name: str) -> Path | None:
+    """The nearest file of that name in a folder or above it."""
+    place = Path(os.path.normpath(folder.absolute()))
+    return next((one / name for one in (place, *place.parents) if (one / name).is_file()), None)
 
 
-def _expanded(path: Path, seen: set[Path], depth: int) -> Iterator[ProjectFile]:
-    """A file behind those that it imports, as far as their places can be told."""
-    where = path.absolute()
-    if where in seen or depth == 0:
-        return
-    seen.add(where)
-    root = read_xml(_bytes(path), str(path))
-    for element in root.iter():
-        if local(element) == "Import" and (other := _imported(element.get("Project", ""), path)) is not None:
-            yield from _expanded(other, seen, depth - 1)
-    yield ProjectFile(str(path), root)
-
-
-def _imported(text: str, path: Path) -> Path | None:
-    if (named := _ABOVE.search(text)) is not None:
-        return _above(path, named[1], beyond=True)
-    plain = text.replace(_HERE, "").replace("\\", "/")
-    if not plain or "$(" in plain or "*" in plain:
-        return None
-    other = path.parent / plain
-    return other if other.is_file() else None
+def _told_above(match: re.Match[str], folder: Path) -> str:
+    """What MSBuild's functions say of files above one."""
+    if match[1].lower() == "getpathoffileabove":
+        return str(_above(folder / (match[3] or ""), match[2]) or "")
+    found = _above(folder / match[2], match[3] or "")
+    return str(found.parent) if found is not None else ""

@@ -15,6 +15,7 @@ from tests.e2e.test_sdk10 import Box10, dotnet10, new_box, real_packages, restor
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.jobs.test_bundles import unpacked
+from tests.jobs.test_repository import write
 from tests.test_control import cli
 
 __all__ = ["dotnet10", "real_packages"]
@@ -163,6 +164,40 @@ def write_solution(root: Path) -> None:
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
+
+
+async def test_projects_are_read_as_msbuild_reads_them(
+    dotnet10: str, proxy: Proxy, feed: FakeFeed, tmp_path: Path
+) -> None:
+    """Properties of the SDK, imports by properties where they stand, a project that keeps its packages to itself."""
+    for id_, version in (("Kind", "1.0.0"), ("Debug", "1.0.0"), ("Late", "1.0.0"), ("Late", "2.0.0"), ("Own", "1.0.0")):
+        feed.add(make_nupkg(id_, version))
+    files = {
+        "Directory.Build.props": "<Project><PropertyGroup><Root>$(MSBuildThisFileDirectory)</Root></PropertyGroup>"
+        f"<ItemGroup Condition=\"'$(MSBuildProjectExtension)' == '.csproj'\">{reference('Kind', '1.0.0')}</ItemGroup>"
+        "</Project>",
+        "eng/late.props": "<Project><PropertyGroup Condition=\"'$(V)' == '1.0.0'\"><V>2.0.0</V></PropertyGroup>"
+        "</Project>",
+        "app/app.csproj": PROJECT.format(
+            framework="net10.0",
+            more="<V>1.0.0</V>",
+            items=f"{reference('Late', '$(V)')}<ProjectReference Include='../lib/lib.csproj' />",
+        ).replace(
+            "</Project>",
+            f"<ItemGroup Condition=\"'$(Configuration)' == 'Debug'\">{reference('Debug', '1.0.0')}</ItemGroup>"
+            "<Import Project='$(Root)eng/late.props' /></Project>",
+        ),
+        "lib/lib.csproj": PROJECT.format(
+            framework="net10.0", more="", items="<PackageReference Include='Own' Version='1.0.0' PrivateAssets='all' />"
+        ),
+    }
+    box = new_box(tmp_path, proxy)
+    write(box.work, dict(files))
+    code, out, err = await cli("warm", box.work / "app" / "app.csproj", "--cache-dir", proxy.cache)
+    assert code == 0, out + err
+    await feed.set_mode("refused")
+    (await box.run(dotnet10, "restore", "app/app.csproj")).ok()
+    assert set(box.restored()) == {"kind.1.0.0.nupkg", "debug.1.0.0.nupkg", "late.2.0.0.nupkg", "own.1.0.0.nupkg"}
 
 
 async def test_real_packages_are_warmed_by_their_project_then_restored_without_upstream(

@@ -98,9 +98,57 @@ def test_projects_refer_to_each_other_by_path(tmp_path: Path) -> None:
         '<PackageReference Include="Serilog" />', '<ProjectReference Include="..\\b\\b.csproj" />'
     )
     write(tmp_path, {"a/a.csproj": reference, "b/b.csproj": PROJECT.replace("/>", 'Version="3.0.0" />')})
-    (read,) = read_all([tmp_path / "a" / "a.csproj"])
+    read, other = read_all([tmp_path / "a" / "a.csproj"])
     (below,) = read.needs.graphs[0].projects.values()
     assert [(one.id, one.range) for one in below] == [("Serilog", "3.0.0")]
+    assert other.path == tmp_path / "b" / "b.csproj"
+
+
+def test_a_project_is_restored_with_those_that_it_refers_to_wherever_they_lie(tmp_path: Path) -> None:
+    """With what stays within them, and with their lock files."""
+    reference = '<PackageReference Include="Serilog" />'
+    more = '<ProjectReference Include="..\\c\\c.csproj" ReferenceOutputAssembly="false" />'
+    write(
+        tmp_path,
+        {
+            "a/a.csproj": PROJECT.replace(reference, '<ProjectReference Include="..\\b\\b.csproj" />'),
+            "b/b.csproj": PROJECT.replace(reference, f'<PackageReference Include="B" PrivateAssets="all" />{more}'),
+            "c/c.csproj": PROJECT,
+            "c/packages.lock.json": shapes.LOCK,
+        },
+    )
+    for named in (tmp_path / "a" / "a.csproj", tmp_path / "a"):
+        found = {str(one.path.relative_to(tmp_path)): one.needs for one in read_all([named])}
+        assert list(found) == ["a/a.csproj", "b/b.csproj", "c/c.csproj", "c/packages.lock.json"]
+        assert [one.id for one in found["b/b.csproj"].graphs[0].references if one.range == ""] == ["B"]
+        assert found["c/c.csproj"].graphs == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$(Root)eng/more.props",
+        "$(MSBuildProjectDirectory)\\..\\eng\\more.props",
+        "../eng/*.props",
+        "$([MSBuild]::GetDirectoryNameOfFileAbove($(MSBuildThisFileDirectory), global.json))/eng/more.props",
+        "$([MSBuild]::GetPathOfFileAbove('eng/more.props'))",
+        "$(Above)eng/more.props",
+    ],
+)
+def test_imports_are_found_by_properties_patterns_and_what_lies_above(tmp_path: Path, text: str) -> None:
+    above = "$([MSBuild]::GetDirectoryNameOfFileAbove('$(MSBuildThisFileDirectory)', 'global.json'))/"
+    write(
+        tmp_path,
+        {
+            "global.json": "{}",
+            "Directory.Build.props": "<Project><PropertyGroup><Root>$(MSBuildThisFileDirectory)</Root>"
+            f"<Above>{above}</Above></PropertyGroup></Project>",
+            "eng/more.props": '<Project><ItemGroup><PackageReference Include="A" /></ItemGroup></Project>',
+            "app/app.csproj": PROJECT.replace("</Project>", f'<Import Project="{text}" /></Project>'),
+        },
+    )
+    (one,) = read_all([tmp_path / "app" / "app.csproj"])
+    assert [reference.id for reference in one.needs.graphs[0].references] == ["Serilog", "A"]
 
 
 def test_a_folder_without_any_says_so_and_a_missing_file_too(tmp_path: Path) -> None:

@@ -57,6 +57,8 @@ class Needs(Struct, frozen=True, kw_only=True):
     """Versions that are fetched without looking into a list first (packages.config)."""
     remarks: tuple[str, ...] = ()
     """What cannot be told from the file, as sentences."""
+    projects: tuple[str, ...] = ()
+    """Paths of other projects, which are restored with this one."""
 
     @staticmethod
     def of(found: Iterable[tuple[str, str]], file: str, remarks: Iterable[str] = ()) -> Needs:

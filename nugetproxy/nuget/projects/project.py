@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
 from nugetproxy.nuget.frameworks import CLASSIC, CORE, STANDARD, Framework, nearest
-from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.identity import PackageId, PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency
-from nugetproxy.nuget.projects.msbuild import Evaluation, Item, ProjectFile, evaluate
+from nugetproxy.nuget.projects.msbuild import Evaluation, Find, Item, ProjectFile, evaluate
 from nugetproxy.nuget.projects.needs import Graph, Needs, local
 from nugetproxy.nuget.projects.pruned import pruned
 from nugetproxy.nuget.version import Version
@@ -29,8 +31,10 @@ _IMPLICIT: Final = (
 """What the SDK refers to by itself: framework, from which version on, below which one, the package."""
 _TOOLS: Final = "DotNetCliToolReference"
 
+_IDENTIFIERS: Final = MappingProxyType({CORE: ".NETCoreApp", STANDARD: ".NETStandard", CLASSIC: ".NETFramework"})
+
 Load = Callable[[str], Sequence[ProjectFile]]
-"""The files of another project with what is imported into it; empty where there is none."""
+"""The files of another project, with those that surround it; empty where there is none."""
 
 
 class _Target(Struct, frozen=True):
@@ -46,40 +50,64 @@ class _Target(Struct, frozen=True):
         return Framework.parse(self.text) if self.text else None
 
 
-def read_project(files: Sequence[ProjectFile], path: str, load: Load) -> Needs:
+def read_project(files: Sequence[ProjectFile], path: str, load: Load, find: Find) -> Needs:
     """The references of the project at ``path``, for each of its frameworks.
 
-    ``files`` are its own with what is imported, in their order; ``load`` finds those of projects that it refers to.
+    ``files`` are its own with those that surround it, in their order; ``load`` finds those of projects that it refers
+    to, ``find`` what they import.
     """
-    targets = list(_targets(files, path))
+    targets = list(_targets(files, path, find))
     remarks: dict[str, None] = {}
-    graphs, exact = [], list(_sdks(files))
+    graphs, exact, links = [], list[PackageIdentity](), dict[str, None]()
     for target in targets:
         evaluation = target.evaluation
-        projects = _projects(target, load)
+        projects = _projects(target, load, find)
+        exact.extend(_sdks(evaluation.files))
+        links |= dict.fromkeys(_places(target))
         references = [*_references(target, remarks), *(Dependency(name, "1.0.0") for name in _linked(target))]
         graphs.append(
             Graph(
                 references=tuple(references),
                 framework=target.framework,
                 pins=_pins(evaluation),
-                pruned=_pruned(target, files),
+                pruned=_pruned(target),
                 projects=projects,
             )
         )
-        exact.extend(_downloads(evaluation))
-        for condition in evaluation.undecided:
-            remarks[f"{path}: the condition {condition!r} is taken as met; only a build can decide it."] = None
-    return Needs(graphs=tuple(graphs), exact=tuple(dict.fromkeys(exact)), remarks=tuple(remarks))
+        exact.extend(_downloads(evaluation, remarks, path))
+        remarks |= dict.fromkeys(f"{path}: {text}" for text in evaluation.remarks)
+    return Needs(graphs=tuple(graphs), exact=tuple(dict.fromkeys(exact)), remarks=tuple(remarks), projects=tuple(links))
 
 
-def _targets(files: Sequence[ProjectFile], path: str) -> Iterator[_Target]:
+def _targets(files: Sequence[ProjectFile], path: str, find: Find) -> Iterator[_Target]:
     folder, _, name = path.rpartition("/")
-    given = {"MSBuildProjectName": name.rpartition(".")[0], "MSBuildProjectDirectory": folder or "."}
-    plain = evaluate(files, given)
+    base, dot, extension = name.rpartition(".")
+    given = {
+        "MSBuildProjectName": base,
+        "MSBuildProjectDirectory": folder or ".",
+        "MSBuildProjectFile": name,
+        "MSBuildProjectExtension": dot + extension,
+        "MSBuildProjectFullPath": path,
+    }
+    plain = evaluate(files, given, find)
     many = plain.value("TargetFrameworks") or plain.value("TargetFramework")
     for text in [part.strip() for part in many.split(";") if part.strip()] or [""]:
-        yield _Target(path, text, evaluate(files, {**given, "TargetFramework": text}) if text else plain)
+        yield _Target(path, text, evaluate(files, {**given, **_framework(text)}, find) if text else plain)
+
+
+def _framework(text: str) -> Mapping[str, str]:
+    """What the SDK makes of ``TargetFramework``."""
+    found = Framework.parse(text)
+    if found is None or found.name not in _IDENTIFIERS:
+        return {"TargetFramework": text}
+    last = max((at for at, number in enumerate(found.version) if number), default=0)
+    numbers = ".".join(map(str, found.version[: max(2, last + 1)]))
+    return {
+        "TargetFramework": text,
+        "TargetFrameworkIdentifier": _IDENTIFIERS[found.name],
+        "TargetFrameworkVersion": f"v{numbers}",
+        "TargetPlatformIdentifier": found.platform,
+    }
 
 
 def _references(target: _Target, remarks: dict[str, None]) -> Iterator[Dependency]:
@@ -89,7 +117,9 @@ def _references(target: _Target, remarks: dict[str, None]) -> Iterator[Dependenc
     globals_ = evaluation.items.get("GlobalPackageReference", []) if central is not None else []
     for item in (*evaluation.items.get("PackageReference", []), *globals_, *evaluation.items.get(_TOOLS, [])):
         stated = _version(item, central)
-        if VersionRange.parse(stated) is None:
+        if PackageId.parse(item.include) is None:
+            remarks[f"{target.path}: no package can be called {item.include!r}; it is left out."] = None
+        elif VersionRange.parse(stated) is None:
             remarks[f"{target.path}: the version of {item.include} cannot be told ({stated!r})."] = None
         yield Dependency(item.include, stated)
     yield from _implicit(target)
@@ -104,7 +134,8 @@ def _central(evaluation: Evaluation) -> Mapping[str, str] | None:
     """Versions by id (lower case) where they are managed centrally; None where projects state them."""
     if not evaluation.is_on("ManagePackageVersionsCentrally"):
         return None
-    return {one.include.lower(): one.metadata.get("version", "") for one in evaluation.items.get("PackageVersion", [])}
+    stated = reversed(evaluation.items.get("PackageVersion", []))  # of several the first one counts
+    return {one.include.lower(): one.metadata.get("version", "") for one in stated}
 
 
 def _pins(evaluation: Evaluation) -> Mapping[str, str]:
@@ -122,23 +153,25 @@ def _implicit(target: _Target) -> Iterator[Dependency]:
             yield Dependency(id_, version)
 
 
-def _pruned(target: _Target, files: Sequence[ProjectFile]) -> Mapping[str, Version]:
+def _pruned(target: _Target) -> Mapping[str, Version]:
     """What comes with .NET; nothing where the project says that nothing is to be pruned."""
     if target.evaluation.value("RestoreEnablePackagePruning").lower() == "false":
         return {}
-    sdks = {file.root.get("Sdk", "").partition("/")[0].lower() for file in files}
+    sdks = {file.root.get("Sdk", "").partition("/")[0].lower() for file in target.evaluation.files}
     frameworks = {item.include.lower() for item in target.evaluation.items.get("FrameworkReference", [])}
     web = "microsoft.net.sdk.web" in sdks or "microsoft.aspnetcore.app" in frameworks
     return pruned(target.framework, web=web)
 
 
-def _downloads(evaluation: Evaluation) -> Iterator[PackageIdentity]:
+def _downloads(evaluation: Evaluation, remarks: dict[str, None], path: str) -> Iterator[PackageIdentity]:
     for item in evaluation.items.get("PackageDownload", []):
         for text in item.metadata.get("version", "").split(";"):
             wanted = VersionRange.parse(text)
             identity = PackageIdentity.parse(item.include, wanted.lower.full) if wanted and wanted.lower else None
             if identity is not None:
                 yield identity
+            else:
+                remarks[f"{path}: the version of {item.include} cannot be told ({text!r})."] = None
 
 
 def _sdks(files: Sequence[ProjectFile]) -> Iterator[PackageIdentity]:
@@ -164,26 +197,30 @@ def _linked(target: _Target) -> Iterator[str]:
             yield _stand_in(_place(target.path, item.include))
 
 
+def _places(target: _Target) -> list[str]:
+    """The paths of the projects that a project refers to; a restore of it is one of theirs, too."""
+    return [_place(target.path, item.include) for item in target.evaluation.items.get("ProjectReference", [])]
+
+
 def _place(path: str, include: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(path), include.replace("\\", "/")))
 
 
 def _stand_in(path: str) -> str:
     """An id of its own for a project, which none of a package is likely to be."""
-    word = "".join(char if char.isascii() and char.isalnum() else "_" for char in path.lower())
-    return f"_project_{word}"[-100:].lstrip(".-")
+    return f"_project_{sha256(path.encode(errors='surrogateescape')).hexdigest()}"
 
 
-def _projects(target: _Target, load: Load) -> Mapping[str, tuple[Dependency, ...]]:
+def _projects(target: _Target, load: Load, find: Find) -> Mapping[str, tuple[Dependency, ...]]:
     """What the projects below refer to, by their stand-ins."""
     found: dict[str, tuple[Dependency, ...]] = {}
-    waiting = [_place(target.path, item.include) for item in target.evaluation.items.get("ProjectReference", [])]
+    waiting = _places(target)
     while waiting:
         path = waiting.pop()
         if _stand_in(path) in found:
             continue
         found[_stand_in(path)] = ()
-        below = _fitting(list(_targets(load(path), path)), target.framework)
+        below = _fitting(list(_targets(load(path), path, find)), target.framework)
         if below is not None:
             central = _central(below.evaluation)
             packages = [
@@ -193,7 +230,7 @@ def _projects(target: _Target, load: Load) -> Mapping[str, tuple[Dependency, ...
             ]
             links = [Dependency(name, "1.0.0") for name in _linked(below)]
             found[_stand_in(path)] = (*packages, *_implicit(below), *links)
-            waiting += [_place(path, item.include) for item in below.evaluation.items.get("ProjectReference", [])]
+            waiting += _places(below)
     return found
 
 

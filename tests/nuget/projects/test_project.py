@@ -21,8 +21,12 @@ def nobody(_path: str) -> Sequence[ProjectFile]:
     return ()
 
 
+def nothing(_text: str, _importer: str) -> None:
+    """No import can be told."""
+
+
 def read(*files: ProjectFile) -> Needs:
-    return read_project(files, files[-1].path, nobody)
+    return read_project(files, files[-1].path, nobody, nothing)
 
 
 def pairs(graph: Graph) -> list[str]:
@@ -164,7 +168,7 @@ def test_projects_bring_what_they_refer_to() -> None:
         "src/core/core.csproj",
     )
     files = {one.path: [one] for one in (library, core)}
-    (graph,) = read_project([app], app.path, lambda path: files[path]).graphs
+    (graph,) = read_project([app], app.path, lambda path: files[path], nothing).graphs
     (link,) = graph.references
     below = graph.projects[link.id]
     assert Dependency("Public", "1.0") in below
@@ -199,6 +203,14 @@ def test_a_condition_that_only_a_build_decides_is_taken_as_met_and_told() -> Non
         ("true", True),
         ("'$(A)|$(B)' == 'x|'", True),
         ("Exists('a')", None),
+        ("Exists('a') and '$(A)' == 'z'", False),
+        ("Exists('a') or '$(A)' == 'x'", True),
+        ("!Exists('a')", None),
+        ("('$(A)' < '1') or '$(A)' == 'z'", None),
+        ("$([MSBuild]::IsTargetFrameworkCompatible('$(A)', 'x')) and '$(B)' == 'y'", False),
+        ("HasTrailingSlash('a', 'b') or true", True),
+        ("Exists('a'", None),
+        ("(" * 5000, None),
         ("'$(A)' > '1'", None),
         ("$(A.StartsWith('x'))", None),
         ("'$([MSBuild]::IsOSPlatform(`Linux`))' == 'true'", None),
@@ -207,3 +219,107 @@ def test_a_condition_that_only_a_build_decides_is_taken_as_met_and_told() -> Non
 )
 def test_conditions(condition: str, met: bool | None) -> None:
     assert is_met(condition, lambda text: text.replace("$(A)", "x").replace("$(B)", "")) is met
+
+
+def app(inside: str, framework: str = "net10.0", path: str = "src/app/app.csproj") -> ProjectFile:
+    group = f"<PropertyGroup><TargetFramework>{framework}</TargetFramework></PropertyGroup>"
+    return file(f'<Project Sdk="Microsoft.NET.Sdk">{group}{inside}</Project>', path)
+
+
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ("'$(MSBuildProjectExtension)' == '.csproj'", True),
+        ("'$(MSBuildProjectFile)|$(MSBuildProjectName)' == 'app.csproj|app'", True),
+        ("'$(MSBuildThisFile)|$(MSBuildThisFileName)' == 'app.csproj|app'", True),
+        ("'$(TargetFrameworkIdentifier)' == '.NETCoreApp' and '$(TargetFrameworkVersion)' == 'v10.0'", True),
+        ("'$(TargetPlatformIdentifier)' != 'windows'", True),
+        ("'$(Configuration)' == 'Debug'", False),
+        ("'$(Configuration)' == 'Release'", False),
+        ("'$(OS)' == 'Windows_NT'", False),
+        ("'$(UsingMicrosoftNETSdk)' == 'true'", False),
+    ],
+)
+def test_what_msbuild_and_the_sdk_set_is_not_taken_as_empty(condition: str, *, told: bool) -> None:
+    needs = read(app(f'<ItemGroup Condition="{condition}"><PackageReference Include="A" Version="1.0" /></ItemGroup>'))
+    assert pairs(needs.graphs[0]) == ["A 1.0"]
+    assert (needs.remarks == ()) is told
+
+
+def test_what_is_set_for_one_configuration_is_that_of_a_restore_and_what_files_set_is_known() -> None:
+    text = """<PropertyGroup Condition="'$(Configuration)|$(Platform)' == 'Debug|AnyCPU'"><V>1.0</V></PropertyGroup>
+  <PropertyGroup Condition="'$(Configuration)' == 'Release'"><V>2.0</V></PropertyGroup>
+  <PropertyGroup><OS>mine</OS></PropertyGroup>
+  <ItemGroup><PackageReference Include="A" Version="$(V)" />
+    <PackageReference Include="B" Version="1.0" Condition="'$(OS)' == 'other'" /></ItemGroup>"""
+    needs = read(app(text))
+    assert (pairs(needs.graphs[0]), needs.remarks) == (["A 1.0"], ())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """<Choose><When Condition="Exists('x')"><ItemGroup><PackageReference Include="B" Version="1.0" /></ItemGroup>
+  </When><Otherwise><ItemGroup><PackageReference Include="A" Version="1.0" /></ItemGroup></Otherwise></Choose>""",
+        """<ItemGroup><PackageReference Include="A" Version="1.0" />
+  <PackageReference Remove="A" Condition="Exists('x')" /></ItemGroup>""",
+        """<ItemGroup><PackageReference Include="A" Version="1.0" /></ItemGroup>
+  <ItemGroup Condition="Exists('x')"><PackageReference Remove="A" /></ItemGroup>""",
+        """<Target Name="More"><ItemGroup><PackageReference Include="A" Version="1.0" /></ItemGroup></Target>""",
+    ],
+)
+def test_what_only_a_build_decides_takes_nothing_away(text: str) -> None:
+    needs = read(app(text))
+    assert "A 1.0" in pairs(needs.graphs[0])
+    assert any("only a build can decide it" in remark for remark in needs.remarks)
+
+
+def test_imports_count_where_they_stand_with_the_properties_of_then_and_only_if_their_condition_is_met() -> None:
+    props = {
+        "eng/late.props": """<Project><PropertyGroup><V>2.0</V></PropertyGroup>
+  <ItemGroup Condition="'$(First)' == '1'"><PackageReference Include="B" Version="1.0" /></ItemGroup></Project>""",
+        "eng/never.props": '<Project><ItemGroup><PackageReference Include="C" Version="1.0" /></ItemGroup></Project>',
+    }
+    text = """<PropertyGroup><V>1.0</V><First>1</First><Eng>eng/</Eng></PropertyGroup>
+  <ItemGroup><PackageReference Include="A" Version="$(V)" /></ItemGroup>
+  <Import Project="$(Eng)late.props" /><Import Project="$(Eng)late.props" />
+  <ImportGroup Condition="'$(First)' != '1'"><Import Project="$(Eng)never.props" /></ImportGroup>
+  <Import Project="$(Eng)never.props" Condition="'$(TargetFramework)' == 'net472'" />
+  <Import Project="$([MSBuild]::Unknown())" />"""
+    project = app(text)
+
+    def find(name: str, _importer: str) -> Sequence[ProjectFile] | None:
+        return None if "$(" in name else (file(props[name], name),)
+
+    needs = read_project([project], project.path, nobody, find)
+    assert pairs(needs.graphs[0]) == ["A 2.0", "B 1.0"]
+    assert needs.remarks == ("src/app/app.csproj: what the import of '$([MSBuild]::Unknown())' says cannot be told.",)
+
+
+def test_of_several_central_versions_the_first_one_counts() -> None:
+    central = """<PropertyGroup><ManagePackageVersionsCentrally>true</ManagePackageVersionsCentrally></PropertyGroup>
+  <ItemGroup><PackageVersion Include="A" Version="1.0" /><PackageVersion Include="a" Version="2.0" />
+  <PackageReference Include="A" /></ItemGroup>"""
+    assert pairs(read(app(central)).graphs[0]) == ["A 1.0"]
+
+
+def test_what_cannot_be_a_package_is_told() -> None:
+    text = """<ItemGroup><PackageReference Include="@(Mine)" Version="1.0" />
+  <PackageDownload Include="Acme.Data" Version="[$([X]::Y())]" /></ItemGroup>"""
+    assert read(app(text)).remarks == (
+        "src/app/app.csproj: no package can be called '@(Mine)'; it is left out.",
+        "src/app/app.csproj: the version of Acme.Data cannot be told ('[$([X]::Y())]').",
+    )
+
+
+def test_projects_whose_paths_differ_little_are_not_taken_for_each_other() -> None:
+    references = '<ProjectReference Include="../a-b/l.csproj" /><ProjectReference Include="../a_b/l.csproj" />'
+    project = app(f"<ItemGroup>{references}</ItemGroup>")
+
+    def load(path: str) -> Sequence[ProjectFile]:
+        id_ = path.split("/")[1]
+        return [app(f'<ItemGroup><PackageReference Include="{id_}" Version="1.0" /></ItemGroup>', path=path)]
+
+    needs = read_project([project], project.path, load, nothing)
+    assert sorted(one.id for below in needs.graphs[0].projects.values() for one in below) == ["a-b", "a_b"]
+    assert needs.projects == ("src/a-b/l.csproj", "src/a_b/l.csproj")
