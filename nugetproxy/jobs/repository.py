@@ -69,7 +69,7 @@ def _search(root: Path) -> Iterator[Path]:
     """What names packages below a folder; the assets of the last restore count only where nothing else tells what it
     was.
     """
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=_refuse):
         folders[:] = sorted(name for name in folders if name not in _SKIPPED)
         here = Path(folder)
         known = sorted(name for name in names if family_of(name) is not None)
@@ -77,6 +77,10 @@ def _search(root: Path) -> Iterator[Path]:
         yield from (here / name for name in (*projects, *known))
         if not known and not projects and (here / _OUTPUT).is_file():
             yield here / _OUTPUT
+
+
+def _refuse(error: OSError) -> None:
+    raise UnreadableFile(str(error.filename), error.strerror or str(error)) from error
 
 
 def _bytes(path: Path) -> bytes:

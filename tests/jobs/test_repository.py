@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -156,3 +158,19 @@ def test_a_folder_without_any_says_so_and_a_missing_file_too(tmp_path: Path) -> 
         read_all([tmp_path])
     with pytest.raises(UnreadableFile, match="No such file"):
         read_all([tmp_path / "packages.lock.json"])
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"a/a.csproj": PROJECT, "b/b.csproj": PROJECT})
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("b"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(UnreadableFile, match="b cannot be read: Permission denied"):
+        read_all([tmp_path])
