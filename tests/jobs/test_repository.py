@@ -174,3 +174,9 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_without_a_word(
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UnreadableFile, match="b cannot be read: Permission denied"):
         read_all([tmp_path])
+
+
+@pytest.mark.parametrize("name", ["dirs.proj", "db.sqlproj", "setup.wixproj", "page.esproj"])
+def test_projects_of_every_kind_that_a_restore_reads_are_found(tmp_path: Path, name: str) -> None:
+    write(tmp_path, {name: PROJECT})
+    assert [one.path.name for one in read_all([tmp_path])] == [name]

@@ -28,7 +28,7 @@ class Family(Struct, frozen=True):
     read: Read
 
 
-PROJECTS: Final = ("*.csproj", "*.fsproj", "*.vbproj")
+PROJECTS: Final = ("*.csproj", "*.fsproj", "*.vbproj", "*.proj", "*.esproj", "*.sqlproj", "*.wixproj")
 """Projects, which want more than their own file to be read (``nugetproxy.nuget.projects.project``)."""
 
 FAMILIES: Final = (
