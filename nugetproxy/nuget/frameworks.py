@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 _Numbers = tuple[int, int, int, int]
+_NONE: Final = (0, 0, 0, 0)
 
 CORE: Final = "netcoreapp"
 STANDARD: Final = "netstandard"
@@ -68,6 +69,7 @@ _STANDARDS: Final[Mapping[str, tuple[tuple[_Numbers, _Numbers], ...]]] = Mapping
             (((0, 0, 0, 0), (2, 1, 0, 0)),),
         ),
         "wpa": (((8, 1, 0, 0), (1, 2, 0, 0)),),
+        "win": (((8, 1, 0, 0), (1, 2, 0, 0)), ((8, 0, 0, 0), (1, 1, 0, 0))),
         "wp": (((8, 0, 0, 0), (1, 0, 0, 0)),),
         "netcore": (
             ((5, 0, 0, 0), (1, 4, 0, 0)),
@@ -78,8 +80,39 @@ _STANDARDS: Final[Mapping[str, tuple[tuple[_Numbers, _Numbers], ...]]] = Mapping
 )
 """From which version on a framework runs which .NET Standard (NuGet's DefaultFrameworkMappings), highest first."""
 
+_PORTABLE: Final = "portable"
+_PROFILES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        f"profile{number}": members
+        for number, members in re.findall(
+            r"(\d+) ([^\s,]+)",
+            """
+    2 net40+win8+sl4+wp7, 3 net40+sl4, 4 net45+sl4+win8+wp7, 5 net40+win8, 6 net403+win8, 7 net45+win8,
+    14 net40+sl5, 18 net403+sl4, 19 net403+sl5, 23 net45+sl4, 24 net45+sl5, 31 win81+wp81, 32 win81+wpa81,
+    36 net40+sl4+win8+wp8, 37 net40+sl5+win8, 41 net403+sl4+win8, 42 net403+sl5+win8, 44 net451+win81,
+    46 net45+sl4+win8, 47 net45+sl5+win8, 49 net45+wp8, 78 net45+win8+wp8, 84 wp81+wpa81,
+    88 net40+sl4+win8+wp75, 92 net40+win8+wpa81, 95 net403+sl4+win8+wp7, 96 net403+sl4+win8+wp75,
+    102 net403+win8+wpa81, 104 net45+sl4+win8+wp75, 111 net45+win8+wpa81, 136 net40+sl5+win8+wp8,
+    143 net403+sl4+win8+wp8, 147 net403+sl5+win8+wp8, 151 net451+win81+wpa81, 154 net45+sl4+win8+wp8,
+    157 win81+wp81+wpa81, 158 net45+sl5+win8+wp8, 225 net40+sl5+win8+wpa81, 240 net403+sl5+win8+wpa81,
+    255 net45+sl5+win8+wpa81, 259 net45+win8+wpa81+wp8, 328 net40+sl5+win8+wpa81+wp8,
+    336 net403+sl5+win8+wpa81+wp8, 344 net45+sl5+win8+wpa81+wp8
+""",
+        )
+    }
+)
+"""What the numbered portable profiles are for (NuGet's DefaultPortableFrameworkMappings)."""
+_DOTNET: Final[tuple[tuple[_Numbers, _Numbers], ...]] = (
+    ((5, 2, 0, 0), (4, 5, 0, 0)),
+    ((5, 3, 0, 0), (4, 5, 1, 0)),
+    ((5, 4, 0, 0), (4, 6, 0, 0)),
+    ((5, 5, 0, 0), (4, 6, 1, 0)),
+    ((5, 6, 0, 0), (4, 6, 2, 0)),
+)
+"""Up to which version of ``dotnet``, which came before .NET Standard, which .NET Framework runs it."""
 _LIKE: Final = (CORE, "netstandardapp", STANDARD, "dotnet")
 """Frameworks that are themselves packages, nearest first."""
+_ERA: Final = (6, 0, 0, 0)
 _PLATFORM_ALIAS: Final = MappingProxyType({"android": "monoandroid", "tizen": "tizen"})
 """Which older framework a platform of .NET 6 may use."""
 
@@ -107,12 +140,18 @@ class Framework(Struct, frozen=True):
         """Whether what is made for ``other`` may be used."""
         if other.name == ANY_NAME or self == other:
             return True
-        era = self.name == CORE and self.version >= (6, 0, 0, 0) and self.platform
+        era = self.name == CORE and self.version >= _ERA and self.platform
         if era and _PLATFORM_ALIAS.get(self.platform) == other.name:
             return True
         if other.name == STANDARD and self.name != STANDARD:
             return not other.profile and other.version <= self._standard()
-        if (self.name, self.profile) != (other.name, other.profile) or other.version > self.version:
+        if self.name == CLASSIC and other.name in {_PORTABLE, "dotnet"}:
+            lowest = _lowest_classic(other)
+            return lowest is not None and lowest <= self.version
+        alike = self.profile == other.profile or (
+            self.name == CLASSIC and {self.profile, other.profile} <= {"", "client"}
+        )
+        if self.name != other.name or not alike or other.version > self.version:
             return False
         return not other.platform or (
             other.platform == self.platform and other.platform_version <= self.platform_version
@@ -120,6 +159,8 @@ class Framework(Struct, frozen=True):
 
     def _standard(self) -> _Numbers:
         """The highest .NET Standard that it runs."""
+        if self.name == _PORTABLE:
+            return min((member._standard() for member in _members(self)), default=_NONE)
         rows = _STANDARDS.get(self.name, ())
         return next((standard for lowest, standard in rows if self.version >= lowest), (0, 0, 0, 0))
 
@@ -155,12 +196,31 @@ def _nearest(target: Framework, offered: tuple[Framework, ...]) -> Framework | N
     if target in offered:
         return target
     fit = [one for one in offered if target.uses(one)]
-    reduced = [one for one in fit if not any(other != one and other.uses(one) for other in fit)] or fit
+    reduced = [one for one in fit if not any(other.uses(one) and not one.uses(other) for other in fit)]
+    alias = _PLATFORM_ALIAS.get(target.platform)
+    if not any(one.name == CORE and one.version >= _ERA for one in reduced):  # what was before them is not nearer
+        reduced = [one for one in reduced if one.name == alias] or reduced
     same = [one for one in reduced if one.name == target.name]
     return max(same or reduced, key=_rank, default=None)
 
 
+def _lowest_classic(framework: Framework) -> _Numbers | None:
+    """From which .NET Framework on it may be used; None for never."""
+    if framework.name == "dotnet":
+        return next((classic for highest, classic in _DOTNET if framework.version <= highest), None)
+    return min((member.version for member in _members(framework) if member.name == CLASSIC), default=None)
+
+
+def _members(framework: Framework) -> list[Framework]:
+    """What a portable one is for."""
+    profile = _PROFILES.get(framework.profile, framework.profile)
+    return [member for text in profile.split("+") if (member := _parse(text)) is not None]
+
+
 def _rank(framework: Framework) -> tuple[int, bool, _Numbers, bool, _Numbers]:
+    if framework.name == _PORTABLE:  # only where nothing else fits; the fewer others it is for, the better
+        few = (-len(_members(framework)), 0, 0, 0)
+        return -len(_LIKE), False, _lowest_classic(framework) or _NONE, False, few
     near = -_LIKE.index(framework.name) if framework.name in _LIKE else 1
     return (
         near,
