@@ -75,7 +75,7 @@ def read_project(files: Sequence[ProjectFile], path: str, load: Load, find: Find
             )
         )
         exact.extend(_downloads(evaluation, remarks, path))
-        remarks |= dict.fromkeys(f"{path}: {text}" for text in evaluation.remarks)
+        remarks |= dict.fromkeys(f"{path}: {text}" for text in (*_elsewhere(evaluation), *evaluation.remarks))
     return Needs(graphs=tuple(graphs), exact=tuple(dict.fromkeys(exact)), remarks=tuple(remarks), projects=tuple(links))
 
 
@@ -188,6 +188,15 @@ def _sdks(files: Sequence[ProjectFile]) -> Iterator[PackageIdentity]:
                 identity = PackageIdentity.parse(id_, version) if version else None
                 if identity is not None:
                     yield identity
+
+
+def _elsewhere(evaluation: Evaluation) -> Iterator[str]:
+    """What a restore takes besides, which no file says but that of the last one."""
+    for sdk in _sdks(evaluation.files):
+        yield f"what the SDK {sdk.id} refers to by itself is only in obj/project.assets.json."
+    runtimes = {evaluation.value("RuntimeIdentifier"), *evaluation.value("RuntimeIdentifiers").split(";")}
+    if named := ", ".join(sorted(text.strip() for text in runtimes if text.strip())):
+        yield f"what it needs for {named} besides (packs, runtime.json of packages) is only in obj/project.assets.json."
 
 
 def _linked(target: _Target) -> Iterator[str]:

@@ -312,6 +312,16 @@ def test_what_cannot_be_a_package_is_told() -> None:
     )
 
 
+def test_what_only_the_assets_of_a_restore_say_is_told() -> None:
+    text = """<Project Sdk="MSTest.Sdk/3.6.0"><PropertyGroup><TargetFrameworks>net8.0;net9.0</TargetFrameworks>
+  <RuntimeIdentifiers>linux-x64; win-x64;</RuntimeIdentifiers></PropertyGroup></Project>"""
+    assert read(file(text)).remarks == (
+        "src/app/app.csproj: what the SDK mstest.sdk refers to by itself is only in obj/project.assets.json.",
+        "src/app/app.csproj: what it needs for linux-x64, win-x64 besides (packs, runtime.json of packages) is only in "
+        "obj/project.assets.json.",
+    )
+
+
 def test_projects_whose_paths_differ_little_are_not_taken_for_each_other() -> None:
     references = '<ProjectReference Include="../a-b/l.csproj" /><ProjectReference Include="../a_b/l.csproj" />'
     project = app(f"<ItemGroup>{references}</ItemGroup>")
