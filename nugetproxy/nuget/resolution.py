@@ -60,9 +60,12 @@ class Walk(Struct):
 def walk(graph: Graph, known: Known) -> Walk:
     """Go through a graph as NuGet's DependencyGraphResolver does (SDK 9 and later): nearest first, highest wins.
 
-    Call it again with more ``known`` until the walk is complete.
+    Where no project is known nothing loses for certain: it depends on the framework. Call it again with more ``known``
+    until the walk is complete.
     """
-    return _Walking(graph, known).run()
+    walking = _Walking(graph, known)
+    found = walking.run()
+    return walking.everything() if graph.framework is None else found
 
 
 def walk_all(graph: Graph, known: Known) -> Walk:
@@ -72,13 +75,13 @@ def walk_all(graph: Graph, known: Known) -> Walk:
 
 def dependencies(groups: Iterable[DependencyGroup], framework: Framework | None) -> tuple[Dependency, ...]:
     """Of the group that a project for ``framework`` takes; of all groups where it is None."""
+    if framework is None:
+        return tuple(need for group in groups for need in group.dependencies)
     offered: dict[Framework, DependencyGroup] = {}
     for group in groups:
         target = ANY if group.target_framework is None else Framework.parse(group.target_framework)
         if target is not None:
             offered.setdefault(target, group)
-    if framework is None:
-        return tuple(need for group in offered.values() for need in group.dependencies)
     found = nearest(framework, offered)
     return () if found is None else offered[found].dependencies
 

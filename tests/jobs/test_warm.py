@@ -115,6 +115,30 @@ async def test_lock_files_tools_and_lines_are_taken_at_their_word(
     assert (await cli("warm", "--check", tmp_path / "packages.lock.json", tmp_path / "wanted.txt", *proxy))[0] == 0
 
 
+@pytest.mark.parametrize("one", ["net472", "net8.0"])
+async def test_what_any_framework_needs_is_wanted_where_no_project_is_known(
+    feed: FakeFeed, proxy: tuple[str, ...], tmp_path: Path, one: str
+) -> None:
+    """Whichever group comes first; and those for frameworks that nobody knows."""
+    other = "net8.0" if one == "net472" else "net472"
+    groups = {one: [("Acme.B", "[1.0.0]")], other: [("Acme.B", "[2.0.0]")], "my own": [("Acme.Odd", "1.0.0")]}
+    feed.add(make_nupkg("Acme.Two", "1.0.0", dependencies=groups))
+    for version in ("1.0.0", "2.0.0"):
+        feed.add(make_nupkg("Acme.B", version, dependencies=[("Acme.Below", version)]))
+        feed.add(make_nupkg("Acme.Below", version))
+    feed.add(make_nupkg("Acme.Odd", "1.0.0"))
+    write(tmp_path, {"wanted.txt": "Acme.Two@1.0.0\n"})
+    lost = [f"{FLAT}/acme.below/{version}/acme.below.{version}.nupkg" for version in ("1.0.0", "2.0.0")]
+    for path in lost:
+        feed.origin.routes[path] = Script(status=404)
+    code, out, _ = await cli("warm", tmp_path / "wanted.txt", "--json", *proxy)
+    said = [[row["id"], row["version"]] for row in json.loads(out)["missing"]]
+    assert (code, said) == (1, [["acme.below", "1.0.0"], ["acme.below", "2.0.0"]])
+    code, out, _ = await cli("warm", "--check", tmp_path / "wanted.txt", "--json", *proxy)
+    assert [[row["id"], row["version"]] for row in json.loads(out)["missing"]] == said
+    assert "acme.odd.1.0.0.nupkg" in downloads(feed)
+
+
 async def test_what_cannot_be_had_is_named_with_the_reason(
     shelf: FakeFeed, proxy: tuple[str, ...], tmp_path: Path
 ) -> None:
