@@ -53,8 +53,8 @@ def read_all(paths: Sequence[Path]) -> tuple[Read, ...]:
     for path in waiting:
         if path not in found:
             found[path] = disk.read(path, whole=path in paths)
-            for other in map(Path, found[path].needs.projects):
-                if is_project(other.name) and other.is_file():
+            for other in (file for text in found[path].needs.projects for file in _files(Path(text))):
+                if is_project(other.name):
                     waiting += [other, *_lock(other)]
     return tuple(found.values())
 
@@ -123,11 +123,14 @@ class _Disk:
         place = _ABOVE.sub(lambda match: _told_above(match, folder), text).replace("\\", "/").strip()
         if "$(" in place or "@(" in place or "%(" in place:
             return None
-        other = folder / place
-        if "*" in place:
-            files = sorted(Path(one) for one in glob(str(other), recursive=True))  # noqa: PTH207 - absolute or not
-            return [self._file(one) for one in files if one.is_file()]
-        return [self._file(other)] if place and other.is_file() else []
+        return [self._file(one) for one in _files(folder / place)]
+
+
+def _files(place: Path) -> list[Path]:
+    """The file there, or all that a pattern means."""
+    text = str(place)
+    places = [place] if "*" not in text else map(Path, sorted(glob(text, recursive=True)))  # noqa: PTH207 - absolute, too
+    return [one for one in places if one.is_file()]
 
 
 def _parsed(path: Path) -> ProjectFile:

@@ -176,6 +176,13 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_without_a_word(
         read_all([tmp_path])
 
 
+def test_projects_are_referred_to_by_patterns_too(tmp_path: Path) -> None:
+    reference = PROJECT.replace("<PackageReference", "<ProjectReference").replace("Serilog", "src\\**\\*.csproj")
+    write(tmp_path, {"dirs.proj": reference, "src/b/b.csproj": PROJECT, "src/a/a.csproj": PROJECT})
+    found = [str(one.path.relative_to(tmp_path)) for one in read_all([tmp_path / "dirs.proj"])]
+    assert found == ["dirs.proj", "src/a/a.csproj", "src/b/b.csproj"]
+
+
 @pytest.mark.parametrize("name", ["dirs.proj", "db.sqlproj", "setup.wixproj", "page.esproj"])
 def test_projects_of_every_kind_that_a_restore_reads_are_found(tmp_path: Path, name: str) -> None:
     write(tmp_path, {name: PROJECT})

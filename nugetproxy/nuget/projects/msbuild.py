@@ -13,8 +13,9 @@ from msgspec import Struct, field
 from nugetproxy.nuget.projects.conditions import is_met
 from nugetproxy.nuget.projects.needs import local
 
-ITEMS: Final = frozenset(
-    {
+_ITEMS: Final = {
+    name.lower(): name
+    for name in (
         "PackageReference",
         "PackageVersion",
         "GlobalPackageReference",
@@ -22,8 +23,9 @@ ITEMS: Final = frozenset(
         "ProjectReference",
         "FrameworkReference",
         "DotNetCliToolReference",
-    }
-)
+    )
+}
+"""Those that are read, by lower-case name: MSBuild takes any case."""
 _USUAL: Final = MappingProxyType({"configuration": "Debug", "platform": "AnyCPU"})
 """What a restore has where nothing else is said; a build may say it, so items for any of them are taken."""
 _UNTOLD: Final = frozenset({"os", "msbuildruntimetype", "msbuildversion", "netcoresdkversion", "usingmicrosoftnetsdk"})
@@ -94,11 +96,18 @@ class Evaluation(Struct):
         return met
 
 
-def evaluate(files: Sequence[ProjectFile], given: Mapping[str, str], find: Find) -> Evaluation:
-    """The files in the order in which they are imported; ``given`` properties win over theirs, as global ones do."""
+def evaluate(
+    files: Sequence[ProjectFile], given: Mapping[str, str], find: Find, late: Mapping[str, str] = MappingProxyType({})
+) -> Evaluation:
+    """The files in the order in which they are imported; ``given`` properties win over theirs, as global ones do.
+
+    ``late`` ones are set by the SDK behind the project (``MSBuildProjectFile``), before items.
+    """
     reading = _Reading(given, find)
     for file in files:
         reading.read(file)
+        if file.path.rpartition("/")[2] == given["MSBuildProjectFile"]:
+            reading.set_late(late)
     return reading.with_items()
 
 
@@ -135,6 +144,11 @@ class _Reading:
                     self._items.append((file, one))
                 for group, _ in _groups(one, "PropertyGroup", self._found):
                     self._take_properties(group)
+
+    def set_late(self, late: Mapping[str, str]) -> None:
+        """Properties as far as no file has set them."""
+        for name, value in late.items():
+            self._found.properties.setdefault(name.lower(), value)
 
     def with_items(self) -> Evaluation:
         """What was found, after its items were taken, too."""
@@ -185,13 +199,13 @@ class _Reading:
 
     def _take_group(self, group: Element, *, sure: bool) -> None:
         for one in group:
-            if local(one) in ITEMS and (met := self._found.applies(one)) is not False:
+            if local(one).lower() in _ITEMS and (met := self._found.applies(one)) is not False:
                 _take(self._found, one, sure=sure and met is True)
 
     def _take_target(self, target: Element) -> None:
         """What a target adds when it runs."""
         groups = [one for one in target if local(one) == "ItemGroup"]
-        if any(local(one).startswith("Package") and one.get("Include") for group in groups for one in group):
+        if any(local(one).lower().startswith("package") and one.get("Include") for group in groups for one in group):
             name = target.get("Name", "")
             self._found.remarks[f"the target {name!r} is taken as run; only a build can decide it."] = None
             for each in groups:
@@ -217,18 +231,19 @@ def _groups(one: Element, name: str, found: Evaluation) -> Iterator[tuple[Elemen
 
 def _take(found: Evaluation, element: Element, *, sure: bool) -> None:
     """Add items, change them, or take them away; where it is not ``sure``, nothing is taken away."""
-    items = found.items.setdefault(local(element), [])
+    items = found.items.setdefault(_ITEMS[local(element).lower()], [])
+    all_of_them = {"*", f"@({local(element).lower()})"}
     metadata = {name.lower(): found.expand(value).strip() for name, value in element.attrib.items()}
     for part in element:
         if found.applies(part) is not False:
             metadata[local(part).lower()] = found.expand(part.text or "").strip()
     removed = _names(metadata.pop("remove", ""))
     if removed and sure:
-        items[:] = [one for one in items if one.include.lower() not in removed]
-    for name in _names(metadata.pop("update", "")):
-        for one in items:
-            if one.include.lower() == name:
-                one.metadata.update(metadata)
+        items[:] = [one for one in items if one.include.lower() not in removed and not removed & all_of_them]
+    updated = _names(metadata.pop("update", ""))
+    for one in items:
+        if one.include.lower() in updated or updated & all_of_them:
+            one.metadata.update(metadata)
     included = found.expand(element.get("Include", ""))
     metadata.pop("include", None)
     items.extend(Item(name.strip(), dict(metadata)) for name in included.split(";") if name.strip())

@@ -29,6 +29,16 @@ _IMPLICIT: Final = (
     (CLASSIC, (2, 0, 0, 0), (5, 0, 0, 0), "Microsoft.NETFramework.ReferenceAssemblies", "1.0.3"),
 )
 """What the SDK refers to by itself: framework, from which version on, below which one, the package."""
+_WANTING: Final = (
+    "PublishAot",
+    "IsAotCompatible",
+    "PublishTrimmed",
+    "IsTrimmable",
+    "PublishSingleFile",
+    "PublishReadyToRun",
+    "SelfContained",
+)
+"""For which the SDK refers to packages, or downloads some, in versions that only it knows."""
 _TOOLS: Final = "DotNetCliToolReference"
 
 _IDENTIFIERS: Final = MappingProxyType({CORE: ".NETCoreApp", STANDARD: ".NETStandard", CLASSIC: ".NETFramework"})
@@ -90,20 +100,20 @@ def _targets(files: Sequence[ProjectFile], path: str, find: Find) -> Iterator[_T
         "MSBuildProjectFullPath": path,
     }
     plain = evaluate(files, given, find)
-    many = plain.value("TargetFrameworks") or plain.value("TargetFramework")
-    for text in [part.strip() for part in many.split(";") if part.strip()] or [""]:
-        yield _Target(path, text, evaluate(files, {**given, **_framework(text)}, find) if text else plain)
+    many, one = plain.value("TargetFrameworks"), plain.value("TargetFramework")
+    for text in [part.strip() for part in (many or one).split(";") if part.strip()] or [""]:
+        known = {**given, "TargetFramework": text} if many else given  # else it is known from where the project says it
+        yield _Target(path, text, evaluate(files, known, find, _framework(text)) if text else plain)
 
 
 def _framework(text: str) -> Mapping[str, str]:
     """What the SDK makes of ``TargetFramework``."""
     found = Framework.parse(text)
     if found is None or found.name not in _IDENTIFIERS:
-        return {"TargetFramework": text}
+        return {}
     last = max((at for at, number in enumerate(found.version) if number), default=0)
     numbers = ".".join(map(str, found.version[: max(2, last + 1)]))
     return {
-        "TargetFramework": text,
         "TargetFrameworkIdentifier": _IDENTIFIERS[found.name],
         "TargetFrameworkVersion": f"v{numbers}",
         "TargetPlatformIdentifier": found.platform,
@@ -194,6 +204,9 @@ def _elsewhere(evaluation: Evaluation) -> Iterator[str]:
     """What a restore takes besides, which no file says but that of the last one."""
     for sdk in _sdks(evaluation.files):
         yield f"what the SDK {sdk.id} refers to by itself is only in obj/project.assets.json."
+    for name in _WANTING:
+        if evaluation.is_on(name):
+            yield f"what the SDK takes for {name} is only in obj/project.assets.json."
     runtimes = {evaluation.value("RuntimeIdentifier"), *evaluation.value("RuntimeIdentifiers").split(";")}
     if named := ", ".join(sorted(text.strip() for text in runtimes if text.strip())):
         yield f"what it needs for {named} besides (packs, runtime.json of packages) is only in obj/project.assets.json."

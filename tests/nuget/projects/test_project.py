@@ -246,6 +246,39 @@ def test_what_msbuild_and_the_sdk_set_is_not_taken_as_empty(condition: str, *, t
     assert (needs.remarks == ()) is told
 
 
+@pytest.mark.parametrize(
+    ("tag", "taken"),
+    [("TargetFramework", ["A 1.0", "B 1.0"]), ("TargetFrameworks", ["A 2.0", "B 1.0"])],
+)
+def test_what_stands_before_a_project_does_not_know_its_only_framework(tag: str, taken: list[str]) -> None:
+    props = file(
+        """<Project><PropertyGroup><V>1.0</V></PropertyGroup>
+  <PropertyGroup Condition="'$(TargetFramework)' == 'net10.0'"><V>2.0</V></PropertyGroup>
+  <PropertyGroup Condition="'$(TargetFrameworkIdentifier)' != ''"><V>3.0</V></PropertyGroup></Project>""",
+        "Directory.Build.props",
+    )
+    targets = file(
+        """<Project><PropertyGroup><W Condition="'$(TargetFrameworkIdentifier)' == '.NETCoreApp'">1.0</W>
+  </PropertyGroup>
+  <ItemGroup><PackageReference Include="B" Version="$(W)" /></ItemGroup></Project>""",
+        "Directory.Build.targets",
+    )
+    text = f"""<PropertyGroup><{tag}>net10.0</{tag}></PropertyGroup>
+  <ItemGroup><PackageReference Include="A" Version="$(V)" /></ItemGroup>"""
+    project = file(f'<Project Sdk="Microsoft.NET.Sdk">{text}</Project>')
+    needs = read_project([props, project, targets], project.path, nobody, nothing)
+    assert pairs(needs.graphs[0]) == taken
+
+
+@pytest.mark.parametrize("which", ["*", "@(PackageReference)", "a;b"])
+def test_items_have_names_in_any_case_and_may_be_changed_all_together(which: str) -> None:
+    text = f"""<ItemGroup><packagereference Include="A" /><PackageReference Include="B" version="1.0" />
+  <PackageReference Update="{which}" Version="2.0" /></ItemGroup>"""
+    assert pairs(read(app(text)).graphs[0]) == ["A 2.0", "B 2.0"]
+    removed = f'<ItemGroup><PackageReference Remove="{which}" /></ItemGroup>'
+    assert pairs(read(app(text + removed)).graphs[0]) == []
+
+
 def test_what_is_set_for_one_configuration_is_that_of_a_restore_and_what_files_set_is_known() -> None:
     text = """<PropertyGroup Condition="'$(Configuration)|$(Platform)' == 'Debug|AnyCPU'"><V>1.0</V></PropertyGroup>
   <PropertyGroup Condition="'$(Configuration)' == 'Release'"><V>2.0</V></PropertyGroup>
@@ -314,9 +347,11 @@ def test_what_cannot_be_a_package_is_told() -> None:
 
 def test_what_only_the_assets_of_a_restore_say_is_told() -> None:
     text = """<Project Sdk="MSTest.Sdk/3.6.0"><PropertyGroup><TargetFrameworks>net8.0;net9.0</TargetFrameworks>
-  <RuntimeIdentifiers>linux-x64; win-x64;</RuntimeIdentifiers></PropertyGroup></Project>"""
+  <RuntimeIdentifiers>linux-x64; win-x64;</RuntimeIdentifiers><IsTrimmable>true</IsTrimmable>
+  </PropertyGroup></Project>"""
     assert read(file(text)).remarks == (
         "src/app/app.csproj: what the SDK mstest.sdk refers to by itself is only in obj/project.assets.json.",
+        "src/app/app.csproj: what the SDK takes for IsTrimmable is only in obj/project.assets.json.",
         "src/app/app.csproj: what it needs for linux-x64, win-x64 besides (packs, runtime.json of packages) is only in "
         "obj/project.assets.json.",
     )
