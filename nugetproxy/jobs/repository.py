@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from glob import glob
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from msgspec import Struct
 
@@ -42,6 +42,13 @@ def read_all(paths: Sequence[Path]) -> tuple[Read, ...]:
 
     Raises UnreadableFile, BadRequest.
     """
+    try:
+        return tuple(_reads(paths))
+    except OSError as error:
+        _refuse(error)
+
+
+def _reads(paths: Sequence[Path]) -> Iterable[Read]:
     disk = _Disk()
     waiting: list[Path] = []
     for path in paths:
@@ -56,7 +63,7 @@ def read_all(paths: Sequence[Path]) -> tuple[Read, ...]:
             for other in (file for text in found[path].needs.projects for file in _files(Path(text))):
                 if is_project(other.name):
                     waiting += [other, *_lock(other)]
-    return tuple(found.values())
+    return found.values()
 
 
 def _lock(project: Path) -> list[Path]:
@@ -79,7 +86,7 @@ def _search(root: Path) -> Iterator[Path]:
             yield here / _OUTPUT
 
 
-def _refuse(error: OSError) -> None:
+def _refuse(error: OSError) -> NoReturn:
     raise UnreadableFile(str(error.filename), error.strerror or str(error)) from error
 
 
@@ -102,7 +109,10 @@ class _Disk:
         """One file; of a project beside a lock file only what that does not name, unless it is wanted ``whole``."""
         if not is_project(path.name):
             return Read(path, read_file(_bytes(path), str(path)))
-        needs = read_project(self._around(path), str(path), self._load, self._find)
+        try:
+            needs = read_project(self._around(path), str(path), self._load, self._find)
+        except RecursionError as error:
+            raise UnreadableFile(str(path), "it is nested too deeply") from error
         if not whole and _lock(path):
             needs = Needs(exact=needs.exact, projects=needs.projects)
         return Read(path, needs)

@@ -176,6 +176,20 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_without_a_word(
         read_all([tmp_path])
 
 
+@pytest.mark.parametrize(
+    ("inside", "why"),
+    [
+        ("<Choose><When Condition='true'>" * 3000 + "</When></Choose>" * 3000, "nested too deeply"),
+        (f"<Import Project='{'x' * 5000}' />", "File name too long"),
+        (f"<ItemGroup><ProjectReference Include='{'x' * 5000}.csproj' /></ItemGroup>", "File name too long"),
+    ],
+)
+def test_what_no_project_should_hold_is_said_in_words(tmp_path: Path, inside: str, why: str) -> None:
+    write(tmp_path, {"a.csproj": PROJECT.replace("</Project>", f"{inside}</Project>")})
+    with pytest.raises(UnreadableFile, match=why):
+        read_all([tmp_path])
+
+
 def test_projects_are_referred_to_by_patterns_too(tmp_path: Path) -> None:
     reference = PROJECT.replace("<PackageReference", "<ProjectReference").replace("Serilog", "src\\**\\*.csproj")
     write(tmp_path, {"dirs.proj": reference, "src/b/b.csproj": PROJECT, "src/a/a.csproj": PROJECT})

@@ -20,8 +20,10 @@ from nugetproxy.nuget.nuspec import Dependency
 from nugetproxy.nuget.version import Version
 
 _BOM: Final = b"\xef\xbb\xbf"
-_COMMENT = re.compile(rb'("(?:[^"\\]|\\.)*")|//[^\r\n]*|/\*.*?\*/', re.DOTALL)
-_TRAILING = re.compile(rb'("(?:[^"\\]|\\.)*")|,(?=\s*[}\]])')
+_STRING: Final = rb'("(?:[^"\\]|\\.)*+"?)'
+"""What is not closed goes to the end, so that nothing is looked at twice."""
+_COMMENT = re.compile(_STRING + rb"|//[^\r\n]*+|/\*.*?(?:\*/|\Z)", re.DOTALL)
+_TRAILING = re.compile(_STRING + rb"|,(?=\s*[}\]])", re.DOTALL)
 
 
 class UnreadableFile(BadRequest):

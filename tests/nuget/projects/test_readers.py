@@ -88,6 +88,8 @@ def test_package_urls(text: str, wanted: tuple[str, str] | None) -> None:
     ("file", "body", "why"),
     [
         ("packages.lock.json", b"{", "not valid JSON"),
+        pytest.param("packages.lock.json", b"{" + b'"\\' * 50_000, "not valid JSON", id="open strings"),
+        pytest.param("packages.lock.json", b"{" + b"/*" * 50_000, "not valid JSON", id="open comments"),
         ("packages.lock.json", b"[]", "no JSON object"),
         ("packages.lock.json", b"{}", "no dependencies"),
         ("project.assets.json", b"{}", "no libraries"),
