@@ -16,6 +16,7 @@ from nugetproxy.nuget.version import Version
 from nugetproxy.nuget.version_range import VersionRange
 
 EVERYTHING: Final = VersionRange(with_lower=False)
+LAST_PATCH: Final = 32767
 MOST_RESTARTS: Final = 2000
 """After so many a graph is taken as it is: NuGet would go on, and its user would give up."""
 
@@ -134,7 +135,7 @@ class _Walking:
         """What a reference leads to, without what comes with .NET."""
         for one in _keys(self._needs(key)):
             upto = None if key.id in self._graph.projects else self._graph.pruned.get(one.id)
-            if upto is None or (one.range.lower is not None and one.range.lower > upto):
+            if upto is None or not (one.range.holds(upto) and one.range.holds(_last_patch(upto))):
                 yield one
 
     def _pinned(self, key: Key) -> Key:
@@ -217,6 +218,11 @@ def _keys(needs: Iterable[Dependency]) -> Iterator[Key]:
         package = PackageId.parse(need.id)
         if package is not None:
             yield Key(package.lower, VersionRange.parse(need.range) or EVERYTHING)
+
+
+def _last_patch(version: Version) -> Version:
+    """As which a package that comes with .NET stands for itself: a range must hold it."""
+    return Version(version.major, version.minor, LAST_PATCH)
 
 
 def _is_prefix(one: tuple[Key, ...], other: tuple[Key, ...]) -> bool:

@@ -200,6 +200,20 @@ async def test_projects_are_read_as_msbuild_reads_them(
     assert set(box.restored()) == {"kind.1.0.0.nupkg", "debug.1.0.0.nupkg", "late.2.0.0.nupkg", "own.1.0.0.nupkg"}
 
 
+async def test_what_a_package_wants_in_an_older_version_than_net_has_is_warmed(
+    dotnet10: str, proxy: Proxy, feed: FakeFeed, tmp_path: Path
+) -> None:
+    feed.add(make_nupkg("Picky", "1.0.0", dependencies=[("System.Memory", "[4.5.0]")]))
+    feed.add(make_nupkg("System.Memory", "4.5.0"))
+    box = new_box(tmp_path, proxy)
+    app = box.app("Picky/1.0.0")
+    code, out, err = await cli("warm", app, "--cache-dir", proxy.cache)
+    assert code == 0, out + err
+    await feed.set_mode("refused")
+    (await box.run(dotnet10, "restore", "-p:NuGetAudit=false")).ok()
+    assert set(box.restored()) == {"picky.1.0.0.nupkg", "system.memory.4.5.0.nupkg"}
+
+
 async def test_real_packages_are_warmed_by_their_project_then_restored_without_upstream(
     dotnet10: str, proxy: Proxy, feed: FakeFeed, real_packages: Path, tmp_path: Path
 ) -> None:

@@ -115,6 +115,28 @@ def test_what_comes_with_the_framework_is_asked_for_by_projects_only() -> None:
     assert "sys" not in {key.id for key in walk_all(graph, feed(packages)).awaited}
 
 
+@pytest.mark.parametrize(
+    ("range_", "pruned"),
+    [
+        ("", True),
+        ("4.5.0", True),
+        ("(4.5.0,)", True),
+        ("[4.5.0,9.0.0)", True),
+        ("4.7.0-a", True),
+        ("9.0.0", False),
+        ("[4.5.0]", False),
+        ("[4.5.0,4.5.5]", False),
+        ("(,5.0.0]", False),
+        ("(,4.5.5]", False),
+    ],
+)
+def test_a_range_that_does_not_hold_what_comes_with_the_framework_is_asked_for(range_: str, *, pruned: bool) -> None:
+    """As dotnet restore of SDK 10 does it for System.Memory."""
+    packages = {"A 1.0.0": f"Sys {range_}", "Sys 4.5.0": "", "Sys 9.0.0": ""}
+    graph = Graph(references=needs("A 1.0"), framework=Framework.parse("net10.0"), pruned={"sys": Version(5)})
+    assert (len(chosen(resolve(graph, feed(packages)))) == 1) is pruned
+
+
 def test_older_clients_read_what_loses_with_all_below_it() -> None:
     packages = {"A 1.0.0": "C 1.0", "B 1.0.0": "C 2.0", "C 1.0.0": "Old 1.0", "C 2.0.0": "", "Old 1.0.0": ""}
     graph = graph_of("A 1.0;B 1.0")
