@@ -26,6 +26,9 @@ _ITEMS: Final = {
     )
 }
 """Those that are read, by lower-case name: MSBuild takes any case."""
+FSHARP: Final = "FSharp.Core"
+"""The package that projects in F# refer to without saying so."""
+IMPLICIT: Final = "isimplicitlydefined"
 _USUAL: Final = MappingProxyType({"configuration": "Debug", "platform": "AnyCPU"})
 """What a restore has where nothing else is said; a build may say it, so items for any of them are taken."""
 _UNTOLD: Final = frozenset({"os", "msbuildruntimetype", "msbuildversion", "netcoresdkversion", "usingmicrosoftnetsdk"})
@@ -104,6 +107,8 @@ def evaluate(
     ``late`` ones are set by the SDK behind the project (``MSBuildProjectFile``), before items.
     """
     reading = _Reading(given, find)
+    if given["MSBuildProjectFile"].endswith(".fsproj"):
+        reading.refer(FSHARP)
     for file in files:
         reading.read(file)
         if file.path.rpartition("/")[2] == given["MSBuildProjectFile"]:
@@ -144,6 +149,10 @@ class _Reading:
                     self._items.append((file, one))
                 for group, _ in _groups(one, "PropertyGroup", self._found):
                     self._take_properties(group)
+
+    def refer(self, id_: str) -> None:
+        """The SDK refers to a package, in a version that it alone knows; the project may say another one."""
+        self._found.items["PackageReference"] = [Item(id_, {IMPLICIT: "true"})]
 
     def set_late(self, late: Mapping[str, str]) -> None:
         """Properties as far as no file has set them."""

@@ -13,7 +13,7 @@ from msgspec import Struct
 from nugetproxy.nuget.frameworks import CLASSIC, CORE, STANDARD, Framework, nearest
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency
-from nugetproxy.nuget.projects.msbuild import Evaluation, Find, Item, ProjectFile, evaluate
+from nugetproxy.nuget.projects.msbuild import FSHARP, IMPLICIT, Evaluation, Find, Item, ProjectFile, evaluate
 from nugetproxy.nuget.projects.needs import Graph, Needs, local
 from nugetproxy.nuget.projects.pruned import pruned
 from nugetproxy.nuget.version import Version
@@ -125,7 +125,7 @@ def _references(target: _Target, remarks: dict[str, None]) -> Iterator[Dependenc
     evaluation = target.evaluation
     central = _central(evaluation)
     globals_ = evaluation.items.get("GlobalPackageReference", []) if central is not None else []
-    for item in (*evaluation.items.get("PackageReference", []), *globals_, *evaluation.items.get(_TOOLS, [])):
+    for item in (*_packages(evaluation), *globals_, *evaluation.items.get(_TOOLS, [])):
         stated = _version(item, central)
         if PackageId.parse(item.include) is None:
             remarks[f"{target.path}: no package can be called {item.include!r}; it is left out."] = None
@@ -133,6 +133,12 @@ def _references(target: _Target, remarks: dict[str, None]) -> Iterator[Dependenc
             remarks[f"{target.path}: the version of {item.include} cannot be told ({stated!r})."] = None
         yield Dependency(item.include, stated)
     yield from _implicit(target)
+
+
+def _packages(evaluation: Evaluation) -> list[Item]:
+    """Its package references, without what only the SDK knows the version of."""
+    stated = evaluation.items.get("PackageReference", [])
+    return [item for item in stated if item.metadata.get("version") or IMPLICIT not in item.metadata]
 
 
 def _version(item: Item, central: Mapping[str, str] | None) -> str:
@@ -204,6 +210,10 @@ def _elsewhere(evaluation: Evaluation) -> Iterator[str]:
     """What a restore takes besides, which no file says but that of the last one."""
     for sdk in _sdks(evaluation.files):
         yield f"what the SDK {sdk.id} refers to by itself is only in obj/project.assets.json."
+    implicit = any(IMPLICIT in item.metadata for item in evaluation.items.get("PackageReference", []))
+    stated = any(item.include.lower() == FSHARP.lower() for item in _packages(evaluation))
+    if implicit and not stated and not evaluation.is_on("DisableImplicitFSharpCoreReference"):
+        yield f"which {FSHARP} the SDK refers to is only in obj/project.assets.json."
     for name in _WANTING:
         if evaluation.is_on(name):
             yield f"what the SDK takes for {name} is only in obj/project.assets.json."
@@ -247,7 +257,7 @@ def _projects(target: _Target, load: Load, find: Find) -> Mapping[str, tuple[Dep
             central = _central(below.evaluation)
             packages = [
                 Dependency(item.include, _version(item, central))
-                for item in below.evaluation.items.get("PackageReference", [])
+                for item in _packages(below.evaluation)
                 if "all" not in item.metadata.get("privateassets", "").lower().split(";")
             ]
             links = [Dependency(name, "1.0.0") for name in _linked(below)]

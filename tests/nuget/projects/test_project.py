@@ -357,6 +357,24 @@ def test_what_only_the_assets_of_a_restore_say_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("inside", "taken", "told"),
+    [
+        ("", [], True),
+        ('<PackageReference Update="FSharp.Core" Version="8.0.100" />', ["FSharp.Core 8.0.100"], False),
+        ('<PackageReference Include="FSharp.Core" Version="8.0.100" />', ["FSharp.Core 8.0.100"], False),
+        ('<PackageReference Remove="FSharp.Core" />', [], False),
+    ],
+)
+def test_projects_in_fsharp_refer_to_its_library_in_a_version_of_the_sdk_or_their_own(
+    inside: str, taken: list[str], *, told: bool
+) -> None:
+    needs = read(app(f"<ItemGroup>{inside}</ItemGroup>", path="src/app/app.fsproj"))
+    assert pairs(needs.graphs[0]) == taken
+    expected = ("src/app/app.fsproj: which FSharp.Core the SDK refers to is only in obj/project.assets.json.",)
+    assert needs.remarks == (expected if told else ())
+
+
 def test_projects_whose_paths_differ_little_are_not_taken_for_each_other() -> None:
     references = '<ProjectReference Include="../a-b/l.csproj" /><ProjectReference Include="../a_b/l.csproj" />'
     project = app(f"<ItemGroup>{references}</ItemGroup>")
