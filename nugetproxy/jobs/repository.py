@@ -16,7 +16,7 @@ from nugetproxy.errors import BadRequest
 from nugetproxy.nuget.projects.families import family_of, is_project, read_file
 from nugetproxy.nuget.projects.msbuild import ProjectFile
 from nugetproxy.nuget.projects.needs import Needs, UnreadableFile, read_xml
-from nugetproxy.nuget.projects.project import read_project
+from nugetproxy.nuget.projects.project import Projects, read_project
 
 LARGEST: Final = 256 * 2**20
 """Bytes of one file that are read."""
@@ -104,13 +104,15 @@ class _Disk:
 
     def __init__(self) -> None:
         self._file = lru_cache(_PARSED)(_parsed)
+        self._projects = Projects(self._load, self._find)
 
     def read(self, path: Path, *, whole: bool) -> Read:
         """One file; of a project beside a lock file only what that does not name, unless it is wanted ``whole``."""
         if not is_project(path.name):
             return Read(path, read_file(_bytes(path), str(path)))
+        path.stat()
         try:
-            needs = read_project(self._around(path), str(path), self._load, self._find)
+            needs = read_project(str(path), self._projects)
         except RecursionError as error:
             raise UnreadableFile(str(path), "it is nested too deeply") from error
         if not whole and _lock(path):

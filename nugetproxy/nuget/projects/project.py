@@ -44,7 +44,7 @@ _TOOLS: Final = "DotNetCliToolReference"
 _IDENTIFIERS: Final = MappingProxyType({CORE: ".NETCoreApp", STANDARD: ".NETStandard", CLASSIC: ".NETFramework"})
 
 Load = Callable[[str], Sequence[ProjectFile]]
-"""The files of another project, with those that surround it; empty where there is none."""
+"""The files of a project with those that surround it, in their order; empty where there is none."""
 
 
 class _Target(Struct, frozen=True):
@@ -60,18 +60,29 @@ class _Target(Struct, frozen=True):
         return Framework.parse(self.text) if self.text else None
 
 
-def read_project(files: Sequence[ProjectFile], path: str, load: Load, find: Find) -> Needs:
-    """The references of the project at ``path``, for each of its frameworks.
+class Projects:
+    """The projects of a repository, each evaluated once."""
 
-    ``files`` are its own with those that surround it, in their order; ``load`` finds those of projects that it refers
-    to, ``find`` what they import.
-    """
-    targets = list(_targets(files, path, find))
+    def __init__(self, load: Load, find: Find) -> None:
+        self._load = load
+        self._find = find
+        self._targets: dict[str, tuple[_Target, ...]] = {}
+
+    def targets(self, path: str) -> tuple[_Target, ...]:
+        """A project for each of its frameworks; nothing where there is none."""
+        if path not in self._targets:
+            self._targets[path] = tuple(_targets(self._load(path), path, self._find))
+        return self._targets[path]
+
+
+def read_project(path: str, others: Projects) -> Needs:
+    """The references of the project at ``path``, for each of its frameworks."""
+    targets = others.targets(path)
     remarks: dict[str, None] = {}
     graphs, exact, links = [], list[PackageIdentity](), dict[str, None]()
     for target in targets:
         evaluation = target.evaluation
-        projects = _projects(target, load, find)
+        projects = _projects(target, others)
         exact.extend(_sdks(evaluation.files))
         links |= dict.fromkeys(_places(target))
         references = [*_references(target, remarks), *(Dependency(name, "1.0.0") for name in _linked(target))]
@@ -243,7 +254,7 @@ def _stand_in(path: str) -> str:
     return f"_project_{sha256(path.encode(errors='surrogateescape')).hexdigest()}"
 
 
-def _projects(target: _Target, load: Load, find: Find) -> Mapping[str, tuple[Dependency, ...]]:
+def _projects(target: _Target, others: Projects) -> Mapping[str, tuple[Dependency, ...]]:
     """What the projects below refer to, by their stand-ins."""
     found: dict[str, tuple[Dependency, ...]] = {}
     waiting = _places(target)
@@ -252,7 +263,7 @@ def _projects(target: _Target, load: Load, find: Find) -> Mapping[str, tuple[Dep
         if _stand_in(path) in found:
             continue
         found[_stand_in(path)] = ()
-        below = _fitting(list(_targets(load(path), path, find)), target.framework)
+        below = _fitting(others.targets(path), target.framework)
         if below is not None:
             central = _central(below.evaluation)
             packages = [

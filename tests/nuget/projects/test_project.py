@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
 from nugetproxy.nuget.nuspec import Dependency
 from nugetproxy.nuget.projects.conditions import is_met
-from nugetproxy.nuget.projects.msbuild import ProjectFile
+from nugetproxy.nuget.projects.msbuild import Find, ProjectFile
 from nugetproxy.nuget.projects.needs import Graph, Needs, read_xml
-from nugetproxy.nuget.projects.project import read_project
+from nugetproxy.nuget.projects.project import Projects, read_project
 
 
 def file(text: str, path: str = "src/app/app.csproj") -> ProjectFile:
     return ProjectFile(path, read_xml(text.encode(), path))
-
-
-def nobody(_path: str) -> Sequence[ProjectFile]:
-    return ()
 
 
 def nothing(_text: str, _importer: str) -> None:
@@ -26,7 +22,12 @@ def nothing(_text: str, _importer: str) -> None:
 
 
 def read(*files: ProjectFile) -> Needs:
-    return read_project(files, files[-1].path, nobody, nothing)
+    return among({files[-1].path: files}, files[-1].path)
+
+
+def among(projects: Mapping[str, Sequence[ProjectFile]], path: str, find: Find = nothing) -> Needs:
+    """What one of some projects asks for."""
+    return read_project(path, Projects(lambda name: projects.get(name, ()), find))
 
 
 def pairs(graph: Graph) -> list[str]:
@@ -167,8 +168,7 @@ def test_projects_bring_what_they_refer_to() -> None:
   <ItemGroup><PackageReference Include="Deep" Version="3.0" /></ItemGroup></Project>""",
         "src/core/core.csproj",
     )
-    files = {one.path: [one] for one in (library, core)}
-    (graph,) = read_project([app], app.path, lambda path: files[path], nothing).graphs
+    (graph,) = among({one.path: [one] for one in (app, library, core)}, app.path).graphs
     (link,) = graph.references
     below = graph.projects[link.id]
     assert Dependency("Public", "1.0") in below
@@ -266,7 +266,7 @@ def test_what_stands_before_a_project_does_not_know_its_only_framework(tag: str,
     text = f"""<PropertyGroup><{tag}>net10.0</{tag}></PropertyGroup>
   <ItemGroup><PackageReference Include="A" Version="$(V)" /></ItemGroup>"""
     project = file(f'<Project Sdk="Microsoft.NET.Sdk">{text}</Project>')
-    needs = read_project([props, project, targets], project.path, nobody, nothing)
+    needs = among({project.path: [props, project, targets]}, project.path)
     assert pairs(needs.graphs[0]) == taken
 
 
@@ -324,7 +324,7 @@ def test_imports_count_where_they_stand_with_the_properties_of_then_and_only_if_
     def find(name: str, _importer: str) -> Sequence[ProjectFile] | None:
         return None if "$(" in name else (file(props[name], name),)
 
-    needs = read_project([project], project.path, nobody, find)
+    needs = among({project.path: [project]}, project.path, find)
     assert pairs(needs.graphs[0]) == ["A 2.0", "B 1.0"]
     assert needs.remarks == ("src/app/app.csproj: what the import of '$([MSBuild]::Unknown())' says cannot be told.",)
 
@@ -379,10 +379,29 @@ def test_projects_whose_paths_differ_little_are_not_taken_for_each_other() -> No
     references = '<ProjectReference Include="../a-b/l.csproj" /><ProjectReference Include="../a_b/l.csproj" />'
     project = app(f"<ItemGroup>{references}</ItemGroup>")
 
-    def load(path: str) -> Sequence[ProjectFile]:
-        id_ = path.split("/")[1]
-        return [app(f'<ItemGroup><PackageReference Include="{id_}" Version="1.0" /></ItemGroup>', path=path)]
-
-    needs = read_project([project], project.path, load, nothing)
+    others = [
+        app(f'<ItemGroup><PackageReference Include="{id_}" Version="1.0" /></ItemGroup>', path=f"src/{id_}/l.csproj")
+        for id_ in ("a-b", "a_b")
+    ]
+    needs = among({one.path: [one] for one in (project, *others)}, project.path)
     assert sorted(one.id for below in needs.graphs[0].projects.values() for one in below) == ["a-b", "a_b"]
     assert needs.projects == ("src/a-b/l.csproj", "src/a_b/l.csproj")
+
+
+def test_a_project_is_evaluated_once_however_many_refer_to_it() -> None:
+    names = [f"src/p{number}/p{number}.csproj" for number in range(5)]
+    files = {
+        name: app(
+            "".join(f'<ItemGroup><ProjectReference Include="../../{other}" /></ItemGroup>' for other in names[:at])
+        )
+        for at, name in enumerate(names)
+    }
+    loaded: list[str] = []
+
+    def load(path: str) -> Sequence[ProjectFile]:
+        loaded.append(path)
+        return [ProjectFile(path, files[path].root)]
+
+    others = Projects(load, nothing)
+    assert [len(read_project(name, others).graphs[0].projects) for name in names] == [0, 1, 2, 3, 4]
+    assert sorted(loaded) == names
