@@ -176,6 +176,22 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_without_a_word(
         read_all([tmp_path])
 
 
+def test_a_project_that_is_named_from_its_folder_is_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path,
+        {
+            "Directory.Build.props": '<Project><Import Project="$(MSBuildProjectDirectory)/own.props" /></Project>',
+            "app/own.props": '<Project><ItemGroup><PackageReference Include="A" /></ItemGroup></Project>',
+            "app/app.csproj": PROJECT,
+        },
+    )
+    monkeypatch.chdir(tmp_path / "app")
+    (one,) = read_all([Path("app.csproj")])
+    assert [reference.id for reference in one.needs.graphs[0].references] == ["A", "Serilog"]
+
+
 @pytest.mark.parametrize(
     ("inside", "why"),
     [

@@ -101,14 +101,15 @@ def read_project(path: str, others: Projects) -> Needs:
 
 
 def _targets(files: Sequence[ProjectFile], path: str, find: Find) -> Iterator[_Target]:
-    folder, _, name = path.rpartition("/")
+    name = path.rpartition("/")[2]
+    full = next((file.path for file in files if file.path.endswith(f"/{name}")), path)
     base, dot, extension = name.rpartition(".")
     given = {
         "MSBuildProjectName": base,
-        "MSBuildProjectDirectory": folder or ".",
+        "MSBuildProjectDirectory": full.rpartition("/")[0] or ".",
         "MSBuildProjectFile": name,
         "MSBuildProjectExtension": dot + extension,
-        "MSBuildProjectFullPath": path,
+        "MSBuildProjectFullPath": full,
     }
     plain = evaluate(files, given, find)
     many, one = plain.value("TargetFrameworks"), plain.value("TargetFramework")
