@@ -122,8 +122,8 @@ class _Disk:
     def _around(self, path: Path) -> tuple[ProjectFile, ...]:
         """A project with what surrounds it, in the order in which MSBuild imports it."""
         before = [_above(path.parent, name) for name in ("Directory.Build.props", "Directory.Packages.props")]
-        after = _above(path.parent, "Directory.Build.targets")
-        return tuple(self._file(one) for one in (*before, path, after) if one is not None)
+        after = [*_files(path.with_name(f"{path.name}.user")), _above(path.parent, "Directory.Build.targets")]
+        return tuple(self._file(one) for one in (*before, path, *after) if one is not None)
 
     def _load(self, name: str) -> tuple[ProjectFile, ...]:
         """Another project; nothing where there is none, as a build then says by itself."""

@@ -176,6 +176,13 @@ def test_a_folder_that_cannot_be_read_is_not_left_out_without_a_word(
         read_all([tmp_path])
 
 
+def test_what_a_user_has_set_for_a_project_counts(tmp_path: Path) -> None:
+    user = '<Project><ItemGroup><PackageReference Include="A" /></ItemGroup></Project>'
+    write(tmp_path, {"app.csproj": PROJECT, "app.csproj.user": user})
+    (one,) = read_all([tmp_path])
+    assert [reference.id for reference in one.needs.graphs[0].references] == ["Serilog", "A"]
+
+
 def test_a_project_that_is_named_from_its_folder_is_where_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
