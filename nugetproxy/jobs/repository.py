@@ -80,10 +80,15 @@ def _search(root: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if name not in _SKIPPED)
         here = Path(folder)
         known = sorted(name for name in names if family_of(name) is not None)
-        projects = sorted(name for name in names if is_project(name))
+        projects = sorted(name for name in names if is_project(name) and _is_of_msbuild(here / name))
         yield from (here / name for name in (*projects, *known))
         if not known and not projects and (here / _OUTPUT).is_file():
             yield here / _OUTPUT
+
+
+def _is_of_msbuild(project: Path) -> bool:
+    """Other programs call their files ``.proj``, too."""
+    return project.suffix.lower() != ".proj" or b"<Project" in _bytes(project).replace(b"\0", b"")
 
 
 def _refuse(error: OSError) -> NoReturn:

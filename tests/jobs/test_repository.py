@@ -220,6 +220,11 @@ def test_projects_are_referred_to_by_patterns_too(tmp_path: Path) -> None:
     assert found == ["dirs.proj", "src/a/a.csproj", "src/b/b.csproj"]
 
 
+def test_a_proj_of_another_program_is_none_of_ours(tmp_path: Path) -> None:
+    write(tmp_path, {"app.csproj": PROJECT, "utm.proj": "+proj=utm +zone=32 +datum=WGS84"})
+    assert [one.path.name for one in read_all([tmp_path])] == ["app.csproj"]
+
+
 @pytest.mark.parametrize("name", ["dirs.proj", "db.sqlproj", "setup.wixproj", "page.esproj"])
 def test_projects_of_every_kind_that_a_restore_reads_are_found(tmp_path: Path, name: str) -> None:
     write(tmp_path, {name: PROJECT})
