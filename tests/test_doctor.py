@@ -218,6 +218,17 @@ async def test_an_id_of_semver_2_versions_alone_is_in_one_hive_only(full: FakeFe
     assert ran.exit_code == 1, ran.output
 
 
+async def test_a_dependency_may_be_of_another_feed(full: FakeFeed, tmp_path: Path) -> None:
+    full.add(make_nupkg("Contoso.A", "1.0.0", dependencies=[("Elsewhere.B", "1.0.0")]))
+    ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url), "--package", "Contoso.A")
+    assert ran.exit_code == 0, ran.output
+    assert full.count("/v3/registration5-gz-semver2/elsewhere.b/index.json") == 1
+    full.origin.routes["/v3/registration5-gz-semver2/elsewhere.b/index.json"] = Script(status=500)
+    (tmp_path / "other").mkdir()
+    ran = await doctor("--leaks", "--config", config(tmp_path / "other", full.index_url), "--package", "Contoso.A")
+    assert ran.exit_code == 1, ran.output
+
+
 async def test_a_feed_that_is_not_a_proxy_is_full_of_leaks(full: FakeFeed) -> None:
     ran = await doctor("--leaks", "--proxy", full.index_url, "--package", "Acme.A")
     assert ran.exit_code == 1

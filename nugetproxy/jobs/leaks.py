@@ -19,6 +19,8 @@ LINKS_EACH = 4
 """Of the links of one document so many are followed: half of them the first, half the last."""
 MOST = 400
 """Documents in all."""
+DEPENDENCIES = "dependencies"
+"""The field of a registration in which other packages are named."""
 
 
 class Fetched(Struct, frozen=True):
@@ -97,7 +99,8 @@ class LeakWalk:
         self._seen: set[str] = set()
         self._waiting: deque[str] = deque()
         self._may_lack: set[str] = set()
-        """What need not be there: an id of SemVer 2 versions alone is in one hive only."""
+        """What need not be there: an id of SemVer 2 versions alone is in one hive only, a dependency may be of another
+        feed."""
         self._report = Report()
 
     async def run(self, packages: Iterable[str] = ()) -> Report:
@@ -173,6 +176,8 @@ class LeakWalk:
             self._report.add(sighting, place)
             if sighting.verdict is Verdict.OURS and not sighting.url.endswith("/"):
                 links[sighting.url] = None
+                if DEPENDENCIES in sighting.field.split("."):
+                    self._may_lack.add(sighting.url)
         few = list(links)
         self._waiting.extend(few if len(few) <= LINKS_EACH else [*few[: LINKS_EACH // 2], *few[-LINKS_EACH // 2 :]])
 
