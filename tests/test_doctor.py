@@ -249,6 +249,13 @@ async def test_an_upstream_that_is_down_is_said_so(full: FakeFeed, tmp_path: Pat
     assert f"up ({full.index_url}): no service index (the connection was refused)\n" in ran.output
 
 
+async def test_what_to_do_about_an_index_is_said(full: FakeFeed, tmp_path: Path) -> None:
+    full.origin.routes["/v3/index.json"] = Script(status=401)
+    ran = await doctor("--leaks", "--config", config(tmp_path, full.index_url))
+    assert ran.exit_code == 1
+    assert "(auth: status 401. Credentials are missing; set username and password of this upstream)" in ran.output
+
+
 async def test_a_proxy_that_is_not_there_is_said_so() -> None:
     ran = await doctor("--leaks", "--proxy", "127.0.0.1:1")
     assert ran.exit_code == 1

@@ -12,6 +12,7 @@ from nugetproxy.admin.times import date
 from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import BadRequest
 from nugetproxy.sources.folder import FolderSource
+from nugetproxy.sources.inspection import Condition, health_of
 from nugetproxy.sources.remote import RemoteSource
 
 SERVED_HERE = (Outcome.HIT, Outcome.STALE, Outcome.REVALIDATED, Outcome.COLLAPSED, Outcome.ABSENT)
@@ -74,4 +75,7 @@ async def _upstream(desk: Desk, name: str) -> dict[str, Any]:
         origin: state.cause.detail if state.cause is not None else str(state.phase)
         for origin, state in source.breakers().items()
     }
+    health = health_of(source)
+    if health.condition in {Condition.UNUSABLE, Condition.UNREADABLE}:
+        trouble[health.place] = f"{health.failure}. {health.todo}".strip()
     return {"name": name, "packages": packages, "size": size, "folder": folder, "trouble": trouble}

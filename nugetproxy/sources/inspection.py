@@ -27,6 +27,8 @@ class Condition(StrEnum):
     WELL = "well"
     UNSTEADY = "unsteady"
     """It answers, but something failed since its last good answer."""
+    UNUSABLE = "unusable"
+    """It answers, but not with a service index."""
     LOST = "lost"
     OFFLINE = "offline"
     UNREADABLE = "unreadable"
@@ -37,6 +39,7 @@ SENTENCES: Final[Mapping[Condition, str]] = MappingProxyType(
     {
         Condition.WELL: "It answers.",
         Condition.UNSTEADY: "It answers, but not always.",
+        Condition.UNUSABLE: "It answers, but has no service index that can be used. What is stored is served.",
         Condition.LOST: "It cannot be used now. What is stored is served; what is not fails until it is back.",
         Condition.OFFLINE: "It is never asked: the configuration says offline. What is stored is all there is.",
         Condition.UNREADABLE: "The folder cannot be read. Nothing is concluded from that; what is asked for fails.",
@@ -143,6 +146,8 @@ def _of_remote(source: RemoteSource) -> Health:
         condition = Condition.OFFLINE
     elif any(state.phase is not Phase.CLOSED for state in states):
         condition = Condition.LOST
+    elif not source.upstream.is_usable:
+        condition = Condition.UNUSABLE
     elif states:
         condition = Condition.UNSTEADY
     last = source.upstream.last_failure()

@@ -22,6 +22,7 @@ from nugetproxy.upstream.answers import PAGE, Download, Head, Sent, is_page
 from nugetproxy.upstream.breaker import BreakerState, Cause
 from nugetproxy.upstream.failures import remedy
 from nugetproxy.upstream.faults import Faults
+from nugetproxy.upstream.index_trouble import IndexTrouble
 from nugetproxy.upstream.patience import Patience, impatience
 from nugetproxy.upstream.questions import Question, Request, Verify, believe, conditions, glance, verify_index
 from nugetproxy.upstream.reading import read_answer, read_head, read_package
@@ -71,7 +72,7 @@ class UpstreamClient:
         self._retries = metrics.upstream_retries.labels(settings.name)
         self._retry_budget = RetryBudget()
         self._faults = Faults(settings.name, clock)
-        self._index_refused = False
+        self._index_trouble = IndexTrouble(settings.name, clock)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     def use_credentials(self, headers: Mapping[str, str], secrets: tuple[str, ...]) -> None:
@@ -109,8 +110,6 @@ class UpstreamClient:
 
         async def judge(response: Response) -> Answer:
             answer = await read_answer(response, validators, most, self._threads)
-            if url == self._settings.index_url:
-                self._tell_refusal(answer.status)
             if verify is not None and answer.status == 200:
                 await believe(verify, answer, response)
             return answer
@@ -122,8 +121,16 @@ class UpstreamClient:
             async with self._wire.read(question, seconds(), patience) as response:
                 return await judge(response)
 
-        with self._faults.remembered(question):
-            return await (attempt() if patience.once else self._with_retries(attempt, question))
+        try:
+            with self._faults.remembered(question):
+                answer = await (attempt() if patience.once else self._with_retries(attempt, question))
+        except UpstreamFailure as failure:
+            if url == self._settings.index_url:
+                self._index_trouble.failed(failure)
+            raise
+        if url == self._settings.index_url:
+            self._index_trouble.answered(answer.status, self._settings)
+        return answer
 
     async def head(self, url: str, *, headers: Mapping[str, str] = NO_HEADERS) -> Head:
         """What a GET of ``url`` would say: 200 or any 4xx. A page of HTML fails as INVALID_CONTENT: we ask for none."""
@@ -232,8 +239,15 @@ class UpstreamClient:
 
     def last_failure(self) -> tuple[Cause, str] | None:
         """The last failure since the start, over or not, with what to do about it (empty: nothing but wait)."""
+        if self._index_trouble.cause is not None:
+            return self._index_trouble.cause, self._index_trouble.remedy
         cause = self._wire.breakers.last
         return None if cause is None else (cause, remedy(cause.reason, cause.detail, self._settings))
+
+    @property
+    def is_usable(self) -> bool:
+        """False while it answers, but without a service index that can be used."""
+        return self._index_trouble.cause is None
 
     @property
     def place(self) -> str:
@@ -300,16 +314,3 @@ class UpstreamClient:
         """What is left of the document deadline, in seconds, each time it is called."""
         began = self._clock.monotonic()
         return lambda: max(0.0, self._settings.document_deadline - (self._clock.monotonic() - began))
-
-    def _tell_refusal(self, status: int) -> None:
-        """One line of the log when the index itself is refused, until it no longer is."""
-        refused = status in {401, 403}
-        if refused and not self._index_refused:
-            log.warning(
-                "upstream.unusable",
-                upstream=self.name,
-                reason=Reason.AUTH,
-                detail=f"status {status} for its service index",
-                remedy=remedy(Reason.AUTH, "", self._settings),
-            )
-        self._index_refused = refused

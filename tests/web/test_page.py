@@ -230,6 +230,37 @@ async def test_health_is_in_plain_words_with_the_last_failure(proxy: Proxy, feed
     assert (back["condition"], back["failed_at"]) == ("well", failed_at), "the last failure is still told"
 
 
+@pytest.mark.parametrize(
+    ("index", "word"),
+    [
+        (Script(status=404), "V3 service index"),
+        (Script(body=b"<html></html>", headers=[("Content-Type", "text/html")]), "V3 service index"),
+        (Script(status=401), "username and password"),
+        (Script(status=302, headers=[("Location", "ftp://elsewhere.example/index.json")]), "V3 service index"),
+    ],
+)
+async def test_an_upstream_without_a_usable_index_is_said_to_be_one(
+    start_proxy: StartProxy, feed: FakeFeed, clock: FakeClock, index: Script, word: str
+) -> None:
+    feed.origin.routes["/v3/index.json"] = index
+    proxy = await start_proxy(feed.index_url)
+    for _ in range(2):
+        assert (await ask(proxy, "/v3/index.json")).status >= 400
+    (one,) = (await shown(proxy, "live"))["health"]
+    assert one["condition"] == "unusable"
+    assert word in one["todo"]
+    now = [found for found in (await shown(proxy, "trouble"))["troubles"] if found["now"]]
+    assert [(found["about"], found["todo"]) for found in now] == [("up", one["todo"])]
+    secret = await token(proxy, "admin")
+    said = await ask(proxy, "/-/stats", headers={"Authorization": f"Bearer {secret}"})
+    assert orjson.loads(said.body)["upstreams"][0]["trouble"] == {feed.index_url: f"{one['failure']}. {one['todo']}"}
+    del feed.origin.routes["/v3/index.json"]
+    clock.advance(600)
+    assert (await ask(proxy, "/v3/index.json")).status == 200
+    (one,) = (await shown(proxy, "live"))["health"]
+    assert one["condition"] == "well"
+
+
 async def test_an_offline_upstream_is_said_to_be_one(start_proxy: StartProxy, feed: FakeFeed) -> None:
     proxy = await start_proxy(feed.index_url, upstream={"offline": True})
     (one,) = (await shown(proxy, "live"))["health"]

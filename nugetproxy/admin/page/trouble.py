@@ -53,6 +53,7 @@ TODO: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 """By the reason of the failure: what a person can do."""
+BAD: Final = frozenset({Condition.LOST, Condition.UNUSABLE, Condition.UNREADABLE})
 assert TODO.keys() == {*Reason, ""}
 
 
@@ -65,7 +66,7 @@ async def troubles(desk: Desk, viewer: Viewer) -> Mapping[str, Any]:
             "todo": health.todo or WAIT,
         }
         for source in viewer.sources(desk).values()
-        if (health := health_of(source)).condition in {Condition.LOST, Condition.UNREADABLE}
+        if (health := health_of(source)).condition in BAD
     ]
     found = await desk.history.troubles(desk.clock.now() - LATELY, viewer.feeds)
     past = [

@@ -20,6 +20,7 @@ from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.reply import View
 from nugetproxy.jobs.leaks import Fetch, Fetched, LeakWalk
 from nugetproxy.nuget.routes import parse_route
+from nugetproxy.sources.inspection import health_of
 
 PRETENDED = "https://nugetproxy.invalid/"
 """Who we are for the examination: https, so that everything is published that ever is."""
@@ -81,7 +82,7 @@ def _through(app: App, feed: Feed) -> Fetch:
             else:
                 return Fetched(404)
         except ProxyError as error:
-            return Fetched(503, failure=told(error)) if isinstance(error, UpstreamFailure) else Fetched(404)
+            return Fetched(503, failure=_why(error, feed)) if isinstance(error, UpstreamFailure) else Fetched(404)
         try:
             body = reply.body if isinstance(reply.body, bytes) else b""
             return Fetched(reply.status, reply.content_type, body)
@@ -89,3 +90,9 @@ def _through(app: App, feed: Feed) -> Fetch:
             reply.close()
 
     return fetch
+
+
+def _why(failure: UpstreamFailure, feed: Feed) -> str:
+    """Why there is no answer, with what to do about it where its service index cannot be had."""
+    todo = {health.todo for source in feed.sources if (health := health_of(source)).name == failure.upstream}
+    return ". ".join(filter(None, (told(failure), *todo))).rstrip(".")

@@ -116,7 +116,7 @@ const copyLine = (what, text) => h("div.field", {}, h("p", {}, what), h("div.cop
 
 // --- pieces of views ---
 
-const CONDITIONS = { well: ["good", "Well"], unsteady: ["warn", "Unsteady"], lost: ["bad", "Lost"], offline: ["", "Offline"], unreadable: ["bad", "Unreadable"] };
+const CONDITIONS = { well: ["good", "Well"], unsteady: ["warn", "Unsteady"], lost: ["bad", "Lost"], unusable: ["bad", "Unusable"], offline: ["", "Offline"], unreadable: ["bad", "Unreadable"] };
 
 function healthList(health) {
   if (!health.length) return quiet("No upstream may be read by you.");
@@ -520,7 +520,7 @@ let source = null, polling = 0;
 
 function take(state) {
   live = state;
-  const lost = state.health.filter((one) => one.condition === "lost" || one.condition === "unreadable");
+  const lost = state.health.filter((one) => CONDITIONS[one.condition][0] === "bad");
   const unsteady = state.health.some((one) => one.condition === "unsteady");
   pulse(lost.length ? "bad" : unsteady ? "warn" : "good", lost.length ? `${lost.map((one) => one.name).join(", ")} lost` : unsteady ? "An upstream is unsteady" : "All is well");
   if (update) update(state);
