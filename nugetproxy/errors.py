@@ -200,7 +200,7 @@ class UpstreamFailure(ProxyError):
         """No stored answer could have taken its place."""
 
     def __str__(self) -> str:
-        detail = f": {self.detail}" if self.detail else ""
+        detail = f": {self.detail.rstrip('.')}" if self.detail else ""
         stored = "" if self.of_write else ", and nothing usable is stored for this request"
         return f"Upstream {self.upstream!r} gave no usable answer ({self.reason}{detail}){stored}."
 

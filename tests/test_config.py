@@ -875,7 +875,7 @@ class TestFolders:
     @pytest.mark.parametrize(
         ("table", "problem"),
         [
-            ({"url": "{root}/none"}, "upstreams.shelf.url: {root}/none is not a folder that can be read"),
+            ({"url": "{root}.toml"}, "upstreams.shelf.url: {root}.toml is not a folder"),
             ({"url": "file://host/share"}, "upstreams.shelf.url: the URL of a folder is written as file:///path"),
             ({"url": "{root}", "hosts": "x.example"}, "upstreams.shelf.hosts: has no effect on a folder of packages"),
             ({"url": "packages"}, "upstreams.shelf.url: not an absolute URL"),
@@ -885,13 +885,24 @@ class TestFolders:
         root = tmp_path / "root"
         root.mkdir()
         lines = "".join(f'{key} = "{value.format(root=root)}"\n' for key, value in table.items())
-        file = tmp_path / "config.toml"
+        file = tmp_path / "root.toml"
         file.write_text(f"[upstreams.shelf]\n{lines}")
 
         with pytest.raises(ConfigError) as caught:
             load(file, cache_dir=str(tmp_path / "cache"), environ={})
 
         assert problem.format(root=root) in str(caught.value)
+
+    def test_one_that_is_away_is_only_warned_of(self, tmp_path: Path) -> None:
+        file = tmp_path / "config.toml"
+        file.write_text(f"[upstreams.shelf]\nurl = '{tmp_path / 'share'}'\n")
+
+        config = load(file, cache_dir=str(tmp_path / "cache"), environ={})
+
+        (said,) = warnings(config)
+        assert said.startswith(f"upstreams.shelf.url: {tmp_path / 'share'} cannot be read now")
+        (tmp_path / "share").mkdir()
+        assert warnings(config) == ()
 
     def test_the_cache_does_not_lie_in_it(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="never written to"):

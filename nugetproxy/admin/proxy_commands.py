@@ -77,5 +77,5 @@ async def _upstream(desk: Desk, name: str) -> dict[str, Any]:
     }
     health = health_of(source)
     if health.condition in {Condition.UNUSABLE, Condition.UNREADABLE}:
-        trouble[health.place] = f"{health.failure}. {health.todo}".strip()
+        trouble[health.place] = f"{health.failure.rstrip('.')}. {health.todo}".rstrip(". ")
     return {"name": name, "packages": packages, "size": size, "folder": folder, "trouble": trouble}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import ssl
+import stat
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
@@ -82,10 +83,18 @@ def _folder(name: str, upstream: Upstream, config: Config) -> Iterator[str]:
             yield f"{table}.{key}: has no effect on a folder of packages"
     if upstream.push_credentials == "proxy":
         yield f"{table}.push_credentials: has no effect on a folder of packages"
-    if not folder.is_dir() or not os.access(folder, os.R_OK | os.X_OK):
-        yield f"{table}.url: {folder} is not a folder that can be read"
+    if _is_something_else(folder):
+        yield f"{table}.url: {folder} is not a folder"
     elif config.cache.path.resolve().is_relative_to(folder.resolve()):
         yield f"cache.directory: {config.cache.path} lies in the folder of upstream {name}, which is never written to"
+
+
+def _is_something_else(folder: Path) -> bool:
+    """Whether there is something in its place; what is away may come back."""
+    try:
+        return not stat.S_ISDIR(folder.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _upstream(name: str, upstream: Upstream, environ: Mapping[str, str]) -> Iterator[str]:
@@ -196,6 +205,12 @@ def warnings(config: Config, *, closed: Container[str] = NOBODY, guarded: Contai
         'is right, or to "proxy" to lend yours to whoever shows a token with the scope push'
         for name, upstream in config.upstreams.items()
         if upstream.has_credentials and upstream.takes_writes and not upstream.lending_is_said
+    ]
+    found += [
+        f"{dotted(('upstreams', name))}.url: {upstream.folder} cannot be read now (is a share not mounted?); until it "
+        "can, what is asked of it is answered 503"
+        for name, upstream in config.upstreams.items()
+        if upstream.folder is not None and not os.access(upstream.folder, os.R_OK | os.X_OK)
     ]
     found += [*feed_warnings(config), *cluster_warnings(config)]
     if not server.listen.is_loopback:

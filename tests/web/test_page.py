@@ -253,7 +253,9 @@ async def test_an_upstream_without_a_usable_index_is_said_to_be_one(
     assert [(found["about"], found["todo"]) for found in now] == [("up", one["todo"])]
     secret = await token(proxy, "admin")
     said = await ask(proxy, "/-/stats", headers={"Authorization": f"Bearer {secret}"})
-    assert orjson.loads(said.body)["upstreams"][0]["trouble"] == {feed.index_url: f"{one['failure']}. {one['todo']}"}
+    assert orjson.loads(said.body)["upstreams"][0]["trouble"] == {
+        feed.index_url: f"{one['failure']}. {one['todo']}".rstrip(".")
+    }
     del feed.origin.routes["/v3/index.json"]
     clock.advance(600)
     assert (await ask(proxy, "/v3/index.json")).status == 200
