@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -100,15 +99,13 @@ async def test_ls_lists_what_lies_there(setup: Setup) -> None:
 
 
 async def test_ls_says_that_a_folder_cannot_be_read(setup: Setup) -> None:
-    if not setup.running:
-        return  # an empty folder at a start is an empty folder
-    shutil.rmtree(setup.folder)
+    setup.folder.rename(setup.folder.with_name("away"))
     setup.folder.mkdir()  # so does a share look that is not mounted
     code, _, err = await setup.tell("refresh", "Contoso.A", "--upstream", "shelf")
     assert (code, str(setup.folder) in err) == (1, True)
     code, out, err = await setup.tell("ls")
     assert (code, "acme.a" in out, "contoso.a" in out) == (0, True, False)
-    assert err.startswith("Not all of shelf is in it: ")
+    assert "Not all of shelf is in it: " in err
     code, out, err = await setup.tell("ls", "--upstream", "shelf")
     assert (code, out, err.splitlines()[-1]) == (1, "", "No such package is held.")
 

@@ -504,6 +504,41 @@ class TestTheFolderItself:
         assert library.problem
         assert await versions(library, "acme.a") == ["1.0.0"]
 
+    async def test_nor_is_it_after_a_restart(
+        self, make_library: MakeLibrary, library: Library, root: Path, tmp_path: Path
+    ) -> None:
+        put(root, "Acme.A.1.0.0.nupkg", NUPKG)
+        await library.look()
+        root.rename(tmp_path / "away")
+        root.mkdir()
+
+        library = await make_library()
+        await library.look()
+        assert "is a share not mounted?" in library.problem
+        assert not library.indexed
+
+        root.rmdir()
+        (tmp_path / "away").rename(root)
+        await library.look()
+        assert (library.problem, library.indexed) == ("", True)
+        assert await content(library, A1) == NUPKG
+
+    async def test_emptied_while_nobody_looked_it_is_empty(
+        self, make_library: MakeLibrary, library: Library, root: Path, tmp_path: Path
+    ) -> None:
+        file = put(root, "Acme.A.1.0.0.nupkg", NUPKG)
+        await library.look()
+        file.unlink()
+        library = await make_library()
+        await library.look()
+        assert (library.problem, library.indexed) == ("", True)
+
+        root.rename(tmp_path / "away")
+        root.mkdir()
+        library = await make_library()
+        await library.look()
+        assert library.indexed, "the one before was empty, too"
+
     async def test_emptied_by_its_owner_it_is_empty(self, library: Library, root: Path) -> None:
         file = put(root, "Acme.A.1.0.0.nupkg", NUPKG)
         await library.look()

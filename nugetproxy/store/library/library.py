@@ -32,6 +32,7 @@ from nugetproxy.store.library.package_files import (
     read_loose,
     stated_anew,
 )
+from nugetproxy.store.library.root_note import RootNote
 from nugetproxy.store.packages.held import HeldPackage, Stamp
 from nugetproxy.store.packages.open_packages import OpenPackages
 from nugetproxy.store.packages.verify import Known
@@ -106,6 +107,7 @@ class Library:
         """Begin with the holdings in ``cache`` (made if it is missing); reads nothing yet."""
         await self._calls.run(self._threads.write, self._fs.mkdir, cache)
         await self._holdings.open(cache / "holdings.db")
+        self._listing.note = RootNote(cache, self.root, self._fs)
 
     async def close(self) -> None:
         """Close what is open, end the threads; whoever looks must have been stopped."""

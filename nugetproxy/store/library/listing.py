@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from nugetproxy.nuget.identity import PackageId, Version
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
+from nugetproxy.store.library.root_note import RootNote
 from nugetproxy.store.packages.held import Stamp, stamp
 
 CERTAIN_NS: Final = 3_000_000_000
@@ -22,6 +23,16 @@ systems count in steps, and a network file system's clock is not ours."""
 SUFFIX: Final = ".nupkg"
 SYMBOLS: Final = ".symbols.nupkg"
 """Packages of debug symbols; NuGet leaves them out of folder feeds too."""
+
+
+class NotMounted(MissingFile):
+    """There is another, empty directory in place of the one in which packages were: so does an unmounted share look."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} is empty, and another directory than the one in which packages were: is a share not mounted? "
+            "If it is meant, put a package into it."
+        )
 
 
 class Seen(Struct, frozen=True):
@@ -52,6 +63,8 @@ class Listing:
     """
 
     def __init__(self, root: Path, fs: FsOps) -> None:
+        self.note: RootNote | None = None
+        """What was before the start, where that is remembered."""
         self._root = root
         self._fs = fs
         self._known: dict[str, _Directory] = {}
@@ -68,8 +81,14 @@ class Listing:
         wanted = None if full else {_parent(path) for path in again}
         known = dict(self._walk(wanted))
         files = sum(len(directory.files) for directory in known.values())
-        if self._identity not in {None, root[:2]} and not files and any(old.files for old in self._known.values()):
-            raise MissingFile("look", errno.ENOENT, str(self._root))
+        if self._identity is not None:
+            is_other = self._identity != root[:2] and any(old.files for old in self._known.values())
+        else:
+            is_other = self.note is not None and self.note.is_other(root.inode)
+        if is_other and not files:
+            raise NotMounted("look", errno.ENOENT, str(self._root))
+        if self.note is not None:
+            self.note.write(root.inode if files else None)
         return _difference(self._known, known, (root.device, root.inode))
 
     def take(self, seen: Seen) -> None:
