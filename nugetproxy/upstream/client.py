@@ -72,7 +72,7 @@ class UpstreamClient:
         self._retries = metrics.upstream_retries.labels(settings.name)
         self._retry_budget = RetryBudget()
         self._faults = Faults(settings.name, clock)
-        self._index_trouble = IndexTrouble(settings.name, clock)
+        self._index_trouble = IndexTrouble(settings.name, clock, metrics)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     def use_credentials(self, headers: Mapping[str, str], secrets: tuple[str, ...]) -> None:
@@ -295,6 +295,7 @@ class UpstreamClient:
     def show_breakers(self, shown: bool) -> None:
         """Whether metrics tell of them: not where another one asks in its place, or nobody."""
         self._wire.breakers.show(shown)
+        self._index_trouble.show(shown)
 
     async def close(self) -> None:
         """End every connection."""

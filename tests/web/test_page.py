@@ -249,6 +249,7 @@ async def test_an_upstream_without_a_usable_index_is_said_to_be_one(
     (one,) = (await shown(proxy, "live"))["health"]
     assert one["condition"] == "unusable"
     assert word in one["todo"]
+    assert proxy.metric("upstream_unusable", upstream="up") == 1
     now = [found for found in (await shown(proxy, "trouble"))["troubles"] if found["now"]]
     assert [(found["about"], found["todo"]) for found in now] == [("up", one["todo"])]
     secret = await token(proxy, "admin")
@@ -260,7 +261,7 @@ async def test_an_upstream_without_a_usable_index_is_said_to_be_one(
     clock.advance(600)
     assert (await ask(proxy, "/v3/index.json")).status == 200
     (one,) = (await shown(proxy, "live"))["health"]
-    assert one["condition"] == "well"
+    assert (one["condition"], proxy.metric("upstream_unusable", upstream="up")) == ("well", 0)
 
 
 async def test_an_offline_upstream_is_said_to_be_one(start_proxy: StartProxy, feed: FakeFeed) -> None:
@@ -274,6 +275,7 @@ async def test_a_folder_that_cannot_be_read_is_said_to_be_one(start_proxy: Start
     await ask(proxy, "/v3/content/acme.a/index.json")
     (one,) = (await shown(proxy, "live"))["health"]
     assert (one["condition"], bool(one["failure"])) == ("unreadable", True)
+    assert proxy.metric("upstream_unusable", upstream="up") == 1
     now = [found for found in (await shown(proxy, "trouble"))["troubles"] if found["now"]]
     assert [found["about"] for found in now] == ["up"], "it is trouble of now, and the upstream's"
 
