@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -13,21 +12,10 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.sources.folder import FolderSource
 
 
-async def rows(source: FolderSource) -> list[dict[str, Any]]:
-    """What lies in a folder, as rows of a list of packages; raises UpstreamFailure where it cannot be read."""
+async def lying(source: FolderSource) -> list[tuple[PackageIdentity, int]]:
+    """What lies in a folder, each with its bytes; raises UpstreamFailure where it cannot be read."""
     await source.ready()
-    return [
-        {
-            "id": identity.id,
-            "version": identity.version,
-            "size": size,
-            "used": None,
-            "used_at": math.inf,
-            "upstream": source.name,
-            "kept": False,
-        }
-        for identity, (size, _) in (await source.holdings.recorded()).items()
-    ]
+    return [(identity, size) for identity, (size, _) in (await source.holdings.recorded()).items()]
 
 
 async def refresh(source: FolderSource, id: str) -> dict[str, Any]:

@@ -69,8 +69,10 @@ async def _upstream(desk: Desk, name: str) -> dict[str, Any]:
     if isinstance(source, FolderSource):
         folder = str(source.library.root)
     if isinstance(source, RemoteSource):
-        found = await source.packages.folder.usage.count()
-        packages, size = len(found), sum(one[2] for one in found)
+        usage = source.packages.folder.usage
+        if not usage.is_counted:
+            await usage.count()
+        packages, size = usage.packages, usage.bytes
     trouble = {
         origin: state.cause.detail if state.cause is not None else str(state.phase)
         for origin, state in source.breakers().items()
