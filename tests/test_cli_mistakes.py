@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -144,9 +146,28 @@ def test_a_name_that_no_file_can_have_is_no_file(file: Path) -> None:
     assert (result.exit_code, result.stderr) == (64, ". is a folder; name the file that is to be the bundle.\n")
 
 
-def test_an_empty_ledger_is_said_to_have_no_tokens(file: Path) -> None:
+def test_a_sound_ledger_is_never_begun_afresh(file: Path, tmp_path: Path) -> None:
+    started(file)
+    result = run("ledger", "begin-afresh", "--config", file)
+    said = f"The ledger in {tmp_path / 'cache'} is sound, so it stays as it is.\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", said)
+    assert not list((tmp_path / "cache").glob("ledger.db.corrupt-*"))
+    assert run("token", "list", "--config", file).stdout.startswith("first\t")
+
+
+def test_nor_is_that_of_a_newer_version(file: Path, tmp_path: Path) -> None:
+    started(file)
+    with contextlib.closing(sqlite3.connect(tmp_path / "cache" / "ledger.db")) as ledger:
+        ledger.execute("PRAGMA user_version = 1000")
+    result = run("ledger", "begin-afresh", "--config", file)
+    assert (result.exit_code, result.stdout, "a newer nugetproxy made its ledger" in result.stderr) == (75, "", True)
+    assert not list((tmp_path / "cache").glob("ledger.db.corrupt-*"))
+
+
+def test_an_empty_ledger_is_said_to_have_no_tokens(file: Path, tmp_path: Path) -> None:
     """Which may open a feed to everybody."""
     started(file)
+    (tmp_path / "cache" / "ledger.db").write_bytes(b"?")
     result = run("ledger", "begin-afresh", "--config", file)
     assert (result.exit_code, result.stderr.startswith("Tokens are forgotten, too")) == (0, True)
     assert run("token", "list", "--config", file).stderr == "There is no token.\n"

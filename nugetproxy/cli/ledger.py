@@ -18,11 +18,12 @@ def ledger() -> None:
 @app.command("begin-afresh")
 def begin_afresh(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
     """Set a damaged ledger aside and begin an empty one: pins, tokens, claims, what is kept are forgotten; packages
-    stay.
+    stay. A sound one stays as it is.
     """
     from nugetproxy.cli.control import wants_cache
+    from nugetproxy.cli.exits import FAILED, fail
     from nugetproxy.config import load
-    from nugetproxy.errors import StoreUnusable
+    from nugetproxy.errors import BadRequest, StoreUnusable
     from nugetproxy.store.fs import FsOps
     from nugetproxy.store.ledger.opening import begin_afresh as begin
     from nugetproxy.store.lock import DirectoryLock
@@ -34,6 +35,8 @@ def begin_afresh(config: ConfigFile = None, cache_dir: CacheDirectory = None) ->
     with DirectoryLock(cache.path, forced=cache.force_network_filesystem):
         try:
             aside = begin(FsOps(), cache.path)
+        except BadRequest as error:
+            fail([str(error)], FAILED)
         except ERRORS as error:
             raise StoreUnusable(str(cache.path), str(error), "Make it writable for this user.") from error
     if aside is not None:

@@ -187,6 +187,7 @@ async def test_its_links_lead_somewhere_even_with_another_ledger(proxy: Proxy, f
     feed.origin.routes[UP_REGISTRATION] = Script(body=large(feed, "first", pages=2))
     await ask(proxy, REGISTRATION)
     await proxy.stop()
+    (proxy.directory / "ledger.db").write_bytes(b"?")
     begin_afresh(FsOps(), proxy.directory)
     await proxy.start()
     before = CHILD.jobs

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from nugetproxy.errors import Reason, StoreUnusable
+from nugetproxy.errors import BadRequest, Reason, StoreUnusable
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger.copies import copies, restore
 from nugetproxy.store.ledger.form import LEDGER, STEPS, NewerLedger
@@ -22,9 +22,23 @@ RESTORED: Final = "The ledger was damaged; it was set aside, and its newest good
 
 
 def begin_afresh(fs: FsOps, directory: Path) -> Path | None:
-    """Set the ledger aside, where there is one, and make an empty one; what was set aside. Blocks; raises ERRORS."""
-    aside = set_aside(fs, directory / NAME)
-    open_writer(LEDGER, directory / NAME, make=True).close()
+    """Set a damaged ledger aside, where there is one, and make an empty one; what was set aside. Blocks.
+
+    Raises BadRequest where it is sound, StoreUnusable where a newer version made it: what is in it is nowhere else.
+    Raises ERRORS.
+    """
+    path = directory / NAME
+    try:
+        check(LEDGER, path)
+    except NewerLedger as newer:
+        raise _too_new(directory, newer) from newer
+    except ERRORS as error:
+        if diagnose(error)[0] not in {Trouble.BROKEN, Trouble.SUSPECT}:
+            raise
+    else:
+        raise BadRequest(f"The ledger in {directory} is sound, so it stays as it is.")
+    aside = set_aside(fs, path)
+    open_writer(LEDGER, path, make=True).close()
     return aside
 
 
