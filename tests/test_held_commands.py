@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.process import ProxyProcess
 from tests.fakes.proxy import Proxy
+from tests.store.kit import FailingFs
 from tests.test_control import cli
 
 pytestmark = pytest.mark.slow  # most tests start processes
@@ -254,6 +256,29 @@ async def test_damage_is_found_and_repaired(proxy: Proxy, feed: FakeFeed, admin:
     assert [(one["id"], one["repaired"]) for one in done["damaged"]] == [("acme.b", False)]
     assert "could not be fetched again" in done["damaged"][0]["says"]
     assert "acme.b@1.0.0" not in there(proxy)
+
+
+async def test_what_the_disk_does_not_let_go_is_not_said_to_be_set_aside(
+    start_proxy: StartProxy, feed: FakeFeed
+) -> None:
+    proxy = await start_proxy(feed.index_url, fs=(fs := FailingFs()))
+    _, secret = await proxy.app.tokens.add("boss", ["admin"], (), None)
+    await hold(proxy, feed, "Acme.A@1.0.0")
+    flip(proxy, "acme.a")
+    fs.arm(1, errno.EROFS, for_ever=True, only="rename")
+    (damaged,) = (await post(proxy, {"Authorization": f"Bearer {secret}"}, "verify"))["damaged"]
+    fs.disarm()
+    assert not damaged["repaired"]
+    assert damaged["says"].startswith("not set aside, as the disk refused; it was fetched again, and cannot be kept: ")
+
+
+async def test_a_lost_nuspec_is_written_again(proxy: Proxy, feed: FakeFeed, admin: dict[str, str]) -> None:
+    await hold(proxy, feed, "Acme.A@1.0.0")
+    nuspec = proxy.packages / "acme.a" / "1.0.0" / "acme.a.nuspec"
+    before = nuspec.read_bytes()
+    nuspec.unlink()
+    assert (await post(proxy, admin, "verify"))["damaged"] == []
+    assert nuspec.read_bytes() == before
 
 
 async def test_a_verification_goes_on_where_it_was(proxy: Proxy, feed: FakeFeed, admin: dict[str, str]) -> None:

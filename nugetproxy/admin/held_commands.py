@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from functools import partial
@@ -216,10 +217,14 @@ async def _verify(source: RemoteSource, identity: PackageIdentity) -> tuple[int,
     except DiskFailure as failure:
         return read, {**row, "says": f"it cannot be read: {failure}"}
     await packages.holdings.remove(identity)
+    stays = await asyncio.to_thread(os.path.lexists, packages.folder.layout.nupkg(identity))
+    aside = "not set aside, as the disk refused" if stays else "set aside"
     try:
         await source.fetch(identity)
     except ProxyError as error:
-        return read, {**row, "says": f"set aside; it could not be fetched again: {error}"}
+        return read, {**row, "says": f"{aside}; it could not be fetched again: {error}"}
+    if unkept := await packages.folder.pending.settle(identity):
+        return read, {**row, "says": f"{aside}; it was fetched again, and cannot be kept: {unkept}"}
     if await packages.held(identity) is None:
-        return read, {**row, "says": "set aside; the upstream has it no more"}
-    return read, {**row, "repaired": True, "says": "set aside, fetched again"}
+        return read, {**row, "says": f"{aside}; the upstream has it no more"}
+    return read, {**row, "repaired": True, "says": f"{aside}, fetched again"}

@@ -63,12 +63,20 @@ async def export(proxy: ProxyClient, file: Path, wish: ExportWish, progress: Pro
             found = await in_thread(lambda seen: _write(file, wish, place / "documents", seen), progress)
         except OSError as error:
             what = f"{error.filename or file}: {error.strerror or error}"
-            evicted = Path(str(error.filename)).is_relative_to(wish.cache)
-            again = " What is evicted meanwhile is missing; try again." if evicted else ""
-            raise BadRequest(f"No bundle was made ({what}).{again}") from error
+            raise BadRequest(f"No bundle was made ({what}).{_remedy(error, wish.cache)}") from error
         return replace(found, documents=int(given["documents"]))
     finally:
         await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+
+def _remedy(error: OSError, cache: Path) -> str:
+    """What to do about a file that is gone; nothing where it is none of the cache's."""
+    lost = Path(str(error.filename))
+    if not isinstance(error, FileNotFoundError) or not lost.is_relative_to(cache):
+        return ""
+    if any(lost.parent.glob("*.nupkg")):
+        return " The package is there: 'nugetproxy verify' writes what is lost beside it."
+    return " What is evicted meanwhile is missing; try again."
 
 
 def new_place(cache: Path) -> Path:

@@ -131,6 +131,16 @@ SYMBOL = f"symbols/acme.a.pdb/{KEY}/acme.a.pdb"
 PDB = b"BSJB" + bytes(range(256)) * 40
 
 
+async def test_what_is_lost_beside_a_package_is_not_said_to_be_evicted(shelf: FakeFeed, tmp_path: Path) -> None:
+    first = await warmed(tmp_path, shelf, "Acme.A@1.0.0")
+    next((tmp_path / "first").rglob("acme.a.nuspec")).unlink()
+    code, _, err = await cli("export", tmp_path / "all.tar.zst", *first)
+    assert (code, "acme.a.nuspec: No such file" in err, "evicted" in err) == (1, True, False), err
+    assert "'nugetproxy verify' writes what is lost" in " ".join(err.split())
+    assert (await cli("verify", *first))[0] == 0
+    assert (await cli("export", tmp_path / "all.tar.zst", *first))[0] == 0
+
+
 async def test_symbols_that_debuggers_have_got_come_along(shelf: FakeFeed, tmp_path: Path) -> None:
     shelf.origin.routes[f"/{SYMBOL}"] = Script(body=PDB)
     options = []

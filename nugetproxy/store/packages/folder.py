@@ -230,7 +230,7 @@ class PackageFolder:
         """Check a package's whole SHA-512, however well known it is; False if it was damaged, so set aside.
 
         ``pace`` is awaited after every piece with its bytes, while nothing is locked. One that is gone meanwhile is
-        no damage; one without its hash file is adopted if it is whole.
+        no damage; one without its hash file is adopted if it is whole, a lost nuspec is written again.
         """
         with contextlib.suppress(DiskFailure):  # judged below
             known = await hash_slowly(self._calls, self.layout, identity, self.kept.own, pace)

@@ -179,8 +179,9 @@ class _SlowHash:
     def begin(
         cls, fs: FsOps, layout: Layout, identity: PackageIdentity, own: Callable[[int], Descriptor]
     ) -> _SlowHash | None:
-        """None where package or hash file is missing."""
+        """None where package, nuspec or hash file is missing."""
         try:
+            fs.stat(layout.nuspec(identity))
             descriptor = own(fs.open(layout.nupkg(identity)))
         except MissingFile:
             return None
