@@ -194,6 +194,16 @@ def test_check_config_says_that_a_file_is_right_and_what_it_means(tmp_path: Path
     assert result.stderr.startswith("warning: upstreams.a.url: ")
 
 
+def test_the_file_to_check_is_named_as_for_any_other_command_too(tmp_path: Path) -> None:
+    file = tmp_path / "proxy.toml"
+    file.write_text(f'[upstreams.a]\nurl = "{FEED}"\n', encoding="utf-8")
+    assert run("check-config", "--config", file).stdout == run("check-config", file).stdout
+    for words in ((), (file, "--config", file)):
+        result = run("check-config", *words)
+        assert (result.exit_code, result.stdout) == (64, "")
+        assert result.stderr == "Name the file to check, once: 'nugetproxy check-config FILE'.\n"
+
+
 def test_checking_does_not_load_the_server(tmp_path: Path) -> None:
     (tmp_path / "proxy.toml").touch()
     code = (

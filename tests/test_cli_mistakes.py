@@ -146,6 +146,17 @@ def test_a_name_that_no_file_can_have_is_no_file(file: Path) -> None:
     assert (result.exit_code, result.stderr) == (64, ". is a folder; name the file that is to be the bundle.\n")
 
 
+@pytest.mark.parametrize("name", ["package.lock.json", "Packages.Lock.jsn", "projects.assets.json", "App.csproj"])
+def test_a_misspelt_file_is_not_kept_as_a_package(name: str, file: Path) -> None:
+    started(file)
+    result = run("keep", "Acme.A", name, "--config", file)
+    said = f"There is no file {name}; if it is the id of a package, write {name}@VERSION.\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (64, "", said)
+    assert run("keep", "--config", file).stdout == "Nothing is kept.\n"
+    for id_ in (f"{name}@1.0.0", "Newtonsoft.Json", "NuGet.Packaging.Config", "NuGet.LockFile", "Project.Assets"):
+        assert run("keep", id_, "--config", file).exit_code == 0
+
+
 def test_a_sound_ledger_is_never_begun_afresh(file: Path, tmp_path: Path) -> None:
     started(file)
     result = run("ledger", "begin-afresh", "--config", file)

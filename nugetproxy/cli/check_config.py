@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from nugetproxy.cli.options import ConfigFile
 from nugetproxy.cli.terminal import say
 
 if TYPE_CHECKING:
@@ -18,15 +19,20 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def check_config(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file to check.")],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The TOML file to check.")] = None,
     *,
+    config: ConfigFile = None,
     connect: Annotated[
         bool, typer.Option("--connect", help="Ask the shared bucket and Redis whether they work.")
     ] = False,
 ) -> None:
     """Say what is wrong in a configuration file, together with the environment variables that override it."""
+    from nugetproxy.cli.exits import USAGE, fail
     from nugetproxy.config import conditions, load, warnings
 
+    if (file is None) == (config is None):
+        fail(["Name the file to check, once: 'nugetproxy check-config FILE'."], USAGE)
+    file = file or config
     settings = load(file)
     for warning in (*warnings(settings), *conditions(settings)):
         say(f"warning: {warning}", err=True)

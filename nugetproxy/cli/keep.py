@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -15,6 +15,10 @@ from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
+
+LOCK_FILES: Final = ("packages.lock.json", "project.assets.json", "packages.config")
+ALIKE: Final = 0.85
+"""What ``difflib`` says of names that differ in a letter or two."""
 
 
 @app.command()
@@ -36,6 +40,8 @@ def keep(
     if not what:
         _list(tell(settings, "kept", {}), json=json)
         return
+    for one in what:
+        _mind_the_spelling(one)
     named, files = [one for one in what if not is_file(one)], [Path(one) for one in what if is_file(one)]
     wanted = [{"packages": _versions(file), "by": str(file.absolute())} for file in files]
     wanted += [{"packages": named}] if named else []
@@ -57,6 +63,18 @@ def is_file(text: str) -> bool:
     with contextlib.suppress(OSError):  # which is longer than a name may be
         return "/" in text or family_of(text) is not None or Path(text).is_file()
     return False
+
+
+def _mind_the_spelling(text: str) -> None:
+    """End the command at a word that is all but the name of a file: most are good package ids, too, of no package."""
+    from difflib import get_close_matches
+
+    from nugetproxy.nuget.projects.families import is_project
+
+    if "@" in text or is_file(text):
+        return
+    if is_project(text) or get_close_matches(text.lower(), LOCK_FILES, 1, ALIKE):
+        fail([f"There is no file {text}; if it is the id of a package, write {text}@VERSION."], USAGE)
 
 
 def _versions(file: Path) -> list[str]:
