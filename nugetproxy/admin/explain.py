@@ -13,8 +13,7 @@ from nugetproxy.feeds.guard import Candidates
 from nugetproxy.feeds.versions import list_route, nobody
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
-from nugetproxy.nuget.moments import moment
-from nugetproxy.nuget.rules import Verdict
+from nugetproxy.nuget.rules import Verdict, dated
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.source import Source
 from nugetproxy.store.ledger.ledger import Owner
@@ -187,10 +186,10 @@ class _Explaining:
 
 def _verdict(feed: str, what: str, verdict: Verdict) -> Iterator[str]:
     """Of one version."""
-    dated = f"published at {moment(verdict.date)}" if verdict.date is not None else "its date is not known"
+    date = dated(verdict.date, sighted=verdict.sighted) if verdict.date is not None else "its date is not known"
     said = verdict.sentence(feed, what)
     passes = f"{what} passes" if verdict.rule is None else f"{what} passes by the rule {verdict.rule.name!r}"
-    yield said or f"{passes} ({dated})"
+    yield said or f"{passes} ({date})"
     yield from (f"on trial, {rule.name!r} would {rule.action} it: {why}" for rule, why in verdict.tried)
 
 

@@ -225,7 +225,7 @@ class Dossiers:
                 first = self._first(source, PackageIdentity(id_, version.url), sightings)
                 spared = version in held
                 date = None if spared and not exact else first
-                traits[version] = replace(traits[version], date=date, spared=spared)
+                traits[version] = replace(traits[version], date=date, spared=spared, sighted=date is not None)
             if self._watches and listing is not None and source in told:
                 traits |= self._gone(id_, listing, told[source], held - set(traits), sightings)
         return traits
@@ -300,10 +300,11 @@ def _with_dates_of(before: Dossier, now: Mapping[Version, Traits]) -> dict[Versi
     for version, traits in now.items():
         known = before.traits.get(version, Traits())
         told = None if version in before.sighted else known.date
-        dates = [date for date in (told, traits.date) if date is not None]
+        date = min((one for one in (told, traits.date) if one is not None), default=None)
         kept[version] = replace(
             traits,
-            date=min(dates, default=None),
+            date=date,
+            sighted=traits.sighted and date == traits.date,
             listed=known.listed if traits.listed is None else traits.listed,
             deprecation=traits.deprecation or known.deprecation,
             license=known.license if traits.license is None else traits.license,

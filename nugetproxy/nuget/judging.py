@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from nugetproxy.nuget.moments import moment, span_text
-from nugetproxy.nuget.rules import ALLOWED, SEVERITIES, Action, Instant, Rule, Traits, Verdict
+from nugetproxy.nuget.rules import ALLOWED, SEVERITIES, Action, Instant, Rule, Traits, Verdict, dated
 from nugetproxy.nuget.synthesis.ranges import is_within
 from nugetproxy.nuget.version import Version
 
@@ -55,8 +55,9 @@ def rules_about(rules: Iterable[Rule], id_: str) -> tuple[Rule, ...]:
 def judge(rules: Iterable[Rule], version: Version, traits: Traits, at: Instant, *, fixes: bool = False) -> Verdict:
     """The verdict of rules about the version's id; ``fixes`` says that it fixes a known advisory of an older one."""
     if at.horizon is not None and (traits.date is None or traits.date > at.horizon):
-        dated = f"published at {moment(traits.date)}, after" if traits.date is not None else "undated, so not known at"
-        return Verdict(rule=AS_OF, why=f"{dated} {moment(at.horizon)}", date=traits.date)
+        said = f"{_dated(traits)}, after" if traits.date is not None else "undated, so not known at"
+        why = f"{said} {moment(at.horizon)}"
+        return Verdict(rule=AS_OF, why=why, date=traits.date, sighted=traits.sighted)
     tried: list[tuple[Rule, str]] = []
     passed: list[float] = []
     for rule in rules:
@@ -72,11 +73,13 @@ def judge(rules: Iterable[Rule], version: Version, traits: Traits, at: Instant, 
             rule=rule,
             why=why,
             date=traits.date,
+            sighted=traits.sighted,
             passes_at=_passes_at(rule, traits, at),
             passed_at=max(passed, default=None),
             tried=tuple(tried),
         )
-    return replace(ALLOWED, date=traits.date, passed_at=max(passed, default=None), tried=tuple(tried))
+    known = replace(ALLOWED, date=traits.date, sighted=traits.sighted)
+    return replace(known, passed_at=max(passed, default=None), tried=tuple(tried))
 
 
 def changes_at(rules: Iterable[Rule], verdicts: Iterable[Verdict], at: Instant) -> float:
@@ -84,6 +87,11 @@ def changes_at(rules: Iterable[Rule], verdicts: Iterable[Verdict], at: Instant) 
     ends = [verdict.passes_at for verdict in verdicts if verdict.passes_at is not None]
     ends += [rule.until for rule in rules if rule.until is not None]
     return min((end for end in ends if end > at.present), default=math.inf)
+
+
+def _dated(traits: Traits) -> str:
+    unknown = "nobody knows when it was published"
+    return unknown if traits.date is None else dated(traits.date, sighted=traits.sighted)
 
 
 def _fixes(below: Traits, traits: Traits) -> bool:
@@ -109,9 +117,7 @@ def _why(rule: Rule, version: Version, traits: Traits, at: Instant, *, fixes: bo
     if rule.min_age is not None:
         if not _is_young(rule.min_age, traits, at) or (fixes and rule.advisory_bypass):
             return None
-        unknown = "nobody knows when it was published"
-        published = unknown if traits.date is None else f"published at {moment(traits.date)}"
-        words.append(f"younger than {span_text(rule.min_age)} ({published})")
+        words.append(f"younger than {span_text(rule.min_age)} ({_dated(traits)})")
     others = _conditions(rule, version, traits)
     if not all(holds for holds, _ in others):
         return None

@@ -37,6 +37,8 @@ class Traits(Struct, frozen=True, kw_only=True):
     """Which source it comes from; empty where nobody knows."""
     date: float | None = None
     """When it came into the world, in seconds since the epoch."""
+    sighted: bool = False
+    """Nobody says that: the date is when this proxy first saw it."""
     spared: bool = False
     """It is held, or was served before: without a date, it counts as old enough."""
     listed: bool | None = None
@@ -131,6 +133,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     """What it has matched by, in words."""
     date: float | None = None
     """Of the version, as far as it is known."""
+    sighted: bool = False
+    """As the date of its ``Traits``."""
     passes_at: float | None = None
     """When the rule will not match any more, if nothing but time changes."""
     passed_at: float | None = None
@@ -174,6 +178,11 @@ class Instant(Struct, frozen=True):
     def seen_from(self) -> float:
         """The moment that ages are counted to."""
         return self.present if self.horizon is None else min(self.present, self.horizon)
+
+
+def dated(date: float, *, sighted: bool) -> str:
+    """The date of a version, in words."""
+    return f"{'first seen here' if sighted else 'published'} at {moment(date)}"
 
 
 def _matches(pattern: str, id_: str) -> bool:

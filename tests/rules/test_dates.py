@@ -18,6 +18,7 @@ from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.rules.conftest import COOLDOWN, HIVE, Shop, StartShop, ago
+from tests.rules.test_explain import lines
 
 Stock = Callable[..., None]
 REGISTRATION = "/v3/registration5-gz-semver2/acme.a/index.json"
@@ -45,9 +46,17 @@ async def test_without_a_registration_what_is_new_is_too_young_until_it_was_seen
     assert (await shop.get(VERSIONS)).status == 503
     got = await shop.package("acme.a", "1.0.0")
     assert got.status == 403
+    assert "(first seen here at 2027-01-15 08:00:" in got.reason
     clock.advance(8 * DAY)
     await shop.proxy.restart()
     assert await shop.listed("acme.a") == ["1.0.0"], "first seen eight days ago, as the ledger knows"
+    assert (await lines(shop, "acme.a", "1.0.0"))[0].startswith("acme.a 1.0.0 passes (first seen here at 2027-01-15 ")
+    del feed.origin.routes[REGISTRATION]
+    clock.advance(60)
+    assert await lines(shop, "acme.a", "1.0.0") == ["acme.a 1.0.0 passes (published at 2026-12-16 08:00:00 UTC)"]
+    feed.origin.routes[REGISTRATION] = Script(status=500)
+    clock.advance(DAY)
+    assert await lines(shop, "acme.a", "1.0.0") == ["acme.a 1.0.0 passes (published at 2026-12-16 08:00:00 UTC)"]
 
 
 async def test_a_failing_registration_is_asked_for_again_soon(
