@@ -56,8 +56,8 @@ def judge(rules: Iterable[Rule], version: Version, traits: Traits, at: Instant, 
     """The verdict of rules about the version's id; ``fixes`` says that it fixes a known advisory of an older one."""
     if at.horizon is not None and (traits.date is None or traits.date > at.horizon):
         said = f"{_dated(traits)}, after" if traits.date is not None else "undated, so not known at"
-        why = f"{said} {moment(at.horizon)}"
-        return Verdict(rule=AS_OF, why=why, date=traits.date, sighted=traits.sighted)
+        said = f"{said} {moment(at.horizon)}"
+        return Verdict(rule=AS_OF, why=said, date=traits.date, sighted=traits.sighted)
     tried: list[tuple[Rule, str]] = []
     passed: list[float] = []
     for rule in rules:

@@ -63,8 +63,8 @@ class Health(Struct, frozen=True, kw_only=True):
     todo: str = ""
     """What to do about it; empty where there is nothing but to wait."""
     packages: int = 0
-    size: int = 0
-    """Bytes of the packages that are held."""
+    size: int | None = None
+    """Bytes of the packages that are held; None where they only lie in somebody else's folder."""
 
 
 class Downloading(Struct, frozen=True, kw_only=True):

@@ -213,7 +213,10 @@ async def test_health_is_in_plain_words_with_the_last_failure(proxy: Proxy, feed
     await have(proxy)
     (well,) = (await shown(proxy, "live"))["health"]
     assert (well["name"], well["condition"], well["sentence"], well["failure"]) == ("up", "well", "It answers.", "")
-    assert well["packages"] == 1
+    assert (well["packages"], well["size"]) == (
+        1,
+        (proxy.packages / PACKAGE.removeprefix("/v3/content/")).stat().st_size,
+    )
     clock.advance(600)
     await feed.set_mode("refused")
     for version in ("1.0.1", "1.0.2", "1.0.3"):
@@ -278,6 +281,15 @@ async def test_a_folder_that_cannot_be_read_is_said_to_be_one(start_proxy: Start
     assert proxy.metric("upstream_unusable", upstream="up") == 1
     now = [found for found in (await shown(proxy, "trouble"))["troubles"] if found["now"]]
     assert [found["about"] for found in now] == ["up"], "it is trouble of now, and the upstream's"
+
+
+async def test_what_lies_in_a_folder_is_not_said_to_be_held(start_proxy: StartProxy, tmp_path: Path) -> None:
+    (tmp_path / "shelf").mkdir()
+    (tmp_path / "shelf" / "acme.a.1.0.0.nupkg").write_bytes(make_nupkg("Acme.A", "1.0.0"))
+    proxy = await start_proxy(str(tmp_path / "shelf"))
+    assert (await ask(proxy, PACKAGE)).status == 200
+    (one,) = (await shown(proxy, "live"))["health"]
+    assert (one["packages"], one["size"]) == (1, None), "the page adds up what is held by the sizes"
 
 
 async def test_what_is_downloading_now_is_shown_with_its_progress(proxy: Proxy, feed: FakeFeed) -> None:

@@ -124,7 +124,7 @@ function healthList(health) {
     const [tone, word] = CONDITIONS[one.condition];
     return h("li", {},
       h("div.row", {}, h("div", {}, h("strong", {}, one.name), " ", h("span.soft.small", {}, one.place)), h(tone ? `span.mark.${tone}` : "span.mark", {}, word)),
-      h("p.small", {}, one.sentence, " ", h("span.soft", {}, `${many(one.packages, "package")} held${one.size ? `, ${bytes(one.size)}` : ""}.`)),
+      h("p.small", {}, one.sentence, " ", h("span.soft", {}, `${many(one.packages, "package")} ${one.size === null ? "in it" : "held"}${one.size ? `, ${bytes(one.size)}` : ""}.`)),
       one.failure ? h("p.small.soft", {}, one.failed_at ? ["Last failure ", when(one.failed_at), ": "] : "", one.failure) : null,
       one.todo ? h("p.small.todo", {}, one.todo) : null);
   }));
@@ -238,7 +238,8 @@ function tile(name, big, more) { return h("div.tile", {}, h("dt", {}, name), h("
 
 function tiles(state) {
   const hour = state.hour || { hits: 0, fetches: 0, failed: 0, saved: 0, bytes: 0, packages: 0, requests: 0, ratio: null };
-  const held = state.health.reduce((sum, one) => sum + one.packages, 0), size = state.health.reduce((sum, one) => sum + one.size, 0);
+  const holding = state.health.filter((one) => one.size !== null); // a folder's packages lie there, not here
+  const held = holding.reduce((sum, one) => sum + one.packages, 0), size = holding.reduce((sum, one) => sum + one.size, 0);
   return [
     tile("Hit ratio, last hour", percent(hour.ratio), many(hour.hits + hour.fetches, "answer")),
     tile("Saved, last hour", bytes(hour.saved), `of ${bytes(hour.bytes)} sent`),
