@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import orjson
 from aiohttp import hdrs
+from aiohttp.http_exceptions import HttpProcessingError
 
 from nugetproxy.admin.commands import COMMANDS, carry_out
 from nugetproxy.admin.desk import Desk
@@ -20,7 +21,7 @@ from nugetproxy.web import http as web
 from nugetproxy.web.access import AccessEvent
 from nugetproxy.web.admission import Admission, is_foreign
 from nugetproxy.web.hosts import PublicAddresses
-from nugetproxy.web.incoming import awaits_welcome, welcome
+from nugetproxy.web.incoming import MALFORMED_BODY, awaits_welcome, welcome
 from nugetproxy.web.refusals import Forbidden
 from nugetproxy.web.whole import Whole, common_headers
 
@@ -77,6 +78,8 @@ async def _arguments(request: web.BaseRequest) -> Mapping[str, Any]:
                     raise TooLarge("The body", LARGEST)
     except TimeoutError as error:
         raise BadRequest("The arguments took too long; send them again.") from error
+    except HttpProcessingError as error:
+        raise BadRequest(MALFORMED_BODY) from error
     try:
         found = orjson.loads(bytes(body) or b"{}")
     except orjson.JSONDecodeError as error:

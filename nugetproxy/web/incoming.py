@@ -7,12 +7,14 @@ from contextlib import suppress
 from typing import Self
 
 from aiohttp import HttpVersion11, StreamReader, hdrs
+from aiohttp.http_exceptions import HttpProcessingError
 
 from nugetproxy.errors import BadRequest, ProxyError
 from nugetproxy.web import http as web
 
 DRAIN_BYTES = 512 * 2**20
 DRAIN_SECONDS = 120.0
+MALFORMED_BODY = "The body of the request is not well-formed HTTP/1.1."
 
 
 def awaits_welcome(request: web.BaseRequest) -> bool:
@@ -31,7 +33,8 @@ def welcome(request: web.BaseRequest) -> None:
 class Incoming:
     """Pieces as they arrive; who waits for one may be cancelled without losing it.
 
-    Raises BadRequest when nothing comes for ``stall`` seconds, at once from then on: nothing waits for it again.
+    Raises BadRequest for what is malformed, and when nothing comes for ``stall`` seconds; at once from then on:
+    nothing waits for it again.
     """
 
     def __init__(self, content: StreamReader, *, stall: float) -> None:
@@ -55,6 +58,8 @@ class Incoming:
         except TimeoutError as stall:
             self._stalled = True
             raise self._too_slow() from stall
+        except HttpProcessingError as error:
+            raise BadRequest(MALFORMED_BODY) from error
         self._since = None
         if not chunk:
             raise StopAsyncIteration

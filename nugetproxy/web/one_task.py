@@ -35,6 +35,20 @@ class OneTask(RequestHandler):
         self._given_up = False
         """True when its answer was cancelled because of a stop."""
 
+    def data_received(self, data: bytes) -> None:
+        """aiohttp's hook: who reads a body hears at once that the rest of it is malformed.
+
+        aiohttp tells nobody but whoever answers the next request.
+        """
+        super().data_received(data)
+        last = self._messages[-1][0] if self._messages else None
+        if last is None or isinstance(last, RawRequestMessage):
+            return
+        current = [] if self._current_request is None else [self._current_request.content]
+        for body in (*current, *(payload for _, payload in self._messages)):
+            if not body.is_eof():
+                body.set_exception(last.exc)
+
     async def start(self) -> None:
         """aiohttp's hook: answer until the connection ends."""
         goes_on = True

@@ -601,6 +601,34 @@ async def test_the_key_is_nowhere_but_upstream(proxy: Proxy, feed: FakeFeed, wri
     ]
 
 
+@pytest.mark.parametrize("path", [PUSH, "/-/refresh"])
+async def test_a_malformed_chunk_ends_a_body_at_once(
+    proxy: Proxy, feed: FakeFeed, path: str, written: io.StringIO
+) -> None:
+    await ask(proxy, "/v3/index.json")
+    allowed = basic(await token(proxy, "admin")) if path == "/-/refresh" else {}
+    reader, writer = await asyncio.open_connection("127.0.0.1", proxy.client.port)
+    fields = {"Host": "localhost", "Content-Type": "application/json", "Transfer-Encoding": "chunked", **allowed}
+    fields["Expect"] = "100-continue"
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    began = asyncio.get_running_loop().time()
+    try:
+        writer.write(f"{'PUT' if path == PUSH else 'POST'} {path} HTTP/1.1\r\n{head}\r\n".encode())
+        assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"5\r\nabcde\r\n")
+        await until(lambda: bool(writes(feed)) or path != PUSH)
+        writer.write(b"no chunk\r\n")
+        got = await reader.read()
+    finally:
+        writer.close()
+    assert asyncio.get_running_loop().time() - began < 20, "long before body_timeout"
+    assert (got.split()[1], b"not well-formed" in got) == (b"400", True)
+    await until(lambda: feed.origin.active == 0)
+    assert feed.shelf.packages == {}
+    log.shutdown()
+    assert "Traceback" not in written.getvalue()
+
+
 async def test_a_client_that_leaves_within_the_body_completes_nothing(proxy: Proxy, feed: FakeFeed) -> None:
     await ask(proxy, "/v3/index.json")
     _, writer = await asyncio.open_connection("127.0.0.1", proxy.client.port)
