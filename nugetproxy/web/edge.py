@@ -300,7 +300,7 @@ def _target(request: web.BaseRequest) -> tuple[str, str]:
         raise UnknownVersion
     path, _, query = request.raw_path.partition("?")
     query = sendable_query(query) if query else ""
-    if not path.startswith("/") or len(query) > MAX_QUERY:
+    if (path[:1] != "/" and (request.method, path) != (hdrs.METH_OPTIONS, "*")) or len(query) > MAX_QUERY:
         raise BadRequest("The request target must be a path or a URL of ours, with a query of at most 4096 characters.")
     return path, query
 

@@ -23,6 +23,8 @@ from nugetproxy.web.whole import Whole, common_headers
 
 READY_SECONDS = 2.0
 TEXT = "text/plain; charset=utf-8"
+METHODS = "GET, HEAD, POST, PUT, DELETE"
+"""That one of our resources or another takes."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -54,6 +56,10 @@ class Ops:
 
     async def respond(self, request: web.BaseRequest, path: str, event: AccessEvent, *, trusted: bool = False) -> Whole:
         """The answer to a path that belongs to no feed; ``trusted`` readers need not be in ``metrics_from``."""
+        if path == "*":  # OPTIONS, of the server as a whole (RFC 9110 section 9.3.7)
+            return Whole(
+                204, {**common_headers("no-store", f"{CACHE_NAME}; fwd=bypass"), hdrs.ALLOW: METHODS}, length=None
+            )
         handler = {"/health/live": self._live, "/health/ready": self._ready, "/metrics": self._exposition}.get(path)
         if path == "/metrics" and not trusted and not self._may_read_metrics(request):
             handler = handler if hdrs.AUTHORIZATION in request.headers else None

@@ -158,13 +158,22 @@ async def exchanged(proxy: Proxy, line: str, *fields: str, body: bytes = b"") ->
     return received
 
 
-@pytest.mark.parametrize("target", ["http://evil.example", "evil.example:443", "*", "http://", "http://a@localhost/"])
+@pytest.mark.parametrize("target", ["http://evil.example", "evil.example:443", "*.", "http://", "http://a@localhost/"])
 @pytest.mark.parametrize("method", ["GET", "CONNECT", "OPTIONS"])
 async def test_a_target_that_is_not_ours_is_refused(proxy: Proxy, feed: FakeFeed, method: str, target: str) -> None:
     path = "/v3/index.json" if target.startswith("http:") else ""
     received = await exchanged(proxy, f"{method} {target}{path} HTTP/1.1", "Host: localhost")
     assert received.split(b" ")[1:2] in ([b"400"], [b"404"], [b"405"], [b"421"], []), received
     assert not [seen for seen in feed.requests if "evil" in seen.target]
+
+
+async def test_the_server_as_a_whole_says_what_it_takes(proxy: Proxy) -> None:
+    """RFC 9110 section 9.3.7; no other method has that target (RFC 9112 section 3.2.4)."""
+    received = await exchanged(proxy, "OPTIONS * HTTP/1.1", "Host: localhost")
+    assert received.startswith(b"HTTP/1.1 204 ")
+    assert b"\r\nAllow: GET, HEAD, POST, PUT, DELETE\r\n" in received
+    for line in ("GET *", "OPTIONS *x", "OPTIONS x"):
+        assert (await exchanged(proxy, f"{line} HTTP/1.1", "Host: localhost")).startswith(b"HTTP/1.1 400 "), line
 
 
 @pytest.mark.parametrize("host", ["localhost:7", "127.0.0.1", "LOCALHOST"])
