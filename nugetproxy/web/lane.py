@@ -42,6 +42,7 @@ PRIVATE = frozenset(
     {
         "_buffer_paused",
         "_close",
+        "_current_request",
         "_force_close",
         "_keepalive",
         "_keepalive_handle",

@@ -165,12 +165,13 @@ def test_a_document_about_another_package_is_refused(kind: Kind, document: Any) 
         (Kind.NUSPEC, b'{"package":1}', False),
         (Kind.README, b"# Title", True),
         (Kind.README, b"<h1 align='center'>Title</h1>", True),
-        (Kind.README, b"", True),
+        (Kind.README, b"", False),
         (Kind.README, HTML, False),
         (Kind.LICENSE, b"MIT", True),
         (Kind.LICENSE, b"<HTML lang='en'>", False),
         (Kind.ICON, b"\x89PNG\r\n\x1a\n", True),
         (Kind.ICON, HTML, False),
+        (Kind.ICON, b"", False),
     ],
 )
 def test_what_is_not_json(kind: Kind, body: bytes, good: bool) -> None:

@@ -188,8 +188,8 @@ CHECKS: dict[Kind, Check] = {
     Kind.TOOLS: lambda document, _: check_tools(document),
     Kind.PACKAGE: _package,
     Kind.NUSPEC: _nuspec,
-    Kind.README: _not_html,
-    Kind.ICON: _not_html,
+    Kind.README: _file,  # NuGet packs neither readme nor icon that is empty
+    Kind.ICON: _file,
     Kind.LICENSE: _not_html,
     Kind.SYMBOL: _file,
     Kind.TOOL: _file,
