@@ -17,6 +17,7 @@ from nugetproxy.store.ledger.records import Token
 
 FORM: Final = 1
 LARGEST: Final = 4 * 2**20
+GONE: Final = "it is gone, or empty; the tokens of before stay good until there is one, or a restart"
 TRIES: Final = 200
 PAUSE: Final = 0.02
 """Seconds between two tries to lock it; whoever has it needs a few milliseconds."""
@@ -35,10 +36,12 @@ class TokenFileUnusable(ProxyError):
 
 
 class TokenFile:
-    """JSON, replaced as a whole by whoever changes it; a file that is not there holds no token."""
+    """JSON, replaced as a whole by whoever changes it; a file that was never there, or was empty, holds no token."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._was_there = False
+        """Whether anything has been read from it: what then goes was revoked by nobody."""
 
     async def tokens(self) -> tuple[Token, ...]:
         """All of them, by name; raises TokenFileUnusable."""
@@ -53,16 +56,20 @@ class TokenFile:
         return await asyncio.to_thread(self._change, lambda all: all.pop(name, None)) is not None
 
     def _tokens(self) -> tuple[Token, ...]:
+        text = b""
         try:
-            with self.path.open("rb") as file:
-                written = json.loads(file.read(LARGEST) or b"{}")
-            return tuple(sorted((_token(one) for one in written.get("tokens", ())), key=lambda token: token.name))
-        except FileNotFoundError:
-            return ()
+            with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+                text = file.read(LARGEST)
+            if not text and self._was_there:
+                raise TokenFileUnusable(str(self.path), GONE)
+            written = json.loads(text or b"{}")
+            found = tuple(sorted((_token(one) for one in written.get("tokens", ())), key=lambda token: token.name))
         except OSError as error:
             raise TokenFileUnusable(str(self.path), error.strerror or str(error)) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise TokenFileUnusable(str(self.path), "it is not what the proxy writes there") from error
+        self._was_there = self._was_there or bool(text)
+        return found
 
     def _change(self, change: Callable[[dict[str, Token]], Any]) -> Any:
         try:

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from nugetproxy import log
+from nugetproxy.store.token_file import TokenFileUnusable
 from nugetproxy.web.attempts import BURST
 from tests.conftest import StartProxy
 from tests.fakes import logs as fake_logs
@@ -486,6 +487,28 @@ async def test_tokens_of_a_shared_file_are_the_same_for_all(
     await second.app.watch.look()
     assert (await ask(second, INDEX, headers=basic(secret))).status == 401
     assert [one.name for one, _ in second.app.tokens.all()] == ["another"]
+
+
+@pytest.mark.parametrize("gone", ["unlinked", "emptied"])
+async def test_a_shared_file_that_goes_opens_nothing(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, gone: str
+) -> None:
+    """A share is unmounted, a disk was full as somebody wrote there: nobody has revoked a token."""
+    file = tmp_path / "tokens"
+    file.touch()
+    proxy = await start_proxy(feed.index_url, access={"tokens_file": str(file)})
+    secret = await token(proxy, "read")
+    before = file.read_bytes()
+    file.unlink() if gone == "unlinked" else file.write_bytes(b"")
+    await proxy.app.watch.look()
+    assert (await ask(proxy, INDEX)).status == 401
+    assert (await ask(proxy, INDEX, headers=basic(secret))).status == 200
+    with pytest.raises(TokenFileUnusable, match="it is gone, or empty"):
+        await proxy.app.tokens.add("two", ["read"], (), None)
+    assert not file.exists() or not file.read_bytes()
+    file.write_bytes(before)
+    await proxy.app.tokens.revoke("one")
+    assert (await ask(proxy, INDEX)).status == 200, "as its operator says so"
 
 
 async def test_a_token_of_the_configuration_follows_its_file(
