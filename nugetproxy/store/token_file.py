@@ -131,8 +131,15 @@ def _token(row: dict[str, Any]) -> Token:
     return Token(
         name=str(row["name"]),
         hash=digest.lower(),
-        scopes=tuple(str(scope) for scope in row["scopes"]),
-        feeds=tuple(str(feed) for feed in row.get("feeds", ())),
+        scopes=_texts(row["scopes"]),
+        feeds=_texts(row.get("feeds", [])),
         expires=None if row.get("expires") is None else float(row["expires"]),
         created=float(row.get("created", 0.0)),
     )
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    """Of a list of texts: a text alone would be taken for its letters, so for a token of no feed."""
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise TypeError("not a list of texts")
+    return tuple(value)

@@ -226,11 +226,23 @@ async def test_a_start_with_a_token_opens_nothing(start_proxy: StartProxy, feed:
     assert (await ask(proxy, INDEX)).status == 401
 
 
+WRITTEN = {"name": "a", "sha256": "0" * 64, "scopes": ["read"], "feeds": []}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not what the proxy writes",
+        json.dumps({"tokens": [WRITTEN]})[:-2],
+        json.dumps({"tokens": [{**WRITTEN, "feeds": "up"}]}),
+        json.dumps({"tokens": [{**WRITTEN, "scopes": "read"}]}),
+    ],
+)
 async def test_while_tokens_cannot_be_read_nobody_comes_in(
-    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, text: str
 ) -> None:
     file = tmp_path / "tokens"
-    file.write_text("not what the proxy writes")
+    file.write_text(text)
     proxy = await start_proxy(feed.index_url, access={"tokens_file": str(file)})
     assert (await ask(proxy, INDEX)).status == 401
     file.unlink()
