@@ -3,117 +3,36 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Final
 
 from msgspec import Struct
 
-_Numbers = tuple[int, int, int, int]
-_NONE: Final = (0, 0, 0, 0)
-
-CORE: Final = "netcoreapp"
-STANDARD: Final = "netstandard"
-CLASSIC: Final = "net"
-ANY_NAME: Final = "any"
-
-_LONG_NAMES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        ".netframework": CLASSIC,
-        ".netcoreapp": CORE,
-        ".netstandard": STANDARD,
-        ".netstandardapp": "netstandardapp",
-        ".netplatform": "dotnet",
-        ".netportable": "portable",
-        ".netcore": "netcore",
-        ".netmicroframework": "netmf",
-        "xamarin.ios": "xamarinios",
-        "xamarin.mac": "xamarinmac",
-        "xamarin.tvos": "xamarintvos",
-        "xamarin.watchos": "xamarinwatchos",
-        "xamarinios": "xamarinios",
-        "windowsphone": "wp",
-        "windowsphoneapp": "wpa",
-        "windows": "win",
-        "silverlight": "sl",
-        "native": "native",
-        "agnostic": ANY_NAME,
-        "any": ANY_NAME,
-    }
+from nugetproxy.nuget.framework_tables import (
+    ALSO,
+    ANY_NAME,
+    CLASSIC,
+    CORE,
+    DOTNET,
+    EQUIVALENT,
+    GENERATIONS,
+    LONG_NAMES,
+    NONE,
+    OF_MONO,
+    PORTABLE,
+    PROFILE_NAMES,
+    PROFILE_STANDARDS,
+    PROFILES,
+    STANDARD,
+    STANDARDS,
+    WITH_MONO,
+    Numbers,
 )
-"""Identifiers in nuspecs and lock files -> the short names that projects use."""
 
-_STANDARDS: Final[Mapping[str, tuple[tuple[_Numbers, _Numbers], ...]]] = MappingProxyType(
-    {
-        CORE: (
-            ((3, 0, 0, 0), (2, 1, 0, 0)),
-            ((2, 0, 0, 0), (2, 0, 0, 0)),
-            ((1, 1, 0, 0), (1, 7, 0, 0)),
-            ((1, 0, 0, 0), (1, 6, 0, 0)),
-        ),
-        CLASSIC: (
-            ((4, 6, 1, 0), (2, 0, 0, 0)),
-            ((4, 6, 0, 0), (1, 3, 0, 0)),
-            ((4, 5, 1, 0), (1, 2, 0, 0)),
-            ((4, 5, 0, 0), (1, 1, 0, 0)),
-        ),
-        "uap": (((10, 0, 15064, 0), (2, 0, 0, 0)), ((0, 0, 0, 0), (1, 4, 0, 0))),
-        "tizen": (
-            ((6, 0, 0, 0), (2, 1, 0, 0)),
-            ((4, 0, 0, 0), (2, 0, 0, 0)),
-            ((3, 0, 0, 0), (1, 6, 0, 0)),
-        ),
-        **dict.fromkeys(
-            ("monoandroid", "monomac", "monotouch", "xamarinios", "xamarinmac", "xamarintvos", "xamarinwatchos"),
-            (((0, 0, 0, 0), (2, 1, 0, 0)),),
-        ),
-        "wpa": (((8, 1, 0, 0), (1, 2, 0, 0)),),
-        "win": (((8, 1, 0, 0), (1, 2, 0, 0)), ((8, 0, 0, 0), (1, 1, 0, 0))),
-        "wp": (((8, 0, 0, 0), (1, 0, 0, 0)),),
-        "netcore": (
-            ((5, 0, 0, 0), (1, 4, 0, 0)),
-            ((4, 5, 1, 0), (1, 2, 0, 0)),
-            ((4, 5, 0, 0), (1, 1, 0, 0)),
-        ),
-    }
-)
-"""From which version on a framework runs which .NET Standard (NuGet's DefaultFrameworkMappings), highest first."""
-
-_PORTABLE: Final = "portable"
-_PROFILES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        f"profile{number}": members
-        for number, members in re.findall(
-            r"(\d+) ([^\s,]+)",
-            """
-    2 net40+win8+sl4+wp7, 3 net40+sl4, 4 net45+sl4+win8+wp7, 5 net40+win8, 6 net403+win8, 7 net45+win8,
-    14 net40+sl5, 18 net403+sl4, 19 net403+sl5, 23 net45+sl4, 24 net45+sl5, 31 win81+wp81, 32 win81+wpa81,
-    36 net40+sl4+win8+wp8, 37 net40+sl5+win8, 41 net403+sl4+win8, 42 net403+sl5+win8, 44 net451+win81,
-    46 net45+sl4+win8, 47 net45+sl5+win8, 49 net45+wp8, 78 net45+win8+wp8, 84 wp81+wpa81,
-    88 net40+sl4+win8+wp75, 92 net40+win8+wpa81, 95 net403+sl4+win8+wp7, 96 net403+sl4+win8+wp75,
-    102 net403+win8+wpa81, 104 net45+sl4+win8+wp75, 111 net45+win8+wpa81, 136 net40+sl5+win8+wp8,
-    143 net403+sl4+win8+wp8, 147 net403+sl5+win8+wp8, 151 net451+win81+wpa81, 154 net45+sl4+win8+wp8,
-    157 win81+wp81+wpa81, 158 net45+sl5+win8+wp8, 225 net40+sl5+win8+wpa81, 240 net403+sl5+win8+wpa81,
-    255 net45+sl5+win8+wpa81, 259 net45+win8+wpa81+wp8, 328 net40+sl5+win8+wpa81+wp8,
-    336 net403+sl5+win8+wpa81+wp8, 344 net45+sl5+win8+wpa81+wp8
-""",
-        )
-    }
-)
-"""What the numbered portable profiles are for (NuGet's DefaultPortableFrameworkMappings)."""
-_DOTNET: Final[tuple[tuple[_Numbers, _Numbers], ...]] = (
-    ((5, 2, 0, 0), (4, 5, 0, 0)),
-    ((5, 3, 0, 0), (4, 5, 1, 0)),
-    ((5, 4, 0, 0), (4, 6, 0, 0)),
-    ((5, 5, 0, 0), (4, 6, 1, 0)),
-    ((5, 6, 0, 0), (4, 6, 2, 0)),
-)
-"""Up to which version of ``dotnet``, which came before .NET Standard, which .NET Framework runs it."""
-_LIKE: Final = (CORE, "netstandardapp", STANDARD, "dotnet")
-"""Frameworks that are themselves packages, nearest first."""
-_ERA: Final = (6, 0, 0, 0)
-_PLATFORM_ALIAS: Final = MappingProxyType({"android": "monoandroid", "tizen": "tizen"})
+ERA: Final = (6, 0, 0, 0)
+PLATFORM_ALIAS: Final = MappingProxyType({"android": "monoandroid", "tizen": "tizen"})
 """Which older framework a platform of .NET 6 may use."""
 
 
@@ -121,10 +40,10 @@ class Framework(Struct, frozen=True):
     """One target framework; names in lower case."""
 
     name: str
-    version: _Numbers = (0, 0, 0, 0)
+    version: Numbers = NONE
     profile: str = ""
     platform: str = ""
-    platform_version: _Numbers = (0, 0, 0, 0)
+    platform_version: Numbers = NONE
 
     @staticmethod
     def parse(text: str) -> Framework | None:
@@ -136,99 +55,95 @@ class Framework(Struct, frozen=True):
         """Whether the SDK lets it use packages for .NET Framework, with a warning (AssetTargetFallback)."""
         return self.name in {CORE, STANDARD} and self.version >= (2, 0, 0, 0)
 
-    def uses(self, other: Framework) -> bool:
-        """Whether what is made for ``other`` may be used."""
-        if other.name == ANY_NAME or self == other:
-            return True
-        era = self.name == CORE and self.version >= _ERA and self.platform
-        if era and _PLATFORM_ALIAS.get(self.platform) == other.name:
-            return True
-        if other.name == STANDARD and self.name != STANDARD:
-            return not other.profile and other.version <= self._standard()
-        if self.name == CLASSIC and other.name in {_PORTABLE, "dotnet"}:
-            lowest = _lowest_classic(other)
-            return lowest is not None and lowest <= self.version
-        alike = self.profile == other.profile or (
-            self.name == CLASSIC and {self.profile, other.profile} <= {"", "client"}
-        )
-        if self.name != other.name or not alike or other.version > self.version:
-            return False
-        return not other.platform or (
-            other.platform == self.platform and other.platform_version <= self.platform_version
-        )
+    @property
+    def is_portable(self) -> bool:
+        """Whether it stands for several, which all run it."""
+        return self.name == PORTABLE
 
-    def _standard(self) -> _Numbers:
-        """The highest .NET Standard that it runs."""
-        if self.name == _PORTABLE:
-            return min((member._standard() for member in _members(self)), default=_NONE)
-        rows = _STANDARDS.get(self.name, ())
-        return next((standard for lowest, standard in rows if self.version >= lowest), (0, 0, 0, 0))
+    @property
+    def is_of_platform(self) -> bool:
+        """Whether it is .NET 6 or later for one platform."""
+        return self.name == CORE and self.version >= ERA and bool(self.platform)
+
+    def uses(self, other: Framework) -> bool:
+        """Whether what is made for ``other`` may be used (NuGet's CompatibilityProvider)."""
+        return other.name == ANY_NAME or self == other or _uses(self, other)
 
 
 ANY: Final = Framework(ANY_NAME)
-_FALLBACKS: Final = tuple(
-    Framework(CLASSIC, version)
-    for version in (
-        (4, 6, 1, 0),
-        (4, 6, 2, 0),
-        (4, 7, 0, 0),
-        (4, 7, 1, 0),
-        (4, 7, 2, 0),
-        (4, 8, 0, 0),
-        (4, 8, 1, 0),
+
+
+@lru_cache(maxsize=8192)
+def _uses(target: Framework, candidate: Framework) -> bool:
+    if candidate.is_portable:
+        mine = members(target) if target.is_portable else (target,)
+        theirs = members(candidate, optional=True)
+        return 0 < len(mine) <= len(theirs) and all(any(one.uses(other) for other in theirs) for one in mine)
+    return any(_runs(one, other) for other in _closure(candidate, _equals) for one in _expanded(target))
+
+
+def _runs(target: Framework, candidate: Framework) -> bool:
+    if target.is_of_platform and target.name != candidate.name:
+        return PLATFORM_ALIAS.get(target.platform) == candidate.name
+    alike = target.profile == candidate.profile or (
+        target.name == CLASSIC and {target.profile, candidate.profile} <= {"", "client"}
     )
-)
-
-
-def nearest(target: Framework, offered: Iterable[Framework]) -> Framework | None:
-    """Which of ``offered`` a project for ``target`` uses (NuGet's FrameworkReducer); None where none fits."""
-    offers = tuple(offered)
-    found = _nearest(target, offers)
-    if target.has_fallback and (found is None or found == ANY):
-        for fallback in _FALLBACKS:
-            second = _nearest(fallback, offers)
-            if second is not None and second != ANY:
-                return second
-    return found
-
-
-def _nearest(target: Framework, offered: tuple[Framework, ...]) -> Framework | None:
-    if target in offered:
-        return target
-    fit = [one for one in offered if target.uses(one)]
-    reduced = [one for one in fit if not any(other.uses(one) and not one.uses(other) for other in fit)]
-    alias = _PLATFORM_ALIAS.get(target.platform)
-    if not any(one.name == CORE and one.version >= _ERA for one in reduced):  # what was before them is not nearer
-        reduced = [one for one in reduced if one.name == alias] or reduced
-    same = [one for one in reduced if one.name == target.name]
-    return max(same or reduced, key=_rank, default=None)
-
-
-def _lowest_classic(framework: Framework) -> _Numbers | None:
-    """From which .NET Framework on it may be used; None for never."""
-    if framework.name == "dotnet":
-        return next((classic for highest, classic in _DOTNET if framework.version <= highest), None)
-    return min((member.version for member in _members(framework) if member.name == CLASSIC), default=None)
-
-
-def _members(framework: Framework) -> list[Framework]:
-    """What a portable one is for."""
-    profile = _PROFILES.get(framework.profile, framework.profile)
-    return [member for text in profile.split("+") if (member := _parse(text)) is not None]
-
-
-def _rank(framework: Framework) -> tuple[int, bool, _Numbers, bool, _Numbers]:
-    if framework.name == _PORTABLE:  # only where nothing else fits; the fewer others it is for, the better
-        few = (-len(_members(framework)), 0, 0, 0)
-        return -len(_LIKE), False, _lowest_classic(framework) or _NONE, False, few
-    near = -_LIKE.index(framework.name) if framework.name in _LIKE else 1
-    return (
-        near,
-        not framework.profile,
-        framework.version,
-        bool(framework.platform),
-        framework.platform_version,
+    if target.name != candidate.name or not alike or candidate.version > target.version:
+        return False
+    return not candidate.platform or (
+        candidate.platform == target.platform and candidate.platform_version <= target.platform_version
     )
+
+
+@lru_cache(maxsize=1024)
+def _expanded(target: Framework) -> frozenset[Framework]:
+    """What it stands for (NuGet's FrameworkExpander)."""
+    standard = PROFILE_STANDARDS.get(target.profile) if target.is_portable else None
+    return _closure(target, _steps) | ({Framework(STANDARD, standard)} if standard else frozenset())
+
+
+def _closure(framework: Framework, steps: Callable[[Framework], Iterator[Framework]]) -> frozenset[Framework]:
+    seen, waiting = {framework}, [framework]
+    while waiting:
+        new = set(steps(waiting.pop())) - seen
+        seen |= new
+        waiting += new
+    return frozenset(seen)
+
+
+def _steps(framework: Framework) -> Iterator[Framework]:
+    for one, others in _equivalent().items():
+        if one.name == framework.name and one.profile == framework.profile and one.version <= framework.version:
+            yield from others
+    for name, table in ((STANDARD, STANDARDS), (DOTNET, GENERATIONS)):
+        rows = table.get(framework.name, ())
+        if not framework.profile or framework.name == CLASSIC:
+            yield from (Framework(name, runs) for lowest, runs in rows if framework.version >= lowest)
+    if framework.name == "netstandardapp":
+        yield Framework(STANDARD, framework.version)
+    yield from _all(ALSO.get(framework.name, ""), " ")
+
+
+def _equals(framework: Framework) -> Iterator[Framework]:
+    yield from _equivalent().get(framework, ())
+
+
+@cache
+def _equivalent() -> Mapping[Framework, tuple[Framework, ...]]:
+    pairs = [_all(pair, " ") for pair in EQUIVALENT.split(", ")]
+    both = [*pairs, *([other, one] for one, other in pairs)]
+    return {one: tuple(other for first, other in both if first == one) for one, _ in both}
+
+
+@lru_cache(maxsize=1024)
+def members(portable: Framework, *, optional: bool = False) -> tuple[Framework, ...]:
+    """What a portable one is for; with the ``optional`` ones, which run it, too."""
+    text = PROFILES.get(portable.profile, portable.profile)
+    return tuple(_all(f"{text}+{OF_MONO}" if optional and portable.profile in WITH_MONO else text, "+"))
+
+
+def _all(text: str, between: str) -> list[Framework]:
+    return [one for part in text.split(between) if (one := _parse(part)) is not None]
 
 
 _SHORT = re.compile(r"(\.?[a-z][a-z.]*?)(\d[\d.]*)?(?:-(.+))?")
@@ -242,7 +157,7 @@ def _parse(text: str) -> Framework | None:
     match = long or _SHORT.fullmatch(text)
     if match is None:
         return None
-    name = _LONG_NAMES.get(match[1], match[1])
+    name = LONG_NAMES.get(match[1], match[1])
     version = _numbers(match[2] or "", dotted=long is not None or match[1].startswith("."))
     rest = match[3] or ""
     if version is None:
@@ -253,11 +168,31 @@ def _parse(text: str) -> Framework | None:
         platform = _PLATFORM.fullmatch(rest)
         numbers = _numbers(platform[2] or "", dotted=True) if platform else None
         return Framework(name, version, "", platform[1], numbers) if platform and numbers else None
-    profile = "" if rest in {"full", ""} else rest
-    return Framework(name, version, profile)
+    return Framework(name, version, _numbered(rest) if name == PORTABLE else PROFILE_NAMES.get(rest, rest))
 
 
-def _numbers(text: str, *, dotted: bool) -> _Numbers | None:
+def _numbered(profile: str) -> str:
+    """A portable profile by its number, where its frameworks are those of one, with Mono's or without."""
+    if profile in PROFILES:
+        return profile
+    found = frozenset(_first_name(one) for one in _all(profile, "+"))
+    needed = frozenset(one for one in found if one.name not in OF_MONO.split("+"))
+    return next(
+        (one for one, names in _profiles().items() if names == (needed if one in WITH_MONO else found)), profile
+    )
+
+
+@cache
+def _profiles() -> Mapping[str, frozenset[Framework]]:
+    return {one: frozenset(map(_first_name, _all(names, "+"))) for one, names in PROFILES.items()}
+
+
+def _first_name(framework: Framework) -> Framework:
+    """The same for all that are equivalent."""
+    return min(_closure(framework, _equals), key=lambda one: (one.name, one.version, one.profile))
+
+
+def _numbers(text: str, *, dotted: bool) -> Numbers | None:
     """``4.7.2`` or, in short names, ``472``."""
     parts = text.split(".") if "." in text or dotted else list(text)
     if len(parts) > 4 or not all(part.isdigit() and len(part) < 7 for part in parts if text):

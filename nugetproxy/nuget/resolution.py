@@ -8,8 +8,9 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from nugetproxy.nuget.frameworks import ANY, Framework, nearest
+from nugetproxy.nuget.frameworks import ANY, Framework
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
+from nugetproxy.nuget.nearest import nearest
 from nugetproxy.nuget.nuspec import Dependency, DependencyGroup
 from nugetproxy.nuget.projects.needs import Graph
 from nugetproxy.nuget.version import Version

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nugetproxy.nuget.frameworks import Framework, nearest
+from nugetproxy.nuget.frameworks import Framework
+from nugetproxy.nuget.nearest import nearest
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,10 @@ from nugetproxy.nuget.frameworks import Framework, nearest
         ("NET6.0", "net6.0"),
         ("net40-client", ".NETFramework,Version=v4.0,Profile=Client"),
         ("monoandroid10", "MonoAndroid1.0"),
+        ("portable-net45+win8", ".NETPortable0.0-Profile7"),
+        ("portable-win+net45+MonoAndroid10+xamarinios10", ".NETPortable0.0-Profile7"),
+        ("portable-net45+netcore45", ".NETPortable,Version=v0.0,Profile=Profile7"),
+        ("sl4-wp71", "Silverlight,Version=v4.0,Profile=WindowsPhone71"),
     ],
 )
 def test_short_and_long_names_mean_the_same(one: str, other: str) -> None:
@@ -71,6 +76,60 @@ def test_what_is_no_framework_is_none(text: str) -> None:
         ("net8.0-android", "netcoreapp3.1 monoandroid90", "monoandroid90"),
         ("net8.0-android", "net6.0 monoandroid90", "net6.0"),
         ("win81", "netstandard1.2", "netstandard1.2"),
+        ("net8.0-android34.0", ".NETPortable4.5-Profile7", ".NETPortable4.5-Profile7"),
+        ("net6.0-android", "portable-net45+win8+wp8 net403 .NETPortable0.0-Profile111", "portable-net45+win8+wp8"),
+        (
+            "net8.0-android",
+            "portable-net45+win8+wp8+wpa81+MonoAndroid10+MonoTouch10 net6.0-ios",
+            "portable-net45+win8+wp8+wpa81+MonoAndroid10+MonoTouch10",
+        ),
+        ("net8.0-ios", "portable-net45+win8+wp8+wpa81 netstandard1.0", "netstandard1.0"),
+        ("net8.0-ios", "portable-net45+win8+wp8+wpa81", "portable-net45+win8+wp8+wpa81"),
+        ("monoandroid90", "portable-net45+win8 portable-net45+win8+wp8+wpa81", "portable-net45+win8"),
+        ("monoandroid90", "portable-net45+win8+wpa81 dotnet5.4", "dotnet5.4"),
+        ("monoandroid90", "portable-net45+win8 monoandroid10 netstandard2.0", "monoandroid10"),
+        ("monoandroid90", "portable-net40+sl4+win8+wp71", None),
+        ("monoandroid12.0", ".NETPortable4.6-Profile44 netstandard1.2 netcoreapp1.0", ".NETPortable4.6-Profile44"),
+        ("xamarinios10", ".NETPortable0.0-Profile111 .NETPortable0.0-Profile78", ".NETPortable0.0-Profile78"),
+        ("xamarinios10", "monotouch10 portable-net45+win8+wp8", "portable-net45+win8+wp8"),
+        ("xamarintvos10", "wpa81 portable40-net40+sl5+win8+wp8", "portable40-net40+sl5+win8+wp8"),
+        ("uap10.0", "portable-net45+win8+wpa81 win81", "win81"),
+        ("uap10.0", "netcore45 win81", "win81"),
+        ("uap10.0", "wpa81 win81", "win81"),
+        ("uap10.0.16299", "portable-win81+wpa81 dotnet5.4", "dotnet5.4"),
+        ("uap10.0.16299", "netcore451 netstandard1.3 portable-net45+win8", "netcore451"),
+        ("uap10.0.16299", "netcore50 netstandard2.0", "netcore50"),
+        ("uap10.0", "netstandard2.0 wp8", None),
+        ("win81", "netcore451 win8", "netcore451"),
+        ("win81", "portable46-net451+win81+wpa81 portable-net45+win8", "portable46-net451+win81+wpa81"),
+        ("wp81", "sl3-wp portable-win81+wp81+wpa81", "sl3-wp"),
+        ("wp8", "sl3-wp netstandard1.0", "sl3-wp"),
+        ("wpa81", ".NETPortable4.5-Profile7 portable-win81+wpa81", "portable-win81+wpa81"),
+        ("sl5", "portable-net40+sl5+win8+wp8 sl4", "sl4"),
+        (
+            "portable-net45+win8+wp8+wpa81",
+            "portable-net45+win8 portable-net40+sl5+win8+wp8+wpa81",
+            "portable-net40+sl5+win8+wp8+wpa81",
+        ),
+        ("portable-net45+win8+wp8+wpa81", "netstandard1.0 netstandard1.1", "netstandard1.0"),
+        (
+            "portable-net45+win8",
+            "portable-net40+win8 netstandard1.1 portable-net45+win8+wp8",
+            "portable-net45+win8+wp8",
+        ),
+        (
+            ".NETPortable4.6-Profile32",
+            ".NETPortable4.6-Profile151 .NETPortable4.6-Profile44 portable-win81+wp81+wpa81",
+            "portable-win81+wp81+wpa81",
+        ),
+        ("net48", "portable-net45+win8 .NETPortable4.5-Profile7", ".NETPortable4.5-Profile7"),
+        (
+            "net472",
+            "portable-net45+win8+wp8+wpa81+MonoAndroid10+MonoTouch10 portable-net45+sl5+win8+wpa81+wp8",
+            "portable-net45+win8+wp8+wpa81+MonoAndroid10+MonoTouch10",
+        ),
+        ("tizen40", "netstandard2.0 netstandard1.6 portable-net45+win8", "netstandard2.0"),
+        ("net8.0-tizen", "tizen40 netstandard2.0", "tizen40"),
     ],
 )
 def test_a_project_takes_the_nearest_group(target: str, offered: str, taken: str | None) -> None:

@@ -10,8 +10,10 @@ from typing import Final
 
 from msgspec import Struct
 
-from nugetproxy.nuget.frameworks import CLASSIC, CORE, STANDARD, Framework, nearest
+from nugetproxy.nuget.framework_tables import CLASSIC, CORE, STANDARD
+from nugetproxy.nuget.frameworks import Framework
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
+from nugetproxy.nuget.nearest import nearest
 from nugetproxy.nuget.nuspec import Dependency
 from nugetproxy.nuget.projects.msbuild import FSHARP, IMPLICIT, Evaluation, Find, Item, ProjectFile, evaluate
 from nugetproxy.nuget.projects.needs import Graph, Needs, local

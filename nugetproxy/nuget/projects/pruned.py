@@ -7,7 +7,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Final
 
-from nugetproxy.nuget.frameworks import CORE, Framework
+from nugetproxy.nuget.framework_tables import CORE
+from nugetproxy.nuget.frameworks import Framework
 from nugetproxy.nuget.version import Version
 
 FIRST: Final = (10, 0, 0, 0)
