@@ -102,6 +102,18 @@ async def test_the_check_names_what_is_missing_until_it_is_warm(
     }
 
 
+@pytest.mark.parametrize("framework", ["net8.0-android", "uap10.0.16299", "xamarinios10"])
+async def test_a_portable_package_comes_with_what_it_needs(
+    feed: FakeFeed, proxy: tuple[str, ...], tmp_path: Path, framework: str
+) -> None:
+    needs = {"portable-net45+win8+wp8+wpa81": [("Acme.Base", "1.0.0")], "sl5": []}
+    feed.add(make_nupkg("Acme.Portable", "1.0.0", dependencies=needs))
+    text = PROJECT.replace("net8.0", framework).replace("Acme.App", "Acme.Portable")
+    write(tmp_path, {"src/app.csproj": text.replace("Acme.Other", "Acme.Portable")})
+    assert (await cli("warm", tmp_path / "src", *proxy))[0] == 0
+    assert downloads(feed) == ["acme.base.1.0.0.nupkg", "acme.old.1.0.0.nupkg", "acme.portable.1.0.0.nupkg"]
+
+
 async def test_lock_files_tools_and_lines_are_taken_at_their_word(
     shelf: FakeFeed, proxy: tuple[str, ...], tmp_path: Path
 ) -> None:
