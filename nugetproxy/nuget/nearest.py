@@ -24,16 +24,21 @@ _FALLBACKS: Final = tuple(
 _OLDER: Final = frozenset(PLATFORM_ALIAS.values())
 
 
-def nearest(target: Framework, offered: Iterable[Framework]) -> Framework | None:
-    """Which of ``offered`` a project for ``target`` uses (NuGet's FrameworkReducer); None where none fits."""
+def nearest(
+    target: Framework, offered: Iterable[Framework], fallbacks: Sequence[Framework] | None = None
+) -> Framework | None:
+    """Which of ``offered`` a project for ``target`` uses (NuGet's FrameworkReducer); None where none fits.
+
+    ``fallbacks`` are then tried (AssetTargetFallback): those that the SDK has by itself, where None are given.
+    """
     offers = tuple(offered)
-    found = nearest_itself(target, offers)
-    if target.has_fallback and (found is None or found == ANY):
-        for fallback in _FALLBACKS:
-            second = nearest_itself(fallback, offers)
-            if second is not None and second != ANY:
-                return second
-    return found
+    tried = (target, *(fallbacks_of(target) if fallbacks is None else fallbacks))
+    return next((found for one in tried if (found := nearest_itself(one, offers)) is not None), None)
+
+
+def fallbacks_of(target: Framework) -> Sequence[Framework]:
+    """What the SDK lets a project take with a warning."""
+    return _FALLBACKS if target.has_fallback else ()
 
 
 def nearest_itself(target: Framework, offered: Sequence[Framework]) -> Framework | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct, field
@@ -75,8 +75,10 @@ def walk_all(graph: Graph, known: Known) -> Walk:
     return _Walking(graph, known).everything()
 
 
-def dependencies(groups: Iterable[DependencyGroup], framework: Framework | None) -> tuple[Dependency, ...]:
-    """Of the group that a project for ``framework`` takes; of all groups where it is None."""
+def dependencies(
+    groups: Iterable[DependencyGroup], framework: Framework | None, fallbacks: Sequence[Framework] | None = None
+) -> tuple[Dependency, ...]:
+    """Of the group that a project for ``framework`` takes (see ``nearest``); of all groups where it is None."""
     if framework is None:
         return tuple(need for group in groups for need in group.dependencies)
     offered: dict[Framework, DependencyGroup] = {}
@@ -84,7 +86,7 @@ def dependencies(groups: Iterable[DependencyGroup], framework: Framework | None)
         target = ANY if group.target_framework is None else Framework.parse(group.target_framework)
         if target is not None:
             offered.setdefault(target, group)
-    found = nearest(framework, offered)
+    found = nearest(framework, offered, fallbacks)
     return () if found is None else offered[found].dependencies
 
 
@@ -204,7 +206,7 @@ class _Walking:
         if found not in self._known.groups:
             self._walk.packages.add(found)
             return ()
-        return dependencies(self._known.groups[found] or (), self._graph.framework)
+        return dependencies(self._known.groups[found] or (), self._graph.framework, self._graph.fallbacks)
 
 
 def find(key: Key, known: Known) -> PackageIdentity | None:

@@ -56,6 +56,7 @@ def test_what_is_no_framework_is_none(text: str) -> None:
         ("netstandard1.3", "net461", None),
         ("netstandard2.0", "net5.0", None),
         ("net8.0", "any", "any"),
+        ("net8.0", "any net461", "any"),
         ("net8.0", "any netstandard2.0", "netstandard2.0"),
         ("uap10.0.16299", "netstandard2.0 netstandard1.4", "netstandard2.0"),
         ("uap10.0", "netstandard2.0 netstandard1.4", "netstandard1.4"),

@@ -41,6 +41,8 @@ class Graph(Struct, frozen=True, kw_only=True):
     references: tuple[Dependency, ...]
     framework: Framework | None = None
     """None where no project is known: then whatever any framework needs."""
+    fallbacks: tuple[Framework, ...] | None = None
+    """Frameworks that are tried where nothing fits that one; None: those that the SDK has by itself."""
     pins: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Id (lower case) -> range, of packages that come in through others (CentralPackageTransitivePinning)."""
     pruned: Mapping[str, Version] = field(default_factory=lambda: MappingProxyType({}))

@@ -13,7 +13,7 @@ from msgspec import Struct
 from nugetproxy.nuget.framework_tables import CLASSIC, CORE, STANDARD
 from nugetproxy.nuget.frameworks import Framework
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
-from nugetproxy.nuget.nearest import nearest
+from nugetproxy.nuget.nearest import fallbacks_of, nearest
 from nugetproxy.nuget.nuspec import Dependency
 from nugetproxy.nuget.projects.msbuild import FSHARP, IMPLICIT, Evaluation, Find, Item, ProjectFile, evaluate
 from nugetproxy.nuget.projects.needs import Graph, Needs, local
@@ -61,6 +61,15 @@ class _Target(Struct, frozen=True):
     def framework(self) -> Framework | None:
         return Framework.parse(self.text) if self.text else None
 
+    @property
+    def fallbacks(self) -> tuple[Framework, ...] | None:
+        """What it takes with a warning; None where its framework is not known."""
+        if self.framework is None:
+            return None
+        named = map(Framework.parse, self.evaluation.value("AssetTargetFallback").split(";"))
+        implicit = () if self.evaluation.is_on("DisableImplicitAssetTargetFallback") else fallbacks_of(self.framework)
+        return (*(one for one in named if one is not None), *implicit)
+
 
 class Projects:
     """The projects of a repository, each evaluated once."""
@@ -92,6 +101,7 @@ def read_project(path: str, others: Projects) -> Needs:
             Graph(
                 references=tuple(references),
                 framework=target.framework,
+                fallbacks=target.fallbacks,
                 pins=_pins(evaluation),
                 pruned=_pruned(target),
                 projects=projects,
@@ -266,7 +276,7 @@ def _projects(target: _Target, others: Projects) -> Mapping[str, tuple[Dependenc
         if _stand_in(path) in found:
             continue
         found[_stand_in(path)] = ()
-        below = _fitting(others.targets(path), target.framework)
+        below = _fitting(others.targets(path), target)
         if below is not None:
             central = _central(below.evaluation)
             packages = [
@@ -280,8 +290,9 @@ def _projects(target: _Target, others: Projects) -> Mapping[str, tuple[Dependenc
     return found
 
 
-def _fitting(targets: Sequence[_Target], framework: Framework | None) -> _Target | None:
-    """The one that a project for ``framework`` uses."""
+def _fitting(targets: Sequence[_Target], user: _Target) -> _Target | None:
+    """The one that another project uses."""
+    framework = user.framework
     by_framework = {one.framework: one for one in targets if one.framework is not None}
-    found = nearest(framework, by_framework) if framework is not None else None
+    found = nearest(framework, by_framework, user.fallbacks) if framework is not None else None
     return by_framework[found] if found is not None else next(iter(targets), None)

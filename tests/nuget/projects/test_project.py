@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from nugetproxy.nuget.nuspec import Dependency
+from nugetproxy.nuget.nuspec import Dependency, DependencyGroup
 from nugetproxy.nuget.projects.conditions import is_met
 from nugetproxy.nuget.projects.msbuild import Find, ProjectFile
 from nugetproxy.nuget.projects.needs import Graph, Needs, read_xml
 from nugetproxy.nuget.projects.project import Projects, read_project
+from nugetproxy.nuget.resolution import dependencies
 
 
 def file(text: str, path: str = "src/app/app.csproj") -> ProjectFile:
@@ -405,3 +406,26 @@ def test_a_project_is_evaluated_once_however_many_refer_to_it() -> None:
     others = Projects(load, nothing)
     assert [len(read_project(name, others).graphs[0].projects) for name in names] == [0, 1, 2, 3, 4]
     assert sorted(loaded) == names
+
+
+@pytest.mark.parametrize(
+    ("framework", "said", "taken"),
+    [
+        ("net8.0", "", "A"),
+        ("net8.0", "<AssetTargetFallback>sl5;uap10.0</AssetTargetFallback>", "B"),
+        ("net8.0", "<AssetTargetFallback>$(AssetTargetFallback);win10;net472</AssetTargetFallback>", "A"),
+        ("net8.0", "<DisableImplicitAssetTargetFallback>true</DisableImplicitAssetTargetFallback>", None),
+        ("netstandard1.4", "", None),
+        ("netstandard1.4", "<AssetTargetFallback>portable-net45+win8</AssetTargetFallback>", "A"),
+        ("netstandard1.4", "<AssetTargetFallback>portable-net45+win8+wp8;net40</AssetTargetFallback>", None),
+    ],
+)
+def test_what_a_project_takes_with_a_warning_is_its_own_word(framework: str, said: str, taken: str | None) -> None:
+    """As restores of SDK 10 do."""
+    named = f"<TargetFramework>{framework}</TargetFramework>{said}"
+    (graph,) = read(file(f'<Project Sdk="Microsoft.NET.Sdk"><PropertyGroup>{named}</PropertyGroup></Project>')).graphs
+    groups = [
+        DependencyGroup(target_framework=name, dependencies=(Dependency(id_, "1.0.0"),))
+        for name, id_ in (("portable-net45+win8", "A"), ("sl5", "B"))
+    ]
+    assert [one.id for one in dependencies(groups, graph.framework, graph.fallbacks)] == ([taken] if taken else [])
