@@ -15,6 +15,7 @@ from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure
+from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.routes import Route
@@ -68,9 +69,18 @@ class PackageFinder:
             if failure.reason is not Reason.PIN and (held := await self._held(identity)) is not None:
                 return held
             known = await self._cache.known_absent(target, failure)
-            if known is None or await self._published_metadata.lists(identity):  # a list that was stored since
+            if known is None or await self._is_listed(identity):  # by a list that was stored since
                 raise
             return known
+
+    async def _is_listed(self, identity: PackageIdentity) -> bool:
+        """Whether the stored version list names it, or the registration of a feed that has no list."""
+        services = self._services.known
+        if services is None or services.has("content"):
+            return await self._published_metadata.lists(identity)
+        made = await self._registrations.stored_versions(identity.id, services)
+        listed = () if made is None or made.entry.absent else listed_versions(made.body)
+        return any(version.url == identity.version for _, version in listed)
 
     async def _held(self, identity: PackageIdentity, *, sure: bool = True) -> HeldPackage | None:
         """As ``Packages.open``, for a client."""

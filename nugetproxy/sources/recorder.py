@@ -9,7 +9,7 @@ from typing import Final
 
 from nugetproxy.clock import Clock
 from nugetproxy.engine.packages import Packages
-from nugetproxy.engine.target import Target
+from nugetproxy.engine.target import Found, Target
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.statements import Statement, seconds, statements, statements_about
 from nugetproxy.nuget.documents.version_list import listed_versions
@@ -38,6 +38,8 @@ class Recorder:
         self._gone: dict[str, frozenset[str]] = {}
         self._compared: set[str] = set()
         """Ids of which versions were served, whose lists were compared with that since the start."""
+        self._made: dict[str, str] = {}
+        """Ids -> the digest of the list that was compared, where upstream has none of its own."""
 
     def glance(self, target: Target, body: bytes, *, changed: bool) -> bool:
         """As ``Witness.glance``: of most version lists no version was ever served."""
@@ -65,6 +67,12 @@ class Recorder:
                 await self._record_about(target.id, target.kind, body)
             else:
                 await self._record(target.kind, await off_loop(len(body), statements, target.kind, body))
+
+    async def note_list(self, id: str, made: Found) -> None:
+        """A version list that was made of a registration: as one that has passed."""
+        if self._made.get(id) != made.entry.digest and not self._ledger.lacks_pins(id):
+            self._made[id] = made.entry.digest
+            await self._compare(id, made.body)
 
     def lacks(self, id: str) -> frozenset[str]:
         """The versions of an id (lower case) that were served, and that its last list did not name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
 from cachetools import LRUCache
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from nugetproxy.caching.entry import Entry
 from nugetproxy.engine.cache import Cache
+from nugetproxy.engine.outcome import HIT, Outcome
 from nugetproxy.engine.target import Found, Target
 from nugetproxy.errors import NotFound, Reason, upstream_failure
 from nugetproxy.nuget.documents.exact_json import dumps
@@ -32,6 +33,8 @@ class Registrations:
     """The registrations of one upstream, read for what they say instead of being handed on."""
 
     def __init__(self, upstream: str, cache: Cache, groups: DocumentGroups) -> None:
+        self.listed: Callable[[str, Found], Awaitable[None]] | None = None
+        """Is told of each list that is made, by the id that it is of."""
         self._upstream = upstream
         self._cache = cache
         self._groups = groups
@@ -40,7 +43,7 @@ class Registrations:
     async def content_url(self, identity: PackageIdentity, services: ServiceMap) -> str | None:
         """Where the package is, as its leaf says in the index or in a page; None where none does.
 
-        Raises UpstreamFailure.
+        Raises UpstreamFailure, also where none does in what is older than it should be, as upstream failed.
         """
         version = Version.parse(identity.version)
         if version is None:
@@ -51,13 +54,18 @@ class Registrations:
         url = await off_loop(len(index.body), stated_content, index.body, version, index.entry.url)
         if url is not None:
             return url
+        documents = [index]
         for ref in await off_loop(len(index.body), pages_with, index.body, version, index.entry.url):
             page = await self._page(ref, hive, identity.id, services)
+            documents.append(page)
             if page.entry.absent:
                 continue
             url = await off_loop(len(page.body), stated_content, page.body, version, page.entry.url)
             if url is not None:
                 return url
+        for status in (one.status for one in documents if one.status.outcome is Outcome.STALE and one.status.detail):
+            reason = Reason(status.detail) if status.forwarded else Reason.SLOW
+            raise upstream_failure(self._upstream, reason, f"what is stored of {identity.id} is too old to tell")
         return None
 
     async def page(self, route: Route, target: Target, services: ServiceMap) -> Found:
@@ -89,6 +97,12 @@ class Registrations:
         Raises NotFound for an upstream without registrations, UpstreamFailure where a page cannot be had: a list that
         is short would silently change which version is restored.
         """
+        found = await self._versions(id_, services)
+        if self.listed is not None:
+            await self.listed(id_, found)
+        return found
+
+    async def _versions(self, id_: str, services: ServiceMap) -> Found:
         hive, index = await self._index(id_, services)
         if index is None:
             raise NotFound(f"The upstream {self._upstream!r} does not offer this resource.")
@@ -98,9 +112,30 @@ class Registrations:
         pages = [await self._page(ref, hive, id_, services) for ref in refs]
         if any(page.entry.absent for page in pages):
             raise upstream_failure(self._upstream, Reason.GONE, f"its registration of {id_} names a missing page")
-        return await self._listed([index, *pages])
+        return await self._list_of([index, *pages])
 
-    async def _listed(self, documents: Sequence[Found]) -> Found:
+    async def stored_versions(self, id_: str, services: ServiceMap) -> Found | None:
+        """As ``versions``, made of what is stored, however old; nobody is asked. None where not all of it is stored."""
+        index = None
+        for hive in HIVES:
+            route = parse_route(f"{hive}/{quote(id_)}/index.json")
+            if route is None or not services.has(hive):
+                continue
+            index = await self._stored(self._groups.target(route, "", services))
+            if index is None:
+                return None
+            if not index.entry.absent:
+                refs = await off_loop(len(index.body), registration_pages, index.body, index.entry.url)
+                wanted = [self._groups.located(Kind.REGISTRATION_PAGE, ref.url, services, hive, id_) for ref in refs]
+                pages = [page for one in wanted if (page := await self._stored(one)) and not page.entry.absent]
+                return await self._list_of([index, *pages]) if len(pages) == len(wanted) else None
+        return index
+
+    async def _stored(self, target: Target) -> Found | None:
+        stored = await self._cache.stored(target)
+        return None if stored is None else Found(entry=stored.entry, body=stored.body, status=HIT)
+
+    async def _list_of(self, documents: Sequence[Found]) -> Found:
         """As old as the oldest of the documents."""
         digests = tuple(found.entry.digest for found in documents)
         body = self._lists.get(digests)

@@ -76,9 +76,7 @@ class RemoteSource:
         keep_registrations: bool = True,
         following: Following | None = None,
     ) -> None:
-        """``secrets`` that it is asked with. ``offline``: it is never asked; then ``held_only`` says that lists name
-        held versions only.
-        """
+        """``secrets`` that it is asked with. ``offline``: never asked; with ``held_only`` lists name what is held."""
         self.name = upstream.name
         self.upstream = upstream
         self.packages = packages
@@ -103,6 +101,7 @@ class RemoteSource:
         self._documents = RemoteDocuments(
             self.name, cache, services, groups, published_metadata, links=links, synthesis=synthesis, held_lists=lists
         )
+        self._documents.registrations.listed = self._recorder.note_list
         self._held = WithoutUpstream(self.name, synthesis, packages, self._documents, offline=offline)
         self._finder = PackageFinder(
             packages,

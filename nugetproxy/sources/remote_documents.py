@@ -54,8 +54,11 @@ class RemoteDocuments:
     async def stored(self, route: Route) -> Found | None:
         """What is stored of the document of ``route``; upstream is not asked."""
         services = await self._services.stored()
-        if services is None or route.kind is None or not services.has(route.resource):
+        if services is None or route.kind is None:
             return None
+        if not services.has(route.resource):
+            made = route.kind is Kind.VERSIONS
+            return await self.registrations.stored_versions(route.id, services) if made else None
         stored = await self._cache.stored(self._groups.target(route, "", services))
         return None if stored is None else Found(entry=stored.entry, body=stored.body, status=HIT)
 

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from nugetproxy.admin.explain import explain
 from tests.conftest import StartProxy
 from tests.fakes.asking import REGISTRATION, SMALL, UP_REGISTRATION, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
-from tests.fakes.feed import FakeFeed
+from tests.fakes.feed import FakeFeed, Mode
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
@@ -138,3 +139,75 @@ async def test_the_list_outlives_the_upstream(proxy: Proxy, bare: FakeFeed, cloc
     clock.advance(7 * 86400)
     after = await ask(proxy, VERSIONS)
     assert (after.status, after.body) == (200, before.body)
+
+
+async def test_what_is_stored_is_told_of_with_the_upstream_gone(proxy: Proxy, bare: FakeFeed) -> None:
+    """As it is of a version list: to whoever asks for an explanation, or whether a restore needs nobody."""
+    source, app = proxy.app.sources["up"], proxy.app
+    assert await source.versions_without_upstream("acme.a") is None
+    for number in range(MANY):
+        bare.add(make_nupkg("Acme.A", f"1.{number}.0"))
+    assert (await ask(proxy, VERSIONS)).status == 200
+    await bare.set_mode("refused")
+    known = await source.versions_without_upstream("acme.a")
+    assert known is not None
+    assert [str(version) for version in known] == [f"1.{number}.0" for number in range(MANY)]
+    told = (await explain(app.feeds, app.clock.now(), id_="Acme.A", version="1.9.0")).sources[0]
+    assert (told.knows, told.stored) == (True, f"its list of {MANY} versions was stored 0 seconds ago, with 1.9.0")
+    assert not (await explain(app.feeds, app.clock.now(), id_="Acme.A", version="7.0.0")).sources[0].knows
+
+
+async def test_a_list_that_is_not_stored_as_a_whole_is_none(proxy: Proxy, bare: FakeFeed) -> None:
+    for number in range(MANY):
+        bare.add(make_nupkg("Acme.A", f"1.{number}.0"))
+    bare.origin.routes[PAGE] = Script(status=500)
+    assert (await ask(proxy, VERSIONS)).status in {502, 503}
+    assert await proxy.app.sources["up"].versions_without_upstream("acme.a") is None
+
+
+async def test_what_is_listed_since_is_not_absent_in_an_outage(proxy: Proxy, bare: FakeFeed, clock: FakeClock) -> None:
+    bare.add(SMALL)
+    later = "/v3/content/acme.a/2.0.0/acme.a.2.0.0.nupkg"
+    assert (await ask(proxy, later)).status == 404
+    bare.add(make_nupkg("Acme.A", "2.0.0"))
+    clock.advance(3 * 3600)
+    assert json.loads((await ask(proxy, VERSIONS)).body)["versions"] == ["1.0.0", "2.0.0"]
+    await bare.set_mode("refused")
+    assert (await ask(proxy, later)).status == 503
+
+
+@pytest.mark.parametrize("mode", ["refused", "hang", "5xx"])
+async def test_an_old_registration_is_no_proof_that_a_package_is_not_there(
+    proxy: Proxy, bare: FakeFeed, clock: FakeClock, mode: Mode
+) -> None:
+    for number in range(MANY):
+        bare.add(make_nupkg("Acme.A", f"1.{number}.0"))
+    before = await ask(proxy, VERSIONS)
+    bare.add(make_nupkg("Acme.A", "1.70.1"))
+    clock.advance(3 * 3600)
+    await bare.set_mode(mode)
+    got = await ask(proxy, VERSIONS)
+    assert (got.status, got.body) == (200, before.body)
+    for version in ("1.70.1", "2.0.0"):
+        got = await ask(proxy, f"/v3/content/acme.a/{version}/acme.a.{version}.nupkg")
+        assert got.status == 503
+
+
+async def test_what_is_taken_away_there_is_withdrawn(proxy: Proxy, bare: FakeFeed, clock: FakeClock) -> None:
+    source = proxy.app.sources["up"]
+    watching = proxy.app.withdrawals_of(source)  # type: ignore[arg-type]
+    for version in ("1.0.0", "2.0.0"):
+        bare.add(make_nupkg("Acme.A", version))
+    assert (await ask(proxy, "/v3/content/acme.a/2.0.0/acme.a.2.0.0.nupkg")).status == 200
+    await until(lambda: proxy.metric("pending_commits") == 0)
+    assert (await ask(proxy, VERSIONS)).status == 200
+    bare.remove("Acme.A", "2.0.0")
+    for _ in range(2):
+        clock.advance(400)
+        assert (await ask(proxy, VERSIONS)).status == 200
+        await until(lambda: len(proxy.app.tasks) == 0)
+    assert (await ask(proxy, VERSIONS)).status == 200
+    await watching.round()
+    clock.advance(3700)
+    await watching.round()
+    assert proxy.metric("withdrawn_total", upstream="up") == 1
