@@ -15,6 +15,7 @@ from nugetproxy.feeds.dossiers import BASE
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.judge import Judge
 from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.nuget.judging import AS_OF
 from nugetproxy.nuget.rules import NOT_DEPRECATED, Action, Traits, Verdict
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.inspection import holdings_of, unseen_of
@@ -200,7 +201,8 @@ async def _licenses(feed: Feed, id_: str) -> Mapping[PackageIdentity, str]:
 
 
 def _ruled(feed: str, verdict: Verdict) -> Iterable[Ruled]:
-    if verdict.rule is not None and verdict.action is not Action.ALLOW:
+    """What rules have to say of a version; that a feed is shown as it was before is nothing against one."""
+    if verdict.rule is not None and verdict.rule is not AS_OF and verdict.action is not Action.ALLOW:
         yield Ruled(feed, verdict.rule.name, str(verdict.action), verdict.why)
     for rule, why in verdict.tried:
         yield Ruled(feed, rule.name, "dry_run", why)

@@ -260,3 +260,16 @@ async def test_a_folder_that_cannot_be_read_is_no_all_clear(start_proxy: StartPr
     proxy = await start_proxy(str(tmp_path / "nowhere"))
     (gap,) = (await audit(proxy))["unknown"]
     assert (gap["upstream"], "nowhere" in gap["says"]) == ("up", True)
+
+
+async def test_what_a_feed_of_the_past_does_not_show_is_nothing_against_it(
+    start_proxy: StartProxy, stock: Stock, feed: FakeFeed
+) -> None:
+    stock("Acme.A", {"1.0.0": 200, "2.0.0": 3})
+    ban = {"name": "ban", "versions": "[1.0.0]"}
+    tables = {"now": {"sources": ["up"]}, "then": {"sources": ["up"], "asof": "2026-10-01", "rules": [ban]}}
+    shop = Shop(await start_proxy(feed.index_url, feeds=tables), feed, "/now")
+    await got(shop, "acme.a", "1.0.0", "2.0.0")
+    assert {key: one["says"] for key, one in (await named(shop.proxy)).items()} == {
+        ("acme.a", "1.0.0"): ["denied by the rule 'ban' of 'then'"]
+    }
