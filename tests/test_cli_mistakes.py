@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import subprocess
 import sys
@@ -261,3 +262,16 @@ def test_an_address_that_is_none_is_said_to_be_none(url: str) -> None:
 def test_no_colour_is_written_where_none_is_wanted(file: Path) -> None:
     result = CliRunner().invoke(app, ["check-config", str(file)], env={"NO_COLOR": "1"}, color=True)
     assert (result.exit_code, "\x1b" in result.stdout) == (0, False)
+
+
+def test_lists_are_json_for_programs(file: Path) -> None:
+    started(file)
+    found = json.loads(run("token", "list", "--json", "--config", file).stdout)
+    assert [(one["name"], one["scopes"]) for one in found["tokens"]] == [("first", ["read"])]
+    assert json.loads(run("claims", "--json", "--config", file).stdout) == {"claims": []}
+    result = run("claims", "release", "Acme.A", "--json", "--config", file)
+    assert (result.exit_code, json.loads(result.stdout)) == (1, {"released": []})
+    told = json.loads(run("explain", "Acme.A", "--json", "--config", file).stdout)
+    assert (told["id"], told["served_by"], [one["name"] for one in told["sources"]]) == ("acme.a", "up", ["up"])
+    for word in ("status", "du", "gc"):
+        assert "--json" in run("cluster", word, "-h").stdout

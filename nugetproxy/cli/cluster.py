@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from nugetproxy.cli.exits import FAILED, fail
-from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 
 app = typer.Typer(add_completion=False)
 
@@ -16,13 +16,16 @@ def cluster() -> None:
 
 
 @app.command()
-def status(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
+def status(*, json: Json = False, config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
     """Ask each engine whether it works; a bucket is tried with eight writers at once."""
     from nugetproxy.cli.control import tell
+    from nugetproxy.cli.tables import as_json
     from nugetproxy.config import load
 
     engines = tell(load(config, cache_dir=cache_dir), "cluster/status", {})["engines"]
-    for one in engines:
+    if json:
+        as_json({"engines": engines})
+    for one in engines if not json else ():
         typer.echo(f"{one['engine']}\t{one['problem'] or 'works'}")
     wrong = [one["engine"] for one in engines if one["problem"]]
     if wrong:
@@ -30,22 +33,30 @@ def status(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
 
 
 @app.command()
-def du(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
+def du(*, json: Json = False, config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
     """Count what lies in the bucket, by upstream; the whole bucket is listed."""
     from nugetproxy.cli.control import tell
+    from nugetproxy.cli.tables import as_json
     from nugetproxy.config import load
     from nugetproxy.config.units import about_size
 
-    for one in tell(load(config, cache_dir=cache_dir), "cluster/du", {})["sources"]:
+    sources = tell(load(config, cache_dir=cache_dir), "cluster/du", {})["sources"]
+    if json:
+        as_json({"sources": sources})
+    for one in sources if not json else ():
         size = about_size(one["package_bytes"] + one["document_bytes"])
         typer.echo(f"{one['source']}\t{one['packages']} packages\t{one['documents']} documents\t{size}")
 
 
 @app.command()
-def gc(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
+def gc(*, json: Json = False, config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
     """Remove leases, probes and writes of yesterday from the bucket, with uploads that never ended; never a package."""
     from nugetproxy.cli.control import tell
+    from nugetproxy.cli.tables import as_json
     from nugetproxy.config import load
 
     removed = tell(load(config, cache_dir=cache_dir), "cluster/gc", {})["removed"]
-    typer.echo(f"Removed {removed} objects.")
+    if json:
+        as_json({"removed": removed})
+    else:
+        typer.echo(f"Removed {removed} objects.")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nugetproxy.cli.named import named
-from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName, Json
 from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False)
@@ -21,14 +21,19 @@ def explain(
     ] = None,
     *,
     feed: FeedName = "",
+    json: Json = False,
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:
     """Say which source serves a package, by which rule, from which stored copy; nobody is asked for it."""
     from nugetproxy.cli.control import tell
+    from nugetproxy.cli.tables import as_json
     from nugetproxy.config import load
 
     id_, wanted = named(package, version)
     arguments = {"id": id_, "version": wanted, "feed": feed}
-    for line in tell(load(config, cache_dir=cache_dir), "explain", arguments)["lines"]:
+    said = tell(load(config, cache_dir=cache_dir), "explain", arguments)
+    if json:
+        as_json(said)
+    for line in said["lines"] if not json else ():
         say(line)

@@ -9,7 +9,7 @@ import typer
 
 from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import USAGE, fail
-from nugetproxy.cli.options import CacheDirectory, ConfigFile
+from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.terminal import say
 
 app = typer.Typer(add_completion=False, no_args_is_help=True)
@@ -75,11 +75,15 @@ def _made(made: Mapping[str, Any]) -> Iterator[str]:
 
 
 @app.command("list")
-def list_tokens(config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
+def list_tokens(*, json: Json = False, config: ConfigFile = None, cache_dir: CacheDirectory = None) -> None:
     """List all tokens, a line each: name, scopes, feeds, until when, what else there is to know."""
+    from nugetproxy.cli.tables import as_json
     from nugetproxy.config import load
 
     tokens = tell(load(config, cache_dir=cache_dir), "token/list", {})["tokens"]
+    if json:
+        as_json({"tokens": tokens})
+        return
     if not tokens:
         say("There is no token.", err=True)
     for one in tokens:
