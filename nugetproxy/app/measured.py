@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from errno import errorcode
 
 import aiohttp
 from prometheus_client import ProcessCollector
@@ -19,6 +20,8 @@ from nugetproxy.engine.outcome import Outcome
 from nugetproxy.errors import Reason
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.signatures.flaw import Flaw
+from nugetproxy.upstream.failures import OURS
 
 USUAL = ((Outcome.HIT, 200), (Outcome.MISS, 200), (Outcome.FAILED, 502), (Outcome.FAILED, 503))
 """What rates are made of."""
@@ -29,7 +32,7 @@ DISK_ERRORS = (
 )
 """A full disk, a broken one."""
 CUT = ("client_left", "client_stall", "upstream")
-REFUSED = ("connections", "connections_per_ip", "malformed")
+REFUSED = ("connections", "connections_per_ip", "malformed", "token_scope", "token_slowed", "token_wrong")
 INTEGRITY = (Reason.INVALID_CONTENT, Reason.IDENTITY, Reason.ZIP, Reason.HASH, Reason.PIN)
 
 
@@ -55,6 +58,8 @@ def declare(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
         metrics.disk_errors.labels(op, errno)
     for kind_of_damage in INTEGRITY:
         metrics.integrity_failures.labels(kind_of_damage)
+    for number in OURS:
+        metrics.shortages.labels(errorcode[number])
     declare_upstreams(metrics, config)
 
 
@@ -65,6 +70,8 @@ def declare_upstreams(metrics: Metrics, config: Config) -> None:
     for name, upstream in config.upstreams.items():
         if upstream.folder is None:
             _declare_upstream(metrics, name)
+        for verdict in ("counts", *Flaw) if upstream.signatures != "off" else ():
+            metrics.rules.signatures.labels(name, verdict)
         for kind in Kind:
             for outcome, status in USUAL:
                 metrics.requests.declare(name, kind, outcome, status)
@@ -87,7 +94,12 @@ def declare_limits(metrics: Metrics, config: Config, descriptors: Descriptors) -
 
 
 def _declare_upstream(metrics: Metrics, name: str) -> None:
-    for counter in (metrics.received_bytes, metrics.upstream_retries, metrics.upstream_resumes):
+    for counter in (
+        metrics.received_bytes,
+        metrics.upstream_retries,
+        metrics.upstream_resumes,
+        metrics.rules.withdrawn,
+    ):
         counter.labels(name)
     for reason in Reason:
         metrics.upstream_failures.labels(name, reason)

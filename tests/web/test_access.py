@@ -166,7 +166,9 @@ async def test_what_machines_ask_all_the_time_is_logged_for_debugging_only(
     await until(lambda: levels(events) == ["debug", "info"])
 
 
-async def test_counters_are_there_before_anything_is_counted(proxy: Proxy) -> None:
+async def test_counters_are_there_before_anything_is_counted(start_proxy: StartProxy, feed: FakeFeed) -> None:
+    proxy = await start_proxy(feed.index_url, upstream={"signatures": "warn"})
+
     def value(name: str, **labels: str) -> float | None:
         return proxy.app.metrics.registry.get_sample_value(name, labels)
 
@@ -174,7 +176,11 @@ async def test_counters_are_there_before_anything_is_counted(proxy: Proxy) -> No
         labels = {"upstream": "up", "kind": "package", "outcome": outcome, "status": status}
         assert value("nugetproxy_requests_total", **labels) == 0
     assert value("nugetproxy_upstream_failures_total", upstream="up", reason="refused") == 0
-    assert value("nugetproxy_rejected_total", reason="malformed") == 0
+    for reason in ("malformed", "token_wrong", "token_scope", "token_slowed"):
+        assert value("nugetproxy_rejected_total", reason=reason) == 0
+    assert value("nugetproxy_withdrawn_total", upstream="up") == 0
+    assert value("nugetproxy_signatures_total", upstream="up", verdict="unsigned") == 0
+    assert value("nugetproxy_shortages_total", errno="EMFILE") == 0
     assert value("nugetproxy_responses_aborted_total", reason="client_stall") == 0
     assert value("nugetproxy_integrity_failures_total", reason="hash") == 0
     for op, errno in (("write", "ENOSPC"), ("fsync", "EIO"), ("read", "EIO"), ("documents_set", "SQLITE_FULL")):
