@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from nugetproxy.engine.content_check import AT_ONCE, ContentCheck
 from nugetproxy.engine.flight import Flight
@@ -25,6 +25,8 @@ from nugetproxy.store.packages.held import HeldPackage
 from nugetproxy.store.packages.staging import PinnedPackage, Staged
 
 _T = TypeVar("_T")
+
+OTHER_HASH: Final = "its SHA-512 is not the one that upstream's metadata states"
 
 
 class Commits:
@@ -58,14 +60,14 @@ class Commits:
         folder.pending.committed = self._committed
         folder.pending.lost = lambda identity: self._arrivals.pop(identity, None)
 
-    async def take(self, flight: Flight, staged: Staged, said: Landing | None = None) -> HeldPackage:
-        """Verify what was downloaded, then make it part of the folder; ``said`` of it, where nobody is to be asked.
+    async def take(self, flight: Flight, staged: Staged) -> HeldPackage:
+        """Verify what was downloaded, then make it part of the folder.
 
         All that must be known is asked for before; what is not verified at once is by the thread that writes it.
         Raises UpstreamFailure, SignatureRefused, DiskFailure.
         """
         identity = flight.identity
-        said = said or await self.metadata.landing(identity)
+        said = await self.metadata.landing(identity)
         pinned = await self._pins.get(identity)
         if said.published is not None:
             staged.published = said.published
@@ -108,7 +110,7 @@ class Commits:
     def _compare(self, sha512: str, stated: str | None, pinned: str | None) -> None:
         """Raise UpstreamFailure where it is not what it must be."""
         if stated not in {None, sha512}:
-            raise self._refused(Reason.HASH, "its SHA-512 is not the one that upstream's metadata states")
+            raise self._refused(Reason.HASH, OTHER_HASH)
         if pinned not in {None, sha512}:
             raise self._refused(Reason.PIN, "this version had other bytes before; 'nugetproxy purge' forgets them")
 

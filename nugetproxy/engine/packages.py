@@ -10,11 +10,11 @@ import structlog
 from msgspec.structs import replace
 
 from nugetproxy.clock import Clock
-from nugetproxy.engine.commits import Commits
+from nugetproxy.engine.commits import OTHER_HASH, Commits
 from nugetproxy.engine.content_check import ContentCheck
 from nugetproxy.engine.downloads import Downloads
 from nugetproxy.engine.flight import Flight
-from nugetproxy.engine.landing import Landing, Metadata
+from nugetproxy.engine.landing import Metadata
 from nugetproxy.engine.pass_through import Hashes, refused
 from nugetproxy.engine.pins import Pins
 from nugetproxy.engine.room import Room
@@ -195,6 +195,12 @@ class Packages:
 
     async def refusal(self, identity: PackageIdentity, sha512: str) -> str:
         """Why a package with this hash (base64) cannot be taken; empty where it can, or is held."""
+        if why := await self._has_others(identity, sha512):
+            return why
+        stated = (await self._commits.metadata.landing(identity)).sha512
+        return OTHER_HASH if stated not in {None, sha512} and await self.held(identity) is None else ""
+
+    async def _has_others(self, identity: PackageIdentity, sha512: str) -> str:
         held = await self.held(identity)
         pinned = held.sha512 if held is not None else await self._pins.get(identity)
         return "" if pinned in {None, sha512} else "this version has other bytes here; 'nugetproxy purge' forgets them"
@@ -204,8 +210,8 @@ class Packages:
 
         ``sha512`` (base64) is what it must be. Raises UpstreamFailure, DiskFailure, OSError.
         """
-        if refusal := await self.refusal(identity, sha512):
-            raise self._refused(Reason.PIN, refusal)
+        if why := await self._has_others(identity, sha512):
+            raise self._refused(Reason.PIN, why)
         if await self.held(identity) is not None:
             return False
         staged = await self.folder.stage(identity)
@@ -215,7 +221,7 @@ class Packages:
                     await staged.write(piece)
             if staged.sha512 != sha512:
                 raise self._refused(Reason.HASH, "the file has changed since it was verified")
-            await self._commits.take(Flight(identity, (), abandon_above=0), staged, Landing())
+            await self._commits.take(Flight(identity, (), abandon_above=0), staged)
         finally:
             await staged.abandon()
             staged.close()

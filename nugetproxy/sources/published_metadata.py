@@ -73,7 +73,7 @@ class PublishedMetadata:
 
     async def landing(self, identity: PackageIdentity) -> Landing:
         """What stored documents say of a version that is about to be held, all of it looked for at once."""
-        version, services = Version.parse(identity.version), self._services.known
+        version, services = Version.parse(identity.version), await self._services.stored()
         if version is None or services is None:
             return Landing()
         found: list[tuple[float, Statement]] = []

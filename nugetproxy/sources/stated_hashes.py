@@ -36,7 +36,7 @@ class StatedHashes:
 
     async def sha512(self, identity: PackageIdentity) -> str | None:
         """The base64 SHA-512 of a package as a stored registration or catalog leaf states it; None where none does."""
-        version, services = Version.parse(identity.version), self._services.known
+        version, services = Version.parse(identity.version), await self._services.stored()
         if version is None or services is None:
             return None
         async for _, stored in self.documents(identity, version, services):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +248,43 @@ async def test_an_import_whose_proxy_goes_away_stops_and_says_what_is_done(
     )
     done = await again(asks(proxy)).folder(folder)
     assert (done.taken, done.held, done.refused) == (20, 10, ())
+
+
+async def test_what_is_imported_keeps_the_date_on_which_it_was_published(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing]
+) -> None:
+    """NuGet reads it from the file where the folder is its source, and from the registration that is made."""
+    published = datetime(2021, 5, 1, 12, tzinfo=UTC)
+    for version in ("1.0.0", "2.0.0"):
+        feed.add(make_nupkg("Acme.A", version), at=published, listed=version == "1.0.0")
+    first = await start_proxy(feed.index_url)
+    for version in ("1.0.0", "2.0.0"):
+        assert (await ask(first, PACKAGE.replace("1.0.0", version))).status == 200
+    assert (await ask(first, "/v3/registration/gz-semver2/acme.a/index.json")).status == 200
+    bundle = tmp_path / "bundle"
+    await export(asks(first), bundle, ExportWish(cache=first.directory, upstreams=["up"]), Unseen())
+    await feed.set_mode("refused")
+    second = await start_proxy(feed.index_url, directory=tmp_path / "second")
+    assert (await importing(second).bundle(bundle, None)).taken == 2
+    assert (second.packages / AT).stat().st_mtime == published.timestamp()
+    hits = json.loads((await ask(second, "/v3/query?q=acme")).body)["data"]
+    assert [one["version"] for hit in hits for one in hit["versions"]] == ["1.0.0"], "the other one is unlisted"
+
+
+async def test_what_has_other_bytes_than_upstream_states_is_not_taken(
+    start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing]
+) -> None:
+    """As it would not be, had it come from there."""
+    stated = base64.b64encode(hashlib.sha512(b"others").digest()).decode()
+    feed.registration_extra["acme.a"] = {"1.0.0": {"packageHash": stated, "packageHashAlgorithm": "SHA512"}}
+    for id_ in ("Acme.A", "Acme.B"):
+        feed.add(make_nupkg(id_, "1.0.0"))
+    proxy = await start_proxy(feed.index_url)
+    assert (await ask(proxy, "/v3/registration/gz-semver2/acme.a/index.json")).status == 200
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for id_ in ("Acme.A", "Acme.B"):
+        (folder / f"{id_}.nupkg").write_bytes(make_nupkg(id_, "1.0.0"))
+    done = await importing(proxy).folder(folder)
+    why = "its SHA-512 is not the one that upstream's metadata states"
+    assert (done.taken, done.refused) == (1, (f"acme.a 1.0.0: {why}",))
