@@ -171,9 +171,11 @@ def add_bytes(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def add_file(tar: tarfile.TarFile, name: str, file: BinaryIO, size: int, moved: Callable[[int], None]) -> str:
-    """A file of ``size`` bytes; its SHA-512 (hex)."""
+    """A file of ``size`` bytes with its time, which is when a package was published; its SHA-512 (hex)."""
     counted = _Counted(file, moved)
-    tar.addfile(_entry(name, size), counted)  # type: ignore[arg-type]
+    entry = _entry(name, size)
+    entry.mtime = int(os.fstat(file.fileno()).st_mtime)
+    tar.addfile(entry, counted)  # type: ignore[arg-type]
     return counted.hash.hexdigest()
 
 

@@ -29,6 +29,7 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 from tests.fakes.proxy import Proxy
 from tests.fakes.signing import Seal, signed
+from tests.jobs.test_bundles import unpacked
 
 AT = "acme.a/1.0.0/acme.a.1.0.0.nupkg"
 
@@ -253,7 +254,7 @@ async def test_an_import_whose_proxy_goes_away_stops_and_says_what_is_done(
 async def test_what_is_imported_keeps_the_date_on_which_it_was_published(
     start_proxy: StartProxy, feed: FakeFeed, tmp_path: Path, importing: Callable[[Proxy], Importing]
 ) -> None:
-    """NuGet reads it from the file where the folder is its source, and from the registration that is made."""
+    """NuGet reads it from the file where a folder is its source, that of a bundle included."""
     published = datetime(2021, 5, 1, 12, tzinfo=UTC)
     for version in ("1.0.0", "2.0.0"):
         feed.add(make_nupkg("Acme.A", version), at=published, listed=version == "1.0.0")
@@ -263,6 +264,8 @@ async def test_what_is_imported_keeps_the_date_on_which_it_was_published(
     assert (await ask(first, "/v3/registration/gz-semver2/acme.a/index.json")).status == 200
     bundle = tmp_path / "bundle"
     await export(asks(first), bundle, ExportWish(cache=first.directory, upstreams=["up"]), Unseen())
+    unpacked(bundle, tmp_path / "folder")
+    assert (tmp_path / "folder" / AT).stat().st_mtime == published.timestamp()
     await feed.set_mode("refused")
     second = await start_proxy(feed.index_url, directory=tmp_path / "second")
     assert (await importing(second).bundle(bundle, None)).taken == 2
