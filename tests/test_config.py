@@ -427,6 +427,16 @@ WRONG = {
         '[mirror]\nids = ["a"]\nfeed = "nuget.ogr"',
         "mirror.feed: there is no feed 'nuget.ogr'; did you mean 'nuget.org'?",
     ),
+    "a feed to mirror that has no catalog": (
+        '[mirror]\nids = ["a"]\n[upstreams.a]\nurl = "https://a.example/v3/index.json"\nprivate = true\n'
+        '[upstreams."nuget.org"]\nurl = "https://api.nuget.org/v3/index.json"\n'
+        '[feeds.all]\nsources = ["a", "nuget.org"]',
+        "mirror.feed: the feed all is made of several upstreams, so it has no catalog to be kept current by",
+    ),
+    "a folder to mirror": (
+        '[mirror]\nids = ["a"]\n[upstreams.shelf]\nurl = "/"',
+        "mirror.feed: the feed shelf is a folder of packages, so it has no catalog to be kept current by",
+    ),
     "text for a list of tables": ('[access]\ntokens = "x"', "access.tokens: must be a list"),
     "neither text nor table": ("[feeds.a]\nsources = ['b']\npush = 5", "feeds.a.push: must be text in quotes"),
     "a wrong name in what may be text or a table": (
@@ -878,6 +888,10 @@ class TestFolders:
             ({"url": "{root}.toml"}, "upstreams.shelf.url: {root}.toml is not a folder"),
             ({"url": "file://host/share"}, "upstreams.shelf.url: the URL of a folder is written as file:///path"),
             ({"url": "{root}", "hosts": "x.example"}, "upstreams.shelf.hosts: has no effect on a folder of packages"),
+            (
+                {"url": "{root}", "follow_catalog": "true"},
+                "upstreams.shelf.follow_catalog: has no effect on a folder of packages",
+            ),
             ({"url": "packages"}, "upstreams.shelf.url: not an absolute URL"),
         ],
     )

@@ -69,7 +69,16 @@ def _access(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
         yield f"access.tokens_file: {file.parent} is not a directory"
 
 
-NOT_FOR_FOLDERS = ("proxy", "username", "password", "headers", "hosts", "credential_origins", "ca_file")
+NOT_FOR_FOLDERS = (
+    "proxy",
+    "username",
+    "password",
+    "headers",
+    "hosts",
+    "credential_origins",
+    "ca_file",
+    "follow_catalog",
+)
 
 
 def _folder(name: str, upstream: Upstream, config: Config) -> Iterator[str]:

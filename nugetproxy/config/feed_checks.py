@@ -22,8 +22,7 @@ def feed_contradictions(config: Config) -> Iterator[str]:
         yield f"{_key(defaults[1])}.default: only one feed can be at /v3/index.json, and {defaults[0]} is it already"
     for name, feed in config.feeds.items():
         yield from _feed(name, feed, config)
-    named = filter(None, (config.mirror.feed,))
-    yield from (f"mirror.feed: {why}" for why in _names(tuple(named), tuple(config.published), "feed"))
+    yield from (f"mirror.feed: {why}" for why in _mirror(config))
     yield from _dates(config)
     yield from _roles(config)
 
@@ -52,6 +51,20 @@ def _feed(name: str, feed: FeedTable, config: Config) -> Iterator[str]:
     if feed.push is not None:
         yield from _push(name, feed, config)
     yield from _rules(name, feed)
+
+
+def _mirror(config: Config) -> Iterator[str]:
+    mirror, feeds = config.mirror, config.published
+    yield from _names((mirror.feed,) if mirror.feed else (), tuple(feeds), "feed")
+    name = mirror.feed or next(iter(feeds), "")
+    if not mirror.ids or name not in feeds:
+        return
+    sources = feeds[name].sources
+    lacking = "is made of several upstreams" if len(sources) > 1 else ""
+    if any(config.upstreams[one].folder is not None for one in sources if one in config.upstreams):
+        lacking = lacking or "is a folder of packages"
+    if lacking:
+        yield f"the feed {name} {lacking}, so it has no catalog to be kept current by; name the feed of one upstream"
 
 
 def _push(name: str, feed: FeedTable, config: Config) -> Iterator[str]:
