@@ -575,3 +575,14 @@ def test_what_people_begin_with_says_all_that_it_should(name: str, tmp_path: Pat
         secrets = dict.fromkeys(("COMPANY_FEED_TOKEN", "STORE_KEY", "STORE_SECRET"), "long enough")
         told = warnings(load(tmp_path / "it.toml", environ=secrets))
         assert not [one for one in told if "is not set" in one and "anonymous" not in one]
+
+
+def test_each_file_is_told_of_beside_it() -> None:
+    for name in ("config", "deploy"):
+        told = (ROOT / name / "README.md").read_text(encoding="utf-8")
+        files = {path.name for path in (ROOT / name).rglob("*") if path.is_file()} - {
+            "README.md",
+            "page.png",
+            "Dockerfile.dockerignore",
+        }
+        assert [one for one in sorted(files) if not re.search(rf"[`/]{re.escape(one)}`", told)] == []
