@@ -160,28 +160,30 @@ class _Explaining:
         )
 
     async def _stored(self, source: Source) -> tuple[str, bool]:
-        found = await source.stored(list_route(self._id))
+        found = await source.stored(list_route(self._id)) if source.changing is None else None
         if found is None:
             return await self._held(source)
         age = _age(self._now - found.entry.stored_at)
         if found.entry.absent:
             return f"it said {age} ago that it has no such package", False
-        versions = [version.url for _, version in listed_versions(found.body)]
-        knows = self._version in versions if self._version else bool(versions)
-        named = f", with {self._version}" if self._version and knows else ""
-        named = f", without {self._version}" if self._version and not knows else named
-        return f"its list of {_versions(versions)} was stored {age} ago{named}", knows
+        count, named, knows = self._named([version for _, version in listed_versions(found.body)])
+        return f"its list of {count} was stored {age} ago{named}", knows
 
     async def _held(self, source: Source) -> tuple[str, bool]:
-        """Of a folder, which has everything at hand; of others nothing is stored."""
-        if source.immutable:
-            return "nothing of it is stored", False
-        try:
-            body = (await source.made(list_route(self._id), "", "")).body
-        except NotFound:
-            return "the folder has no such package", False
-        versions = [version.url for _, version in listed_versions(body)]
-        return f"the folder has {_versions(versions)}", not self._version or self._version in versions
+        """Of a folder, of a source that is offline, or of whose list nothing is stored: by what is at hand."""
+        versions = await source.versions_without_upstream(self._id)
+        if not versions:
+            return "nothing of it is stored" if source.immutable else "the folder has no such package", False
+        count, named, knows = self._named(versions)
+        return f"{'what is held here' if source.immutable else 'the folder'} has {count}{named}", knows
+
+    def _named(self, versions: Sequence[Version]) -> tuple[str, str, bool]:
+        """How many they are, that the one that is asked for is among them, or not; whether it is."""
+        count = f"{len(versions)} version{'' if len(versions) == 1 else 's'}"
+        if not self._version:
+            return count, "", bool(versions)
+        knows = self._version in {version.url for version in versions}
+        return count, f", {'with' if knows else 'without'} {self._version}", knows
 
 
 def _verdict(feed: str, what: str, verdict: Verdict) -> Iterator[str]:
@@ -214,10 +216,6 @@ def _why(source: Source, candidates: Candidates | None) -> str:
         rule = candidates.rule
         return "not asked: " + ("no pattern matches" if rule is None else f"{rule.pattern} is mapped to others")
     return f"not asked: the id is claimed by {', '.join(sorted(candidates.claimed))}"
-
-
-def _versions(found: Sequence[str]) -> str:
-    return f"{len(found)} version{'' if len(found) == 1 else 's'}"
 
 
 def _age(seconds: float) -> str:

@@ -9,7 +9,8 @@ import pytest
 from nugetproxy.admin.explain import Explanation, explain
 from nugetproxy.admin.feed_commands import Claim, claims_of, end_claims
 from nugetproxy.errors import NotFound
-from tests.aggregate.conftest import Farm, StartFarm
+from tests.aggregate.conftest import QUICK, Farm, StartFarm
+from tests.fakes.asking import ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
@@ -99,3 +100,23 @@ async def test_a_source_that_left_keeps_its_claims_until_they_are_released(farm:
     assert await end_claims(app.ledger, app.feeds, source="up") == (Claim("contoso.a", "up"),)
     clock.advance(3600.0)  # the absence of before is stored for a moment
     assert await farm.versions("contoso.a") == ["2.0.0"]
+
+
+async def test_what_is_held_without_a_list_is_told_of(start_farm: StartFarm, public: FakeFeed) -> None:
+    """As of packages that were imported, or of an upstream that is never asked."""
+    farm = await start_farm()
+    public.add(make_nupkg("Acme.Held", "1.0.0"))
+    public.add(make_nupkg("Acme.Held", "2.0.0"))
+    path = "/public/v3/content/acme.held/1.0.0/acme.held.1.0.0.nupkg"
+    assert (await ask(farm.proxy, path)).status == 200
+    await until(lambda: farm.proxy.metric("pending_commits") == 0)
+    found = await told(farm, "acme.held", "1.0.0", feed="public")
+    assert found.sentence == "acme.held 1.0.0 in the feed 'public' comes from public, its only source."
+    assert found.sources[0].stored == "what is held here has 1 version, with 1.0.0"
+    assert not (await told(farm, "acme.held", "2.0.0", feed="public")).sources[0].knows
+    assert (await ask(farm.proxy, "/public/v3/content/acme.held/index.json")).status == 200
+    listed = (await told(farm, "acme.held", "2.0.0", feed="public")).sources[0]
+    assert listed.stored == "its list of 2 versions was stored 0 seconds ago, with 2.0.0"
+    await farm.proxy.reload(upstreams={"public": {"url": public.index_url, **QUICK, "private": False, "offline": True}})
+    only = (await told(farm, "acme.held", "2.0.0", feed="public")).sources[0]
+    assert (only.knows, only.stored) == (False, "what is held here has 1 version, without 2.0.0")
