@@ -43,7 +43,8 @@ class Registrations:
     async def content_url(self, identity: PackageIdentity, services: ServiceMap) -> str | None:
         """Where the package is, as its leaf says in the index or in a page; None where none does.
 
-        Raises UpstreamFailure, also where none does in what is older than it should be, as upstream failed.
+        Raises UpstreamFailure; also, of a feed that has said nothing else of it, where none does in what is older than
+        it should be, as upstream failed.
         """
         version = Version.parse(identity.version)
         if version is None:
@@ -63,7 +64,8 @@ class Registrations:
             url = await off_loop(len(page.body), stated_content, page.body, version, page.entry.url)
             if url is not None:
                 return url
-        for status in (one.status for one in documents if one.status.outcome is Outcome.STALE and one.status.detail):
+        old = [one.status for one in documents if one.status.outcome is Outcome.STALE and one.status.detail]
+        for status in old if not services.has("content") else ():
             reason = Reason(status.detail) if status.forwarded else Reason.SLOW
             raise upstream_failure(self._upstream, reason, f"what is stored of {identity.id} is too old to tell")
         return None
