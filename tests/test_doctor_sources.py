@@ -126,3 +126,12 @@ def test_a_file_that_is_no_nuget_config_is_said_so(tmp_path: Path, text: str | N
     ran = CliRunner().invoke(app, ["doctor", "--leaks", str(file)])
     assert ran.exit_code == 64
     assert ("No such file" if text is None else "Not a usable nuget.config") in ran.stderr
+
+
+@pytest.mark.parametrize("at", ["asof/2026-03-01", "farm/asof/2026-03-01T12:00:00Z"])
+def test_a_feed_as_it_was_is_the_proxys_too(tmp_path: Path, at: str) -> None:
+    past = FARM.replace("5555/v3", f"5555/{at}/v3")
+    ran = doctor(tmp_path, f"<clear />{past}", audit=past)
+    assert (ran.exit_code, "leads to the proxy: http://127.0.0.1:5555/" in ran.output) == (0, True), ran.output
+    ran = doctor(tmp_path, f"<clear />{past.replace('farm/', 'fram/')}")
+    assert ("which publishes no feed 'fram'" in ran.output) is ("farm/" in at)

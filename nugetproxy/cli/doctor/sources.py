@@ -14,7 +14,7 @@ from nugetproxy.config import Config, safe_url
 from nugetproxy.nuget.nuget_config import ConfiguredSource, NugetConfig
 from nugetproxy.web.hosts import LOOPBACK_NAMES, own_names
 
-_INDEX = re.compile(r"/(?:(?P<feed>[^/]+)/)?v3/index\.json", re.IGNORECASE)
+_INDEX = re.compile(r"/(?:(?P<feed>[^/]+)/)?(?:asof/[^/]+/)?v3/index\.json", re.IGNORECASE)
 _AROUND = "leads around the proxy: {url}"
 _INHERITED = (
     "packageSources has no <clear />, so the sources of the user's and the machine's own nuget.config (nuget.org, if "
