@@ -172,10 +172,11 @@ class _Explaining:
     async def _held(self, source: Source) -> tuple[str, bool]:
         """Of a folder, of a source that is offline, or of whose list nothing is stored: by what is at hand."""
         versions = await source.versions_without_upstream(self._id)
+        offline = "offline: " if source.offline else ""
         if not versions:
-            return "nothing of it is stored" if source.immutable else "the folder has no such package", False
+            return f"{offline}nothing of it is stored" if source.immutable else "the folder has no such package", False
         count, named, knows = self._named(versions)
-        return f"{'what is held here' if source.immutable else 'the folder'} has {count}{named}", knows
+        return f"{offline}{'what is held here' if source.immutable else 'the folder'} has {count}{named}", knows
 
     def _named(self, versions: Sequence[Version]) -> tuple[str, str, bool]:
         """How many they are, that the one that is asked for is among them, or not; whether it is."""

@@ -139,6 +139,8 @@ async def refresh(desk: Desk, *, id: str, upstream: str = "") -> Mapping[str, An
 
 
 async def _refresh(source: RemoteSource, id: str) -> dict[str, Any]:
+    if source.offline:
+        return {"upstream": source.name, "found": False, "says": "it is offline, so it is not asked"}
     try:
         done = await source.refresh(id)
     except ProxyError as error:

@@ -26,7 +26,7 @@ from nugetproxy.feeds.reply import HeldBody, MakeAgain, Reply, View
 from nugetproxy.feeds.searching import Searching
 from nugetproxy.feeds.settings import FeedSettings
 from nugetproxy.feeds.source_answer import ABSENT, SourceAnswer, merged_status
-from nugetproxy.feeds.versions import Tells, Versions, nobody
+from nugetproxy.feeds.versions import Tells, Versions, names_of, nobody
 from nugetproxy.nuget.documents.exact_json import dumps
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
@@ -277,7 +277,7 @@ class Merged:
                 continue
             await self._seal(PackageIdentity(route.id, route.version), source, reply)
             return reply
-        asked = owner.name if owner is not None else ", ".join(one.name for one in others)
+        asked = names_of((owner,) if owner is not None else others)
         whose = f"{asked}, which it belongs to," if owner is not None else asked
         raise NotFound(f"In the feed {self._feed!r}, {whose} has no such file of {route.id} {route.version}.")
 

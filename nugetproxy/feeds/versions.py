@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 from urllib.parse import quote
 
@@ -176,4 +176,9 @@ def nobody(feed: str, id_: str, candidates: Candidates) -> str:
         if not candidates.asked:
             return f"The feed {feed!r} has no source for {id_}. {who}"
         return f"None of the sources of the feed {feed!r} that are asked for {id_} has it. {who}"
-    return f"No source of the feed {feed!r} has {id_}; asked: {', '.join(one.name for one in candidates.asked)}."
+    return f"No source of the feed {feed!r} has {id_}; asked: {names_of(candidates.asked)}."
+
+
+def names_of(sources: Iterable[Source]) -> str:
+    """For whoever is told that these have no such thing: one that is offline may have it."""
+    return ", ".join(f"{one.name} (offline)" if one.offline else one.name for one in sources)

@@ -46,6 +46,7 @@ class FolderSource:
     """The packages of one library; what nobody may conclude yet, nobody is told."""
 
     immutable = False  # the owner of the folder can replace a package, as NuGet's rules forbid
+    offline = False  # it is at hand
 
     def __init__(self, library: Library, holdings: Holdings, cache: Path, clock: Clock, signatures: Signatures) -> None:
         """``cache``: the directory that ``holdings`` are kept in."""

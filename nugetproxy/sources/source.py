@@ -93,6 +93,10 @@ class Source(Protocol):
         """True where a version never has other bytes than it had."""
 
     @property
+    def offline(self) -> bool:
+        """True where it is never asked: what is stored is all there is."""
+
+    @property
     def changing(self) -> Changing | None:
         """Counts the changes of what it has that are no answer of an upstream, and no write through us.
 

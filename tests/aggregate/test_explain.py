@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from nugetproxy.admin.commands import carry_out
 from nugetproxy.admin.explain import Explanation, explain
 from nugetproxy.admin.feed_commands import Claim, claims_of, end_claims
 from nugetproxy.errors import NotFound
@@ -119,4 +121,22 @@ async def test_what_is_held_without_a_list_is_told_of(start_farm: StartFarm, pub
     assert listed.stored == "its list of 2 versions was stored 0 seconds ago, with 2.0.0"
     await farm.proxy.reload(upstreams={"public": {"url": public.index_url, **QUICK, "private": False, "offline": True}})
     only = (await told(farm, "acme.held", "2.0.0", feed="public")).sources[0]
-    assert (only.knows, only.stored) == (False, "what is held here has 1 version, without 2.0.0")
+    assert (only.knows, only.stored) == (False, "offline: what is held here has 1 version, without 2.0.0")
+
+
+async def test_what_is_offline_is_not_said_to_have_been_asked(farm: Farm, company: FakeFeed, public: FakeFeed) -> None:
+    """It may well have what it does not hold here."""
+    assert (await ask(farm.proxy, "/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg")).status == 200
+    await until(lambda: farm.proxy.metric("pending_commits") == 0)
+    private, other = {**QUICK, "private": True}, {"url": public.index_url, **QUICK, "private": False, "offline": True}
+    await farm.proxy.reload(upstream=private, upstreams={"public": other}, feeds={"all": {"sources": ["up", "public"]}})
+    for path, said in (
+        ("acme.a/2.0.0-rc.1/acme.a.2.0.0-rc.1.nupkg", "In the feed 'all', public (offline), which it belongs to, "),
+        ("acme.b/index.json", "No source of the feed 'all' has acme.b; asked: up, public (offline)."),
+    ):
+        got = await ask(farm.proxy, f"/v3/content/{path}")
+        assert (got.status, json.loads(got.body)["error"].startswith(said)) == (404, True), got.body
+    public.requests.clear()
+    with pytest.raises(NotFound, match=r"up: it has no such package; public: it is offline, so it is not asked\."):
+        await carry_out(farm.proxy.app.desk, "refresh", {"id": "acme.a"}, by="a test")
+    assert not public.requests
