@@ -63,8 +63,12 @@ class Parts:
 
 
 async def hive_in(source: Source, wanted: str) -> tuple[str, bool] | None:
-    """Which hive of a source is read; the same one, made of what is held, where nobody can say what it has."""
+    """Which hive of a source is read; the same one, made of what is held, where nobody can say what it has, or where it
+    is offline, so that a search finds what is held of it."""
+    made = (wanted, False)
     try:
-        return hive_of([hive for hive in HIVES if await source.offers(hive)], wanted)
+        return hive_of([hive for hive in HIVES if await source.offers(hive)], wanted) or (
+            made if source.offline else None
+        )
     except UpstreamFailure:
-        return wanted, False
+        return made

@@ -148,6 +148,18 @@ async def test_offline_names_only_what_is_held(start_farm: StartFarm, company: F
     assert not public.requests
 
 
+async def test_what_a_search_finds_offline_has_a_registration(farm: Farm) -> None:
+    """Also of a source that has none itself, nor a search."""
+    farm.company.omit |= {"RegistrationsBaseUrl", "SearchQueryService"}
+    assert (await farm.package("contoso.a", "1.0.0")).body == OURS
+    await farm.proxy.stop()
+    farm.proxy.config = farm.proxy.config.all_offline()
+    await farm.proxy.start()
+    (hit,) = (await farm.read("/v3/query?q=contoso"))["data"]
+    for link in (hit["registration"], hit["versions"][0]["@id"]):
+        assert (await farm.get(link)).status == 200
+
+
 async def test_what_was_made_counts_for_its_source(farm: Farm, clock: FakeClock) -> None:
     """Documents may be deleted; what is held is still known to be the company's."""
     await warm(farm)
