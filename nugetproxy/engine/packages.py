@@ -197,8 +197,8 @@ class Packages:
         """Why a package with this hash (base64) cannot be taken; empty where it can, or is held."""
         if why := await self._has_others(identity, sha512):
             return why
-        stated = (await self._commits.metadata.landing(identity)).sha512
-        return OTHER_HASH if stated not in {None, sha512} and await self.held(identity) is None else ""
+        others = await self.downloads.known(identity) - {sha512}
+        return OTHER_HASH if others and await self.held(identity) is None else ""
 
     async def _has_others(self, identity: PackageIdentity, sha512: str) -> str:
         held = await self.held(identity)
