@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from errno import errorcode
+from itertools import product
 
 import aiohttp
 from prometheus_client import ProcessCollector
@@ -64,7 +65,7 @@ def declare(metrics: Metrics, config: Config, descriptors: Descriptors) -> None:
 
 
 def declare_upstreams(metrics: Metrics, config: Config) -> None:
-    """The part of it that is about upstreams; may be done again."""
+    """The part of it that is about upstreams and feeds; may be done again."""
     for rule in (rule for feed in config.feeds.values() for rule in feed.rules):
         (metrics.rules.dry_run if rule.dry_run else metrics.rules.denied).labels(rule.name)
     for name, upstream in config.upstreams.items():
@@ -72,9 +73,9 @@ def declare_upstreams(metrics: Metrics, config: Config) -> None:
             _declare_upstream(metrics, name)
         for verdict in ("counts", *Flaw) if upstream.signatures != "off" else ():
             metrics.rules.signatures.labels(name, verdict)
-        for kind in Kind:
-            for outcome, status in USUAL:
-                metrics.requests.declare(name, kind, outcome, status)
+    for name, kind in product(config.published, Kind):
+        for outcome, status in USUAL:
+            metrics.requests.declare(name, kind, outcome, status)
 
 
 def forget_folders(metrics: Metrics, names: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -167,13 +168,14 @@ async def test_what_machines_ask_all_the_time_is_logged_for_debugging_only(
 
 
 async def test_counters_are_there_before_anything_is_counted(start_proxy: StartProxy, feed: FakeFeed) -> None:
-    proxy = await start_proxy(feed.index_url, upstream={"signatures": "warn"})
+    proxy = await start_proxy(feed.index_url, upstream={"signatures": "warn"}, feeds={"farm": {"sources": ["up"]}})
 
     def value(name: str, **labels: str) -> float | None:
         return proxy.app.metrics.registry.get_sample_value(name, labels)
 
-    for outcome, status in (("hit", "200"), ("miss", "200"), ("failed", "503")):
-        labels = {"upstream": "up", "kind": "package", "outcome": outcome, "status": status}
+    usual = (("hit", "200"), ("miss", "200"), ("failed", "503"))
+    for name, (outcome, status) in itertools.product(("up", "farm"), usual):
+        labels = {"upstream": name, "kind": "package", "outcome": outcome, "status": status}
         assert value("nugetproxy_requests_total", **labels) == 0
     assert value("nugetproxy_upstream_failures_total", upstream="up", reason="refused") == 0
     for reason in ("malformed", "token_wrong", "token_scope", "token_slowed"):
