@@ -172,5 +172,11 @@ async def test_what_is_beside_the_cache_is_looked_at_first_and_never_written_ove
         assert (code, out, told[: len(why)]) == (1, "", why)
     assert not elsewhere.exists() and not (tmp_path / "back.toml").exists()
     assert (tmp_path / "back.toml.tokens").read_text() == "of somebody else"
-    code, out, _ = await cli("restore", tmp_path / "b", "--cache-dir", elsewhere, "--config-to", tmp_path / "new.toml")
+    code, out, told = await cli(
+        "restore", tmp_path / "b", "--cache-dir", elsewhere, "--config-to", tmp_path / "new.toml"
+    )
     assert (code, (tmp_path / "new.toml.tokens").read_text()) == (0, "[]")
+    assert f"The file of tokens in the backup is {tmp_path / 'new.toml.tokens'} now; put it where" in told
+    code, out, told = await cli("restore", tmp_path / "b", "--cache-dir", elsewhere)
+    assert (code, told.startswith("The file of tokens in the backup is not written without --config-to;")) == (0, True)
+    assert "tokens" not in (await cli("restore", tmp_path / "bare", "--cache-dir", elsewhere))[2]

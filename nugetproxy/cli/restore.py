@@ -59,6 +59,13 @@ def restore(
         except OSError as error:
             fail([f"{path} was not written: {error.strerror}."], FAILED)
         say(f"{path} is the {name} of the backup.")
+    if backup_file.TOKENS in found:
+        where = "is not written without --config-to" if config_to is None else f"is {config_to}.tokens now"
+        say(
+            f"The file of tokens in the backup {where}; put it where access.tokens_file says: until then its tokens "
+            "let nobody in, and feeds that only they keep closed are open.",
+            err=True,
+        )
 
 
 def _beside(config_to: Path, found: Mapping[str, bytes], file: Path) -> dict[Path, str]:
