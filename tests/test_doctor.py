@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from rich.console import Console
 from typer.testing import CliRunner
 
+from nugetproxy.admin.commands import carry_out
 from nugetproxy.cli.commands import app
 from nugetproxy.cli.doctor.tables import show
 from nugetproxy.errors import NotFound
@@ -21,6 +23,7 @@ from tests.conftest import StartProxy
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Origin, Script
 from tests.fakes.packages import make_nupkg
+from tests.fakes.process import ProxyProcess
 from tests.fakes.proxy import Proxy
 
 ROOT = "https://us.example/"
@@ -350,6 +353,32 @@ async def test_alone_it_examines_the_proxy_that_runs(full: FakeFeed, proxy: Prox
     assert f"ok {proxy.url} is ready" in text
     assert f"Where {proxy.url}/v3/index.json leads away" in text
     assert text.endswith("Nothing is wrong.")
+
+
+async def test_a_proxy_that_wants_tokens_is_not_wrong(full: FakeFeed, proxy: Proxy, tmp_path: Path) -> None:
+    await carry_out(proxy.app.desk, "token/add", {"name": "a", "scopes": ["read"]}, by="a test")
+    tables = {
+        "cache": f'directory = "{proxy.directory}"\nmax_size = "1 KiB"',
+        "server": f'listen = "{proxy.url.removeprefix("http://")}"',
+    }
+    ran = await doctor("--config", config(tmp_path, full.index_url, **tables))
+    assert (ran.exit_code, f"ok {proxy.url} is ready" in " ".join(ran.output.split())) == (0, True), ran.output
+    assert "It wants a token" in ran.output
+    assert "Where up leads away" in ran.output
+
+
+@pytest.mark.slow
+async def test_the_certificate_of_the_proxy_is_not_for_its_address(full: FakeFeed, tmp_path: Path) -> None:
+    certificate = trustme.CA().issue_cert("nuget.example.com")
+    certificate.private_key_pem.write_to_path(tmp_path / "key.pem")
+    (tmp_path / "tls.pem").write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    server = f'tls_certificate = "{tmp_path / "tls.pem"}"\ntls_key = "{tmp_path / "key.pem"}"\n'
+    cache = f'directory = "{tmp_path / "cache"}"\nmax_size = "1 KiB"'
+    async with ProxyProcess("--config", config(tmp_path, full.index_url, server=server, cache=cache)) as proxy:
+        server += f'public_url = "https://nuget.example.com"\nlisten = "127.0.0.1:{proxy.port}"'
+        ran = await doctor("--config", config(tmp_path, full.index_url, server=server, cache=cache))
+        assert ran.exit_code == 0, ran.output
+        assert f"Where {proxy.url}/v3/index.json leads away" in " ".join(ran.output.split())
 
 
 async def test_alone_it_says_what_is_wrong(full: FakeFeed, start_proxy: StartProxy, tmp_path: Path) -> None:

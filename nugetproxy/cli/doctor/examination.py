@@ -13,7 +13,7 @@ from rich.text import Text
 from nugetproxy.cli.doctor.checks import check_cache, check_configuration, check_engines, check_proxy, own_url
 from nugetproxy.cli.doctor.findings import Finding, Level
 from nugetproxy.cli.doctor.leaks import find_leaks
-from nugetproxy.cli.doctor.running import complete_url, readiness
+from nugetproxy.cli.doctor.running import complete_url, readiness, wants_token
 from nugetproxy.cli.doctor.sources import Ours, examine_sources
 from nugetproxy.cli.quiet import quiet
 from nugetproxy.cli.terminal import shown
@@ -23,11 +23,11 @@ from nugetproxy.nuget.nuget_config import parse_nuget_config
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.WRONG: "bold red"}
 
 
-def examine_links(config: Config, *, proxy: str, packages: Sequence[str], console: Console) -> bool:
-    """Print where every published URL leads; True when a client may be led astray."""
+def examine_links(config: Config, *, proxy: str, own: bool = False, packages: Sequence[str], console: Console) -> bool:
+    """Print where every published URL leads; True when a client may be led astray. ``own``: it is this machine's."""
     with quiet("off"):
         url = complete_url(proxy) if proxy else ""
-        return asyncio.run(find_leaks(config, proxy=url, packages=packages, console=console))
+        return asyncio.run(find_leaks(config, proxy=url, own=own, packages=packages, console=console))
 
 
 def examine_nuget_config(path: Path, config: Config, *, proxy: str, console: Console) -> bool:
@@ -46,7 +46,8 @@ def examine_nuget_config(path: Path, config: Config, *, proxy: str, console: Con
 def examine_all(config: Config, file: Path | None, *, packages: Sequence[str], console: Console) -> bool:
     """Print what can be said of this machine's proxy, of the configuration in ``file``; True when something is wrong.
 
-    The links of the proxy that runs are examined, else those that one with a fresh cache would publish.
+    The links of the proxy that runs are examined where nobody has to show a token, else those that one with a fresh
+    cache would publish.
     """
     counts = dict.fromkeys(Level, 0)
     for title, findings in (
@@ -56,8 +57,11 @@ def examine_all(config: Config, file: Path | None, *, packages: Sequence[str], c
         ("Proxy", check_proxy(config, file)),
     ):
         _section(title, findings, counts, console)
-    runs = readiness(f"{own_url(config)}/") is not None
-    leaks = examine_links(config, proxy=own_url(config) if runs else "", packages=packages, console=console)
+    url = own_url(config) if readiness(f"{own_url(config)}/") is not None else ""
+    if url and wants_token(f"{url}/"):
+        console.print("It wants a token, so what is examined is what a proxy with this configuration would publish.\n")
+        url = ""
+    leaks = examine_links(config, proxy=url, own=True, packages=packages, console=console)
     wrong, warned = counts[Level.WRONG] + leaks, counts[Level.WARNING]
     verdict = "Something is wrong; see above." if wrong else "Nothing is wrong."
     console.print(f"\n{verdict}" + (f" Warnings: {warned}." if warned else ""), style="bold")

@@ -29,14 +29,17 @@ NO_BREAKER = {"breaker_failures": 0}
 """One address that fails, or that asks for patience, must not hide what the others say."""
 
 
-async def find_leaks(config: Config, *, proxy: str, packages: Sequence[str], console: Console) -> bool:
+async def find_leaks(
+    config: Config, *, proxy: str, own: bool = False, packages: Sequence[str], console: Console
+) -> bool:
     """Print where every URL leads that we publish; True when a client may be led astray.
 
-    Examines the configured upstreams with a fresh cache, or the running proxy whose service index is ``proxy``.
+    Examines the configured upstreams with a fresh cache, or the running proxy whose service index is ``proxy``, which
+    may be this machine's ``own``.
     """
     wrong = False
     async with AsyncExitStack() as stack:
-        walks = await running_walk(proxy) if proxy else await _fresh(config, stack)
+        walks = await running_walk(proxy, own=own) if proxy else await _fresh(config, stack)
         for name, walk in walks:
             try:
                 with console.status(f"Reading {name} ..."):

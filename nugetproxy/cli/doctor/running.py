@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -45,14 +46,15 @@ def complete_url(text: str) -> str:
     return parts._replace(path=path, fragment="").geturl()
 
 
-async def running_walk(proxy: str) -> list[tuple[str, LeakWalk]]:
-    """A walk through the running proxy whose service index is ``proxy``."""
-    asked = proxy.rpartition("/")[0] + "/"
-    published = _published_base((await asyncio.to_thread(_get, proxy)).document, asked)
+async def running_walk(proxy: str, *, own: bool = False) -> list[tuple[str, LeakWalk]]:
+    """A walk through the running proxy whose service index is ``proxy``; ``own``: that of this machine."""
+    asked, opener = proxy.rpartition("/")[0] + "/", _OWN_OPENER if own else _OPENER
+    get = partial(asyncio.to_thread, partial(_get, opener=opener))
+    published = _published_base((await get(proxy)).document, asked)
 
     async def fetch(url: str, headers_only: bool) -> Fetched:
         inner = _root(asked) + url.removeprefix(_root(published)) if url.startswith(_root(published)) else url
-        return await asyncio.to_thread(_get, inner, "HEAD" if headers_only else "GET")
+        return await get(inner, "HEAD" if headers_only else "GET")
 
     name = proxy if published == asked else f"{proxy}, which calls itself {published}index.json,"
     return [(name, LeakWalk(fetch, root=_root(published), base=published))]
@@ -66,6 +68,11 @@ def readiness(root: str) -> tuple[bool, tuple[str, ...]] | None:
         return bool(said["ready"]), tuple(str(one) for one in said["reasons"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return None
+
+
+def wants_token(root: str) -> bool:
+    """Whether the feed at the root of this machine's own proxy is for those who show a token."""
+    return _get(f"{root}v3/index.json", "HEAD", seconds=READY_SECONDS, opener=_OWN_OPENER).status == 401
 
 
 def _get(url: str, method: str = "GET", *, seconds: float = SECONDS, opener: OpenerDirector = _OPENER) -> Fetched:
