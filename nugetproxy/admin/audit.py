@@ -58,7 +58,7 @@ async def audit(
     for name in feeds:
         wanted = await asyncio.to_thread(_wanted, scope, desk.feeds[name], since)
         await asyncio.to_thread(looked.update, wanted)
-        await _judge(scope, desk.feeds[name], wanted, found, ask=ask)
+        await _judge(desk.feeds[name], wanted, found, ask=ask)
     await _advise(desk, looked, found)
     findings = await asyncio.to_thread(_gravest_first, scope, looked, found)
     for one in findings[:most]:
@@ -160,7 +160,7 @@ def _wanted(scope: _Scope, feed: Feed, since: float) -> Known:
 # --- what rules say ---
 
 
-async def _judge(scope: _Scope, feed: Feed, wanted: Known, found: dict[PackageIdentity, Finding], *, ask: bool) -> None:
+async def _judge(feed: Feed, wanted: Known, found: dict[PackageIdentity, Finding], *, ask: bool) -> None:
     judge = feed.judge
     if judge is None:
         return

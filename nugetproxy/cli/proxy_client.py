@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nugetproxy.cli.control import NOBODY, Connection
 from nugetproxy.cli.quiet import quiet
@@ -17,9 +17,6 @@ from nugetproxy.jobs.proxy_client import ProxyClient
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
-
-OURS: Final = "http://localhost/"
-"""Who we are to ourselves."""
 
 
 @asynccontextmanager

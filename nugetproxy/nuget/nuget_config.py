@@ -55,8 +55,6 @@ class SourceCredentials(Struct, frozen=True, kw_only=True):
     secret: Secret
     variable: str = ""
     """The name of the environment variable with the password, if it is in one."""
-    types: tuple[str, ...] = ()
-    """The authentication schemes that it is for; all of them where none is named."""
 
 
 class ConfiguredSource(Struct, frozen=True, kw_only=True):
@@ -93,7 +91,6 @@ class NugetConfig(Struct, frozen=True, kw_only=True):
     """Pattern by pattern, in the file's order; sources that the file does not have are named all the same."""
     min_publish_age_exceptions: tuple[str, ...] = ()
     http_proxy: str = ""
-    no_proxy: str = ""
     inherits_sources: bool = True
     """False if it clears the sources of files above it."""
 
@@ -115,7 +112,6 @@ def parse_nuget_config(xml: bytes) -> NugetConfig:
         mapping=tuple(_rules(root)),
         min_publish_age_exceptions=tuple(text.strip() for text in exceptions if text.strip()),
         http_proxy=settings.get("http_proxy", ""),
-        no_proxy=settings.get("no_proxy", ""),
         inherits_sources=not any(_is_clear(item) for section in root.findall("packageSources") for item in section),
     )
 
@@ -182,14 +178,12 @@ def _credentials(root: Element) -> Iterator[tuple[str, SourceCredentials]]:
         name = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), item.tag)
         clear, encrypted = values.get("cleartextpassword", ""), values.get("password", "")
         variable = _ENV.fullmatch(clear.strip())
-        types = values.get("validauthenticationtypes", "").replace(";", ",").split(",")
         yield (
             name,
             SourceCredentials(
                 username=values.get("username", ""),
                 secret=_secret(clear, encrypted),
                 variable=variable[1] if variable is not None else "",
-                types=tuple(word.strip().lower() for word in types if word.strip()),
             ),
         )
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.package import InvalidPackage, check_contents, open_archive, read_entry, read_member, root_entry
+from nugetproxy.nuget.package import InvalidPackage, check_contents, nuspec_entry, open_archive, read_entry, read_member
 from nugetproxy.nuget.version import Version
 from nugetproxy.nuget.zip_archive import Archive
 
@@ -108,7 +108,7 @@ def inspect_archive(
     archive: Archive, expected: PackageIdentity | None, *, checksum: bool = True, contents: bool = False
 ) -> Nuspec:
     """The same of one that is open."""
-    entry = root_entry(archive, ".nuspec")
+    entry = nuspec_entry(archive)
     nuspec = parse_nuspec(read_entry(archive, entry, MAX_NUSPEC, checksum=checksum))
     if expected is not None and nuspec.identity != expected:
         raise InvalidPackage(Reason.IDENTITY, f"it holds {nuspec.identity} instead of {expected}")

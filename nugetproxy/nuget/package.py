@@ -20,12 +20,11 @@ __all__ = [
     "DamagedEntry",
     "InvalidPackage",
     "check_contents",
-    "check_entries",
     "checking",
+    "nuspec_entry",
     "open_archive",
     "read_entry",
     "read_member",
-    "root_entry",
 ]
 
 MAX_RATIO: Final = 100
@@ -65,12 +64,14 @@ def open_archive(file: BinaryIO, origin: int = 0) -> Archive:
         raise _broken(str(error)) from error
 
 
-def root_entry(archive: Archive, suffix: str) -> Entry:
-    """The only entry outside any folder whose name ends in ``suffix``, ignoring case; raises InvalidPackage."""
+def nuspec_entry(archive: Archive) -> Entry:
+    """The only .nuspec file outside any folder; raises InvalidPackage."""
     names = ((entry, unquote(entry.name) if "%" in entry.name else entry.name) for entry in archive.entries)
-    found = [entry for entry, name in names if name.lower().endswith(suffix) and "/" not in name and "\\" not in name]
+    found = [
+        entry for entry, name in names if name.lower().endswith(".nuspec") and "/" not in name and "\\" not in name
+    ]
     if len(found) != 1:
-        raise _broken(f"{len(found)} {suffix} files at the root instead of 1")
+        raise _broken(f"{len(found)} .nuspec files at the root instead of 1")
     return found[0]
 
 
@@ -107,13 +108,8 @@ def read_member(file: BinaryIO, path: str, limit: int) -> bytes | None:
     return read_entry(archive, found, limit)
 
 
-def check_entries(file: BinaryIO) -> None:
-    """Compare the checksum of every entry, reading all of them; raises as ``checking``."""
-    check_contents(open_archive(file))
-
-
 def check_contents(archive: Archive, known: Entry | None = None) -> None:
-    """The same, but for an entry that is ``known`` to be right."""
+    """Compare the checksum of every entry but one that is ``known`` to be right; raises as ``checking``."""
     for _ in _checking(archive, known):
         pass
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from urllib.parse import quote
 
-import structlog
-
 from nugetproxy.clock import Clock
 from nugetproxy.cluster.allowance import limited
 from nugetproxy.engine.cache import Cache
@@ -45,8 +43,6 @@ from nugetproxy.upstream.answers import Head
 from nugetproxy.upstream.breaker import BreakerState
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.patience import spared
-
-log = structlog.get_logger(__name__)
 
 
 def _nothing() -> None:

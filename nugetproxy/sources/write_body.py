@@ -14,7 +14,7 @@ from typing import Self
 from nugetproxy.errors import TooLarge
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import parse_nuspec
-from nugetproxy.nuget.package import InvalidPackage, open_archive, read_entry, root_entry
+from nugetproxy.nuget.package import InvalidPackage, nuspec_entry, open_archive, read_entry
 
 MAX_NUSPEC = 4 * 2**20
 PIECE = 256 * 1024
@@ -127,7 +127,7 @@ def _identity(copy: FileIO) -> PackageIdentity | None:
     try:
         copy.seek(0)
         archive = open_archive(copy, max(0, copy.read(_PART_HEADERS).find(_ZIP)))
-        nuspec = read_entry(archive, root_entry(archive, ".nuspec"), MAX_NUSPEC)
+        nuspec = read_entry(archive, nuspec_entry(archive), MAX_NUSPEC)
         return parse_nuspec(nuspec).identity
     except (InvalidPackage, OSError):
         return None

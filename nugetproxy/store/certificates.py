@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-_SEQUENCE: Final = 0x30
 _VERSION: Final = 0xA0
 _FORMS: Final = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}
 """UTCTime, GeneralizedTime (RFC 5280 section 4.1.2.5)."""

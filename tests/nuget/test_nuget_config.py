@@ -71,14 +71,14 @@ def test_an_office_configuration_is_read_whole() -> None:
         Rule("Contoso.*", ("Our Feed",)),
     )
     assert config.min_publish_age_exceptions == ("Contoso.*",)
-    assert (config.http_proxy, config.no_proxy) == ("http://proxy:8080", "localhost")
+    assert config.http_proxy == "http://proxy:8080"
     assert config.inherits_sources is False
 
 
 def test_credentials_come_without_the_secret() -> None:
     config = parse_nuget_config(OFFICE.encode())
     assert source(config, "Our Feed").credentials == SourceCredentials(
-        username="ci", secret=Secret.VARIABLE, variable="FEED_TOKEN", types=("basic", "negotiate")
+        username="ci", secret=Secret.VARIABLE, variable="FEED_TOKEN"
     )
     assert source(config, "Plain").credentials == SourceCredentials(username="u", secret=Secret.CLEAR)
     assert source(config, "old").credentials == SourceCredentials(username="u", secret=Secret.ENCRYPTED)

@@ -12,7 +12,7 @@ import pytest
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, inspect_package
-from nugetproxy.nuget.package import DamagedEntry, check_entries
+from nugetproxy.nuget.package import DamagedEntry, check_contents, open_archive
 from nugetproxy.nuget.zip_archive import BrokenArchive, open_zip
 from tests.fakes.packages import make_nuspec
 
@@ -279,10 +279,10 @@ def test_a_wrong_checksum_is_told_apart_from_a_broken_archive() -> None:
 
 
 def test_every_entry_is_compared() -> None:
-    check_entries(io.BytesIO(made()))
+    check_contents(open_archive(io.BytesIO(made())))
     for change in (header(OTHER, 16, "<L", 0), local(OTHER, 0, "<L", 0), header(OTHER, 42, "<L", 2**31)):
         with pytest.raises(DamagedEntry, match=r"Secret\.txt"):
-            check_entries(io.BytesIO(change(made())))
+            check_contents(open_archive(io.BytesIO(change(made()))))
 
 
 def test_every_flipped_byte_of_an_entry_is_noticed() -> None:
@@ -293,15 +293,15 @@ def test_every_flipped_byte_of_an_entry_is_noticed() -> None:
     for place in range(content, content + packed):
         flipped = patched(body, place, "<B", body[place] ^ 0x20)
         with pytest.raises(DamagedEntry):
-            check_entries(io.BytesIO(flipped))
+            check_contents(open_archive(io.BytesIO(flipped)))
 
 
 @pytest.mark.parametrize("change", [header(OTHER, 8, "<H", 1), header(OTHER, 10, "<H", 14)], ids=["flag", "method"])
 def test_what_cannot_be_read_has_no_checksum_to_compare(change: Change) -> None:
     wrong = header(OTHER, 16, "<L", 0)(made())
     with pytest.raises(DamagedEntry):
-        check_entries(io.BytesIO(wrong))
-    check_entries(io.BytesIO(change(wrong)))
+        check_contents(open_archive(io.BytesIO(wrong)))
+    check_contents(open_archive(io.BytesIO(change(wrong))))
 
 
 def test_entries_that_share_their_bytes_are_not_read_over_and_over() -> None:
@@ -318,7 +318,7 @@ def test_entries_that_share_their_bytes_are_not_read_over_and_over() -> None:
             seen.append(size or 0)
             return super().read(size)
 
-    check_entries(Counted(crowd))
+    check_contents(open_archive(Counted(crowd)))
     assert sum(seen) < 3 * len(crowd) + 2**20
 
 

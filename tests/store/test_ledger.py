@@ -223,8 +223,8 @@ async def test_a_later_document_adds_to_the_facts_of_a_version(
 
 
 async def test_owners_claims_tokens_and_positions(ledger: Ledger, make_ledger: MakeLedger, path: Path) -> None:
-    ledger.own("all", ONE, Owner("up", "sha"))
-    ledger.own("all", ONE, Owner("thief", "other"))
+    ledger.reown("all", ONE, Owner("before", "other"))
+    ledger.reown("all", ONE, Owner("up", "sha"))
     ledger.claim("up", "acme")
     ledger.claim("up", "gone")
     await ledger.disclaim("up", "gone")

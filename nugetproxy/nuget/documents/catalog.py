@@ -53,8 +53,6 @@ class Change(Struct, frozen=True):
     """When it was committed, in a form that sorts."""
     id: str
     """Lower case."""
-    version: str
-    """In URL form."""
     deleted: bool
 
 
@@ -71,7 +69,7 @@ def catalog_changes(body: bytes) -> tuple[Change, ...]:
         identity = PackageIdentity.parse(str(item.get("nuget:id", "")), str(item.get("nuget:version", "")))
         if identity is not None:
             deleted = "PackageDelete" in str(item.get("@type", ""))
-            found.append(Change(sortable(str(item.get("commitTimeStamp", ""))), identity.id, identity.version, deleted))
+            found.append(Change(sortable(str(item.get("commitTimeStamp", ""))), identity.id, deleted))
     return tuple(sorted(found, key=lambda change: change.stamp))
 
 

@@ -51,7 +51,6 @@ class MergedRegistration(Struct, frozen=True):
     """Where the merged feed is published (``.../v3/``)."""
     hive: str
     leaves: tuple[tuple[Version, Json], ...]
-    owners: Owners
 
     def index(self) -> bytes:
         """The index, with its leaves inlined below 128 versions."""
@@ -135,7 +134,7 @@ def merge_registration(
         for version in sorted(found)
         if version.url in owners
     )
-    return MergedRegistration(lower, base, hive, chosen, owners) if chosen else None
+    return MergedRegistration(lower, base, hive, chosen) if chosen else None
 
 
 def merged_document(

@@ -245,12 +245,6 @@ class Ledger:
         await self.settle()
         return await self._file.read(rows.owners_of, feed, id)
 
-    def own(self, feed: str, identity: PackageIdentity, owner: Owner) -> None:
-        """Note that a version belongs to a source; the first one stays."""
-        key = ("owners", feed, identity.id, identity.version)
-        if self._behind.noted(key) is None:
-            self._behind.note(key, rows.OWN, (*key[1:], owner.source, owner.sha512), owner)
-
     def reown(self, feed: str, identity: PackageIdentity, owner: Owner) -> None:
         """Note who a version belongs to, in place of what was noted before."""
         key = ("owners", feed, identity.id, identity.version)

@@ -20,7 +20,6 @@ SCRUB: Final = "INSERT OR REPLACE INTO scrubs VALUES (?, ?)"
 FACTS: Final = """INSERT INTO facts VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
     published = coalesce(excluded.published, published), listed = coalesce(excluded.listed, listed),
     deprecation = coalesce(excluded.deprecation, deprecation), origin = excluded.origin, noted = excluded.noted"""
-OWN: Final = "INSERT INTO owners VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 REOWN: Final = "INSERT OR REPLACE INTO owners VALUES (?, ?, ?, ?, ?)"
 VERDICT: Final = "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?, ?, ?)"
 CLAIM: Final = "INSERT INTO claims VALUES (?, ?) ON CONFLICT DO NOTHING"

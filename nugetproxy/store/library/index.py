@@ -37,7 +37,6 @@ class LibraryIndex:
         self._identities: dict[str, PackageIdentity] = {}
         self._paths: dict[PackageIdentity, tuple[str, ...]] = {}
         self._refused: dict[str, _Refused] = {}
-        self._bytes = 0
 
     def __len__(self) -> int:
         return len(self._paths)

@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, Protocol, Self, TypeVar, cast
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Nuspec, inspect_archive, inspect_package
-from nugetproxy.nuget.package import open_archive, root_entry
+from nugetproxy.nuget.package import nuspec_entry, open_archive
 from nugetproxy.nuget.signatures.verdict import Trust, Verdict
 from nugetproxy.store.fs import DiskFailure, StrPath
 from nugetproxy.store.packages.commit import remove_file
@@ -254,7 +254,7 @@ class Staged:
         if not self.is_small or self.size > LONG:
             return None
         archive = open_archive(self._view())
-        entry = root_entry(archive, ".nuspec")
+        entry = nuspec_entry(archive)
         if sum(one.size for one in archive.entries) > UNPACKED or max(entry.size, entry.packed) > PARSED:
             return None
         nuspec = inspect_archive(archive, identity, contents=contents, checksum=checksum)
