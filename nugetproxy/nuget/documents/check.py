@@ -7,7 +7,7 @@ from typing import Any
 
 from nugetproxy.nuget.documents.bounds import USUAL, Bounds, check_pages, check_values
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, without_bom
-from nugetproxy.nuget.documents.registration import is_empty, leaves
+from nugetproxy.nuget.documents.registration import entry_of, is_empty, leaves
 from nugetproxy.nuget.documents.tools import check_tools
 from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.documents.version_list import check_versions
@@ -55,8 +55,7 @@ def _same_id(document: dict[str, Any], id_: str) -> None:
         return
     wanted = invariant_lower(id_)
     for leaf in leaves(document):
-        entry = leaf.get("catalogEntry")
-        stated = entry.get("id") if isinstance(entry, dict) else leaf.get("id")
+        stated = entry_of(leaf).get("id")
         if isinstance(stated, str) and stated != wanted and invariant_lower(stated) != wanted:
             raise InvalidDocument(f"the registration is about {stated!r}, not {id_!r}")
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact
-from nugetproxy.nuget.documents.registration import is_leaf, leaf_version, leaves
+from nugetproxy.nuget.documents.registration import entry_of, is_leaf, leaf_version, leaves, objects
 from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.merging.search import Window
@@ -56,7 +56,7 @@ def index_without_versions(body: bytes, pages: Mapping[str, bytes | None], visib
     """
     document = _object(body)
     items = []
-    for item in _objects(document.get("items")):
+    for item in objects(document.get("items")):
         if is_leaf(item) and not isinstance(item.get("items"), list):
             kept = item if _exists(item, visible) else None
         elif isinstance(item.get("items"), list):
@@ -99,8 +99,7 @@ def registered(body: bytes) -> Registered:
     found = []
     for leaf in leaves(document):
         version = leaf_version(leaf)
-        entry = leaf.get("catalogEntry")
-        id_ = (entry if isinstance(entry, dict) else leaf).get("id")
+        id_ = entry_of(leaf).get("id")
         if version is not None:
             found.append(Named(invariant_lower(id_) if isinstance(id_, str) else "", version))
     return Registered(_form(document), tuple(found))
@@ -110,7 +109,7 @@ def _form(document: Json) -> Form:
     items = document.get("items")
     if not isinstance(items, list):
         return Form.LEAF
-    pages = any(isinstance(item.get("items"), list) or "lower" in item for item in _objects(items))
+    pages = any(isinstance(item.get("items"), list) or "lower" in item for item in objects(items))
     return Form.INDEX if pages or not items else Form.PAGE
 
 
@@ -123,7 +122,7 @@ def hits_of(body: bytes) -> Mapping[str, tuple[Version, ...]]:
     for hit in _data(_object(body)):
         id_ = hit.get("id") if isinstance(hit, dict) else hit
         if isinstance(id_, str):
-            stated = (hit, *_objects(hit.get("versions"))) if isinstance(hit, dict) else ()
+            stated = (hit, *objects(hit.get("versions"))) if isinstance(hit, dict) else ()
             versions = (_parsed(one.get("version")) for one in stated)
             found[invariant_lower(id_)] = tuple(version for version in versions if version is not None)
     return found
@@ -155,7 +154,7 @@ def completed_without_versions(body: bytes, visible: Visible) -> bytes:
 
 def catalogued(body: bytes) -> tuple[Named, ...]:
     """The versions that a page of the catalog names, those aside that it says to be deleted. Raises InvalidDocument."""
-    return tuple(named for item in _objects(_object(body).get("items")) if (named := _catalogued(item)) is not None)
+    return tuple(named for item in objects(_object(body).get("items")) if (named := _catalogued(item)) is not None)
 
 
 def catalog_without_versions(body: bytes, exists: Exists) -> bytes:
@@ -197,7 +196,7 @@ def _named(id_: Any, version: Any, at_latest: Any = "") -> Named | None:
 
 def _page(page: Json, visible: Visible) -> Json | None:
     items = page.get("items")
-    kept = [item for item in _objects(items) if _exists(item, visible)]
+    kept = [item for item in objects(items) if _exists(item, visible)]
     versions = sorted(version for item in kept if (version := leaf_version(item)) is not None)
     if not kept:
         return None
@@ -230,7 +229,7 @@ def _hit(hit: Json, exists: Exists, told: Told) -> Json | None:
     listed = hit.get("versions")
     kept = [
         (version, item)
-        for item in _objects(listed)
+        for item in objects(listed)
         if (version := _parsed(item.get("version"))) is not None and exists(key, version)
     ]
     newest = _parsed(stated)
@@ -277,7 +276,3 @@ def _object(body: bytes) -> Json:
     if not isinstance(document, dict):
         raise InvalidDocument("no JSON object")
     return document
-
-
-def _objects(value: object) -> Iterator[Json]:
-    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())

@@ -80,7 +80,7 @@ def fields_of(kind: Kind, document: Any) -> Fields:
     items = document.get("items")
     if not isinstance(items, list) and (kind is Kind.REGISTRATION_LEAF or is_leaf(document)):
         return LEAF
-    found = list(_objects(items))
+    found = list(objects(items))
     if any(isinstance(item.get("items"), list) or "lower" in item for item in found):
         return INDEX
     if found and all(is_leaf(item) for item in found):
@@ -98,7 +98,7 @@ def is_empty(document: Any) -> bool:
     items = document.get("items") if isinstance(document, dict) else None
     if not isinstance(items, list):
         return False
-    return not any(is_leaf(item) or _may_have_leaves(item) for item in _objects(items))
+    return not any(is_leaf(item) or _may_have_leaves(item) for item in objects(items))
 
 
 def _may_have_leaves(page: dict[str, Any]) -> bool:
@@ -122,7 +122,7 @@ def registration_pages(body: bytes, url: str) -> tuple[PageRef, ...]:
     """
     here = without_fragment(url)
     found: dict[str, PageRef] = {}
-    for page in _objects(_index(body).get("items")):
+    for page in objects(_index(body).get("items")):
         stated = page.get("@id")
         held = isinstance(page.get("items"), list) or is_leaf(page)
         target = absolute(stated, url) if isinstance(stated, str) and not held else None
@@ -143,8 +143,7 @@ def stated_content(body: bytes, version: Version, url: str) -> str | None:
     """
     document = _index(body)
     for leaf in leaves(document):
-        entry = leaf.get("catalogEntry")
-        entry = entry if isinstance(entry, dict) else {}
+        entry = entry_of(leaf)
         stated = leaf.get("packageContent") or entry.get("packageContent")
         target = absolute(stated, url) if isinstance(stated, str) else None
         if target is None:
@@ -163,8 +162,7 @@ def stated_sha512(body: bytes, version: Version) -> str | None:
     nuget.org states it in catalog leaves only, other feeds in the registration. Raises InvalidDocument.
     """
     for leaf in leaves(_index(body)):
-        entry = leaf.get("catalogEntry")
-        entry = entry if isinstance(entry, dict) else leaf
+        entry = entry_of(leaf)
         stated, algorithm = entry.get("packageHash"), entry.get("packageHashAlgorithm", "SHA512")
         if isinstance(stated, str) and algorithm == "SHA512" and _version(entry.get("version"), "") == version:
             return stated
@@ -193,11 +191,9 @@ def newest_version(documents: Iterable[bytes]) -> str:
     """
     found: list[tuple[bool, bool, Version]] = []
     for leaf in (leaf for body in documents for leaf in leaves(_index(body))):
-        entry = leaf.get("catalogEntry")
-        entry = entry if isinstance(entry, dict) else leaf
         version = leaf_version(leaf)
         if version is not None:
-            found.append((entry.get("listed", True) is not False, not version.is_prerelease, version))
+            found.append((entry_of(leaf).get("listed", True) is not False, not version.is_prerelease, version))
     return max(found)[2].url if found else ""
 
 
@@ -206,17 +202,22 @@ def leaves(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if not isinstance(document.get("items"), list):
         yield document
         return
-    for item in _objects(document["items"]):
+    for item in objects(document["items"]):
         if isinstance(item.get("items"), list):
-            yield from _objects(item["items"])
+            yield from objects(item["items"])
         elif is_leaf(item):
             yield item
 
 
+def entry_of(leaf: dict[str, Any]) -> dict[str, Any]:
+    """What a leaf says of its package: its catalog entry, or itself where that is named by its URL or not at all."""
+    entry = leaf.get("catalogEntry")
+    return entry if isinstance(entry, dict) else leaf
+
+
 def leaf_version(leaf: dict[str, Any]) -> Version | None:
     """The version that a leaf is about; None where it does not say."""
-    entry = leaf.get("catalogEntry")
-    entry = entry if isinstance(entry, dict) else leaf
+    entry = entry_of(leaf)
     content_url = leaf.get("packageContent") or entry.get("packageContent")
     return _version(entry.get("version"), content_url if isinstance(content_url, str) else "")
 
@@ -236,7 +237,7 @@ def pages_with(body: bytes, version: Version, url: str) -> tuple[PageRef, ...]:
     By their bounds; a page that states none may have everything. Raises InvalidDocument.
     """
     bounds: dict[str, tuple[Version | None, Version | None]] = {}
-    for page in _objects(_index(body).get("items")):
+    for page in objects(_index(body).get("items")):
         target = absolute(page["@id"], url) if isinstance(page.get("@id"), str) else None
         if target is not None:
             bounds.setdefault(without_fragment(target), (_bound(page, "lower"), _bound(page, "upper")))
@@ -266,7 +267,8 @@ def _index(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _objects(value: object) -> Iterator[dict[str, Any]]:
+def objects(value: object) -> Iterator[dict[str, Any]]:
+    """The objects in ``value``, where it is an array."""
     return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads
-from nugetproxy.nuget.documents.registration import is_leaf, leaf_version, leaves
+from nugetproxy.nuget.documents.registration import entry_of, is_leaf, leaf_version, leaves, objects
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 
@@ -76,8 +76,7 @@ def _of_registration(document: Json, id: str) -> Iterator[Statement]:
     for leaf in leaves(document):
         if not is_leaf(leaf):
             continue
-        inner = leaf.get("catalogEntry")
-        entry = inner if isinstance(inner, dict) else leaf
+        inner, entry = leaf.get("catalogEntry"), entry_of(leaf)
         version = leaf_version(leaf)
         identity = _identity(entry.get("id") or id, version.normalized if version is not None else "")
         if identity is None:
@@ -90,7 +89,7 @@ def _of_registration(document: Json, id: str) -> Iterator[Statement]:
             published=_date(said),
             listed=_listed(said, whole=whole),
             deprecation=_deprecation(said, NOT_DEPRECATED if whole else None),
-            vulnerabilities=_objects(said.get("vulnerabilities")),
+            vulnerabilities=tuple(objects(said.get("vulnerabilities"))),
             license=_text(said.get("licenseExpression")),
             committed=_dated(leaf.get("commitTimeStamp")),
             details=_text(entry.get("@id") if isinstance(inner, dict) else inner),
@@ -106,7 +105,7 @@ def _of_catalog(leaf: Json) -> Iterator[Statement]:
 
 
 def _of_search(document: Json) -> Iterator[Statement]:
-    for hit in _objects(document.get("data")):
+    for hit in objects(document.get("data")):
         identity = _identity(hit.get("id"), hit.get("version"))
         if identity is not None and (deprecation := _deprecation(hit, None)) is not None:
             yield Statement(identity=identity, deprecation=deprecation)
@@ -141,7 +140,3 @@ def _listed(said: Mapping[str, Any], *, whole: bool) -> bool | None:
 def _deprecation(said: Mapping[str, Any], otherwise: str | None) -> str | None:
     stated = said.get("deprecation")
     return dumps(stated).decode() if isinstance(stated, dict) else otherwise
-
-
-def _objects(value: object) -> tuple[Json, ...]:
-    return tuple(item for item in value if isinstance(item, dict)) if isinstance(value, list) else ()

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact
-from nugetproxy.nuget.documents.registration import leaf_version, leaves
+from nugetproxy.nuget.documents.registration import entry_of, leaf_version, leaves
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.merging.versions import Owners, choose_owners
@@ -211,8 +211,7 @@ def _need_for_hive(need: Any, base: str, hive: str) -> Any:
 
 def _is_semver2(leaf: Json) -> bool:
     """By its version, or by a bound of a dependency (NuGet's wiki, "SemVer 2.0.0 support")."""
-    entry = leaf.get("catalogEntry")
-    entry = entry if isinstance(entry, dict) else leaf
+    entry = entry_of(leaf)
     version = Version.parse(entry["version"]) if isinstance(entry.get("version"), str) else leaf_version(leaf)
     if version is not None and version.is_semver2:
         return True

@@ -120,7 +120,7 @@ def merge_id_versions(answers: Sequence[SourceDocument], owners: Owners) -> byte
     found: dict[Version, str] = {}
     for answer in answers:
         for text in _result(answer.body)[1]:
-            version = Version.parse(text) if isinstance(text, str) else None
+            version = _version(text)
             if version is not None and owners.get(version.url) == answer.source:
                 found.setdefault(version, text)
     return dumps({"totalHits": len(found), "data": [found[version] for version in sorted(found)]})
@@ -152,9 +152,12 @@ def _both(mine: Json, theirs: Json) -> Json:
 
 def _newest(hit: Json) -> tuple[Version, ...]:
     """What a hit stands for; empty where it does not say it."""
-    stated = hit.get("version")
-    version = Version.parse(stated) if isinstance(stated, str) else None
+    version = _version(hit.get("version"))
     return () if version is None else (version,)
+
+
+def _version(stated: object) -> Version | None:
+    return Version.parse(stated) if isinstance(stated, str) else None
 
 
 def _united(mine: Any, theirs: Any) -> list[Any]:
@@ -162,8 +165,7 @@ def _united(mine: Any, theirs: Any) -> list[Any]:
     found: dict[Version, Any] = {}
     for listed in (mine, theirs):
         for item in listed if isinstance(listed, list) else ():
-            stated = item.get("version") if isinstance(item, dict) else None
-            version = Version.parse(stated) if isinstance(stated, str) else None
+            version = _version(item.get("version") if isinstance(item, dict) else None)
             if version is not None:
                 found.setdefault(version, item)
     return [found[version] for version in sorted(found)]
@@ -181,6 +183,5 @@ def _placed(hit: Json, folder: str) -> Json:
 
 
 def _version_placed(item: Any, folder: str) -> Any:
-    stated = item.get("version") if isinstance(item, dict) else None
-    version = Version.parse(stated) if isinstance(stated, str) else None
+    version = _version(item.get("version") if isinstance(item, dict) else None)
     return item if version is None else {**item, "@id": f"{folder}/{version.url}.json"}
