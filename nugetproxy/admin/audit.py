@@ -16,7 +16,7 @@ from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.judge import Judge
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.judging import AS_OF
-from nugetproxy.nuget.rules import NOT_DEPRECATED, Action, Traits, Verdict
+from nugetproxy.nuget.rules import Action, Traits, Verdict
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.inspection import holdings_of, unseen_of
 from nugetproxy.store.history.history import HistoryUnavailable
@@ -224,11 +224,10 @@ async def _advise(desk: Desk, looked: Iterable[PackageIdentity], found: dict[Pac
 def _tell_facts(scope: _Scope, looked: Collection[PackageIdentity], found: dict[PackageIdentity, Finding]) -> None:
     for known in scope.held.values():
         for identity, traits in known.items():
-            deprecated = traits.deprecation not in {None, NOT_DEPRECATED}
-            if identity in looked and (traits.withdrawn or deprecated or traits.listed is False):
+            if identity in looked and (traits.withdrawn or traits.is_deprecated or traits.listed is False):
                 one = _of(found, identity)
                 one.withdrawn |= traits.withdrawn
-                one.deprecated |= deprecated
+                one.deprecated |= traits.is_deprecated
                 one.unlisted |= traits.listed is False
 
 

@@ -38,7 +38,6 @@ class Finding(Struct, kw_only=True):
     version: str
     upstreams: set[str] = field(default_factory=set)
     """Of which it is held."""
-    feeds: set[str] = field(default_factory=set)
     last: float | None = None
     """When a client has got it last, as far as that is remembered."""
     advisories: tuple[Advisory, ...] = ()

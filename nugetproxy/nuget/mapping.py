@@ -91,12 +91,10 @@ class SourceMapping(Struct, frozen=True):
     def rule(self, id_: str) -> Rule | None:
         """The one rule that counts for an id in any spelling: its own, else the longest prefix; None for no source."""
         wanted = invariant_lower(id_)
-        found = self.exact.get(wanted)
-        for length in range(len(wanted), -1, -1) if found is None else ():
-            found = self.prefixes.get(wanted[:length])
-            if found is not None:
-                return found
-        return found
+        if wanted in self.exact:
+            return self.exact[wanted]
+        beginnings = (wanted[:length] for length in range(len(wanted), -1, -1))
+        return next((self.prefixes[one] for one in beginnings if one in self.prefixes), None)
 
     def sources(self, id_: str, among: tuple[str, ...]) -> tuple[str, ...]:
         """Which of ``among`` (the feed's, in their order) may have an id."""

@@ -30,7 +30,7 @@ __all__ = [
 
 _USUAL: Final = re.compile(
     rb'(?:\xef\xbb\xbf)?(?:<\?xml version="1\.0"(?: encoding="utf-8")?(?: standalone="(?:yes|no)")? ?\?>\s*)?<[a-z]',
-    re.I,
+    re.IGNORECASE,
 )
 """How a document begins that is in UTF-8 for certain: in other encodings a DOCTYPE may have other bytes."""
 MAX_NUSPEC: Final = 4 * 2**20
@@ -191,7 +191,7 @@ def _package_types(lists: Sequence[Element]) -> tuple[tuple[str, str], ...]:
 
 
 def _dependency_groups(lists: Sequence[Element]) -> tuple[DependencyGroup, ...]:
-    """DocumentGroups as written; dependencies outside any group (the older schema) make one for all frameworks."""
+    """Groups as written; dependencies outside any group (the older schema) make one for all frameworks."""
     groups: list[DependencyGroup] = []
     for parent in lists:
         if loose := _dependencies(parent):

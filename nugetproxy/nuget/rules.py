@@ -14,6 +14,7 @@ from nugetproxy.nuget.moments import moment
 SEVERITIES: Final = ("low", "moderate", "high", "critical")
 """By number, as VulnerabilityInfo has them."""
 NOT_DEPRECATED: Final = "null"
+"""JSON, in place of a deprecation."""
 
 
 def severity_place(stated: object) -> int | None:

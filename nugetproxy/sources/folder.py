@@ -130,7 +130,7 @@ class FolderSource:
         if failure is not None or route.kind is None:
             raise failure or NotFound("A folder of packages has no links.")
         if route.kind is Kind.INDEX:
-            return MadeDocument(route.kind, synthesize.service_index(base, secure=base.startswith("https:")))
+            return MadeDocument(route.kind, synthesize.service_index(base))
         return MadeDocument(
             route.kind, await self._seek(route.kind, lambda: self._synthesis.make(route, query, base, None))
         )

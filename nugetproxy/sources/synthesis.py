@@ -117,7 +117,7 @@ class Synthesis:
     async def _index(self, _route: Route, _query: str, base: str) -> bytes | None:
         if not await self.holds_anything():
             return None
-        return synthesize.service_index(base, secure=base.startswith("https:"))
+        return synthesize.service_index(base)
 
     async def _versions(self, route: Route, _query: str, _base: str) -> bytes | None:
         facts = await self._held.facts(route.id)

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from nugetproxy.nuget.documents.advisories import Advisory
-from nugetproxy.nuget.documents.statements import NOT_DEPRECATED, Statement, seconds, statements
+from nugetproxy.nuget.documents.statements import Statement, seconds, statements
 from nugetproxy.nuget.identity import PackageIdentity, Version
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.rules import NOT_DEPRECATED
 from nugetproxy.nuget.synthesis.ranges import is_within
 
 A = PackageIdentity("acme.a", "1.0.0")

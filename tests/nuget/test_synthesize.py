@@ -136,9 +136,8 @@ def test_version_list_of_nothing_is_empty() -> None:
     assert version_list([]) == b'{"versions":[]}'
 
 
-@pytest.mark.parametrize("secure", [True, False])
-def test_service_index_offers_what_can_be_made(secure: bool) -> None:
-    body = service_index(BASE, secure=secure)
+def test_service_index_offers_what_can_be_made() -> None:
+    body = service_index(BASE)
     check(Kind.INDEX, body)
     document = orjson.loads(body)
     offered = {(entry["@type"], entry["@id"]) for entry in document["resources"]}
@@ -158,14 +157,14 @@ def test_service_index_offers_what_can_be_made(secure: bool) -> None:
 
 
 def test_service_index_is_read_as_one() -> None:
-    services = parse_service_index(service_index(BASE, secure=False), f"{BASE}index.json")
+    services = parse_service_index(service_index(BASE), f"{BASE}index.json")
     assert services.upstream_urls("content", "a/index.json") == (f"{BASE}content/a/index.json",)
     assert services.unknown == ()
     assert all(services.has(name) for name in HIVES)
 
 
 def test_old_clients_are_kept_off_the_semver2_hive() -> None:
-    document = orjson.loads(service_index(BASE, secure=False))
+    document = orjson.loads(service_index(BASE))
     (versioned,) = [row for row in document["resources"] if row["@type"] == "RegistrationsBaseUrl/Versioned"]
     assert versioned["clientVersion"] == "4.3.0-alpha"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -84,6 +85,11 @@ def dumps(value: Any) -> bytes:
         return memoryview(orjson.dumps(value)).tobytes()
     except orjson.JSONEncodeError as error:
         raise InvalidDocument(_TOO_DEEP) from error
+
+
+def objects(value: object) -> Iterator[dict[str, Any]]:
+    """The objects in ``value``, where it is an array."""
+    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
 
 
 def _exact_int(text: str) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact
-from nugetproxy.nuget.documents.registration import entry_of, is_leaf, leaf_version, leaves, objects
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact, objects
+from nugetproxy.nuget.documents.registration import entry_of, is_leaf, leaf_version, leaves
 from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.merging.search import Window

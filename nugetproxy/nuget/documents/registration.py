@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads, objects
 from nugetproxy.nuget.documents.rewrite import (
     Field,
     Fields,
@@ -265,11 +265,6 @@ def _index(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidDocument("the registration is not a JSON object")
     return document
-
-
-def objects(value: object) -> Iterator[dict[str, Any]]:
-    """The objects in ``value``, where it is an array."""
-    return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
 
 
 def _commit(document: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads, objects
 
 _SHA256: Final = "2.16.840.1.101.3.4.2.1"
 _FINGERPRINT: Final = re.compile(r"[0-9a-fA-F]{64}")
@@ -17,9 +17,7 @@ def listed_fingerprints(body: bytes) -> frozenset[str]:
         said: Any = loads(body)
     except InvalidDocument:
         return frozenset()
-    found: Any = said.get("signingCertificates") if isinstance(said, dict) else None
-    prints = (
-        [one.get("fingerprints") for one in found or () if isinstance(one, dict)] if isinstance(found, list) else []
-    )
+    found = said.get("signingCertificates") if isinstance(said, dict) else None
+    prints = [one.get("fingerprints") for one in objects(found)]
     values = [one.get(_SHA256) for one in prints if isinstance(one, dict)]
     return frozenset(one.lower() for one in values if isinstance(one, str) and _FINGERPRINT.fullmatch(one))

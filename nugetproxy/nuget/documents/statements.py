@@ -8,14 +8,14 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads
-from nugetproxy.nuget.documents.registration import entry_of, is_leaf, leaf_version, leaves, objects
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, objects
+from nugetproxy.nuget.documents.registration import entry_of, is_leaf, leaf_version, leaves
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.rules import NOT_DEPRECATED
 
 Json = dict[str, Any]
 
-NOT_DEPRECATED: Final = "null"
 _FIRST_YEAR: Final = 1980
 """nuget.org says 1900 of what is unlisted, other feeds the year 1 of what they do not know."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact, objects
 from nugetproxy.nuget.urls import absolute, split_url, without_fragment
 
 _SAFE = re.compile(r"/(?:(?!\.)[A-Za-z0-9._~+-]{1,100}/){0,8}(?!\.)[A-Za-z0-9._~+-]{1,100}")
@@ -64,8 +64,7 @@ def render_tools(body: bytes, url: str, base: str) -> bytes:
 def _entries(document: Any) -> Iterator[dict[str, Any]]:
     """The entries of all tools; other things in the document are none of ours."""
     for value in document.values() if isinstance(document, dict) else ():
-        if isinstance(value, list):
-            yield from (entry for entry in value if isinstance(entry, dict))
+        yield from objects(value)
 
 
 def _target(entry: dict[str, Any], url: str) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nugetproxy.nuget.projects.needs import Needs, UnreadableFile, json_object, rows, table
+from nugetproxy.nuget.documents.exact_json import objects
+from nugetproxy.nuget.projects.needs import Needs, UnreadableFile, json_object, table
 from nugetproxy.nuget.version_range import VersionRange
 
 
@@ -27,7 +28,7 @@ def libraries(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _downloads(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for framework in table(table(document.get("project")).get("frameworks")).values():
-        for row in rows(table(framework).get("downloadDependencies")):
+        for row in objects(table(framework).get("downloadDependencies")):
             for text in str(row.get("version", "")).split(";"):
                 wanted = VersionRange.parse(text)
                 if wanted is not None and wanted.lower is not None:

@@ -108,11 +108,6 @@ def table(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def rows(value: Any) -> list[Mapping[str, Any]]:
-    """The objects in ``value``, where it is a list."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
 def read_xml(body: bytes, file: str) -> Element:
     """The root element; raises UnreadableFile."""
     try:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from nugetproxy.nuget.projects.needs import Needs, UnreadableFile, json_object, local, read_xml, rows, table
+from nugetproxy.nuget.documents.exact_json import objects
+from nugetproxy.nuget.projects.needs import Needs, UnreadableFile, json_object, local, read_xml, table
 from nugetproxy.nuget.projects.purls import read_purl
 
 _TAG = re.compile(r"^ExternalRef:\s*PACKAGE[-_]MANAGER\s+purl\s+(\S+)", re.MULTILINE)
@@ -57,7 +58,7 @@ def _needs(purls: list[str], file: str) -> Needs:
 
 def _components(parent: Mapping[str, Any]) -> Iterator[str]:
     """Of the components at every depth; the product itself (``metadata``) is no part of it."""
-    for one in rows(parent.get("components")):
+    for one in objects(parent.get("components")):
         if isinstance(one.get("purl"), str):
             yield one["purl"]
         yield from _components(one)
@@ -68,26 +69,26 @@ def _packages(document: Mapping[str, Any]) -> Iterator[str]:
     products = _texts(document.get("documentDescribes"))
     products |= {
         str(one.get("relatedSpdxElement"))
-        for one in rows(document.get("relationships"))
+        for one in objects(document.get("relationships"))
         if one.get("relationshipType") == "DESCRIBES"
     }
-    for package in rows(document.get("packages")):
+    for package in objects(document.get("packages")):
         if str(package.get("SPDXID")) not in products:
-            for reference in rows(package.get("externalRefs")):
+            for reference in objects(package.get("externalRefs")):
                 if str(reference.get("referenceType", "")).rpartition("/")[2] == "purl":
                     yield str(reference.get("referenceLocator", ""))
 
 
 def _elements(document: Mapping[str, Any]) -> Iterator[str]:
     """Of SPDX 3, without its root elements."""
-    elements = rows(document.get("@graph"))
+    elements = list(objects(document.get("@graph")))
     roots = {id_ for one in elements for id_ in _texts(one.get("rootElement")) if one.get("type") != "SpdxDocument"}
     for one in elements:
         if one.get("type") == "software_Package" and str(one.get("spdxId")) not in roots:
             stated = one.get("software_packageUrl")
             if isinstance(stated, str):
                 yield stated
-            for other in rows(one.get("externalIdentifier")):
+            for other in objects(one.get("externalIdentifier")):
                 if str(other.get("externalIdentifierType", "")).lower() in {"packageurl", "purl"}:
                     yield str(other.get("identifier", ""))
 

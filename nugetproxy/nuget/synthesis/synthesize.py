@@ -38,16 +38,11 @@ def version_list(facts: Iterable[PackageFacts]) -> bytes:
     return orjson.dumps({"versions": [version.url for version in sorted(versions)]})
 
 
-def service_index(base: str, *, secure: bool) -> bytes:
-    """The index of a feed that consists of held packages only, published as ``base`` (``http://host:5555/v3/``).
-
-    ``secure`` says that the client came over https, as for ``render_index``.
-    """
+def service_index(base: str) -> bytes:
+    """The index of a feed that consists of held packages only, published as ``base`` (``http://host:5555/v3/``)."""
     resources: list[dict[str, Any]] = []
     for name in SYNTHESIZED:
         row = BY_NAME[name]
-        if row.secure_only and not secure:
-            continue
         for kind in row.types:
             client = {"clientVersion": _CLIENT_VERSIONS[kind]} if kind in _CLIENT_VERSIONS else {}
             resources.append({"@id": base + row.path, "@type": kind, **client})
