@@ -120,6 +120,15 @@ class FsOps:
             view = view[done:]
             offset += done
 
+    def write_new(self, path: StrPath, data: bytes) -> None:
+        """Make a file with this content, which is durable; its name is not yet."""
+        fd = self.create(path)
+        try:
+            self.write(fd, data, 0)
+            self.fsync(fd)
+        finally:
+            self.close(fd)
+
     def truncate(self, fd: int, size: int) -> None:
         """Let a file end after ``size`` bytes."""
         self.call("truncate", "", os.ftruncate, fd, size)

@@ -51,10 +51,7 @@ class DirectoryLocked(StoreUnusable):
 
 
 class DirectoryLock:
-    """An exclusive lock on ``<directory>/lock``, held for life; the kernel frees it whatever kills the process.
-
-    The descriptor is inherited by forked workers, which are one instance with their parent. Blocks: for the start.
-    """
+    """An exclusive lock on ``<directory>/lock``, held for life; the kernel frees it when the process ends. Blocks."""
 
     def __init__(self, directory: Path, *, forced: bool = False) -> None:
         self.directory = directory

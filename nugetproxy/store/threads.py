@@ -95,9 +95,8 @@ class StoreThreads:
 
     def _close_all(self) -> None:
         while self._to_close:
-            with contextlib.suppress(
-                IndexError, OSError
-            ):  # another thread has taken the last; it is closed all the same
+            # Another thread has taken the last; it is closed all the same.
+            with contextlib.suppress(IndexError, OSError):
                 os.close(self._to_close.popleft())
 
     def share_out(self, at_once: int, act: Callable[[_T], None], what: Sequence[_T]) -> None:

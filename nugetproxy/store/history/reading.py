@@ -10,15 +10,14 @@ import orjson
 from msgspec import Struct
 
 from nugetproxy.store.history.restore import Restore
-from nugetproxy.store.sqlite_form import UnsoundFile
 
 _OF_FEEDS: Final = "feed IN (SELECT value FROM json_each(:feeds))"
-_COUNTS: Final = """
+_COUNTS: Final = f"""
     SELECT start, sum(requests) AS requests, sum(hits) AS hits, sum(fetches) AS fetches, sum(failed) AS failed,
         sum(bytes) AS bytes, sum(saved) AS saved, sum(packages) AS packages FROM counts
-    WHERE span = :span AND start >= :since AND feed IN (SELECT value FROM json_each(:feeds))
+    WHERE span = :span AND start >= :since AND {_OF_FEEDS}
     GROUP BY start ORDER BY start
-"""
+"""  # noqa: S608 - constants
 
 
 class Count(Struct, frozen=True, kw_only=True):
@@ -88,13 +87,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
 def counts(connection: sqlite3.Connection, span: int, since: float, feeds: Collection[str]) -> tuple[Count, ...]:
     """The sums over ``feeds``, oldest first."""
-    rows = _rows(
-        connection,
-        _COUNTS,
-        span=span,
-        since=since,
-        feeds=_json(feeds),
-    )
+    rows = _rows(connection, _COUNTS, span=span, since=since, feeds=_json(feeds))
     return tuple(Count(**row) for row in rows)
 
 
@@ -162,10 +155,7 @@ def restore(connection: sqlite3.Connection, number: int) -> Seen | None:
 
 def _restores(connection: sqlite3.Connection, what: str, **values: Any) -> tuple[Seen, ...]:
     rows = _rows(connection, f"SELECT number, session, client, token, body FROM restores {what}", **values)  # noqa: S608 - constants
-    try:
-        return tuple(Seen(restore=Restore.from_json(row.pop("body")), **row) for row in rows)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UnsoundFile("a restore is not readable") from error
+    return tuple(Seen(restore=Restore.from_json(row.pop("body")), **row) for row in rows)
 
 
 def troubles(connection: sqlite3.Connection, since: float, feeds: Collection[str]) -> tuple[Trouble, ...]:

@@ -9,6 +9,7 @@ import orjson
 from msgspec import Struct, field, to_builtins
 
 from nugetproxy.store.history.sighting import FAILED, FETCHES, HITS, PACKAGE, Sighting
+from nugetproxy.store.sqlite_form import UnsoundFile
 
 SLOWEST: Final = 10
 """Requests that are kept of each restore, the slowest ones."""
@@ -113,7 +114,10 @@ class Restore(Struct, kw_only=True):
 
     @staticmethod
     def from_json(body: bytes) -> Restore:
-        """What ``to_json`` wrote; raises ValueError, TypeError or KeyError for anything else."""
-        said: Mapping[str, Any] = orjson.loads(body)
-        slowest = [Step(**one) for one in said["slowest"]]
-        return Restore(**{**said, "feeds": tuple(said["feeds"]), "slowest": slowest})
+        """What ``to_json`` wrote; raises UnsoundFile for anything else."""
+        try:
+            said: Mapping[str, Any] = orjson.loads(body)
+            slowest = [Step(**one) for one in said["slowest"]]
+            return Restore(**{**said, "feeds": tuple(said["feeds"]), "slowest": slowest})
+        except (ValueError, TypeError, KeyError) as error:
+            raise UnsoundFile("a restore is not readable") from error

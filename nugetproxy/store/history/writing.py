@@ -10,7 +10,7 @@ from typing import Final
 from nugetproxy.store.history.restore import Restore
 from nugetproxy.store.history.sighting import FAILED, FETCHES, HITS, SPARED, Sighting, Who
 from nugetproxy.store.history.tally import Tally
-from nugetproxy.store.sqlite_form import UnsoundFile, transaction
+from nugetproxy.store.sqlite_form import transaction
 
 DAY: Final = 86400
 SPANS: Final = {60: 2 * DAY, 3600: 62 * DAY, DAY: 1830 * DAY}
@@ -46,12 +46,8 @@ _RESTORE: Final = """
     ON CONFLICT (session, client, token) DO UPDATE SET
         began = excluded.began, ended = excluded.ended, body = excluded.body
 """
-_PRUNED: Final = {
-    "pulls": ("last", MOST_PULLS),
-    "usage": ("last", MOST_USES),
-    "troubles": ("last", MOST_TROUBLES),
-}
-"""Table -> by what the oldest rows are known, how many rows are kept."""
+_MOST: Final = {"pulls": MOST_PULLS, "usage": MOST_USES, "troubles": MOST_TROUBLES}
+"""Table -> how many rows are kept, the last ones."""
 
 
 def write(connection: sqlite3.Connection, batch: Sequence[Sighting | Tally], *, restores: int, usage: float) -> None:
@@ -143,16 +139,9 @@ def _write_restores(connection: sqlite3.Connection, batch: Iterable[Sighting | T
             "SELECT body FROM restores WHERE session = ? AND client = ? AND token = ?", key
         ).fetchone()
         began = min(one[0] - one[3] for one in sightings)
-        restore = Restore(began=began, ended=began) if row is None else _read(row[0])
+        restore = Restore(began=began, ended=began) if row is None else Restore.from_json(row[0])
         restore.add(sightings)
         connection.execute(_RESTORE, (*key, restore.began, restore.ended, restore.to_json()))
-
-
-def _read(body: bytes) -> Restore:
-    try:
-        return Restore.from_json(body)
-    except (ValueError, TypeError, KeyError) as error:
-        raise UnsoundFile("a restore is not readable") from error
 
 
 def prune(connection: sqlite3.Connection, now: float, *, restores: int, usage: float) -> None:
@@ -165,8 +154,8 @@ def prune(connection: sqlite3.Connection, now: float, *, restores: int, usage: f
         connection.execute("DELETE FROM usage WHERE last < ? OR last > ?", (now - usage, now + FUTURE))
         connection.execute("DELETE FROM troubles WHERE last < ? OR last > ?", (now - SPANS[3600], now + FUTURE))
         connection.execute("DELETE FROM restores WHERE ended > ?", (now + FUTURE,))  # else the newest ones, for years
-        for table, (column, most) in _PRUNED.items():
-            _keep_newest(connection, table, column, most)
+        for table, most in _MOST.items():
+            _keep_newest(connection, table, "last", most)
         _keep_newest(connection, "restores", "ended", restores)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -60,22 +62,7 @@ STEPS: Final[tuple[tuple[str, ...], ...]] = (
 """Each is one transaction, which also raises the number in the file (PRAGMA user_version). Never change one that was
 released: add another."""
 
-_TABLES: Final = frozenset(
-    {
-        "pins",
-        "links",
-        "epochs",
-        "scrubs",
-        "facts",
-        "owners",
-        "claims",
-        "tokens",
-        "origins",
-        "sightings",
-        "kept",
-        "verdicts",
-    }
-)
+_TABLES: Final = frozenset(re.findall(r"CREATE TABLE (\w+)", "".join(chain(*STEPS))))
 
 
 class LedgerUnavailable(SqliteUnavailable):

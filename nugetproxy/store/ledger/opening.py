@@ -49,12 +49,7 @@ def replace_by(fs: FsOps, directory: Path, body: bytes) -> Path | None:
     """
     scratch = directory / f"{NAME}.restoring"
     scratch.unlink(missing_ok=True)
-    fd = fs.create(scratch)
-    try:
-        fs.write(fd, body, 0)
-        fs.fsync(fd)
-    finally:
-        fs.close(fd)
+    fs.write_new(scratch, body)
     try:
         check(LEDGER, scratch)
     except NewerLedger as newer:

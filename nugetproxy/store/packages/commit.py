@@ -67,13 +67,8 @@ def mark(fs: FsOps, layout: Layout, identity: PackageIdentity, sha512: str) -> N
 def write_file(fs: FsOps, layout: Layout, target: Path, data: bytes) -> None:
     """Make a whole small file appear under its final name (the directory is the caller's to fsync)."""
     scratch = layout.scratch()
-    fd = fs.create(scratch)
     try:
-        try:
-            fs.write(fd, data, 0)
-            fs.fsync(fd)
-        finally:
-            fs.close(fd)
+        fs.write_new(scratch, data)
         fs.rename(scratch, target)
     except DiskFailure:
         with contextlib.suppress(DiskFailure):

@@ -104,7 +104,7 @@ class HeldPackage:
 
     ``with held:`` does both. ``size`` in bytes, ``modified`` (when it was published, as far as that is known) with
     ``arrived`` wall times in seconds since the epoch, ``sha512`` base64, ``etag`` strong with its quotes, equal on
-    every worker.
+    every replica.
     """
 
     __slots__ = (
@@ -179,10 +179,8 @@ class HeldPackage:
 
     def intact(self, fs: FsOps) -> bool:
         """True while the file is still there with the size and time that were verified; a quick fstat."""
-        state, known = (
-            fs.fstat(self._descriptor.fd),
-            self.stamp,
-        )  # compared without making a stamp: a hit's dearest part
+        state, known = fs.fstat(self._descriptor.fd), self.stamp
+        # Compared without making a stamp: a hit's dearest part.
         return (
             state.st_nlink > 0
             and state.st_mtime_ns == known.mtime_ns

@@ -130,19 +130,17 @@ def _write(fs: FsOps, layout: Layout, one: _Publication) -> None:
         fs.write(fd, text, 0)
 
 
-def _rename(fs: FsOps, _: Layout, one: _Publication) -> None:
+def _rename(fs: FsOps, layout: Layout, one: _Publication) -> None:
     """All but the hash file, which is the last one."""
     while len(one.small) > 1:
-        fd, scratch, target = one.small[0]
-        fs.rename(scratch, target)
-        one.small.pop(0)
-        fs.close(fd)
+        _mark(fs, layout, one)
     fs.rename(one.package.path, one.places.nupkg)
     one.package.path = one.places.nupkg
     one.folder = fs.open_dir(one.places.directory)
 
 
 def _mark(fs: FsOps, _: Layout, one: _Publication) -> None:
+    """Give the next of the small files its name: the hash file, once it is the only one."""
     fd, scratch, target = one.small[0]
     fs.rename(scratch, target)
     one.small.pop(0)

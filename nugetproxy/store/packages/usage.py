@@ -136,7 +136,7 @@ class Usage:
         finally:  # until then they count as remembered
             self._uses = {identity: when for identity, when in self._uses.items() if uses.get(identity) != when}
 
-    async def count(self) -> list[tuple[float, PackageIdentity, int]]:
+    async def count(self) -> list[Counted]:
         """What is held, as far as it can be read: (last use, identity, bytes), the least recently used first.
 
         What comes or goes meanwhile may be missed until the next count.
@@ -295,8 +295,8 @@ def walk_id(fs: FsOps, layout: Layout, id_name: str) -> Iterator[tuple[PackageId
 class _Survey(Struct, frozen=True):
     """What a folder holds, as far as it can be read."""
 
-    packages: list[tuple[float, PackageIdentity, int]]
-    """(last use, identity, bytes), the least recently used first."""
+    packages: list[Counted]
+    """The least recently used first."""
     unreadable: list[DiskFailure]
     """Of folders of ids that could not be listed: they must not keep the others from being counted or evicted."""
     sieve: Sieve

@@ -209,6 +209,7 @@ class _SlowHash:
 
 
 def sha512_of(fs: FsOps, fd: int, size: int) -> str:
+    """Of the first ``size`` bytes of a file, in base64. Blocks; raises DiskFailure."""
     digest = PackageHash()
     for offset in range(0, size, _PIECE):
         digest.update(fs.read(fd, min(_PIECE, size - offset), offset))

@@ -37,13 +37,8 @@ def replacing_log(fs: FsOps, directory: Path, body: bytes) -> Iterator[None]:
     path, scratch = directory / NAME, directory / f"{NAME}.restoring"
     with suppress(MissingFile):
         fs.unlink(scratch)
-    fd = fs.create(scratch)
     try:
-        try:
-            fs.write(fd, body, 0)
-            fs.fsync(fd)
-        finally:
-            fs.close(fd)
+        fs.write_new(scratch, body)
         yield
     except BaseException:
         with suppress(DiskFailure):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -59,8 +58,10 @@ def lines(fs: FsOps, path: Path, offset: int = 0) -> Iterator[Found]:
         fd = fs.open(path)
     except MissingFile:
         return
-    with closing(_Opened(fs, fd)):
+    try:
         yield from lines_of(fs, fd, offset)
+    finally:
+        fs.close(fd)
 
 
 def lines_of(fs: FsOps, fd: int, offset: int = 0) -> Iterator[Found]:
@@ -113,11 +114,3 @@ def renewed(fs: FsOps, path: Path, wanted: Container[PackageIdentity]) -> dict[t
         if first.setdefault((seen.source, identity), seen.sha512) != seen.sha512:
             found[seen.source, identity] = seen
     return found
-
-
-class _Opened:
-    def __init__(self, fs: FsOps, fd: int) -> None:
-        self._fs, self._fd = fs, fd
-
-    def close(self) -> None:
-        self._fs.close(self._fd)
