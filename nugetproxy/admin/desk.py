@@ -15,7 +15,7 @@ from nugetproxy.engine.expiry import Expiry
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.room import Room
 from nugetproxy.engine.shared_truth import SharedTruth
-from nugetproxy.errors import BadRequest
+from nugetproxy.errors import BadRequest, NotFound
 from nugetproxy.feeds.advisory_book import AdvisoryBook
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.metrics import Metrics
@@ -82,6 +82,13 @@ class Desk(Struct, frozen=True, kw_only=True):
             feed.forget()
         self.advisories.forget()
         self.switch.forget()
+
+    def feed(self, name: str = "") -> Feed:
+        """The feed of this name, the first one where none is named; raises NotFound."""
+        found = self.feeds.get(name) if name else next(iter(self.feeds.values()))
+        if found is None:
+            raise NotFound(f"There is no feed {name!r}; there are {', '.join(self.feeds)}.")
+        return found
 
     def packages(self, upstream: str = "") -> Mapping[str, Packages]:
         """What is held of remote sources, or of one; raises BadRequest for one that there is not."""

@@ -63,19 +63,13 @@ class Explanation(Struct, frozen=True, kw_only=True):
         yield from (f"  rules: {line}" for line in self.rules)
 
 
-async def explain(feeds: Mapping[str, Feed], now: float, *, id_: str, version: str = "", feed: str = "") -> Explanation:
-    """Of an id, or one version of it, in a feed (the one at the root, where none is named); ``now`` is wall time.
-
-    Raises NotFound for what is no feed or no id, LedgerUnavailable.
-    """
-    wanted = feeds.get(feed) if feed else next(iter(feeds.values()))
-    if wanted is None:
-        raise NotFound(f"There is no feed {feed!r}; there are {', '.join(feeds)}.")
+async def explain(feed: Feed, now: float, *, id_: str, version: str = "") -> Explanation:
+    """Of an id, or one version of it, in a feed; ``now`` is wall time. Raises NotFound for no id, LedgerUnavailable."""
     package = PackageId.parse(id_)
     identity = PackageIdentity.parse(id_, version or "1.0.0")
     if package is None or identity is None:
         raise NotFound(f"{id_} {version}".rstrip() + " is not a package id with a version.")
-    return await _Explaining(wanted, package.lower, identity.version if version else "", now).run()
+    return await _Explaining(feed, package.lower, identity.version if version else "", now).run()
 
 
 class _Explaining:

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 async def explain(desk: Desk, *, id: str, version: str = "", feed: str = "") -> Mapping[str, Any]:
     """Which source serves an id or a version in a feed (the first, where none is named), and why; nobody is asked."""
-    found = await explained(desk.feeds, desk.clock.now(), id_=id, version=version, feed=feed)
+    found = await explained(desk.feed(feed), desk.clock.now(), id_=id, version=version)
     return {**to_builtins(found), "lines": list(found.lines())}
 
 
@@ -31,9 +31,9 @@ async def asked_anew(desk: Desk, *, id: str, feed: str = "") -> Mapping[str, Any
     """Have the upstreams asked about an id now that it may come from in a feed (the first, where none is named);
     ``failure`` says why one could not be, empty where all were; ``ruled`` whether the feed has rules.
     """
-    found, package = desk.feeds.get(feed) if feed else next(iter(desk.feeds.values())), PackageId.parse(id)
-    if found is None or package is None:
-        raise NotFound(f"There is no feed {feed!r}, or no id {id[:100]!r}.")
+    found, package = desk.feed(feed), PackageId.parse(id)
+    if package is None:
+        raise NotFound(f"{id[:100]!r} is no package id.")
     sources = found.sources
     if found.merged is not None:
         await found.merged.guard.claims.ready()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from nugetproxy.admin.desk import Desk
-from nugetproxy.errors import BadRequest, NotFound
+from nugetproxy.errors import BadRequest
 from nugetproxy.feeds.without_upstreams import WithoutUpstreams
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
 
@@ -54,7 +54,4 @@ async def denied(desk: Desk, *, ids: tuple[str, ...], feed: str = "") -> Mapping
 def _feed(desk: Desk, feed: str, asked: tuple[str, ...]) -> WithoutUpstreams:
     if len(asked) > MOST:
         raise BadRequest(f"Ask for at most {MOST} packages at once.")
-    found = desk.feeds.get(feed) if feed else next(iter(desk.feeds.values()))
-    if found is None:
-        raise NotFound(f"There is no feed {feed!r}; there are {', '.join(desk.feeds)}.")
-    return WithoutUpstreams(found)
+    return WithoutUpstreams(desk.feed(feed))

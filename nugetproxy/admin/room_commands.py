@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -65,12 +66,9 @@ async def evict(
     """
     if min(to or 0.0, unused_for or 0.0, keep_last) < 0:
         raise BadRequest("None of the numbers 'to', 'unused_for', 'keep_last' may be negative.")
-    other = unused_for is not None or keep_last > 0
-    rules = (
-        Retention(unused_for=float("inf") if unused_for is None else unused_for, keep_last=int(keep_last))
-        if other
-        else None
-    )
+    rules = None
+    if unused_for is not None or keep_last > 0:
+        rules = Retention(unused_for=math.inf if unused_for is None else unused_for, keep_last=int(keep_last))
     plan = await desk.room.plan(None if to is None else int(to), rules)
     removed = 0 if simulate else await desk.room.carry_out(plan)
     going = {one.identity for one in plan.going}

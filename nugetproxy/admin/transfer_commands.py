@@ -82,7 +82,7 @@ async def take_documents(desk: Desk, *, place: str) -> Mapping[str, Any]:
 def _packages(desk: Desk, upstream: str) -> Packages:
     source = desk.sources.get(upstream)
     if not isinstance(source, RemoteSource):
-        remote = ", ".join(name for name, one in desk.sources.items() if isinstance(one, RemoteSource))
+        remote = ", ".join(desk.remote())
         raise NotFound(f"There is no remote upstream {upstream!r} to hold packages of; there are {remote or 'none'}.")
     return source.packages
 
@@ -96,7 +96,7 @@ def _identity(name: str) -> PackageIdentity:
 
 def _place(desk: Desk, place: str) -> Path:
     """A folder of transfers; raises BadRequest for any other name."""
-    folders = [one.packages.folder for one in desk.sources.values() if isinstance(one, RemoteSource)]
+    folders = [one.packages.folder for one in desk.remote().values()]
     if PLACE.fullmatch(place) is None or not folders:
         raise BadRequest("That is no folder of transfers.")
     return folders[0].layout.root.parent / "run" / place

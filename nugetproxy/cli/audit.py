@@ -10,7 +10,7 @@ import typer
 from nugetproxy.cli.exits import FAILED
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.since import Since, moment
-from nugetproxy.cli.terminal import say
+from nugetproxy.cli.terminal import count, say
 
 app = typer.Typer(add_completion=False)
 
@@ -45,8 +45,7 @@ def audit(
     else:
         if findings:
             table(("Package", "Version", "Severity", "Got by", "Found"), map(_row, findings))
-        count = said["looked_at"]
-        typer.echo(f"{len(findings)} of {count} version{'' if count == 1 else 's'} with something to say.")
+        typer.echo(f"{len(findings)} of {count(said['looked_at'], 'version')} with something to say.")
     for line in _gaps(said):
         say(line, err=True)
     if fail_on is not None:

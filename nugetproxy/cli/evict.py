@@ -10,7 +10,7 @@ import typer
 from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
-from nugetproxy.cli.terminal import say
+from nugetproxy.cli.terminal import count, say
 
 app = typer.Typer(add_completion=False)
 
@@ -62,8 +62,7 @@ def evict(
 def _told(said: Mapping[str, Any], *, simulate: bool) -> Iterator[str]:
     from nugetproxy.config.units import about_size
 
-    count, broken = len(said["packages"]), said["broken_lock_files"]
-    what = f"{count} package{'' if count == 1 else 's'}"
+    what, broken = count(len(said["packages"]), "package"), said["broken_lock_files"]
     if simulate:
         yield (
             f"Would free {about_size(said['size'])} ({what}), would break {len(broken)} of "

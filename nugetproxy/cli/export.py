@@ -10,9 +10,9 @@ import typer
 
 from nugetproxy.cli.control import wants_cache
 from nugetproxy.cli.exits import FAILED, USAGE, fail
-from nugetproxy.cli.jobs import count, finished, remote_upstreams
+from nugetproxy.cli.jobs import finished, remote_upstreams
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
-from nugetproxy.cli.terminal import say
+from nugetproxy.cli.terminal import count, say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config

@@ -80,8 +80,3 @@ def resolved(files: Sequence[Path]) -> tuple[frozenset[PackageIdentity], tuple[s
         fail([str(error)], USAGE)
     left_out = ("Projects name no versions; only lock files and the like were looked at.",) if wants.graphs else ()
     return frozenset((*wants.exact, *wants.direct)), (*wants.remarks, *left_out)
-
-
-def count(number: int, what: str) -> str:
-    """``1 package``, ``2 packages``."""
-    return f"{number} {what}" + ("" if number == 1 else "s")

@@ -12,7 +12,7 @@ import typer
 from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
-from nugetproxy.cli.terminal import say
+from nugetproxy.cli.terminal import count, say
 
 app = typer.Typer(add_completion=False)
 
@@ -93,7 +93,7 @@ def _versions(file: Path) -> list[str]:
 
 
 def _told(kept: int, missing: list[str]) -> Iterator[str]:
-    yield f"{kept} package{'' if kept == 1 else 's'} will not be evicted."
+    yield f"{count(kept, 'package')} will not be evicted."
     if missing:
         few = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         yield f"Not held yet, so kept from when they are: {len(missing)} ({few})."

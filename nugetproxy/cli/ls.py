@@ -9,7 +9,7 @@ import typer
 from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
-from nugetproxy.cli.terminal import say
+from nugetproxy.cli.terminal import count, say
 
 app = typer.Typer(add_completion=False)
 
@@ -43,7 +43,7 @@ def ls(
             for one in said["packages"]
         )
         table(("Package", "Version", ">Size", "Used", "From", "Kept"), rows)
-        say(f"{said['count']} package{'' if said['count'] == 1 else 's'}, {about_size(said['size'])}.")
+        say(f"{count(said['count'], 'package')}, {about_size(said['size'])}.")
     for name, says in said["unread"].items():
         say(f"Not all of {name} is in it: {says}", err=True)
     if not said["packages"]:

@@ -14,7 +14,7 @@ from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.since import Since, moment
-from nugetproxy.cli.terminal import say
+from nugetproxy.cli.terminal import count, say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -97,14 +97,14 @@ def export(
     part = file.with_name(f"{file.name}.part")
     try:
         with part.open("w", encoding="utf-8") as into:
-            count = sum(1 for line in _lines(settings, begin) if into.write(f"{line}\n"))
+            written = sum(1 for line in _lines(settings, begin) if into.write(f"{line}\n"))
         part.replace(file)  # half of a log looks like a whole one
     except OSError as error:
         fail([f"{file} cannot be written: {error.strerror}."], FAILED)
     finally:
         with suppress(OSError):
             part.unlink()
-    typer.echo(f"{file} holds {count} line{'' if count == 1 else 's'}.")
+    typer.echo(f"{file} holds {count(written, 'line')}.")
 
 
 @app.command()

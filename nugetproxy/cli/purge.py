@@ -11,7 +11,7 @@ from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.named import named
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
-from nugetproxy.cli.terminal import say
+from nugetproxy.cli.terminal import count, say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -66,7 +66,7 @@ def _told(id: str, done: Mapping[str, Any]) -> Iterator[str]:
         if one.get("says"):
             yield f"{one['upstream']}: {one['says']}"
     if done["documents"]:
-        yield f"Removed {done['documents']} document{'s' if done['documents'] > 1 else ''}."
+        yield f"Removed {count(done['documents'], 'document')}."
 
 
 def _not_held(what: str, done: Mapping[str, Any], settings: Config) -> Iterator[str]:

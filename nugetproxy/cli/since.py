@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -18,15 +19,12 @@ Since = Annotated[
 def moment(text: str) -> float:
     """Seconds since the epoch; 0 for an empty text. Ends the command for what is neither a span nor a date."""
     from nugetproxy.config.units import parse_span
+    from nugetproxy.nuget.moments import instant
 
     if not text:
         return 0.0
-    try:
-        date = datetime.fromisoformat(text)
-    except ValueError:
-        pass
-    else:
-        return (date if date.tzinfo is not None else date.replace(tzinfo=UTC)).timestamp()
+    with suppress(ValueError):
+        return instant(text)
     try:
         return max(0.0, time.time() - parse_span(text))
     except ValueError:

@@ -34,6 +34,11 @@ def shown(text: str) -> str:
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def count(number: int, what: str) -> str:
+    """``1 package``, ``2 packages``."""
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
 def folded(sentence: str, most: int) -> str:
     """It on lines of ``most`` characters, but for words that are longer; 0 for one line."""
     if not most or len(sentence) <= most:

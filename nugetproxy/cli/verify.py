@@ -9,9 +9,9 @@ import typer
 
 from nugetproxy.cli.control import wants_cache
 from nugetproxy.cli.exits import FAILED
-from nugetproxy.cli.jobs import count, finished
+from nugetproxy.cli.jobs import finished
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
-from nugetproxy.cli.terminal import say
+from nugetproxy.cli.terminal import count, say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config

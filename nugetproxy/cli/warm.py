@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nugetproxy.cli.exits import FAILED, USAGE, fail
-from nugetproxy.cli.jobs import count, finished, settings_with
+from nugetproxy.cli.jobs import finished, settings_with
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, FeedName
-from nugetproxy.cli.terminal import say
+from nugetproxy.cli.terminal import count, say
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config

@@ -34,20 +34,10 @@ def who(
     if json:
         as_json(said)
     elif said["uses"]:
-        columns = ("Token", "Version", ">Times", "Last (UTC)", "Feed", "Address")
-        table(
-            columns,
-            (
-                (
-                    one["token"] or "-",
-                    one["version"],
-                    str(one["times"]),
-                    minute(one["last"]),
-                    one["feed"],
-                    one["client"],
-                )
-                for one in said["uses"]
-            ),
+        rows = (
+            (one["token"] or "-", one["version"], str(one["times"]), minute(one["last"]), one["feed"], one["client"])
+            for one in said["uses"]
         )
+        table(("Token", "Version", ">Times", "Last (UTC)", "Feed", "Address"), rows)
     if not said["uses"]:
         fail([f"Nobody has got {package}, as far as it is remembered (history.usage)."], FAILED)

@@ -249,6 +249,23 @@ def _patterns(resource: str) -> tuple[_Pattern, ...]:
     return tuple(found)
 
 
+def version_list_route(id: str) -> Route:
+    """What ``parse_route`` makes of the path of the version list of an id (lower case)."""
+    return Route(kind=Kind.VERSIONS, resource="content", rest=f"{quote(id)}/index.json", id=id)
+
+
+def index_route(hive: str, id: str) -> Route:
+    """The same of the index of its registration."""
+    return Route(kind=Kind.REGISTRATION, resource=hive, rest=f"{quote(id)}/index.json", id=id)
+
+
+def leaf_route(hive: str, identity: PackageIdentity) -> Route:
+    """The same of a leaf of that; without the work of parsing, as it is needed for every package that lands."""
+    rest = f"{quote(identity.id)}/{identity.version}.json"
+    kind = Kind.REGISTRATION_LEAF
+    return Route(kind=kind, resource=hive, rest=rest, id=identity.id, version=identity.version)
+
+
 _ENDPOINTS = MappingProxyType({f"{row.path}/": row.path for row in RESOURCES if row.shape is Shape.ENDPOINT})
 """Paket puts a slash behind the URL of every resource."""
 _WRITES = frozenset(row.name for row in RESOURCES if row.shape is Shape.WRITE)

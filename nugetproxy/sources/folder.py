@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
-from urllib.parse import quote
 
 import structlog
 
@@ -19,7 +18,7 @@ from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import DependencyGroup, parse_nuspec
-from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.nuget.routes import Route, version_list_route
 from nugetproxy.nuget.synthesis import synthesize
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.source import MadeDocument, Named
@@ -169,8 +168,7 @@ class FolderSource:
 
     async def versions_without_upstream(self, id_: str) -> tuple[Version, ...] | None:
         """What the folder holds of an id."""
-        route = parse_route(f"content/{quote(id_)}/index.json")
-        assert route is not None, "an id is a segment of a path"
+        route = version_list_route(id_)
         try:
             made = await self.made(route, "", "")
         except NotFound:

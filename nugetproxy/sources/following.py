@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 import orjson
 import structlog
@@ -20,17 +19,15 @@ from nugetproxy.nuget.documents.catalog import Change, catalog_changes, catalog_
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.nuget.routes import Route, index_route, parse_route, version_list_route
 from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.document_groups import DocumentGroups
+from nugetproxy.sources.remote_documents import CATALOG
 from nugetproxy.sources.services import Services
 
 log = structlog.get_logger(__name__)
 
 ROUND_SECONDS: Final = 60.0
-PLACES: Final = ("content", *HIVES)
-"""Where the indexes of an id are."""
-INDEX: Final = Route(kind=Kind.CATALOG, resource="catalog", rest="index.json")
 MOST_PAGES: Final = 50
 """After so many pages in one round the rest is left to the next one."""
 
@@ -95,7 +92,7 @@ class Following:
 
     async def _pages(self) -> list[str]:
         """The pages that may have what is new, by the index; of a catalog seen for the first time the newest."""
-        target = self._groups.target(INDEX, "", await self._services.map())
+        target = self._groups.target(CATALOG, "", await self._services.map())
         await self._cache.refresh(target)
         stored = await self._cache.stored(target)
         if stored is None:
@@ -125,9 +122,9 @@ class Following:
         since = self.cursor.stamp
         new = [change for change in changes if change.stamp > since] if since else []
         count = await self._outdate(new)
-        full = (
-            self.cursor.full if page == self.cursor.page or not self.cursor.page else max(self.cursor.full, self._count)
-        )
+        full = self.cursor.full
+        if self.cursor.page not in {"", page}:
+            full = max(full, self._count)
         self._count = len(changes)
         self.cursor = Cursor(stamp=max([since, *(change.stamp for change in changes)]), page=page, full=full)
         return count
@@ -146,13 +143,9 @@ class Following:
     async def _knows(self, id_: str) -> bool:
         """Whether anything that is stored of an id could be out of date."""
         services = await self._services.map()
-        for place in PLACES:
-            route = parse_route(f"{place}/{quote(id_)}/index.json")
-            if route is None or not services.has(route.resource):
-                continue
-            if await self._cache.stored(self._groups.target(route, "", services)) is not None:
-                return True
-        return False
+        routes = (version_list_route(id_), *(index_route(hive, id_) for hive in HIVES))
+        targets = [self._groups.target(route, "", services) for route in routes if services.has(route.resource)]
+        return any(stored is not None for stored in await self._cache.stored_all(targets))
 
 
 def _route(page: str) -> Route:

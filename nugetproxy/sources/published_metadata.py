@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from contextlib import suppress
-from urllib.parse import quote
 
 from cachetools import LRUCache
 from msgspec import Struct, field
@@ -27,17 +26,18 @@ from nugetproxy.nuget.documents.statements import Statement, seconds, statements
 from nugetproxy.nuget.identity import PackageIdentity, Version
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.nuget.routes import Route, index_route, version_list_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.synthesis.version_metadata import IdMetadata, Json, VersionMetadata
 from nugetproxy.off_loop import off_loop
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.recorder import facts_of
 from nugetproxy.sources.services import Services
-from nugetproxy.sources.stated_hashes import StatedHashes, index_route
+from nugetproxy.sources.stated_hashes import StatedHashes
 from nugetproxy.store.documents.documents import Stored
 from nugetproxy.store.ledger.ledger import Ledger, LedgerUnavailable, VersionFacts
 
+ADVISORIES = Route(kind=Kind.VULNERABILITIES, resource="vulnerabilities", rest="index.json")
 PAGES = 8
 """Pages of advisories that are kept parsed; nuget.org has two."""
 
@@ -65,7 +65,7 @@ class PublishedMetadata:
 
     async def spelling(self, identity: PackageIdentity) -> str | None:
         """How the version list spells this version, normalised; None where it does not name it."""
-        stored = await self._stored("content", f"{quote(identity.id)}/index.json")
+        stored = await self._stored(version_list_route(identity.id))
         if stored is None:
             return None
         listed = await off_loop(len(stored.body), listed_versions, stored.body)
@@ -147,7 +147,7 @@ class PublishedMetadata:
             return None
         if not services.has("vulnerabilities"):
             return ()
-        index = await self._stored("vulnerabilities", "index.json")
+        index = await self._stored(ADVISORIES)
         if index is None:
             return None
         found: list[Advisory] = []
@@ -165,9 +165,9 @@ class PublishedMetadata:
             page = self._pages[stored.entry.digest] = await off_loop(len(stored.body), read_page, stored.body)
         return page
 
-    async def _stored(self, resource: str, rest: str) -> Stored | None:
-        services, route = self._services.known, parse_route(f"{resource}/{rest}")
-        if services is None or route is None or not services.has(resource):
+    async def _stored(self, route: Route) -> Stored | None:
+        services = self._services.known
+        if services is None or not services.has(route.resource):
             return None
         try:
             stored = await self._cache.stored(self._groups.target(route, "", services))

@@ -7,7 +7,6 @@ from collections import deque
 from enum import Enum, auto
 from itertools import islice
 from typing import Final
-from urllib.parse import quote
 
 import structlog
 
@@ -16,7 +15,7 @@ from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.packages import Packages
 from nugetproxy.errors import UpstreamFailure
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import parse_route
+from nugetproxy.nuget.routes import index_route
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.recorder import Recorder
 from nugetproxy.sources.services import Services
@@ -167,10 +166,7 @@ class RegistrationKeeper:
         """
         services, asked = await self._services.map(), False
         for hive in filter(services.has, HIVES):
-            route = parse_route(f"{hive}/{quote(id)}/index.json")
-            if route is None:
-                continue
-            target = self._groups.target(route, "", services)
+            target = self._groups.target(index_route(hive, id), "", services)
             stored = await self._cache.stored(target)
             if stored is None or stored.entry.absent:
                 asked = True

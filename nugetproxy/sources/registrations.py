@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from urllib.parse import quote
 
 from cachetools import LRUCache
 from msgspec.structs import replace
@@ -19,7 +18,7 @@ from nugetproxy.nuget.documents.render import stated_content
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.nuget.routes import Route, index_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.version import Version
 from nugetproxy.off_loop import off_loop
@@ -82,8 +81,8 @@ class Registrations:
 
     async def _spelled_otherwise(self, route: Route, page: Target, services: ServiceMap) -> Target | None:
         """The page that the stored index names, where it differs from ``page`` in its letters' case alone."""
-        index = parse_route(f"{route.resource}/{quote(route.id)}/index.json")
-        stored = None if index is None else await self._cache.stored(self._groups.target(index, "", services))
+        index = index_route(route.resource, route.id)
+        stored = await self._cache.stored(self._groups.target(index, "", services))
         if stored is None or stored.entry.absent:
             return None
         refs = await off_loop(len(stored.body), registration_pages, stored.body, stored.entry.url)
@@ -119,11 +118,8 @@ class Registrations:
     async def stored_versions(self, id_: str, services: ServiceMap) -> Found | None:
         """As ``versions``, made of what is stored, however old; nobody is asked. None where not all of it is stored."""
         index = None
-        for hive in HIVES:
-            route = parse_route(f"{hive}/{quote(id_)}/index.json")
-            if route is None or not services.has(hive):
-                continue
-            index = await self._stored(self._groups.target(route, "", services))
+        for hive in filter(services.has, HIVES):
+            index = await self._stored(self._groups.target(index_route(hive, id_), "", services))
             if index is None:
                 return None
             if not index.entry.absent:
@@ -152,11 +148,9 @@ class Registrations:
     async def _index(self, id_: str, services: ServiceMap) -> tuple[str, Found | None]:
         """The first index that there is, beginning with the hive that has the most packages, else an absence."""
         found = None
-        for hive in HIVES:
-            route = parse_route(f"{hive}/{quote(id_)}/index.json")
-            if route is None or not services.has(hive):
-                continue
-            found = await self._cache.get(self._groups.target(route, "", services), group=self._groups)
+        for hive in filter(services.has, HIVES):
+            target = self._groups.target(index_route(hive, id_), "", services)
+            found = await self._cache.get(target, group=self._groups)
             if not found.entry.absent:
                 return hive, found
         return "", found

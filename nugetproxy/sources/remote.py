@@ -22,7 +22,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import DependencyGroup
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.nuget.routes import Route, index_route, parse_route, version_list_route
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.following import Following
@@ -242,9 +242,8 @@ class RemoteSource:
         """
         self._cache.invalidate(id)
         done: dict[str, CacheStatus] = {}
-        for path in (f"content/{quote(id)}/index.json", *(f"{hive}/{quote(id)}/index.json" for hive in HIVES)):
-            route = parse_route(path)
-            if route is None or (done and await self.stored(route) is None):
+        for route in (version_list_route(id), *(index_route(hive, id) for hive in HIVES)):
+            if done and await self.stored(route) is None:
                 continue
             document = await self._documents.read(route, "")
             if document is not None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import AsyncIterator, Sequence
-from urllib.parse import quote
 
 from nugetproxy.engine.cache import Cache
 from nugetproxy.nuget.documents.render import InvalidDocument, registration_pages, stated_catalog_leaf, stated_sha512
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import Route
+from nugetproxy.nuget.routes import Route, index_route, leaf_route
 from nugetproxy.nuget.services import ServiceMap
 from nugetproxy.nuget.version import Version
 from nugetproxy.off_loop import off_loop
@@ -98,18 +97,6 @@ class StatedHashes:
         for stored in await self._cache.stored_all(targets):
             if (page := _present(stored)) is not None:
                 yield page
-
-
-def leaf_route(hive: str, identity: PackageIdentity) -> Route:
-    """What ``parse_route`` makes of the path of a leaf, without its work: it is needed for every package that lands."""
-    rest = f"{quote(identity.id)}/{identity.version}.json"
-    kind = Kind.REGISTRATION_LEAF
-    return Route(kind=kind, resource=hive, rest=rest, id=identity.id, version=identity.version)
-
-
-def index_route(hive: str, id: str) -> Route:
-    """The same of the index of an id (lower case)."""
-    return Route(kind=Kind.REGISTRATION, resource=hive, rest=f"{quote(id)}/index.json", id=id)
 
 
 def normal_sha512(stated: str) -> str | None:

@@ -115,9 +115,7 @@ class Synthesis:
             return True
 
     async def _index(self, _route: Route, _query: str, base: str) -> bytes | None:
-        if not await self.holds_anything():
-            return None
-        return synthesize.service_index(base)
+        return synthesize.service_index(base) if await self.holds_anything() else None
 
     async def _versions(self, route: Route, _query: str, _base: str) -> bytes | None:
         facts = await self._held.facts(route.id)

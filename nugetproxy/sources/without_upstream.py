@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import structlog
 
 from nugetproxy.engine.packages import Packages
@@ -12,7 +10,7 @@ from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import DependencyGroup, parse_nuspec
-from nugetproxy.nuget.routes import Route, parse_route
+from nugetproxy.nuget.routes import Route, version_list_route
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.remote_documents import RemoteDocuments
 from nugetproxy.sources.source import MadeDocument
@@ -42,8 +40,7 @@ class WithoutUpstream:
 
     async def versions(self, id_: str) -> tuple[Version, ...] | None:
         """The stored list, else that of what is held; nobody is asked."""
-        route = parse_route(f"content/{quote(id_)}/index.json")
-        assert route is not None, "an id is a segment of a path"
+        route = version_list_route(id_)
         found = None if self._documents.held_lists else await self._documents.stored(route)
         if found is not None and not found.entry.absent:
             return tuple(version for _, version in listed_versions(found.body))

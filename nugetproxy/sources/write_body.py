@@ -13,10 +13,9 @@ from typing import Self
 
 from nugetproxy.errors import TooLarge
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.nuspec import parse_nuspec
+from nugetproxy.nuget.nuspec import MAX_NUSPEC, parse_nuspec
 from nugetproxy.nuget.package import InvalidPackage, nuspec_entry, open_archive, read_entry
 
-MAX_NUSPEC = 4 * 2**20
 PIECE = 256 * 1024
 _PART_HEADERS = 64 * 1024
 """Bytes within which the headers of a part end and its package begins."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
 
@@ -18,9 +17,9 @@ from tests.fakes.feed import FakeFeed
 from tests.fakes.packages import make_nupkg
 
 
-async def told(farm: Farm, id: str, version: str = "", **more: Any) -> Explanation:
+async def told(farm: Farm, id: str, version: str = "", feed: str = "") -> Explanation:
     app = farm.proxy.app
-    return await explain(app.feeds, app.clock.now(), id_=id, version=version, **more)
+    return await explain(app.desk.feed(feed), app.clock.now(), id_=id, version=version)
 
 
 async def test_who_serves_a_version_from_which_copy(farm: Farm, clock: FakeClock) -> None:

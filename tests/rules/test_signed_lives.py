@@ -128,7 +128,9 @@ class Vault(House):
         with suppress(ClientPayloadError):  # one that is streamed is cut where it is refused
             got = await ask(self.proxy, path)
             self.judge(path, got)
-            found = await explain(self.proxy.app.feeds, self.clock.now(), id_=identity.id, version=identity.version)
+            found = await explain(
+                self.proxy.app.desk.feed(), self.clock.now(), id_=identity.id, version=identity.version
+            )
             told = found.sources[0].signature
             counts = bool(told) and "no signature that counts" not in told and "Nobody" not in told
             if got.status == 403 and b"its signature does not count" in got.body:

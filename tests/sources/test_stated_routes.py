@@ -8,8 +8,7 @@ import pytest
 
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import parse_route
-from nugetproxy.sources.stated_hashes import index_route, leaf_route
+from nugetproxy.nuget.routes import index_route, leaf_route, parse_route, version_list_route
 
 IDENTITIES = [
     PackageIdentity("newtonsoft.json", "13.0.3"),
@@ -24,3 +23,4 @@ def test_it_is_the_route_of_the_path(hive: str, identity: PackageIdentity) -> No
     id = quote(identity.id)
     assert leaf_route(hive, identity) == parse_route(f"{hive}/{id}/{identity.version}.json")
     assert index_route(hive, identity.id) == parse_route(f"{hive}/{id}/index.json")
+    assert version_list_route(identity.id) == parse_route(f"content/{id}/index.json")
