@@ -25,7 +25,7 @@ from nugetproxy.app.descriptors import raise_descriptor_limit
 from nugetproxy.app.reload import Reload
 from nugetproxy.banner import banner
 from nugetproxy.config import Address, Config, warnings
-from nugetproxy.errors import ConfigError, StoreUnusable
+from nugetproxy.errors import ConfigError
 from nugetproxy.web.control import admin_socket, control_socket
 from nugetproxy.web.door import Door
 from nugetproxy.web.lane import Lane
@@ -60,7 +60,7 @@ def run(config: Config, again: Callable[[], Config] | None = None) -> int:
     logs.setup(config.log.level, config.log.format)
     logs.sample_hits(config.log.sample_hits)
     if HttpRequestParser is HttpRequestParserPy:
-        raise StoreUnusable("", "aiohttp's C parser is missing", "Install aiohttp from a wheel for this platform.")
+        raise ConfigError(("aiohttp's C parser is missing; install aiohttp from a wheel for this platform",))
     try:
         with asyncio.Runner(loop_factory=_loop_factory(config)) as runner:
             return runner.run(_serve(config, again or (lambda: config), passed))

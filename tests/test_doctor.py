@@ -17,7 +17,8 @@ from nugetproxy.admin.commands import carry_out
 from nugetproxy.cli.commands import app
 from nugetproxy.cli.doctor.tables import show
 from nugetproxy.errors import NotFound
-from nugetproxy.jobs.leaks import Fetched, LeakWalk, Report
+from nugetproxy.jobs.leaks import LeakWalk, Report
+from nugetproxy.jobs.proxy_client import Fetched
 from nugetproxy.nuget.leaks import Verdict, document_sightings, index_sightings
 from tests.conftest import StartProxy
 from tests.fakes.feed import FakeFeed

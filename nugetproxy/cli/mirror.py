@@ -41,7 +41,7 @@ def mirror(
 ) -> None:
     """Fetch all versions, or some, of packages by pattern, with what they need; run again, it goes on."""
     from nugetproxy.jobs.mirror import Selection
-    from nugetproxy.nuget.mapping import BadPattern, check_pattern
+    from nugetproxy.nuget.mapping import check_pattern
 
     settings = settings_with(feed, config, cache_dir)
     if follow and dry_run:
@@ -49,7 +49,7 @@ def mirror(
     try:
         for pattern in patterns:
             check_pattern(pattern)
-    except BadPattern as error:
+    except ValueError as error:
         fail([str(error)], USAGE)
     wish = Selection(
         patterns=tuple(pattern.strip().lower() for pattern in patterns),

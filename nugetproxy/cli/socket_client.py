@@ -13,8 +13,7 @@ from msgspec import Struct
 
 from nugetproxy.cli.control import JSON, Connection, asking
 from nugetproxy.errors import BadRequest
-from nugetproxy.jobs.leaks import Fetched
-from nugetproxy.jobs.proxy_client import AT_ONCE, Moved, ProxyGone, nobody_counts
+from nugetproxy.jobs.proxy_client import AT_ONCE, Fetched, Moved, ProxyGone, nobody_counts
 
 PIECE: Final = 2**18
 GONE: Final = (OSError, HTTPException)

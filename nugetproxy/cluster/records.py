@@ -16,9 +16,11 @@ LAST_TIME: Final = 1e11
 
 
 def pack(entry: Entry, body: bytes, *, key: str, mark: str) -> Thing | None:
-    """The object for a document; None for what says too much about itself. Names have letters and digits only, as
-    every store and proxy passes them on; none is
-    the name of a header without its hyphen, which obstore takes for that header."""
+    """The object for a document; None for what says too much about itself.
+
+    Names have letters and digits only, as every store and proxy passes them on; none is the name of a header without
+    its hyphen, which obstore takes for that header.
+    """
     said = {
         "fetchedat": repr(entry.stored_at),
         "status": str(entry.status),

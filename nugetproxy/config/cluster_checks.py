@@ -8,13 +8,13 @@ from typing import Final
 from nugetproxy.config.model import Config
 from nugetproxy.config.problems import dotted
 
-WITHOUT_STORE: Final = ("endpoint", "region", "store_key", "store_secret")
+NEEDS_STORE: Final = ("endpoint", "region", "store_key", "store_secret")
 
 
 def cluster_contradictions(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     """One line per contradiction or missing secret."""
     cluster = config.cluster
-    for key in WITHOUT_STORE:
+    for key in NEEDS_STORE:
         if getattr(cluster, key) and not cluster.store:
             yield f"cluster.{key}: has no effect without cluster.store"
     if cluster.coordination_password is not None and not cluster.coordination:

@@ -9,15 +9,12 @@ from nugetproxy.config.fields import OptionalName, Texts
 from nugetproxy.config.section import Section
 from nugetproxy.config.tables import Checked, between
 from nugetproxy.config.units import day_seconds
-from nugetproxy.nuget.mapping import BadPattern, check_pattern
+from nugetproxy.nuget.mapping import check_pattern
 
 
 def _patterns(value: tuple[str, ...]) -> None:
     for pattern in value:
-        try:
-            check_pattern(pattern)
-        except BadPattern as error:
-            raise ValueError(str(error)) from error
+        check_pattern(pattern)
 
 
 def _day(value: str) -> None:

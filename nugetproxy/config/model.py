@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from msgspec.structs import replace
 
-from nugetproxy.caching.policy import FOREVER, Policy
+from nugetproxy.caching.policy import DAY, FOREVER, Policy
 from nugetproxy.config.access import Access
 from nugetproxy.config.cluster import Cluster
 from nugetproxy.config.feeds import FeedTable
@@ -167,7 +167,7 @@ class Tools(Section):
 class HistorySettings(Section):
     """What is remembered of the requests of clients; ``usage`` in seconds (0: not at all)."""
 
-    usage: SpanOrOff = 30 * 86400.0
+    usage: SpanOrOff = 30 * DAY
     restores: Annotated[int, between(0, 100_000)] = 1000
 
 

@@ -11,7 +11,7 @@ from nugetproxy.config.fields import Expiry, Names, Wait
 from nugetproxy.config.section import Section
 from nugetproxy.config.tables import Parsed
 from nugetproxy.nuget.licenses import Licenses, is_license
-from nugetproxy.nuget.mapping import BadPattern, check_pattern
+from nugetproxy.nuget.mapping import check_pattern
 from nugetproxy.nuget.rules import SEVERITIES, Action, Rule
 from nugetproxy.nuget.synthesis.ranges import is_range
 
@@ -22,10 +22,7 @@ _FORMS = frozenset({"allowed", "denied"})
 def _pattern(value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError("must be text in quotes")  # noqa: TRY004 - what is told to an operator
-    try:
-        check_pattern(value)
-    except BadPattern as bad:
-        raise ValueError(str(bad)) from None
+    check_pattern(value)
     return value.strip()
 
 

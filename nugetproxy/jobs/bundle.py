@@ -208,8 +208,9 @@ def read_manifest(path: Path) -> tuple[bytes, bytes | None]:
             raise BadBundle(path, "it does not begin with a manifest")
         manifest = _content(tar, entry)
         entry = tar.next()
-        signed = entry is not None and entry.name == SIGNATURE and entry.size < PIECE
-        return manifest, _content(tar, entry) if signed and entry is not None else None
+        if entry is None or entry.name != SIGNATURE or entry.size >= PIECE:
+            return manifest, None
+        return manifest, _content(tar, entry)
 
 
 def unpack(path: Path, manifest: Manifest, into: Path, moved: Callable[[int], None]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final, TypeVar
 
 from msgspec.structs import replace
@@ -16,6 +17,8 @@ from nugetproxy.nuget.version import Version
 BATCH: Final = 200
 """Packages in one question to the proxy."""
 T = TypeVar("T")
+Learn = Callable[[Iterable[str], Iterable[PackageIdentity]], Awaitable[None]]
+"""Finds out about the versions of ids, about packages."""
 
 
 async def check(proxy: ProxyClient, wants: Wants, feed: str = "") -> tuple[Missing, ...]:
@@ -25,12 +28,18 @@ async def check(proxy: ProxyClient, wants: Wants, feed: str = "") -> tuple[Missi
     """
     known = Known()
     await ask(proxy, feed, known, {one.id for one in wants.exact}, {*wants.exact, *wants.direct})
-    walks: list[Walk] = [walk(graph, known) for graph in wants.graphs]
+    walks = await resolved(wants, known, partial(ask, proxy, feed, known))
+    return await explained(proxy, feed, missing(wants, walks, known))
+
+
+async def resolved(wants: Wants, known: Known, learn: Learn, walk: Callable[..., Walk] = walk) -> list[Walk]:
+    """The walks through all graphs, once ``learn`` has brought into ``known`` whatever they ask about."""
+    walks = [walk(graph, known) for graph in wants.graphs]
     while not all(one.complete for one in walks):
         lists = {id_ for one in walks for id_ in one.lists}
-        await ask(proxy, feed, known, lists, {package for one in walks for package in one.packages})
+        await learn(lists, {package for one in walks for package in one.packages})
         walks = [walk(graph, known) for graph in wants.graphs]
-    return await explained(proxy, feed, missing(wants, walks, known))
+    return walks
 
 
 async def explained(proxy: ProxyClient, feed: str, found: Sequence[Missing]) -> tuple[Missing, ...]:
@@ -44,10 +53,9 @@ async def explained(proxy: ProxyClient, feed: str, found: Sequence[Missing]) -> 
 def _denial(one: Missing, denied: Mapping[str, str]) -> str:
     """The sentence of the highest denied version that would do; empty where no rule is in the way."""
     wanted = Version.parse(one.version.removeprefix(AT_LEAST))
-    ranged = one.version.startswith(AT_LEAST) or wanted is None
     found = {version: why for text, why in denied.items() if (version := Version.parse(text)) is not None}
-    if not ranged:
-        return found.get(wanted, "") if wanted is not None else ""
+    if wanted is not None and not one.version.startswith(AT_LEAST):
+        return found.get(wanted, "")
     fit = [version for version in found if wanted is None or version >= wanted]
     return found[max(fit)] if fit else ""
 

@@ -10,8 +10,7 @@ from nugetproxy.admin.commands import carry_out
 from nugetproxy.admin.desk import Desk
 from nugetproxy.errors import NotFound, ProxyError, UpstreamFailure
 from nugetproxy.feeds.reply import Reply, View
-from nugetproxy.jobs.leaks import Fetched
-from nugetproxy.jobs.proxy_client import Moved, nobody_counts
+from nugetproxy.jobs.proxy_client import Fetched, Moved, nobody_counts
 from nugetproxy.nuget.routes import parse_route
 
 OURS: Final = "http://localhost/"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 from urllib.parse import quote
 
-import orjson
 from msgspec import Struct, field
 
 from nugetproxy.errors import NotFound
+from nugetproxy.jobs.proxy_client import Fetched
 from nugetproxy.nuget.leaks import Sighting, Verdict, document_sightings, index_sightings
 from nugetproxy.nuget.resources import BY_TYPE, GZ_SEMVER1, SEMVER1, Shape
 
@@ -21,40 +20,6 @@ MOST = 400
 """Documents in all."""
 DEPENDENCIES = "dependencies"
 """The field of a registration in which other packages are named."""
-
-
-class Fetched(Struct, frozen=True):
-    """One answer of the proxy to a GET."""
-
-    status: int
-    content_type: str = ""
-    body: bytes = b""
-    failure: str = ""
-    """Why there is no answer at all, in words."""
-
-    @property
-    def said(self) -> str:
-        """What came instead of a document."""
-        return self.failure or f"status {self.status}"
-
-    @property
-    def error(self) -> str:
-        """What the proxy says instead of an answer; empty where it says nothing."""
-        try:
-            said = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return ""
-        return str(said.get("error", "")) if isinstance(said, dict) else ""
-
-    @property
-    def document(self) -> Any:
-        """The JSON in it; None where it is something else."""
-        if self.status != 200 or "json" not in self.content_type:
-            return None
-        try:
-            return orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return None
 
 
 Fetch = Callable[[str, bool], Awaitable[Fetched]]
@@ -113,15 +78,16 @@ class LeakWalk:
         if not isinstance(index, dict):
             raise NotFound(f"no service index ({got.said})")
         self._report.read = 1
-        for sighting in index_sightings(index, self._base):
+        sightings = list(index_sightings(index, self._base))
+        for sighting in sightings:
             self._report.add(sighting, "index.json")
         places = [
             (BY_TYPE[sighting.field].shape, sighting.field.partition("/")[0], sighting.url)
-            for sighting in index_sightings(index, self._base)
+            for sighting in sightings
             if sighting.verdict is Verdict.OURS and sighting.field in BY_TYPE
         ]
         self._report.packages = tuple(packages) or await self._samples(places)
-        older = {one.url for one in index_sightings(index, self._base) if _is_older_hive(one.field)}
+        older = {one.url for one in sightings if _is_older_hive(one.field)}
         for shape, name, url in places:
             starts = list(self._starts(shape, name, url))
             self._waiting.extend(starts)

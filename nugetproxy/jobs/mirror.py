@@ -29,6 +29,7 @@ from nugetproxy.nuget.mapping import Rule
 from nugetproxy.nuget.merging.search import MAX_TAKE
 from nugetproxy.nuget.nuspec import Dependency
 from nugetproxy.nuget.projects.needs import Graph
+from nugetproxy.nuget.resources import GZ_SEMVER2
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +42,6 @@ PAGE: Final = 100
 """Ids in one answer of a search."""
 DEEPEST: Final = 3000
 """How far nuget.org lets a search be paged."""
-HIVE: Final = "registration/gz-semver2"
 
 
 class Selection(Struct, frozen=True, kw_only=True):
@@ -245,7 +245,7 @@ class Mirroring:
         return tuple(offers.values())
 
     async def _registrations(self, id_: str) -> AsyncIterator[bytes]:
-        got = await self._proxy.get(f"{self._base}{HIVE}/{quote(id_)}/index.json")
+        got = await self._proxy.get(f"{self._base}{GZ_SEMVER2}/{quote(id_)}/index.json")
         document = got.document
         if got.status not in {200, 404}:
             raise NotFound(f"its registration is lacking ({got.error or got.said})")

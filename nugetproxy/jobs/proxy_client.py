@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
+import orjson
+from msgspec import Struct
+
 from nugetproxy.errors import ProxyError
-from nugetproxy.jobs.leaks import Fetched
 
 Moved = Callable[[int], None]
 """Is told of bytes as they come."""
@@ -16,6 +18,40 @@ AT_ONCE: Final = 8
 
 def nobody_counts(_size: int) -> None:
     """Of bytes that are not counted."""
+
+
+class Fetched(Struct, frozen=True):
+    """One answer of the proxy to a GET."""
+
+    status: int
+    content_type: str = ""
+    body: bytes = b""
+    failure: str = ""
+    """Why there is no answer at all, in words."""
+
+    @property
+    def said(self) -> str:
+        """What came instead of a document."""
+        return self.failure or f"status {self.status}"
+
+    @property
+    def error(self) -> str:
+        """What the proxy says instead of an answer; empty where it says nothing."""
+        try:
+            said = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return ""
+        return str(said.get("error", "")) if isinstance(said, dict) else ""
+
+    @property
+    def document(self) -> Any:
+        """The JSON in it; None where it is something else."""
+        if self.status != 200 or "json" not in self.content_type:
+            return None
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return None
 
 
 class ProxyGone(ProxyError):

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Coroutine, Iterable, Mapping
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
 from nugetproxy.errors import NotFound
-from nugetproxy.jobs.check import ask, explained
-from nugetproxy.jobs.leaks import Fetched
+from nugetproxy.jobs.check import ask, explained, resolved
 from nugetproxy.jobs.progress import Progress, Unseen
-from nugetproxy.jobs.proxy_client import AT_ONCE, ProxyClient
+from nugetproxy.jobs.proxy_client import AT_ONCE, Fetched, ProxyClient
 from nugetproxy.jobs.wants import Missing, Wants, missing
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import InvalidPackage, parse_nuspec
-from nugetproxy.nuget.resolution import Known, Walk, walk, walk_all
-
-T = TypeVar("T")
+from nugetproxy.nuget.resolution import Known, walk_all
 
 
 class Warmed(Struct, frozen=True, kw_only=True):
@@ -64,8 +61,8 @@ class Warming:
             raise NotFound(f"The feed has no service index ({index.said}); see the proxy's log.")
         await asyncio.gather(self._advisories(), self._learn({one.id for one in wants.exact}, wants.exact))
         await self._learn((), wants.direct)
-        walks = await self._resolve(wants, walk)
-        await self._resolve(wants, walk_all)
+        walks = await resolved(wants, self.known, self._learn)
+        await resolved(wants, self.known, self._learn, walk_all)
         lacking = await explained(self._proxy, self._feed, missing(wants, walks, self.known))
         return Warmed(
             fetched=len(self._fetched),
@@ -73,14 +70,6 @@ class Warming:
             held=self._held,
             missing=tuple(map(self._explained, lacking)),
         )
-
-    async def _resolve(self, wants: Wants, walk: Callable[..., Walk]) -> list[Walk]:
-        walks = [walk(graph, self.known) for graph in wants.graphs]
-        while not all(one.complete for one in walks):
-            lists = {id_ for one in walks for id_ in one.lists}
-            await self._learn(lists, {package for one in walks for package in one.packages})
-            walks = [walk(graph, self.known) for graph in wants.graphs]
-        return walks
 
     async def _learn(self, ids: Iterable[str], packages: Iterable[PackageIdentity]) -> None:
         """Have the lists of ``ids`` with these packages, as far as they can be had."""
@@ -144,14 +133,10 @@ class Warming:
         return Missing(one.id, one.version, why) if why else one
 
 
-async def _all(work: Iterable[Awaitable[object]]) -> None:
+async def _all(work: Iterable[Coroutine[Any, Any, object]]) -> None:
     async with asyncio.TaskGroup() as group:
         for one in work:
-            group.create_task(_wait(one))
-
-
-async def _wait(one: Awaitable[object]) -> None:
-    await one
+            group.create_task(one)
 
 
 def _why(got: Fetched) -> str:

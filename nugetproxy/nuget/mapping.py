@@ -7,26 +7,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import invariant_lower
 
 MAX_PATTERN: Final = 100
 """Characters of a pattern (NuGet's PackageSourceMapping)."""
 EVERYTHING: Final = "*"
-
-
-class BadPattern(ProxyError):
-    """A pattern that NuGet's package source mapping cannot have; ``pattern`` as written."""
-
-    def __init__(self, pattern: str, problem: str) -> None:
-        super().__init__(pattern, problem)
-        self.pattern = pattern
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return (
-            f"The pattern {self.pattern[: MAX_PATTERN + 1]!r} {self.problem}; write an id, or a prefix as in Contoso.*"
-        )
 
 
 class Rule(Struct, frozen=True):
@@ -65,7 +50,7 @@ class SourceMapping(Struct, frozen=True):
 
     @staticmethod
     def of(rules: Iterable[Rule]) -> SourceMapping:
-        """The mapping with these rules; of equal patterns the sources are united. Raises BadPattern."""
+        """The mapping with these rules; of equal patterns the sources are united. Raises ValueError."""
         united: dict[str, Rule] = {}
         for rule in rules:
             check_pattern(rule.pattern)
@@ -120,11 +105,14 @@ class SourceMapping(Struct, frozen=True):
 
 
 def check_pattern(pattern: str) -> None:
-    """Raises BadPattern unless NuGet takes ``pattern``."""
-    text = pattern.strip()
+    """Raises ValueError, with a sentence for the operator, unless NuGet takes ``pattern``."""
+    text, problem = pattern.strip(), ""
     if not text:
-        raise BadPattern(pattern, "is empty")
-    if len(text) > MAX_PATTERN:
-        raise BadPattern(pattern, f"is longer than {MAX_PATTERN} characters")
-    if EVERYTHING in text[:-1]:
-        raise BadPattern(pattern, "has a * that is not its last character")
+        problem = "is empty"
+    elif len(text) > MAX_PATTERN:
+        problem = f"is longer than {MAX_PATTERN} characters"
+    elif EVERYTHING in text[:-1]:
+        problem = "has a * that is not its last character"
+    if problem:
+        shown = pattern[: MAX_PATTERN + 1]
+        raise ValueError(f"The pattern {shown!r} {problem}; write an id, or a prefix as in Contoso.*")

@@ -64,14 +64,14 @@ def _short(facts: PackageFacts) -> dict[str, Any]:
 
 async def newest_and_most_used(desk: Desk, viewer: Viewer) -> Mapping[str, Any]:
     """The packages that came last, and those that were asked for most often."""
-    newest = _distinct(await desk.history.newest(viewer.feeds, LOOKED_AT), lambda one: (one.id, one.version))
-    used = _distinct(await desk.history.most_used(viewer.feeds, LOOKED_AT), lambda one: (one.id, one.version))
+    newest = _distinct(await desk.history.newest(viewer.feeds, LOOKED_AT))
+    used = _distinct(await desk.history.most_used(viewer.feeds, LOOKED_AT))
     names = await _names(desk, viewer, {one.id for one in (*newest, *used)})
     return {"newest": [_pulled(one, names) for one in newest], "used": [_pulled(one, names) for one in used]}
 
 
-def _distinct(pulls: Iterable[Pull], key: Any) -> Sequence[Pull]:
-    return list({key(one): one for one in reversed(list(pulls))}.values())[::-1][:SHOWN]
+def _distinct(pulls: Sequence[Pull]) -> Sequence[Pull]:
+    return list({(one.id, one.version): one for one in reversed(pulls)}.values())[::-1][:SHOWN]
 
 
 def _pulled(one: Pull, names: Mapping[str, str]) -> Mapping[str, Any]:

@@ -18,7 +18,8 @@ from nugetproxy.config import Cache, Config, safe_url
 from nugetproxy.errors import ProxyError, UpstreamFailure
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.reply import View
-from nugetproxy.jobs.leaks import Fetch, Fetched, LeakWalk
+from nugetproxy.jobs.leaks import Fetch, LeakWalk
+from nugetproxy.jobs.proxy_client import Fetched
 from nugetproxy.nuget.routes import parse_route
 from nugetproxy.sources.inspection import health_of
 

@@ -14,7 +14,8 @@ from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, 
 
 import orjson
 
-from nugetproxy.jobs.leaks import Fetched, LeakWalk
+from nugetproxy.jobs.leaks import LeakWalk
+from nugetproxy.jobs.proxy_client import Fetched
 
 SECONDS = 60.0
 """For one answer; a proxy tries its upstream several times before it gives up."""
