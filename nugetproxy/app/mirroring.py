@@ -40,11 +40,6 @@ async def keep_mirrored(config: Config, desk: Callable[[], Desk], clock: Clock) 
             await job.follow(config.cache.path / "mirror.json", _told, clock.sleep)
         except ProxyError as failure:
             log.warning("mirror.failed", detail=str(failure)[:300])
-        except BaseExceptionGroup as failures:
-            ours, others = failures.split(ProxyError)
-            if ours is None or others is not None:
-                raise
-            log.warning("mirror.failed", detail=str(ours.exceptions[0])[:300])
         await clock.sleep(AGAIN_SECONDS)
 
 

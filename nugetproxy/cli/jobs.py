@@ -32,7 +32,7 @@ def settings_with(feed: str, config: Path | None, cache_dir: str | None) -> Conf
 def finished(work: Coroutine[Any, Any, T]) -> T:
     """What a job brings; ends the command where the job fails, or where somebody ends it."""
     try:
-        return asyncio.run(_only(work))
+        return asyncio.run(_stoppable(work))
     except (KeyboardInterrupt, asyncio.CancelledError):
         fail(["Ended; what is done stays. Run it again to go on."], INTERRUPTED)
     except ProxyError as error:
@@ -41,24 +41,13 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
         fail([str(error)], FAILED)
 
 
-async def _only(work: Coroutine[Any, Any, T]) -> T:
-    """What it brings; of several failures at once the first. SIGTERM ends it as Ctrl-C does."""
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """What it brings; SIGTERM ends it as Ctrl-C does."""
     task = asyncio.current_task()
     assert task is not None, "it runs in one"
     if threading.current_thread() is threading.main_thread():  # nobody else may, as with asyncio.run's own for Ctrl-C
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    try:
-        return await work
-    except BaseExceptionGroup as failures:
-        ours, others = failures.split(ProxyError)
-        if ours is None or others is not None:
-            raise
-        raise _first(ours) from failures
-
-
-def _first(failures: BaseExceptionGroup[ProxyError]) -> ProxyError:
-    first = failures.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+    return await work
 
 
 def remote_upstreams(settings: Config) -> list[str]:

@@ -50,9 +50,8 @@ def load(
     """The configuration from flags, then ``NUGETPROXY_...`` variables, then ``file``, then the defaults.
 
     ``upstreams`` are service index URLs or folders of packages; when given, they replace all configured upstreams, with
-    the feeds that are made of those.
-    ``offline`` is for all of them. ``environ`` is the process's environment unless given. Raises ConfigError with one
-    line per problem.
+    the feeds that are made of those. ``offline`` is for all upstreams. ``environ`` is the process's environment unless
+    given. Raises ConfigError with one line per problem.
     """
     environ = os.environ if environ is None else environ
     flags = flags_layer(listen, tuple(upstreams), cache_dir)
@@ -69,7 +68,6 @@ def load(
 
 def _merge(layers: Sequence[Layer]) -> Config:
     """One Config of all layers, the first one winning; raises ConfigError."""
-
     values: Tree = {}
     for layer in reversed(layers):
         values = overlaid(values, layer.values)

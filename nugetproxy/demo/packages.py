@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import string
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,6 @@ from msgspec import Struct, field
 PARTS: Final = ("Core", "Data", "Net", "Text", "Web")
 LEAVES: Final = 12
 """Packages that each part stands on, named by letters."""
-LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LARGEST: Final = 400 * 1024
 """Bytes; sizes are spread evenly below."""
 OLD: Final = ("0.8.0", "0.9.0")
@@ -70,7 +70,7 @@ def _application(name: str) -> Iterator[tuple[str, Sequence[str], int]]:
     """(id, dependencies, bytes) of the application itself, its parts, and what they stand on."""
     yield name, [f"{name}.{part}" for part in PARTS], 1000
     for number, part in enumerate(PARTS):
-        leaves = [f"{name}.{part}.{leaf}" for leaf in LETTERS[:LEAVES]]
+        leaves = [f"{name}.{part}.{leaf}" for leaf in string.ascii_uppercase[:LEAVES]]
         # Every part shares one package with the next one, as real ones do.
         yield f"{name}.{part}", [*leaves, f"{name}.{PARTS[(number + 1) % len(PARTS)]}.A"], 20_000
         for leaf, id in enumerate(leaves):

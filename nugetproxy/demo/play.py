@@ -85,8 +85,9 @@ class _Stage:
         self._work = work
         self._shelf = MadePackages(work / "feed")
         self._settings = work / "nugetproxy.toml"
-        self._upstream = Server("upstream", work / "upstream.log")
-        self._proxy = Server("proxy", work / "proxy.log")
+        upstream = ("--upstream", str(self._shelf.folder), "--cache-dir", str(work / "upstream"))
+        self._upstream = Server("upstream", work / "upstream.log", *upstream)
+        self._proxy = Server("proxy", work / "proxy.log", "--config", str(self._settings))
         self._dotnet: Dotnet | None = None
 
     async def make_packages(self) -> None:
@@ -98,11 +99,8 @@ class _Stage:
 
     async def start(self, stack: AsyncExitStack) -> None:
         """Start both servers; ``stack`` ends them."""
-        upstream = ("--upstream", str(self._shelf.folder), "--cache-dir", str(self._work / "upstream"))
-        self._upstream = Server("upstream", self._work / "upstream.log", *upstream)
         await stack.enter_async_context(self._upstream)
         self._tell(f"Started an upstream that publishes it: {self._upstream.url} (process {self._upstream.pid}).")
-        self._proxy = Server("proxy", self._work / "proxy.log", "--config", str(self._settings))
         self._set(fresh="1h")
         await stack.enter_async_context(self._proxy)
         self._tell(f"Started the proxy of that upstream: {self._proxy.url} (process {self._proxy.pid}).")

@@ -13,7 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nugetproxy.errors import BadRequest, ProxyError
+from nugetproxy.errors import BadRequest, ProxyError, first_failure
 from nugetproxy.jobs import bundle
 from nugetproxy.jobs.bundle import DOCUMENTS, BadBundle, Manifest
 from nugetproxy.jobs.check import batches
@@ -227,9 +227,10 @@ class Importing:
         packages: dict[PackageIdentity, list[_Given]] = {}
         for one in given:
             packages.setdefault(one.identity, []).append(one)
-        async with asyncio.TaskGroup() as group:
-            for identity, upstreams in packages.items():
-                group.create_task(take(identity, upstreams))
+        with first_failure():
+            async with asyncio.TaskGroup() as group:
+                for identity, upstreams in packages.items():
+                    group.create_task(take(identity, upstreams))
         if gone:
             left = len(given) - len(counts) - len(refused)
             raise Broken(gone[0].why, taken=sum(counts), left=left, refused=len(refused))

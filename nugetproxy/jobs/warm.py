@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
-from nugetproxy.errors import NotFound
+from nugetproxy.errors import NotFound, first_failure
 from nugetproxy.jobs.check import ask, explained, resolved
 from nugetproxy.jobs.progress import Progress, Unseen
 from nugetproxy.jobs.proxy_client import AT_ONCE, Fetched, ProxyClient
@@ -134,9 +134,10 @@ class Warming:
 
 
 async def _all(work: Iterable[Coroutine[Any, Any, object]]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for one in work:
-            group.create_task(one)
+    with first_failure():
+        async with asyncio.TaskGroup() as group:
+            for one in work:
+                group.create_task(one)
 
 
 def _why(got: Fetched) -> str:

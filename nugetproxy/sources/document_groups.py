@@ -9,7 +9,7 @@ from cachetools import LRUCache
 from nugetproxy.caching.entry import Answer
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.target import Target
-from nugetproxy.errors import NotFound
+from nugetproxy.errors import NotFound, first_failure
 from nugetproxy.nuget.documents.render import (
     PAGES,
     Link,
@@ -71,12 +71,10 @@ class DocumentGroups:
                 kept.append(at)
                 await self._fetch_page(page, at)
 
-        try:
+        with first_failure():
             async with asyncio.TaskGroup() as group:
                 for number in range(PAGES_AT_ONCE):
                     group.create_task(fetch_in_turn(), name=f"pages of {target.path}, {number}")
-        except BaseExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
         await self._cache.keep_named(target, kept)
 
     async def _fetch_page(self, page: PageRef, target: Target) -> None:
