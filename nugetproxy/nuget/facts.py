@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, loads
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Dependency, DependencyGroup, Nuspec
 from nugetproxy.nuget.version import Version
@@ -84,9 +84,7 @@ class PackageFacts(Struct, frozen=True, kw_only=True):
     @staticmethod
     def from_json(body: bytes) -> PackageFacts:
         """What ``to_json`` wrote; raises InvalidDocument for anything else."""
-        stored = loads(body)
-        if not isinstance(stored, dict):
-            raise InvalidDocument("the facts are not a JSON object")
+        stored = as_object(loads(body), "what is stored of a package")
         id_, version = stored.pop("id", None), stored.pop("version", None)
         identity = PackageIdentity.parse(id_, version) if isinstance(id_, str) and isinstance(version, str) else None
         if identity is None:

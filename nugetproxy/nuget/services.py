@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads, loads_exact
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, loads, loads_exact
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import BY_NAME, BY_TYPE, DROPPED_TYPES, HIVES, VERIFY_KEY, Shape
 from nugetproxy.nuget.routes import parse_route
@@ -233,9 +233,7 @@ def parse_service_index(body: bytes, url: str) -> ServiceMap:
 
 def check_service_index(index: Any) -> None:
     """Raises InvalidDocument unless ``index`` is a service index as NuGet's ServiceIndexResourceV3Provider wants it."""
-    if not isinstance(index, dict):
-        raise InvalidDocument("the service index is not a JSON object")
-    version = index.get("version")
+    version = as_object(index, "the service index").get("version")
     if not isinstance(version, str) or _VERSION_3.fullmatch(version) is None:
         raise InvalidDocument(f"the service index says version {version!r}, not 3.x")
     if not isinstance(index.get("resources"), list):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nugetproxy.nuget.documents.bounds import USUAL, Bounds, check_pages, check_values
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, without_bom
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads, without_bom
 from nugetproxy.nuget.documents.registration import entry_of, is_empty, leaves
 from nugetproxy.nuget.documents.tools import check_tools
 from nugetproxy.nuget.documents.total_hits import total_hits
@@ -29,14 +29,8 @@ def check(kind: Kind, body: bytes, *, id: str = "", bounds: Bounds = USUAL) -> N
     dumps(document)  # what is nested too deeply to be written again must not be kept either
 
 
-def _object(document: Any, what: str) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise InvalidDocument(f"{what} is not a JSON object")
-    return document
-
-
 def _list(document: Any, name: str, what: str, of: type = dict, *, nullable: bool = False) -> list[Any]:
-    found = _object(document, what).get(name)
+    found = as_object(document, what).get(name)
     if nullable and found is None and name in document:  # as Go writes an empty list
         return []
     if not isinstance(found, list):
@@ -87,7 +81,7 @@ def _registration_page(document: Any, id_: str) -> None:
 
 
 def _registration_leaf(document: Any, id_: str) -> None:
-    leaf = _object(document, "the registration leaf")
+    leaf = as_object(document, "the registration leaf")
     named = all(isinstance(leaf.get(name), str) for name in ("id", "version"))
     if not named and not any(isinstance(leaf.get(name), str | dict) for name in ("packageContent", "catalogEntry")):
         raise InvalidDocument("the registration leaf has neither packageContent nor catalogEntry, nor id with version")
@@ -121,7 +115,7 @@ def _vulnerabilities(document: Any, _: str) -> None:
 def _vulnerability_page(document: Any, _: str) -> None:
     if document == []:  # as NuGet's documentation writes an empty page
         return
-    page = _object(document, "the vulnerability page")
+    page = as_object(document, "the vulnerability page")
     _list({"values": list(page.values())}, "values", "the vulnerability page", list)
 
 
@@ -131,14 +125,14 @@ def _catalog(document: Any, _: str) -> None:
 
 def _catalog_page(document: Any, _: str) -> None:
     # Only the path tells a page from a leaf before it is read, and not every catalog has nuget.org's paths.
-    if "items" in _object(document, "the catalog page"):
+    if "items" in as_object(document, "the catalog page"):
         _list(document, "items", "the catalog page")
     else:
         _catalog_leaf(document, "")
 
 
 def _catalog_leaf(document: Any, _: str) -> None:
-    leaf = _object(document, "the catalog leaf")
+    leaf = as_object(document, "the catalog leaf")
     if not any(isinstance(leaf.get(name), str) for name in ("id", "nuget:id")):
         raise InvalidDocument("the catalog leaf names no package")
 

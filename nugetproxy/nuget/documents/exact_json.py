@@ -87,6 +87,13 @@ def dumps(value: Any) -> bytes:
         raise InvalidDocument(_TOO_DEEP) from error
 
 
+def as_object(value: Any, what: str) -> dict[str, Any]:
+    """``value`` where it is an object; raises InvalidDocument, which says that ``what`` is none."""
+    if not isinstance(value, dict):
+        raise InvalidDocument(f"{what} is not a JSON object")
+    return value
+
+
 def objects(value: object) -> Iterator[dict[str, Any]]:
     """The objects in ``value``, where it is an array."""
     return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())

@@ -8,11 +8,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact, objects
+from nugetproxy.nuget.documents.exact_json import as_object, dumps, loads_exact, objects
 from nugetproxy.nuget.documents.registration import entry_of, is_leaf, leaf_version, leaves
 from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.identity import invariant_lower
-from nugetproxy.nuget.merging.search import Window
+from nugetproxy.nuget.merging.search import Window, data_of
 from nugetproxy.nuget.urls import without_fragment
 from nugetproxy.nuget.version import Version
 
@@ -119,7 +119,7 @@ def hits_of(body: bytes) -> Mapping[str, tuple[Version, ...]]:
     Raises InvalidDocument.
     """
     found: dict[str, tuple[Version, ...]] = {}
-    for hit in _data(_object(body)):
+    for hit in data_of(_object(body)):
         id_ = hit.get("id") if isinstance(hit, dict) else hit
         if isinstance(id_, str):
             stated = (hit, *objects(hit.get("versions"))) if isinstance(hit, dict) else ()
@@ -131,7 +131,7 @@ def hits_of(body: bytes) -> Mapping[str, tuple[Version, ...]]:
 def search_without_versions(body: bytes, window: Window, exists: Exists, told: Told) -> bytes:
     """The part of a search result that was asked for; ``body`` has all hits before it. Raises InvalidDocument."""
     document = _object(body)
-    hits = _data(document)
+    hits = data_of(document)
     kept = [one for hit in hits if isinstance(hit, dict) and (one := _hit(hit, exists, told)) is not None]
     return _windowed(document, kept, len(hits) - len(kept), window)
 
@@ -139,7 +139,7 @@ def search_without_versions(body: bytes, window: Window, exists: Exists, told: T
 def ids_without_versions(body: bytes, window: Window, has_any: Callable[[str], bool]) -> bytes:
     """The part of an autocompletion of ids that was asked for, as for a search. Raises InvalidDocument."""
     document = _object(body)
-    ids = _data(document)
+    ids = data_of(document)
     kept = [id_ for id_ in ids if isinstance(id_, str) and has_any(invariant_lower(id_))]
     return _windowed(document, kept, len(ids) - len(kept), window)
 
@@ -147,7 +147,7 @@ def ids_without_versions(body: bytes, window: Window, has_any: Callable[[str], b
 def completed_without_versions(body: bytes, visible: Visible) -> bytes:
     """An autocompletion of the versions of an id. Raises InvalidDocument."""
     document = _object(body)
-    data = [text for text in _data(document) if _shown(text, visible)]
+    data = [text for text in data_of(document) if _shown(text, visible)]
     total = {"totalHits": len(data)} if "totalHits" in document else {}
     return dumps({**document, **total, "data": data})
 
@@ -264,15 +264,5 @@ def _parsed(text: Any) -> Version | None:
     return Version.parse(text) if isinstance(text, str) else None
 
 
-def _data(document: Json) -> list[Any]:
-    data = document.get("data")
-    if not isinstance(data, list):
-        raise InvalidDocument("a search result has no list called data")
-    return data
-
-
 def _object(body: bytes) -> Json:
-    document = loads_exact(body)
-    if not isinstance(document, dict):
-        raise InvalidDocument("no JSON object")
-    return document
+    return as_object(loads_exact(body), "the document")

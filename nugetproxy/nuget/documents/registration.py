@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads, objects
+from nugetproxy.nuget.documents.exact_json import as_object, loads, objects
 from nugetproxy.nuget.documents.rewrite import (
     Field,
     Fields,
@@ -261,10 +261,7 @@ def _version(stated: object, content_url: str) -> Version | None:
 
 
 def _index(body: bytes) -> dict[str, Any]:
-    document = loads(body)
-    if not isinstance(document, dict):
-        raise InvalidDocument("the registration is not a JSON object")
-    return document
+    return as_object(loads(body), "the registration")
 
 
 def _commit(document: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, objects
+from nugetproxy.nuget.documents.exact_json import as_object, dumps, loads, objects
 from nugetproxy.nuget.documents.registration import entry_of, is_leaf, leaf_version, leaves
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
@@ -46,9 +46,7 @@ def statements(kind: Kind, body: bytes, id: str = "") -> tuple[Statement, ...]:
 
     Raises InvalidDocument.
     """
-    document = loads(body)
-    if not isinstance(document, dict):
-        raise InvalidDocument("no JSON object")
+    document = as_object(loads(body), "the document")
     if kind is Kind.SEARCH:
         return tuple(_of_search(document))
     if kind.row.family == "catalog":

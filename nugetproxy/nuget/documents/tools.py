@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact, objects
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads, loads_exact, objects
 from nugetproxy.nuget.urls import absolute, split_url, without_fragment
 
 _SAFE = re.compile(r"/(?:(?!\.)[A-Za-z0-9._~+-]{1,100}/){0,8}(?!\.)[A-Za-z0-9._~+-]{1,100}")
@@ -26,9 +26,7 @@ class Tool(Struct, frozen=True):
 
 def check_tools(document: Any) -> None:
     """Raises InvalidDocument unless ``document`` lists at least one download."""
-    if not isinstance(document, dict):
-        raise InvalidDocument("tools.json is not a JSON object")
-    if not any(isinstance(entry.get("url"), str) for entry in _entries(document)):
+    if not any(isinstance(entry.get("url"), str) for entry in _entries(as_object(document, "tools.json"))):
         raise InvalidDocument("tools.json lists no download")
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads_exact
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads_exact
 from nugetproxy.nuget.documents.registration import entry_of, leaf_version, leaves
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.kinds import Kind
@@ -154,9 +154,9 @@ def merged_document(
 
 def leaf_for_hive(body: bytes, version: str, *, id_: str, base: str, hive: str) -> bytes:
     """The owner's leaf document (rendered for the merged feed) in the merged ``hive``. Raises InvalidDocument."""
-    document, parsed = loads_exact(body), Version.parse(version)
-    if not isinstance(document, dict) or parsed is None:
-        raise InvalidDocument("the registration leaf is not a JSON object")
+    document, parsed = as_object(loads_exact(body), "the registration leaf"), Version.parse(version)
+    if parsed is None:
+        raise InvalidDocument(f"{version!r} is no version")
     folder = f"{base}{hive}/{quote(invariant_lower(id_))}"
     own = {"@id": f"{folder}/{parsed.url}.json", "registration": f"{folder}/index.json"}
     return dumps({**_entry_for_hive(document, base, hive), **own})
@@ -164,10 +164,7 @@ def leaf_for_hive(body: bytes, version: str, *, id_: str, base: str, hive: str) 
 
 def _read(source: SourceRegistration) -> Iterator[tuple[Version, Json]]:
     for body in source.documents:
-        document = loads_exact(body)
-        if not isinstance(document, dict):
-            raise InvalidDocument("the registration is not a JSON object")
-        for leaf in leaves(document):
+        for leaf in leaves(as_object(loads_exact(body), "the registration")):
             version = leaf_version(leaf)
             if version is not None and not (source.filtered and _is_semver2(leaf)):
                 yield version, leaf

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote_plus
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads, loads_exact
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads, loads_exact
 from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.merging.versions import Owners, SourceDocument
@@ -128,11 +128,16 @@ def merge_id_versions(answers: Sequence[SourceDocument], owners: Owners) -> byte
 
 def _result(body: bytes) -> tuple[int, list[Any]]:
     """What ``totalHits`` says, with the data; not everybody says it."""
-    document, exact = loads(body), loads_exact(body)
-    data = exact.get("data") if isinstance(exact, dict) else None
+    document = as_object(loads(body), "a search result")
+    return max(total_hits(document) or 0, 0), data_of(loads_exact(body))
+
+
+def data_of(document: Json) -> list[Any]:
+    """What a search or an autocompletion has found; raises InvalidDocument."""
+    data = document.get("data")
     if not isinstance(data, list):
         raise InvalidDocument("a search result has no list called data")
-    return max(total_hits(document) or 0, 0), data
+    return data
 
 
 def _by_rank(ranked: Sequence[Sequence[tuple[str, Any]]]) -> Iterator[tuple[str, Any]]:

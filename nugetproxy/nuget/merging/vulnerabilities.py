@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, dumps, loads
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.merging.versions import SourceDocument
 
@@ -89,9 +89,7 @@ def merge_advisory_pages(bodies: Sequence[bytes]) -> bytes:
         page = loads(body)
         if page == []:  # as NuGet's documentation writes an empty page
             continue
-        if not isinstance(page, dict):
-            raise InvalidDocument("a vulnerability page is not a JSON object")
-        for id_, advisories in page.items():
+        for id_, advisories in as_object(page, "a vulnerability page").items():
             known = merged.setdefault(invariant_lower(id_), [])
             known.extend(one for one in advisories if one not in known)
     return dumps(merged)

@@ -13,14 +13,15 @@ from nugetproxy.nuget.version_range import VersionRange
 def read_assets(body: bytes, file: str) -> Needs:
     """Its libraries, with what is downloaded beside them (targeting packs, hosts). Raises UnreadableFile."""
     document = json_object(body, file)
-    if not isinstance(document.get("libraries"), dict):
+    return Needs.of([*libraries(document, file), *_downloads(document)], file)
+
+
+def libraries(document: Mapping[str, Any], file: str) -> Iterator[tuple[str, str]]:
+    """The packages among the libraries (``Id/Version``) of an assets file or a .deps.json; raises UnreadableFile."""
+    found = document.get("libraries")
+    if not isinstance(found, dict):
         raise UnreadableFile(file, "it has no libraries")
-    return Needs.of([*libraries(document), *_downloads(document)], file)
-
-
-def libraries(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The packages among the libraries (``Id/Version``) of an assets file or a .deps.json."""
-    for name, row in table(document.get("libraries")).items():
+    for name, row in found.items():
         id_, slash, version = name.partition("/")
         if slash and str(table(row).get("type", "")).lower() == "package":
             yield id_, version

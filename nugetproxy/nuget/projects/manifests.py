@@ -22,7 +22,4 @@ def read_global_json(body: bytes, file: str) -> Needs:
 
 def read_deps_json(body: bytes, file: str) -> Needs:
     """The packages that a built program was made with; raises UnreadableFile."""
-    document = json_object(body, file)
-    if not isinstance(document.get("libraries"), dict):
-        raise UnreadableFile(file, "it has no libraries")
-    return Needs.of(libraries(document), file)
+    return Needs.of(libraries(json_object(body, file), file), file)
