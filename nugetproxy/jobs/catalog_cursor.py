@@ -40,11 +40,7 @@ class CatalogReader:
         got = await self._proxy.get(f"{self._base}catalog/index.json")
         if got.status != 200:
             raise NotFound(f"The feed has no catalog to follow ({got.error or got.said}).")
-        listing = catalog_listing(got.body, "http://localhost/")
-        commits = {url: sortable(commit.partition("Z")[0]) for url, commit in listing.commits.items()}
-        since = self.stamp or commits.get(listing.newest, "")
-        later = [url for url, at in sorted(commits.items(), key=lambda row: row[1]) if at > since]
-        return [url.rpartition("/")[2] for url in later or [listing.newest] if url]
+        return catalog_listing(got.body, "http://localhost/").pages_since(self.stamp)
 
     async def _take(self, page: str) -> set[str] | None:
         got = await self._proxy.get(f"{self._base}catalog/{page}")

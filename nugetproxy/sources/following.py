@@ -15,7 +15,7 @@ from msgspec import Struct, to_builtins
 from nugetproxy.clock import Clock
 from nugetproxy.engine.cache import Cache
 from nugetproxy.errors import NotFound, UpstreamFailure, UpstreamRefused
-from nugetproxy.nuget.documents.catalog import Change, catalog_changes, catalog_listing, sortable, successor
+from nugetproxy.nuget.documents.catalog import Change, catalog_changes, catalog_listing, successor
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.resources import HIVES
@@ -98,10 +98,7 @@ class Following:
         if stored is None:
             raise NotFound("The catalog cannot be stored; it is asked for again in a minute.")
         listing = await off_loop(len(stored.body), catalog_listing, stored.body, stored.entry.url)
-        commits = {url: sortable(commit.partition("Z")[0]) for url, commit in listing.commits.items()}
-        since = self.cursor.stamp
-        names = [_name(url) for url, at in sorted(commits.items(), key=lambda row: row[1]) if since and at > since]
-        return names[:MOST_PAGES] or [_name(listing.newest)] * bool(listing.newest)
+        return listing.pages_since(self.cursor.stamp)[:MOST_PAGES]
 
     async def _exists(self, page: str) -> bool:
         """Whether there is a page after the newest one that is known; asked for each time."""
@@ -153,10 +150,6 @@ def _route(page: str) -> Route:
     if route is None or route.kind is not Kind.CATALOG_PAGE:
         raise NotFound(f"The catalog has a page {page[:80]!r}, which is none; it cannot be followed.")
     return route
-
-
-def _name(url: str) -> str:
-    return url.rpartition("/")[2]
 
 
 def _load(place: Path) -> Cursor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Final
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, loads, objects
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.urls import absolute, without_fragment
 
@@ -27,15 +28,23 @@ class CatalogListing(Struct, frozen=True):
         """True when the page at ``url`` in its state ``commit`` is final: the catalog only ever grows at its end."""
         return bool(commit) and url != self.newest and self.commits.get(url) == commit
 
+    def pages_since(self, stamp: str) -> list[str]:
+        """The file names of pages with anything newer than ``stamp`` (as in ``sortable``), oldest first.
+
+        Just the newest page where there is nothing newer, or where ``stamp`` is empty.
+        """
+        commits = [(sortable(commit.partition("Z")[0]), url) for url, commit in self.commits.items()]
+        later = [url for at, url in sorted(commits, key=itemgetter(0)) if stamp and at > stamp]
+        return [url.rpartition("/")[2] for url in later or [self.newest] if url]
+
 
 def catalog_listing(body: bytes, url: str) -> CatalogListing:
     """The pages that the catalog index ``body`` (which came from ``url``) names. Raises InvalidDocument."""
     document = loads(body)
-    items = document.get("items") if isinstance(document, dict) else None
     commits: dict[str, str] = {}
     newest, latest = "", ""
-    for item in items if isinstance(items, list) else ():
-        stated = item.get("@id") if isinstance(item, dict) else None
+    for item in objects(document.get("items") if isinstance(document, dict) else None):
+        stated = item.get("@id")
         page = absolute(stated, url) if isinstance(stated, str) else None
         if page is None:
             continue
@@ -63,9 +72,7 @@ def catalog_changes(body: bytes) -> tuple[Change, ...]:
     if not isinstance(items, list):
         raise InvalidDocument("not a catalog page with items")
     found = []
-    for item in items:
-        if not isinstance(item, dict):
-            continue
+    for item in objects(items):
         identity = PackageIdentity.parse(str(item.get("nuget:id", "")), str(item.get("nuget:version", "")))
         if identity is not None:
             deleted = "PackageDelete" in str(item.get("@type", ""))
