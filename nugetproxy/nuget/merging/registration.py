@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads_exact
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads_exact, objects
 from nugetproxy.nuget.documents.registration import entry_of, leaf_version, leaves
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.kinds import Kind
@@ -216,10 +216,9 @@ def _is_semver2(leaf: Json) -> bool:
 
 
 def _ranges(groups: Any) -> Iterator[str]:
-    for group in groups if isinstance(groups, list) else ():
-        needs = group.get("dependencies") if isinstance(group, dict) else None
-        for need in needs if isinstance(needs, list) else ():
-            if isinstance(need, dict) and isinstance(need.get("range"), str):
+    for group in objects(groups):
+        for need in objects(group.get("dependencies")):
+            if isinstance(need.get("range"), str):
                 yield need["range"]
 
 

@@ -9,7 +9,7 @@ from urllib.parse import quote, unquote_plus
 
 from msgspec import Struct
 
-from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads, loads_exact
+from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads, loads_exact, objects
 from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.merging.versions import Owners, SourceDocument
@@ -169,8 +169,8 @@ def _united(mine: Any, theirs: Any) -> list[Any]:
     """The versions of two hits of one id, ascending; of equal ones mine."""
     found: dict[Version, Any] = {}
     for listed in (mine, theirs):
-        for item in listed if isinstance(listed, list) else ():
-            version = _version(item.get("version") if isinstance(item, dict) else None)
+        for item in objects(listed):
+            version = _version(item.get("version"))
             if version is not None:
                 found.setdefault(version, item)
     return [found[version] for version in sorted(found)]

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from nugetproxy.nuget.documents.exact_json import objects
+
 Json = dict[str, Any]
 
 
@@ -53,8 +55,5 @@ NO_METADATA: Final = IdMetadata(versions={}, are_advisories_known=True)
 
 def with_vulnerabilities(entry: Json, known: tuple[Json, ...]) -> Json:
     """``entry`` of a registration with all that is known; each advisory once, by its URL."""
-    stated = entry.get("vulnerabilities")
-    found = {str(one.get("advisoryUrl")): one for one in known}
-    if isinstance(stated, list):
-        found |= {str(one.get("advisoryUrl")): one for one in stated if isinstance(one, dict)}
+    found = {str(one.get("advisoryUrl")): one for one in (*known, *objects(entry.get("vulnerabilities")))}
     return {**entry, "vulnerabilities": [found[url] for url in sorted(found)]} if found else entry
