@@ -83,8 +83,8 @@ class Desk(Struct, frozen=True, kw_only=True):
         self.advisories.forget()
         self.switch.forget()
 
-    def feed(self, name: str = "") -> Feed:
-        """The feed of this name, the first one where none is named; raises NotFound."""
+    def feed(self, name: str) -> Feed:
+        """The feed of this name, the first one where it is empty; raises NotFound."""
         found = self.feeds.get(name) if name else next(iter(self.feeds.values()))
         if found is None:
             raise NotFound(f"There is no feed {name!r}; there are {', '.join(self.feeds)}.")

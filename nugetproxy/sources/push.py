@@ -36,6 +36,9 @@ CREDENTIALS = ("X-NuGet-ApiKey", "Authorization")
 
 UNAUTHORIZED = 401
 
+SEND_SECONDS = 290.0
+"""For a write as a whole."""
+
 MOVED_SECONDS = 60.0
 """How long it is believed that writes go to another address, which a client was told by a redirect to here."""
 
@@ -43,14 +46,13 @@ _WORDS: Mapping[Permission, str] = {Permission.PUSH: "Pushing", Permission.DELET
 
 
 class PushSettings(Struct, frozen=True, kw_only=True):
-    """What an operator allows; sizes in bytes, times in seconds."""
+    """What an operator allows; sizes in bytes."""
 
     push: bool = True
     delete: bool = True
     offline: bool = False
     """Whether the upstream is never asked, so never written to either."""
     max_bytes: int = 250 * 2**20
-    timeout: float = 290.0
     lends_credentials: bool = False
     """Whether writes are made with the proxy's own credentials for the upstream."""
 
@@ -160,7 +162,7 @@ class Push:
             url,
             headers=CIMultiDict({name: headers[name] for name in self._forwarded if name in headers}),
             body=write_body,
-            timeout=self._settings.timeout,
+            timeout=SEND_SECONDS,
             rewind=write_body.rewind if write_body is not None else None,
             credentials=self._settings.lends_credentials,
         ) as sent:

@@ -46,8 +46,6 @@ PARTS = ("idle", "hits", "full", "tls", "aggregated", "rules", "cold", "large", 
 PACED_SECONDS = 3.0
 FILES = 500
 """Made before, to see what the file system asks for that."""
-Pem = tuple[Path, Path]
-"""A certificate, its key."""
 FARM = """[upstreams.one]
 url = "{one}/v3/index.json"
 private = true

@@ -462,7 +462,7 @@ async def test_everybody_who_asks_is_told(start_proxy: StartProxy, feed: FakeFee
     app = proxy.app
 
     async def told(id: str) -> list[str]:
-        found = await explain(app.desk.feed(), app.clock.now(), id_=id, version="1.0.0")
+        found = await explain(app.desk.feed(""), app.clock.now(), id_=id, version="1.0.0")
         return [line.removeprefix("  up: ") for line in found.lines() if line.startswith("  up: ")]
 
     assert await told("acme.a") == ["Nobody has looked at the signature of acme.a 1.0.0 by what counts now."]

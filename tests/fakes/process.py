@@ -86,8 +86,6 @@ class ProxyProcess:
         """The lines of stderr that tell how to use it."""
         self.errors: list[str] = []
         """All other lines of stderr since the last start."""
-        self.listening_after = 0.0
-        """Seconds from the last start to the line with the address."""
         self.ready_after = 0.0
         """Seconds from the last start to the first 200 of ``/health/ready``, where somebody waited for that."""
 
@@ -149,7 +147,6 @@ class ProxyProcess:
             text = line.decode().rstrip("\n")
             if (match := LISTENING.fullmatch(text)) is not None:
                 self.url, self.port = match[1], int(match[3])
-                self.listening_after = time.monotonic() - self._began
                 lines = self.banner
             lines.append(text)
             if lines is self.banner and not text and lines[-2] == BANNER_END:

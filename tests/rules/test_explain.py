@@ -13,7 +13,7 @@ Stock = Callable[..., None]
 
 async def lines(shop: Shop, id: str, version: str = "") -> list[str]:
     app = shop.proxy.app
-    found = await explain(app.desk.feed(), app.clock.now(), id_=id, version=version)
+    found = await explain(app.desk.feed(""), app.clock.now(), id_=id, version=version)
     return [line.removeprefix("  rules: ") for line in found.lines() if line.startswith("  rules: ")]
 
 

@@ -129,7 +129,7 @@ class Vault(House):
             got = await ask(self.proxy, path)
             self.judge(path, got)
             found = await explain(
-                self.proxy.app.desk.feed(), self.clock.now(), id_=identity.id, version=identity.version
+                self.proxy.app.desk.feed(""), self.clock.now(), id_=identity.id, version=identity.version
             )
             told = found.sources[0].signature
             counts = bool(told) and "no signature that counts" not in told and "Nobody" not in told
