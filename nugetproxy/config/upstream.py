@@ -102,6 +102,7 @@ class Upstream(Section):
 
     @classmethod
     def made(cls, values: Mapping[str, Any]) -> Self:
+        """As for every section; what is written says whether lending is said."""
         return cls(**values, lending_is_said="push_credentials" in values)
 
     @property

@@ -75,7 +75,7 @@ class Push:
         *,
         settings: PushSettings,
         spool: Path,
-        symbols: SymbolServer | None = None,
+        symbols: SymbolServer | None,
     ) -> None:
         """``symbols`` is told when symbols may have come to the upstream."""
         self._upstream = upstream

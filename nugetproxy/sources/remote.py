@@ -67,10 +67,10 @@ class RemoteSource:
         ledger: Ledger,
         writes: WriteSide,
         clock: Clock,
-        offline: bool = False,
-        held_only: bool = True,
-        keep_registrations: bool = True,
-        following: Following | None = None,
+        offline: bool,
+        held_only: bool,
+        keep_registrations: bool,
+        following: Following | None,
     ) -> None:
         """``secrets`` that it is asked with. ``offline``: never asked; with ``held_only`` lists name what is held."""
         self.name = upstream.name

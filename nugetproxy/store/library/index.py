@@ -31,8 +31,8 @@ class LibraryIndex:
     Of several files for one package, the one with the fewest folders in its path counts, then the first by name.
     """
 
-    def __init__(self, feed: str) -> None:
-        self._log = log.bind(feed=feed)
+    def __init__(self, upstream: str) -> None:
+        self._log = log.bind(upstream=upstream)
         self._stamps: dict[str, Stamp] = {}
         self._identities: dict[str, PackageIdentity] = {}
         self._paths: dict[PackageIdentity, tuple[str, ...]] = {}

@@ -79,7 +79,7 @@ class Library:
         self._index = LibraryIndex(name)
         self.changes = 0
         """Rises before and after each change of what is known of the folder."""
-        self.kept = OpenPackages(self._calls, log.bind(feed=name))
+        self.kept = OpenPackages(self._calls, log.bind(upstream=name))
         """Those that are open."""
         # One look at a time; two would read the same files twice.
         self._looking = asyncio.Lock()

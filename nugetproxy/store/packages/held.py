@@ -41,7 +41,7 @@ class Descriptor:
 
     __slots__ = ("_close", "_fd", "_holders")
 
-    def __init__(self, fd: int, close: Callable[[int], None] = os.close) -> None:
+    def __init__(self, fd: int, close: Callable[[int], None]) -> None:
         self._fd = fd
         self._holders = 1
         self._close = close

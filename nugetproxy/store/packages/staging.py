@@ -81,8 +81,8 @@ class Staged:
         calls: DiskCalls,
         commit: Callable[[Staged, Look, Looked], Awaitable[HeldPackage]],
         *,
-        room: MakesRoom | None = None,
-        in_memory: int = 0,
+        room: MakesRoom | None,
+        in_memory: int,
     ) -> None:
         """``create`` makes its file, under a given name if it can, blocking.
 
