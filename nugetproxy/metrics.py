@@ -220,9 +220,7 @@ class Metrics:
         )
         self.shortages = self._counter("shortages", "Upstream requests that failed for want of our own.", "errno")
         self.breaker_open = self._gauge("breaker_open", "1 while the circuit breaker is open.", "upstream", "origin")
-        self.upstream_unusable = self._gauge(
-            "upstream_unusable", "1 while it has no index that can be used, or its folder cannot be read.", "upstream"
-        )
+        self.unusable = self._gauge("upstream_unusable", "1 while its index or folder is of no use.", "upstream")
         self.flights = self._gauge("flights", "Downloads in progress.")
         self.pending_commits = self._gauge("pending_commits", "Verified packages that are not yet in their folder.")
         self.fills_abandoned = self._counter("fills_abandoned", "Downloads given up as every client had left.")

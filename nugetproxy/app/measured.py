@@ -81,7 +81,7 @@ def declare_upstreams(metrics: Metrics, config: Config) -> None:
 def forget_folders(metrics: Metrics, names: Iterable[str]) -> None:
     """Nobody looks into these any more, so there is nothing to say of what lies in them."""
     for name in names:
-        for gauge in (metrics.folder_packages, metrics.folder_skipped, metrics.upstream_unusable):
+        for gauge in (metrics.folder_packages, metrics.folder_skipped, metrics.unusable):
             with suppress(KeyError):
                 gauge.remove(name)
 

@@ -33,7 +33,7 @@ class IndexTrouble:
         """What an operator can do about it."""
         self._upstream = upstream
         self._clock = clock
-        self._gauge = metrics.upstream_unusable.labels(upstream)
+        self._gauge = metrics.unusable.labels(upstream)
         self._shown = True
 
     def show(self, shown: bool) -> None:

@@ -16,13 +16,16 @@ from nugetproxy.upstream.response import Response
 
 _Piece = TypeVar("_Piece", bytes, bytes | memoryview)
 
+CHANGED = 203
+"""A proxy on the way has changed what was a 200 (RFC 9110 section 15.3.4): a document that is sound counts, as it does
+for NuGet, a package does not."""
 OFF_LOOP = 64 * 1024
 """Compressed bodies beyond this are decoded in a thread."""
 
 
 async def read_answer(response: Response, validators: Validators, limit: int, threads: Executor) -> Answer:
     """A document of at most ``limit`` bytes, a 304, or any 4xx; large ones are decoded in ``threads``."""
-    status = response.status
+    status = 200 if response.status == CHANGED else response.status
     if status == 304 and not validators:
         raise response.refuse(Reason.PROTOCOL, "status 304 to an unconditional request")
     if status not in {200, 304} and not 400 <= status < 500:

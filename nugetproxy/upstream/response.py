@@ -70,8 +70,7 @@ class Response:
         self._first = 0
         """Bytes of the first block."""
         self.url = without_query(url)
-        self.status = 200 if answer.status == 203 else answer.status
-        """203: a proxy on the way has changed what was a 200 (RFC 9110 section 15.3.4). NuGet takes it, too."""
+        self.status = answer.status
         self.on_arrival: Callable[[], None] = lambda: None
         protocol = answer.connection.protocol if answer.connection is not None else None
         self._lost = protocol.closed if protocol is not None else None

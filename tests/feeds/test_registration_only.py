@@ -152,9 +152,9 @@ async def test_what_is_stored_is_told_of_with_the_upstream_gone(proxy: Proxy, ba
     known = await source.versions_without_upstream("acme.a")
     assert known is not None
     assert [str(version) for version in known] == [f"1.{number}.0" for number in range(MANY)]
-    told = (await explain(app.feeds, app.clock.now(), id_="Acme.A", version="1.9.0")).sources[0]
+    told = (await explain(app.desk.feed(""), app.clock.now(), id_="Acme.A", version="1.9.0")).sources[0]
     assert (told.knows, told.stored) == (True, f"its list of {MANY} versions was stored 0 seconds ago, with 1.9.0")
-    assert not (await explain(app.feeds, app.clock.now(), id_="Acme.A", version="7.0.0")).sources[0].knows
+    assert not (await explain(app.desk.feed(""), app.clock.now(), id_="Acme.A", version="7.0.0")).sources[0].knows
 
 
 async def test_a_list_that_is_not_stored_as_a_whole_is_none(proxy: Proxy, bare: FakeFeed) -> None:

@@ -175,7 +175,7 @@ class Library:
         elif self.problem and not problem:
             log.info("library.readable", upstream=self.name)
         self.problem = problem
-        self._metrics.upstream_unusable.labels(self.name).set(bool(problem))
+        self._metrics.unusable.labels(self.name).set(bool(problem))
 
     def _forget(self, paths: Iterable[str]) -> None:
         """These files are not what they were; the packages that have lost one wait for what becomes of them."""
