@@ -47,6 +47,7 @@ SENTENCES: Final[Mapping[Condition, str]] = MappingProxyType(
 )
 assert SENTENCES.keys() == set(Condition)
 FOLDER_WELL: Final = "The folder is read."
+FOLDER_TODO: Final = "See whether its share is mounted, and whether the user of this proxy may read it."
 
 
 class Health(Struct, frozen=True, kw_only=True):
@@ -133,6 +134,7 @@ def health_of(source: Source) -> Health:
                 condition=condition,
                 sentence=SENTENCES[condition] if library.problem else FOLDER_WELL,
                 failure=library.problem,
+                todo=FOLDER_TODO if library.problem else "",
                 packages=len(library),
             )
         case _:

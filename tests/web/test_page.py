@@ -280,7 +280,8 @@ async def test_a_folder_that_cannot_be_read_is_said_to_be_one(start_proxy: Start
     assert (one["condition"], bool(one["failure"])) == ("unreadable", True)
     assert proxy.metric("upstream_unusable", upstream="up") == 1
     now = [found for found in (await shown(proxy, "trouble"))["troubles"] if found["now"]]
-    assert [found["about"] for found in now] == ["up"], "it is trouble of now, and the upstream's"
+    assert [(found["about"], found["todo"]) for found in now] == [("up", one["todo"])], "now, and the upstream's"
+    assert "mounted" in one["todo"]
 
 
 async def test_what_lies_in_a_folder_is_not_said_to_be_held(start_proxy: StartProxy, tmp_path: Path) -> None:

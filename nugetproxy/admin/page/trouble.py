@@ -46,7 +46,7 @@ TODO: Final[Mapping[str, str]] = MappingProxyType(
         Reason.HASH: "Find out why the upstream's package is not the one that its metadata states.",
         Reason.PIN: "Find out why the upstream has other bytes than before; then: nugetproxy purge ID VERSION.",
         Reason.OFFLINE: "It is not stored, and the upstream is offline by configuration.",
-        Reason.DISK: "Look at the disk of the cache: is it full, read-only, or failing?",
+        Reason.DISK: "Look at the disk that the message is about: is it full, read-only, failing, not mounted?",
         Reason.STOPPING: "Nothing: the proxy was stopping.",
         Reason.EXHAUSTED: "Raise this proxy's limit of open files, or give it more memory.",
         "": OPERATOR,
