@@ -31,9 +31,12 @@ from nugetproxy.nuget.documents.bounds import USUAL, Bounds
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.documents.documents import Documents, Stored
 from nugetproxy.store.ledger.ledger import Ledger
+from nugetproxy.upstream.asking import asking
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.patience import is_spared
 
+_Slot = tuple[str, int, bool, str]
+"""What those have in common who wait for the same fetch."""
 SOFT_DEADLINE: Final = 0.5
 """Seconds that a client with a usable stale answer waits for a better one."""
 
@@ -76,7 +79,7 @@ class Cache:
             shared.stored = self._hot.get
         self._invalidation = Invalidation(ledger, upstream.name, clock)
         self._fetcher = Fetcher(upstream, clock, metrics, bounds)
-        self._fetches: dict[tuple[str, int, bool], Shared[Found]] = {}
+        self._fetches: dict[_Slot, Shared[Found]] = {}
         self.conclusions = Conclusions(
             upstream, self._hot, self._invalidation, policies=policies, clock=clock, tasks=tasks, shared=shared
         )
@@ -251,7 +254,9 @@ class Cache:
         """The one fetch of this target that is under way, or a new one; True when it was joined."""
         epoch = self._invalidation.epoch(target)
         # Who has something else to serve does not wait for a lost upstream: those who have nothing join no such fetch.
-        slot = (target.key, epoch, is_spared() and self._upstream.is_lost)
+        # Of proxies that are each other's upstream one would wait for the other, did it join what that waits for.
+        passed = asking().passed if target.kind is Kind.INDEX else ""
+        slot = (target.key, epoch, is_spared() and self._upstream.is_lost, passed)
         known = self._fetches.get(slot)
         if known is not None:
             return known, True
@@ -262,7 +267,7 @@ class Cache:
         )
         return fetch, False
 
-    def _ended(self, slot: tuple[str, int, bool]) -> None:
+    def _ended(self, slot: _Slot) -> None:
         self._fetches.pop(slot).end()
 
     async def _fly(self, target: Target, epoch: int, group: Group | None) -> Found:

@@ -18,9 +18,11 @@ from nugetproxy.upstream.urls import UrlDenied, next_hop
 if TYPE_CHECKING:
     from nugetproxy.upstream.wire import Wire
 
+LOOP_DETECTED: Final = 508
+LOOPED: Final = ", the request came back to a proxy that it had passed"
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_PASSING: Final = {408: Reason.READ_TIMEOUT, 429: Reason.RATE_LIMITED}
-"""What statuses that may pass mean; those of 500 and more are SERVER_ERROR."""
+_PASSING: Final = {408: Reason.READ_TIMEOUT, 429: Reason.RATE_LIMITED, LOOP_DETECTED: Reason.STATUS}
+"""What statuses that may pass mean; those of 500 and more are SERVER_ERROR, but for one that does not pass."""
 
 
 class Hops:
@@ -107,7 +109,8 @@ class Hops:
         await response.drain()
         retry_after = parse_retry_after(response.headers.get("Retry-After"), self._wire.clock.now())
         reason = _PASSING.get(status, Reason.SERVER_ERROR)
-        failure = self._wire.failures.make(reason, f"status {status} ({self._ticket.origin})", retry_after=retry_after)
+        said = f"status {status}{LOOPED if status == LOOP_DETECTED else ''} ({self._ticket.origin})"
+        failure = self._wire.failures.make(reason, said, retry_after=retry_after)
         failure.of_host = status in {429, 503}
         if self._question.request.method == "HEAD" and not failure.of_host:
             self._ticket.disregard()  # some do not know HEAD, and say so of each of their packages

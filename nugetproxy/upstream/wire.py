@@ -17,7 +17,7 @@ from nugetproxy.clock import Clock
 from nugetproxy.errors import Reason, UpstreamFailure, upstream_failure
 from nugetproxy.metrics import Metrics
 from nugetproxy.upstream.addresses import AddressRule, is_literal
-from nugetproxy.upstream.asking import waited
+from nugetproxy.upstream.asking import LOOP, passing, waited
 from nugetproxy.upstream.breakers import MOST_ORIGINS, Breakers, Ticket
 from nugetproxy.upstream.egress_choice import EgressChoice
 from nugetproxy.upstream.failures import FOREIGN, PROXY_LOGIN, ConnectionDropped, Failures, Progress, UnaskedBytes
@@ -259,6 +259,7 @@ class Wire:
         """Credentials go to exact origins only, whatever redirects say; what the request brings wins."""
         headers = CIMultiDict(request.headers)
         headers.setdefault("User-Agent", self._settings.user_agent)
+        headers[LOOP] = passing()
         if origin in self._credentialed:
             for name, value in self._settings.headers.items():
                 if request.credentials or name.lower() in self._settings.public_headers:

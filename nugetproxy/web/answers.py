@@ -33,7 +33,7 @@ from nugetproxy.store.fs import DiskFailure
 from nugetproxy.store.sqlite_form import SqliteUnavailable
 from nugetproxy.store.token_file import TokenFileUnusable
 from nugetproxy.web.cors import NO_FIELDS
-from nugetproxy.web.refusals import Forbidden, TooManyAttempts, Unauthorized
+from nugetproxy.web.refusals import Forbidden, LoopDetected, TooManyAttempts, Unauthorized
 from nugetproxy.web.whole import Whole, common_headers
 
 STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
@@ -49,6 +49,7 @@ STATUS: Mapping[type[ProxyError], int] = MappingProxyType(
         UnknownHost: 421,
         TooManyAttempts: 429,
         UnknownVersion: 505,
+        LoopDetected: 508,
         UpstreamRefused: 502,
         UpstreamUnavailable: 503,
         Overloaded: 503,

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from aiohttp import hdrs
 
 from nugetproxy.errors import UnknownHost
+from nugetproxy.log import rate_limited
+from nugetproxy.upstream.asking import LOOP, OWN, passed_by
 from nugetproxy.web import http as web
 from nugetproxy.web.hosts import PublicAddresses
+from nugetproxy.web.refusals import LoopDetected
 
 SESSION_ID = "X-NuGet-Session-Id"
 MAX_SESSION = 64
@@ -37,6 +40,8 @@ class Asker:
     """As the client calls what it does; empty where it does not."""
     traceparent: str
     """The trace that the request is a part of (W3C Trace Context)."""
+    passed: str
+    """The proxies of our kind that its request has passed."""
     authorization: str = field(repr=False)
     accept_encoding: str
     conditions: Mapping[str, str]
@@ -50,6 +55,12 @@ class Asker:
         if not self.address:
             raise UnknownHost
         return self.address
+
+    def check_loop(self, path: str) -> None:
+        """Raises LoopDetected for a request that this process has sent."""
+        if OWN in self.passed:
+            rate_limited("request.looped", path=path, client=self.client, detail=str(LoopDetected()))
+            raise LoopDetected
 
     def is_of(self, request: web.BaseRequest, addresses: PublicAddresses) -> bool:
         """Whether another request on the same connection says the same."""
@@ -69,6 +80,7 @@ def asker_of(request: web.BaseRequest, addresses: PublicAddresses) -> Asker:
         client=_text(addresses.client(request)),
         session=_text(headers.get(SESSION_ID, ""))[:MAX_SESSION],
         traceparent=headers.get("traceparent", "")[:MAX_SESSION],
+        passed=passed_by(",".join(headers.getall(LOOP, ()))),
         authorization=headers.get(hdrs.AUTHORIZATION, ""),
         accept_encoding=headers.get(hdrs.ACCEPT_ENCODING, ""),
         conditions={name.lower(): ",".join(headers.getall(name)) for name in CONDITIONAL if name in headers},

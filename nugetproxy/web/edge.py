@@ -129,10 +129,11 @@ class Edge:
         connection = _connection(request)
         asker = connection.begin(request, self._addresses)
         event = begin(request, asker)
-        asked = asking.begin(asker.client)
+        asked = asking.begin(asker.client, asker.passed)
         self._under_way += 1
         self._idle.clear()
         try:
+            asker.check_loop(event.path)
             response = await respond(request, asker, event)
         except ProxyError as error:
             response = _failed(request, event, error)

@@ -25,6 +25,7 @@ HARMLESS = frozenset(
         "accept-language",
         "authorization",
         "connection",
+        "cdn-loop",  # a hit goes no further
         "x-nuget-session-id",
         "x-nuget-client-version",
         "x-forwarded-for",

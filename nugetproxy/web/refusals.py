@@ -35,3 +35,13 @@ class TooManyAttempts(ProxyError):
 
     def __str__(self) -> str:
         return "Too many wrong credentials came from this address; correct them, and ask again in a second."
+
+
+class LoopDetected(ProxyError):
+    """A request of this process came back to it."""
+
+    def __str__(self) -> str:
+        return (
+            "This proxy has sent this request itself: the url of one of its upstreams leads back to it, directly or "
+            "through another proxy."
+        )

@@ -14,6 +14,7 @@ import pytest
 from nugetproxy.caching.entry import Answer, Validators
 from nugetproxy.errors import Reason, UpstreamFailure, UpstreamRefused, UpstreamUnavailable
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
+from nugetproxy.upstream.asking import OWN
 from nugetproxy.upstream.client import UpstreamClient
 from nugetproxy.upstream.patience import impatience
 from tests.fakes.clock import FakeClock
@@ -65,6 +66,7 @@ async def test_requests_are_built_from_nothing(origin: Origin, make_client: Make
             "Accept": "application/json, */*;q=0.8",
             "Accept-Encoding": "gzip",
             "User-Agent": "nugetproxy/1.0",
+            "CDN-Loop": OWN,
         }
     assert origin.connections == 1
 
