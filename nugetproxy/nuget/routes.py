@@ -266,6 +266,12 @@ def leaf_route(hive: str, identity: PackageIdentity) -> Route:
     return Route(kind=kind, resource=hive, rest=rest, id=identity.id, version=identity.version)
 
 
+def package_route(identity: PackageIdentity) -> Route:
+    """The same of a package."""
+    rest = f"{quote(identity.id)}/{identity.version}/{quote(identity.nupkg_name)}"
+    return Route(kind=Kind.PACKAGE, resource="content", rest=rest, id=identity.id, version=identity.version)
+
+
 _ENDPOINTS = MappingProxyType({f"{row.path}/": row.path for row in RESOURCES if row.shape is Shape.ENDPOINT})
 """Paket puts a slash behind the URL of every resource."""
 _WRITES = frozenset(row.name for row in RESOURCES if row.shape is Shape.WRITE)

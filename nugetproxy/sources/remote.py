@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
-from urllib.parse import quote
 
 from nugetproxy.clock import Clock
 from nugetproxy.cluster.allowance import limited
@@ -22,7 +21,7 @@ from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.nuspec import DependencyGroup
 from nugetproxy.nuget.resources import HIVES
-from nugetproxy.nuget.routes import Route, index_route, parse_route, version_list_route
+from nugetproxy.nuget.routes import Route, index_route, package_route, version_list_route
 from nugetproxy.nuget.version import Version
 from nugetproxy.sources.document_groups import DocumentGroups
 from nugetproxy.sources.following import Following
@@ -270,9 +269,7 @@ class RemoteSource:
 
     async def fetch(self, identity: PackageIdentity) -> None:
         """Have the package held, if upstream has it; raises UpstreamFailure, NotFound."""
-        id_ = quote(identity.id)
-        route = parse_route(f"content/{id_}/{identity.version}/{id_}.{identity.version}.nupkg")
-        found = await self.package(route, head=False) if route is not None else None
+        found = await self.package(package_route(identity), head=False)
         if isinstance(found, FlightBody):
             try:
                 await found.flight.landing()
