@@ -203,8 +203,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Requests()
-        self.registry.register(self.requests)
+        self.requests = self._registered(Requests())
         self.received_bytes = self._counter("received_bytes", "Body bytes received from upstreams.", "upstream")
         self.upstream_requests = self._counter("upstream_requests", "Requests sent to upstreams.", "upstream", "method")
         self.upstream_retries = self._counter("upstream_retries", "Upstream requests tried again.", "upstream")
