@@ -19,7 +19,7 @@ WRONG_URL: Final = (
     "See what answers at its url: that must be a V3 service index, whose URL most often ends in /index.json (a V2 feed "
     "will not do)."
 )
-OF_AN_INDEX: Final = frozenset({Reason.INVALID_CONTENT, Reason.REDIRECT_DENIED})
+OF_AN_INDEX: Final = frozenset({Reason.INVALID_CONTENT, Reason.REDIRECT_DENIED, Reason.STATUS})
 """Failures of the index itself: asked for again it fails again, until somebody changes something."""
 
 

@@ -239,6 +239,7 @@ async def test_health_is_in_plain_words_with_the_last_failure(proxy: Proxy, feed
         (Script(status=404), "V3 service index"),
         (Script(body=b"<html></html>", headers=[("Content-Type", "text/html")]), "V3 service index"),
         (Script(status=401), "username and password"),
+        (Script(status=508), "See what answers at its url"),
         (Script(status=302, headers=[("Location", "ftp://elsewhere.example/index.json")]), "V3 service index"),
     ],
 )
