@@ -206,6 +206,7 @@ def _files(url: str, shared: Shared) -> Files:
     settings = UpstreamSettings(
         name=urlsplit(url).netloc,
         index_url=url,
+        is_feed=False,
         egress=egress_of(config, urlsplit(url).netloc, None),
         offline=offline,
         max_document=config.limits.document,

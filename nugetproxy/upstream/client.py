@@ -72,6 +72,7 @@ class UpstreamClient:
         self._retries = metrics.upstream_retries.labels(settings.name)
         self._retry_budget = RetryBudget()
         self._faults = Faults(settings.name, clock)
+        self._service_index = settings.index_url if settings.is_feed else None
         self._index_trouble = IndexTrouble(settings.name, clock, metrics)
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
@@ -125,10 +126,10 @@ class UpstreamClient:
             with self._faults.remembered(question):
                 answer = await (attempt() if patience.once else self._with_retries(attempt, question))
         except UpstreamFailure as failure:
-            if url == self._settings.index_url:
+            if url == self._service_index:
                 self._index_trouble.failed(failure)
             raise
-        if url == self._settings.index_url:
+        if url == self._service_index:
             self._index_trouble.answered(answer.status, self._settings)
         return answer
 

@@ -18,6 +18,8 @@ class UpstreamSettings:
     name: str
     index_url: str
     """The service index, absolute http or https URL without userinfo."""
+    is_feed: bool = True
+    """Whether it is one: a symbol server has none, the list of tools is none."""
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), repr=False)
     """Ready-made credential headers; sent to the index's origin or ``credential_origins``, nowhere else."""
     public_headers: frozenset[str] = frozenset()

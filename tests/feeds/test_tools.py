@@ -180,6 +180,9 @@ async def test_what_is_no_list_is_not_believed(proxy: Proxy, dist: Origin, clock
     clock.advance(3 * 24 * 3600)
     got = await ask(proxy, "/tools.json")
     assert (got.status, got.body) == (200, good)
+    told = (await ask(proxy, "/metrics")).body.splitlines()
+    unusable = [line for line in told if line.startswith(b"nugetproxy_upstream_unusable{")]
+    assert {line.split()[1] for line in unusable} == {b"0.0"}, "it is no feed, so that is no service index"
 
 
 async def test_turned_off_it_is_not_there(start_proxy: StartProxy, feed: FakeFeed) -> None:
