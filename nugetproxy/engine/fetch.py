@@ -114,10 +114,11 @@ class Fetcher:
         return True
 
     async def _check(self, target: Target, answer: Answer) -> None:
-        if len(answer.body) <= LARGE:
-            check(target.kind, answer.body, id=target.id, bounds=self._bounds)
+        kind, body, bounds = target.kind, answer.body, self._bounds
+        if len(body) <= LARGE:
+            check(kind, body, id=target.id, path=target.path, bounds=bounds)
         else:
-            await off_loop(len(answer.body), check, target.kind, answer.body, id=target.id, bounds=self._bounds)
+            await off_loop(len(body), check, kind, body, id=target.id, path=target.path, bounds=bounds)
 
     async def _doubt(self, target: Target, stored: Stored, answer: Answer) -> Answer | Failure:
         """Believe only on confirmation that something stored is gone or has become empty."""

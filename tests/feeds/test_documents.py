@@ -6,6 +6,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+import aiohttp
 import pytest
 from yarl import URL
 
@@ -39,6 +40,12 @@ def local(proxy: Proxy, url: str) -> str:
     """The path of a URL of ours."""
     assert url.startswith(proxy.url), url
     return str(URL(url).relative())
+
+
+async def fetched(feed: FakeFeed, path: str) -> bytes:
+    """What upstream says by itself."""
+    async with aiohttp.ClientSession(raise_for_status=True) as session, session.get(feed.url + path) as answer:
+        return await answer.read()
 
 
 class TestPages:
@@ -89,6 +96,21 @@ class TestPages:
         clock.advance(61)
         new = await ask(proxy, REGISTRATION)
         assert page_links(new.body)[-1].endswith("page/1.128.0/1.130.0.json")
+
+    @pytest.mark.parametrize("stored", [True, False])
+    async def test_one_with_the_content_of_another_is_not_believed(
+        self, proxy: Proxy, feed: FakeFeed, paged: list[str], clock: FakeClock, stored: bool
+    ) -> None:
+        other = Script(body=(await fetched(feed, paged[0])))
+        before = await ask(proxy, REGISTRATION) if stored else None
+        feed.add(make_nupkg("Acme.A", "1.130.0"))
+        feed.origin.routes["/v3/registration5-gz-semver2/acme.a/page/1.128.0/1.130.0.json"] = other
+        clock.advance(301)
+        got = await ask(proxy, REGISTRATION)
+        if before is None:
+            assert (got.status, b"none of the versions that its URL names" in got.body) == (502, True)
+        else:
+            assert (got.status, got.body, got.cache) == (200, before.body, "fwd=stale; detail=invalid_content")
 
     async def test_one_that_fails_when_nothing_is_stored(self, proxy: Proxy, feed: FakeFeed, paged: list[str]) -> None:
         feed.origin.routes[paged[1]] = Script(status=404)

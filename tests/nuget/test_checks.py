@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -150,6 +151,24 @@ def test_a_document_about_another_package_is_refused(kind: Kind, document: Any) 
     check(kind, body, id="foo")
     with pytest.raises(InvalidDocument, match="'Foo', not 'bar'"):
         check(kind, body, id="bar")
+
+
+@pytest.mark.parametrize(
+    ("path", "good"),
+    [
+        ("registration/semver1/foo/page/1.0.0/2.0.0.json", True),
+        ("registration/semver1/foo/page/1.5.0-beta/1.5.0.json", True),
+        ("registration/semver1/foo/page/1.6.0/2.0.0.json", False),
+        ("registration/semver1/foo/page/0.1.0/1.5.0-beta.json", False),
+        ("registration/semver1/foo/page/a/b.json", True),
+        ("x/0123", True),
+        ("", True),
+    ],
+)
+def test_another_page_of_the_same_package_is_refused(path: str, good: bool) -> None:
+    body = json.dumps({"items": [{"catalogEntry": {"id": "Foo", "version": "1.5.0"}}]}).encode()
+    with nullcontext() if good else pytest.raises(InvalidDocument, match="none of the versions that its URL names"):
+        check(Kind.REGISTRATION_PAGE, body, id="foo", path=path)
 
 
 @pytest.mark.parametrize(

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
+from urllib.parse import unquote
 
 from nugetproxy.nuget.documents.bounds import USUAL, Bounds, check_pages, check_values
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads, without_bom
-from nugetproxy.nuget.documents.registration import entry_of, is_empty, leaves
+from nugetproxy.nuget.documents.registration import entry_of, is_empty, leaf_version, leaves
 from nugetproxy.nuget.documents.tools import check_tools
 from nugetproxy.nuget.documents.total_hits import total_hits
 from nugetproxy.nuget.documents.version_list import check_versions
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.services import check_service_index, offers_anything
+from nugetproxy.nuget.version import Version
 
 
-def check(kind: Kind, body: bytes, *, id: str = "", bounds: Bounds = USUAL) -> None:
-    """Raises InvalidDocument unless ``body`` may replace a good copy of ``kind`` (about package ``id``, if given)."""
+def check(kind: Kind, body: bytes, *, id: str = "", path: str = "", bounds: Bounds = USUAL) -> None:
+    """Raises InvalidDocument unless ``body`` may replace a good copy of ``kind`` (about package ``id``, if given).
+
+    ``path`` is where it was asked for, as a ``Target`` has it.
+    """
     if not kind.row.json:
         CHECKS[kind](body, id)
         return
     check_values(body, bounds)
     document = loads(body)
     CHECKS[kind](document, id)
+    if kind is Kind.REGISTRATION_PAGE:
+        _same_page(document, path)
     if kind.row.with_pages:
         check_pages(document, bounds)
     dumps(document)  # what is nested too deeply to be written again must not be kept either
@@ -40,6 +48,7 @@ def _list(document: Any, name: str, what: str, of: type = dict, *, nullable: boo
     return found
 
 
+_PAGE: Final = re.compile(r"/page/([^/]+)/([^/]+)\.json$")
 _JSON_WORD: Mapping[type, str] = {dict: "objects", str: "strings", list: "arrays"}
 
 
@@ -52,6 +61,17 @@ def _same_id(document: dict[str, Any], id_: str) -> None:
         stated = entry_of(leaf).get("id")
         if isinstance(stated, str) and stated != wanted and invariant_lower(stated) != wanted:
             raise InvalidDocument(f"the registration is about {stated!r}, not {id_!r}")
+
+
+def _same_page(document: dict[str, Any], path: str) -> None:
+    """Raises InvalidDocument for another page of the same package: a mix-up, too."""
+    named = _PAGE.search(path)
+    lower, upper = (Version.parse(unquote(text)) for text in named.groups()) if named else (None, None)
+    found = [leaf_version(leaf) for leaf in leaves(document)]
+    if lower is None or upper is None or None in found:
+        return
+    if not any(lower <= version <= upper for version in found if version is not None):
+        raise InvalidDocument("the registration page has none of the versions that its URL names")
 
 
 def _index(document: Any, _: str) -> None:
