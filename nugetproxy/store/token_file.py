@@ -62,11 +62,11 @@ class TokenFile:
                 text = file.read(LARGEST)
             if not text and self._was_there:
                 raise TokenFileUnusable(str(self.path), GONE)
-            written = json.loads(text or b"{}")
-            found = tuple(sorted((_token(one) for one in written.get("tokens", ())), key=lambda token: token.name))
+            written = json.loads(text)["tokens"] if text else []
+            found = tuple(sorted(map(_token, written), key=lambda token: token.name))
         except OSError as error:
             raise TokenFileUnusable(str(self.path), error.strerror or str(error)) from error
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise TokenFileUnusable(str(self.path), "it is not what the proxy writes there") from error
         self._was_there = self._was_there or bool(text)
         return found

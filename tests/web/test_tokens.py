@@ -233,6 +233,8 @@ WRITTEN = {"name": "a", "sha256": "0" * 64, "scopes": ["read"], "feeds": []}
     "text",
     [
         "not what the proxy writes",
+        "{}",
+        "[1]",
         json.dumps({"tokens": [WRITTEN]})[:-2],
         json.dumps({"tokens": [{**WRITTEN, "feeds": "up"}]}),
         json.dumps({"tokens": [{**WRITTEN, "scopes": "read"}]}),
