@@ -311,6 +311,19 @@ async def test_how_it_is_doing_is_told(proxy: Proxy, feed: FakeFeed, admin: dict
     assert [(one["name"], one["packages"], one["trouble"]) for one in said["upstreams"]] == [("up", 1, {})]
 
 
+async def test_what_was_made_here_needed_no_download_and_what_was_rejected_does_not_count(
+    proxy: Proxy, feed: FakeFeed, admin: dict[str, str]
+) -> None:
+    await hold(proxy, feed, "Acme.A@1.0.0")
+    await feed.set_mode("refused")
+    assert (await ask(proxy, "/v3/content/acme.a/index.json")).status == 200
+    for _ in range(3):
+        assert (await ask(proxy, "/v3/query?take=x", headers={"Authorization": "Bearer wrong"})).status in {400, 401}
+    said = await get(proxy, admin, "stats")
+    assert said["outcomes"] == {"miss": 1, "synthesized": 1, "rejected": 3}
+    assert (said["requests"], said["hit_ratio"]) == (5, 0.5)
+
+
 # --- the command line ---
 
 

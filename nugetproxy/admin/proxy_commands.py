@@ -15,7 +15,14 @@ from nugetproxy.sources.folder import FolderSource
 from nugetproxy.sources.inspection import Condition, health_of
 from nugetproxy.sources.remote import RemoteSource
 
-SERVED_HERE = (Outcome.HIT, Outcome.STALE, Outcome.REVALIDATED, Outcome.COLLAPSED, Outcome.ABSENT)
+SERVED_HERE = (
+    Outcome.HIT,
+    Outcome.STALE,
+    Outcome.SYNTHESIZED,
+    Outcome.REVALIDATED,
+    Outcome.COLLAPSED,
+    Outcome.ABSENT,
+)
 """Outcomes of requests for which nothing had to be downloaded."""
 
 
@@ -36,12 +43,13 @@ async def stats(desk: Desk) -> Mapping[str, Any]:
     await desk.expiry.round()
     outcomes = desk.metrics.requests.outcomes()
     asked = sum(outcomes.values())
+    answered = asked - outcomes.get(Outcome.REJECTED, 0)
     return {
         "version": __version__,
         "running": desk.switch.reload is not None,
         "requests": asked,
         "outcomes": outcomes,
-        "hit_ratio": sum(outcomes.get(one, 0) for one in SERVED_HERE) / asked if asked else None,
+        "hit_ratio": sum(outcomes.get(one, 0) for one in SERVED_HERE) / answered if answered else None,
         "sent_bytes": desk.metrics.requests.sent_bytes,
         "received_bytes": _total(desk, "received_bytes"),
         "limit": desk.room.limit,

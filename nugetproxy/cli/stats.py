@@ -45,9 +45,10 @@ def _lines(said: Mapping[str, Any]) -> Iterator[str]:
     if said["requests"]:
         outcomes = ", ".join(f"{count} {name}" for name, count in sorted(said["outcomes"].items()))
         yield f"Requests since the start: {said['requests']} ({outcomes})."
+    if said["hit_ratio"] is not None:
         yield (
-            f"{said['hit_ratio']:.1%} of them needed no download; {about_size(said['sent_bytes'])} sent to clients, "
-            f"{about_size(int(said['received_bytes']))} received."
+            f"{said['hit_ratio']:.1%} of what was not rejected needed no download; "
+            f"{about_size(said['sent_bytes'])} sent to clients, {about_size(int(said['received_bytes']))} received."
         )
     yield from (f"Problem: {one}" for one in said["problems"])
 
