@@ -364,8 +364,23 @@ async def test_a_proxy_that_wants_tokens_is_not_wrong(full: FakeFeed, proxy: Pro
     }
     ran = await doctor("--config", config(tmp_path, full.index_url, **tables))
     assert (ran.exit_code, f"ok {proxy.url} is ready" in " ".join(ran.output.split())) == (0, True), ran.output
-    assert "It wants a token" in ran.output
+    assert "up: a token is wanted, so" in ran.output
     assert "Where up leads away" in ran.output
+
+
+async def test_alone_it_examines_all_feeds_of_the_proxy_that_runs(
+    full: FakeFeed, start_proxy: StartProxy, tmp_path: Path
+) -> None:
+    proxy = await start_proxy(full.index_url, feeds={"farm": {"sources": ["up"]}})
+    tables = {
+        "cache": f'directory = "{proxy.directory}"\nmax_size = "1 KiB"',
+        "server": f'listen = "{proxy.url.removeprefix("http://")}"',
+        "feeds.farm": 'sources = ["up"]',
+    }
+    ran = await doctor("--config", config(tmp_path, full.index_url, **tables))
+    assert ran.exit_code == 0, ran.output
+    for path in ("", "/up"):
+        assert f"Where {proxy.url}{path}/v3/index.json leads away" in ran.output
 
 
 @pytest.mark.slow

@@ -58,8 +58,10 @@ def examine_all(config: Config, file: Path | None, *, packages: Sequence[str], c
     ):
         _section(title, findings, counts, console)
     url = own_url(config) if readiness(f"{own_url(config)}/") is not None else ""
-    if url and wants_token(f"{url}/"):
-        console.print("It wants a token, so what is examined is what a proxy with this configuration would publish.\n")
+    closed = [name for name in config.published if wants_token(f"{url}/{name}/")] if url else []
+    if closed:
+        what = f"{', '.join(closed)}: a token is wanted, so what this configuration would publish is examined instead."
+        console.print(what + "\n", markup=False)
         url = ""
     leaks = examine_links(config, proxy=url, own=True, packages=packages, console=console)
     wrong, warned = counts[Level.WRONG] + leaks, counts[Level.WARNING]

@@ -35,12 +35,13 @@ async def find_leaks(
 ) -> bool:
     """Print where every URL leads that we publish; True when a client may be led astray.
 
-    Examines the configured upstreams with a fresh cache, or the running proxy whose service index is ``proxy``, which
-    may be this machine's ``own``.
+    Examines the configured upstreams with a fresh cache, or the running proxy whose service index is ``proxy``: all
+    feeds of it, where it is this machine's ``own``.
     """
     wrong = False
     async with AsyncExitStack() as stack:
-        walks = await running_walk(proxy, own=own) if proxy else await _fresh(config, stack)
+        others = list(config.published)[1:] if own else []
+        walks = await running_walk(proxy, others, own=own) if proxy else await _fresh(config, stack)
         for name, walk in walks:
             try:
                 with console.status(f"Reading {name} ..."):

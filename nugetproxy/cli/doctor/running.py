@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Iterable
 from functools import partial
 from http.client import HTTPException
 from typing import Any
@@ -47,10 +48,18 @@ def complete_url(text: str) -> str:
     return parts._replace(path=path, fragment="").geturl()
 
 
-async def running_walk(proxy: str, *, own: bool = False) -> list[tuple[str, LeakWalk]]:
-    """A walk through the running proxy whose service index is ``proxy``; ``own``: that of this machine."""
-    asked, opener = proxy.rpartition("/")[0] + "/", _OWN_OPENER if own else _OPENER
-    get = partial(asyncio.to_thread, partial(_get, opener=opener))
+async def running_walk(proxy: str, others: Iterable[str] = (), *, own: bool = False) -> list[tuple[str, LeakWalk]]:
+    """A walk through the running proxy whose service index is ``proxy``, one for each of its ``others`` (feeds).
+
+    ``own``: it is that of this machine.
+    """
+    root = _root(proxy.rpartition("/")[0] + "/")
+    addresses = [proxy, *(f"{root}{name}/v3/index.json" for name in others)]
+    return [await _walk(address, _OWN_OPENER if own else _OPENER) for address in addresses]
+
+
+async def _walk(proxy: str, opener: OpenerDirector) -> tuple[str, LeakWalk]:
+    asked, get = proxy.rpartition("/")[0] + "/", partial(asyncio.to_thread, partial(_get, opener=opener))
     published = _published_base((await get(proxy)).document, asked)
 
     async def fetch(url: str, headers_only: bool) -> Fetched:
@@ -58,7 +67,7 @@ async def running_walk(proxy: str, *, own: bool = False) -> list[tuple[str, Leak
         return await get(inner, "HEAD" if headers_only else "GET")
 
     name = proxy if published == asked else f"{proxy}, which calls itself {published}index.json,"
-    return [(name, LeakWalk(fetch, root=_root(published), base=published))]
+    return name, LeakWalk(fetch, root=_root(published), base=published)
 
 
 def readiness(root: str) -> tuple[bool, tuple[str, ...]] | None:
@@ -72,7 +81,7 @@ def readiness(root: str) -> tuple[bool, tuple[str, ...]] | None:
 
 
 def wants_token(root: str) -> bool:
-    """Whether the feed at the root of this machine's own proxy is for those who show a token."""
+    """Whether the feed below ``root``, of this machine's own proxy, is for those who show a token."""
     return _get(f"{root}v3/index.json", "HEAD", seconds=READY_SECONDS, opener=_OWN_OPENER).status == 401
 
 
