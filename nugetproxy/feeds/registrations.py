@@ -79,7 +79,6 @@ class Registrations:
         said = await self._reading.said(owner.source, at, "", base) if at is not None else None
         if said is None or said.absent:
             return None
-        body = await off_loop(
-            len(said.body), leaf_for_hive, said.body, route.version, id_=route.id, base=base, hive=route.resource
-        )
+        into = {"owner": name, "base": base, "hive": route.resource}
+        body = await off_loop(len(said.body), leaf_for_hive, said.body, route.version, id_=route.id, **into)
         return Made(page_of(body), (*listed.asked, said))

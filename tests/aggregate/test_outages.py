@@ -160,6 +160,21 @@ async def test_what_a_search_finds_offline_has_a_registration(farm: Farm) -> Non
         assert (await farm.get(link)).status == 200
 
 
+async def test_what_is_made_names_the_catalog_leaf_of_its_source(farm: Farm) -> None:
+    await warm(farm)
+    index, leaf = f"/v3/{HIVES[0]}/acme.a/index.json", f"/v3/{HIVES[0]}/acme.a/1.0.0.json"
+    online = [(await farm.read(index))["items"][0]["items"][0]["catalogEntry"]["@id"]]
+    online.append((await farm.read(leaf))["catalogEntry"])
+    for link in online:
+        assert (await farm.get(link)).status == 200
+    await farm.proxy.stop()
+    farm.proxy.config = farm.proxy.config.all_offline()
+    await farm.proxy.start()
+    made = [(await farm.read(index))["items"][0]["items"][0]["catalogEntry"]["@id"], (await farm.read(leaf))["@id"]]
+    for link in made:
+        assert (await farm.get(link)).status == 200
+
+
 async def test_what_was_made_counts_for_its_source(farm: Farm, clock: FakeClock) -> None:
     """Documents may be deleted; what is held is still known to be the company's."""
     await warm(farm)

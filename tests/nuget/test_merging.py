@@ -241,7 +241,7 @@ def test_a_commit_changes_with_the_leaves_only() -> None:
 def test_a_leaf_document_of_the_owner_is_placed_in_the_merged_hive() -> None:
     need = {"id": "Bar", "registration": f"{BASE}{SEMVER1}/bar/index.json"}
     body = json.dumps({**leaf("1.0.0", hive=SEMVER1), "dependencyGroups": [{"dependencies": [need]}]}).encode()
-    found = json.loads(leaf_for_hive(body, "1.0.0", id_="FOO", base=BASE, hive=GZ_SEMVER2))
+    found = json.loads(leaf_for_hive(body, "1.0.0", id_="FOO", owner="a", base=BASE, hive=GZ_SEMVER2))
     check(Kind.REGISTRATION_LEAF, json.dumps(found).encode(), id="foo")
     assert found["@id"] == f"{HIVE}foo/1.0.0.json"
     assert found["dependencyGroups"][0]["dependencies"][0]["registration"] == f"{HIVE}bar/index.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, unquote
 from uuid import UUID
 
@@ -43,8 +43,9 @@ class View(Struct, frozen=True):
         return self.base + local
 
 
+CATALOG: Final = "catalog/"
 SEPARATE: Mapping[str, str] = MappingProxyType(
-    {"catalog/": "catalog/data/from/", "vulnerabilities/pages/": "vulnerabilities/pages/from/"}
+    {CATALOG: "catalog/data/from/", "vulnerabilities/pages/": "vulnerabilities/pages/from/"}
 )
 """What is not merged -> where the documents of each source are, below its name, in a feed of several."""
 

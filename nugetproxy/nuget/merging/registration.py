@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from msgspec import Struct
 
 from nugetproxy.nuget.documents.exact_json import InvalidDocument, as_object, dumps, loads_exact, objects
 from nugetproxy.nuget.documents.registration import entry_of, leaf_version, leaves
+from nugetproxy.nuget.documents.rewrite import CATALOG, SEPARATE
 from nugetproxy.nuget.identity import invariant_lower
 from nugetproxy.nuget.kinds import Kind
 from nugetproxy.nuget.merging.versions import Owners, choose_owners
@@ -129,10 +131,11 @@ def merge_registration(
             found.setdefault(version, {}).setdefault(source.source, leaf)
     owners = choose_owners({version: list(by_source) for version, by_source in found.items()}, recorded)
     lower = invariant_lower(id_)
+    place = partial(_for_hive, folder=f"{base}{hive}/{quote(lower)}", base=base, hive=hive)
     chosen = tuple(
-        (version, _for_hive(found[version][owners[version.url]], version, f"{base}{hive}/{quote(lower)}", base, hive))
+        (version, place(found[version][owner], version, owner))
         for version in sorted(found)
-        if version.url in owners
+        if (owner := owners.get(version.url)) is not None
     )
     return MergedRegistration(lower, base, hive, chosen) if chosen else None
 
@@ -152,13 +155,15 @@ def merged_document(
     return merged.page(words[2], words[3]) if len(words) == 4 and words[1] == "page" else None
 
 
-def leaf_for_hive(body: bytes, version: str, *, id_: str, base: str, hive: str) -> bytes:
+def leaf_for_hive(body: bytes, version: str, *, id_: str, owner: str, base: str, hive: str) -> bytes:
     """The owner's leaf document (rendered for the merged feed) in the merged ``hive``. Raises InvalidDocument."""
     document, parsed = as_object(loads_exact(body), "the registration leaf"), Version.parse(version)
     if parsed is None:
         raise InvalidDocument(f"{version!r} is no version")
     folder = f"{base}{hive}/{quote(invariant_lower(id_))}"
     own = {"@id": f"{folder}/{parsed.url}.json", "registration": f"{folder}/index.json"}
+    if "catalogEntry" in document:
+        own["catalogEntry"] = _apart(document["catalogEntry"], base, owner)
     return dumps({**_entry_for_hive(document, base, hive), **own})
 
 
@@ -170,10 +175,12 @@ def _read(source: SourceRegistration) -> Iterator[tuple[Version, Json]]:
                 yield version, leaf
 
 
-def _for_hive(leaf: Json, version: Version, folder: str, base: str, hive: str) -> Json:
+def _for_hive(leaf: Json, version: Version, owner: str, *, folder: str, base: str, hive: str) -> Json:
     entry = leaf.get("catalogEntry")
     # A leaf may be the catalog entry itself; clients look for an object.
     entry = entry if isinstance(entry, dict) else {name: leaf[name] for name in leaf if name != "catalogEntry"}
+    if "@id" in entry:
+        entry = {**entry, "@id": _apart(entry["@id"], base, owner)}
     return {
         **leaf,
         "@id": f"{folder}/{version.url}.json",
@@ -181,6 +188,15 @@ def _for_hive(leaf: Json, version: Version, folder: str, base: str, hive: str) -
         "catalogEntry": _entry_for_hive(entry, base, hive),
         "registration": f"{folder}/index.json",
     }
+
+
+def _apart(link: Any, base: str, owner: str) -> Any:
+    """A link into the owner's catalog, as a document made of held packages has it: where those of a feed of several are
+    found."""
+    usual, own = f"{base}{CATALOG}", f"{base}{SEPARATE[CATALOG]}"
+    if not isinstance(link, str) or not link.startswith(usual) or link.startswith(own):
+        return link
+    return f"{own}{owner}/{link.removeprefix(usual)}"
 
 
 def _entry_for_hive(entry: Json, base: str, hive: str) -> Json:
