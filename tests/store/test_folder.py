@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from nugetproxy.errors import Reason, StoreUnusable
 from nugetproxy.metrics import Metrics
@@ -435,6 +436,14 @@ async def test_eviction_passes_over_what_the_disk_does_not_give_up(
     await folder.evict(4 * size, lambda identity: False)
     assert fs.failed == ["unlink"]
     assert set(held_versions(folder, "a")) == {"1.0.0", "5.0.0", "6.0.0"}
+
+
+async def test_what_was_spared_is_no_eviction(folder: PackageFolder, clock: FakeClock) -> None:
+    await _fill(folder, clock, 2)
+    with capture_logs() as logs:
+        assert await folder.evict(0, lambda identity: True) == 0
+        assert await folder.evict(0, lambda identity: False) > 0
+    assert [one["event"] for one in logs] == ["packages.evicted"]
 
 
 async def test_no_eviction_below_the_limit(folder: PackageFolder, clock: FakeClock) -> None:

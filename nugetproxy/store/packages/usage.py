@@ -194,7 +194,8 @@ class Usage:
                     detail = str(failure)
                     self._log.error("package.not_evicted", package=str(identity), reason=Reason.DISK, detail=detail)
         self._metrics.evicted_bytes.inc(removed)
-        self._log.info("packages.evicted", bytes=removed, limit=max_bytes)
+        if removed:
+            self._log.info("packages.evicted", bytes=removed, limit=max_bytes)
         return removed
 
     def would_go(
