@@ -14,7 +14,7 @@ from nugetproxy.engine.flight_body import FlightBody
 from nugetproxy.engine.packages import Packages
 from nugetproxy.engine.relay import Relay
 from nugetproxy.engine.target import Found, Target
-from nugetproxy.errors import NotFound, Reason, UpstreamFailure
+from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
@@ -104,7 +104,10 @@ class PackageFinder:
                 asked += others
                 with suppress(NotFound):
                     return await self._fetch(identity, replace(target, urls=others), head)
-        return await self._held(identity) or await self._cache.put_absent(target)
+        held = await self._held(identity)
+        if held is None and self._offline:  # where no document said that it is anywhere, nobody was asked
+            raise upstream_failure(self._services.upstream, Reason.OFFLINE, "it is not in this cache")
+        return held or await self._cache.put_absent(target)
 
     async def _as_listed(self, identity: PackageIdentity, services: ServiceMap) -> tuple[str, ...]:
         """Where NuGet looks for a version: as its list spells it."""

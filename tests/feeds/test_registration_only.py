@@ -9,7 +9,7 @@ import pytest
 
 from nugetproxy.admin.explain import explain
 from tests.conftest import StartProxy
-from tests.fakes.asking import REGISTRATION, SMALL, UP_REGISTRATION, VERSIONS, ask, until
+from tests.fakes.asking import PACKAGE, REGISTRATION, SMALL, UP_REGISTRATION, VERSIONS, ask, until
 from tests.fakes.clock import FakeClock
 from tests.fakes.feed import FakeFeed, Mode
 from tests.fakes.origin import Script
@@ -211,3 +211,15 @@ async def test_what_is_taken_away_there_is_withdrawn(proxy: Proxy, bare: FakeFee
     clock.advance(3700)
     await watching.round()
     assert proxy.metric("withdrawn_total", upstream="up") == 1
+
+
+async def test_what_is_not_held_offline_is_not_said_to_be_absent_upstream(proxy: Proxy, bare: FakeFeed) -> None:
+    bare.add(SMALL)
+    assert (await ask(proxy, PACKAGE)).status == 200
+    await until(lambda: proxy.metric("pending_commits") == 0)
+    await proxy.stop()
+    proxy.config = proxy.config.all_offline()
+    await proxy.start()
+    got = await ask(proxy, PACKAGE.replace("1.0.0", "9.0.0"))
+    said = "The feed 'up' is offline, and this is not in its cache."
+    assert (got.status, json.loads(got.body)["error"], got.cache) == (404, said, "fwd=bypass; detail=NotFound")
