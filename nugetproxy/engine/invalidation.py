@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from nugetproxy.caching.policy import MINUTE, Policy
 from nugetproxy.clock import Clock
 from nugetproxy.engine.target import Target
+from nugetproxy.nuget.kinds import Kind
 from nugetproxy.store.ledger.ledger import Epoch, Ledger
 
 REVALIDATE_SECONDS: Final = 15 * MINUTE
@@ -49,14 +50,18 @@ class Invalidation:
 
     def policy(self, target: Target, policy: Policy, stored_at: float | None) -> Policy:
         """``policy``, or one under which nothing counts as fresh: for a while after a write, and for what was stored
-        before it (``stored_at``, wall time) always. Stored copies stay usable when upstream fails, a 404 does not.
+        before it (``stored_at``, wall time) always. Stored copies stay usable when upstream fails, a 404 does not; the
+        symbols of a build, which has a key of its own, stay fresh.
         """
         if not self.writes.by_id:
             return policy
         now = self._clock.now()
         at = self._last(target, now)
         outdated = now - at < REVALIDATE_SECONDS or (stored_at is not None and stored_at <= at)
-        return replace(policy, fresh=0.0, refresh=0.0, absent=0.0, absent_on_error=0.0) if outdated else policy
+        if not outdated:
+            return policy
+        found = policy if target.kind is Kind.SYMBOL else replace(policy, fresh=0.0, refresh=0.0)
+        return replace(found, absent=0.0, absent_on_error=0.0)
 
     def is_outdated(self, target: Target, stored_at: float) -> bool:
         """Whether ``target`` was stored (``stored_at``, wall time) before the last write that may have changed it."""

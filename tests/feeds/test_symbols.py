@@ -346,3 +346,16 @@ async def test_after_symbols_were_pushed_misses_are_asked_for_again(
     clock.advance(301)
     assert (await ask(proxy, FILE)).cache == "hit"
     assert origin.count(UP) == 3
+
+
+async def test_what_was_found_before_is_not_asked_for_again_then(proxy: Proxy, feed: FakeFeed, origin: Origin) -> None:
+    """The symbols of a build never change."""
+    feed.origin.routes["/api/v2/symbolpackage/"] = Script(status=201)
+    origin.routes[UP] = Script(body=PDB)
+    assert (await ask(proxy, FILE)).body == PDB
+    got = await ask(proxy, "/v3/symbolpackage", "PUT", data=b"a package", headers={"X-NuGet-ApiKey": feed.api_key})
+    assert got.status == 201
+    assert (await ask(proxy, FILE)).cache == "hit"
+    await proxy.restart()
+    assert (await ask(proxy, FILE)).cache == "hit"
+    assert origin.count(UP) == 1
