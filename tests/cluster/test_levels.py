@@ -66,7 +66,8 @@ async def test_one_that_is_lost_is_said_to_be(start_replica: StartReplica, feed:
 
 
 def test_the_command_line_has_a_table_of_them(monkeypatch: Any, capsys: Any) -> None:
-    said = {"version": "1", "running": True, "limit": 1, "kept": 0, "requests": 0, "problems": [], "upstreams": []}
+    said = {"version": "1", "running": True, "limit": 1, "kept": 0, "requests": 0, "hit_ratio": None}
+    said |= {"problems": [], "upstreams": []}
     row = {"engine": "bucket", "hits": 7, "misses": 2, "errors": 3, "breaker": "open", "seconds": 0.0123}
     monkeypatch.setattr(stats, "tell", lambda *_: {**said, "levels": [row, {**row, "engine": "x", "seconds": None}]})
     monkeypatch.setenv("COLUMNS", "200")
