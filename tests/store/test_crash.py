@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,7 +50,7 @@ def start(layout: Layout) -> None:
     """What a start does with staging, in one thread."""
     layout.prepare(MEMORY)
     for name in FS.names(layout.staging):
-        found = recover(MEMORY, layout, Descriptor, name)
+        found = recover(MEMORY, layout, partial(Descriptor, close=os.close), name)
         if found is not None:
             package, held = found
             assert publish_all(MEMORY, layout, [package]) == {}
