@@ -6,6 +6,7 @@ import typer
 
 from nugetproxy.cli.exits import FAILED, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
+from nugetproxy.cli.terminal import count
 
 app = typer.Typer(add_completion=False)
 
@@ -45,7 +46,8 @@ def du(*, json: Json = False, config: ConfigFile = None, cache_dir: CacheDirecto
         as_json({"sources": sources})
     for one in sources if not json else ():
         size = about_size(one["package_bytes"] + one["document_bytes"])
-        typer.echo(f"{one['source']}\t{one['packages']} packages\t{one['documents']} documents\t{size}")
+        held = f"{count(one['packages'], 'package')}\t{count(one['documents'], 'document')}"
+        typer.echo(f"{one['source']}\t{held}\t{size}")
 
 
 @app.command()

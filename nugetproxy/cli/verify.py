@@ -42,9 +42,9 @@ def verify(
         as_json(done)
     else:
         for one in damaged:
-            say(f"{one['id']} {one['version']} from {one['upstream']} was damaged: {one['says']}.")
+            say(f"{one['id']} {one['version']} from {one['upstream']} was damaged: {one['says'].rstrip('.')}.")
         for one in done["flawed"]:
-            say(f"{one['upstream']}: {one['says']}.")
+            say(f"{one['upstream']}: {one['says'].rstrip('.')}.")
         say(f"{count(done['checked'], 'package')} ({about_size(done['size'])}) read, {len(damaged)} damaged.")
         for name, folder in done["folders"].items():
             say(f"{name}: not read; what lies in {folder} is checked when it is opened.")
