@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from http import HTTPStatus
 
@@ -71,18 +69,6 @@ TRANSIENT = frozenset(
 
 class ProxyError(Exception):
     """Anything that ends a request without its answer; fields carry the facts, ``__str__`` the sentence."""
-
-
-@contextmanager
-def first_failure() -> Iterator[None]:
-    """Around a group of tasks: raises the first ProxyError by itself, unless anything else went wrong, too."""
-    try:
-        yield
-    except BaseExceptionGroup as failures:
-        ours, others = failures.split(ProxyError)
-        if ours is None or others is not None:
-            raise
-        raise ours.exceptions[0] from failures
 
 
 class _Said(ProxyError):

@@ -257,8 +257,7 @@ class Cache:
         # Of proxies that are each other's upstream one would wait for the other, did it join what that waits for.
         passed = asking().passed if target.kind is Kind.INDEX else ""
         slot = (target.key, epoch, is_spared() and self._upstream.is_lost, passed)
-        known = self._fetches.get(slot)
-        if known is not None:
+        if (known := self._fetches.get(slot)) is not None:
             return known, True
         fetch: Shared[Found] = Shared()
         self._fetches[slot] = fetch

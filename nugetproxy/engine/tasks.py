@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +21,21 @@ T = TypeVar("T")
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before work that is meant to run for ever begins again; doubled until it has run for that longest time."""
+
+
+@contextmanager
+def first_failure() -> Iterator[None]:
+    """Around a group of tasks: raises the first ProxyError by itself, unless anything else went wrong, too."""
+    try:
+        yield
+    except BaseExceptionGroup as failures:
+        ours, others = failures.split(ProxyError)
+        if ours is None or others is not None:
+            raise
+        first: Exception = ours
+        while isinstance(first, ExceptionGroup):  # a task may have had some of its own
+            first = first.exceptions[0]
+        raise first from failures
 
 
 class Shared(Generic[T]):

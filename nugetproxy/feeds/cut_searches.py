@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from nugetproxy.engine.tasks import first_failure
 from nugetproxy.errors import NotFound
 from nugetproxy.feeds.asked import Asked, Cut, Inner, body_of
 from nugetproxy.feeds.judge import Judge, Ruling
@@ -38,8 +39,9 @@ async def rulings_of(judge: Judge, named: Mapping[str, Sequence[Version]], becau
         async with turns:
             return await judge.ruling(id_, named=versions, because=because)
 
-    async with asyncio.TaskGroup() as group:
-        asked = {id_: group.create_task(ask(id_, named[id_]), name=f"ruling {id_}") for id_ in named}
+    with first_failure():
+        async with asyncio.TaskGroup() as group:
+            asked = {id_: group.create_task(ask(id_, named[id_]), name=f"ruling {id_}") for id_ in named}
     return {id_: one.result() for id_, one in asked.items()}
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from nugetproxy.errors import BadRequest, ProxyError, first_failure
+from nugetproxy.engine.tasks import first_failure
+from nugetproxy.errors import BadRequest, ProxyError
 from nugetproxy.jobs import bundle
 from nugetproxy.jobs.bundle import DOCUMENTS, BadBundle, Manifest
 from nugetproxy.jobs.check import batches

@@ -9,7 +9,8 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import Struct
 
-from nugetproxy.errors import NotFound, first_failure
+from nugetproxy.engine.tasks import first_failure
+from nugetproxy.errors import NotFound
 from nugetproxy.jobs.check import ask, explained, resolved
 from nugetproxy.jobs.progress import Progress, Unseen
 from nugetproxy.jobs.proxy_client import AT_ONCE, Fetched, ProxyClient

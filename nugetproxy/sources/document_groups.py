@@ -9,7 +9,8 @@ from cachetools import LRUCache
 from nugetproxy.caching.entry import Answer
 from nugetproxy.engine.cache import Cache
 from nugetproxy.engine.target import Target
-from nugetproxy.errors import NotFound, first_failure
+from nugetproxy.engine.tasks import first_failure
+from nugetproxy.errors import NotFound
 from nugetproxy.nuget.documents.render import (
     PAGES,
     Link,

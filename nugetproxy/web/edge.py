@@ -250,8 +250,7 @@ class Edge:
         if route is None or route.write or request.method not in READS:
             raise NotFound("There is nothing to read here.")
         event.routed(route)
-        base = self._addresses.direct_base(request)
-        view = view_of(f"{base}{prefix}/v3/", "", request.method == hdrs.METH_HEAD)
+        view = view_of(f"{self._addresses.direct_base(request)}{prefix}/v3/", "", request.method == hdrs.METH_HEAD)
         _connection(request).carries_body = route.kind is Kind.PACKAGE
         reply = await feed.read(route, query, view)
         event.answered(reply)
