@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import BinaryIO, Final
+from typing import Final
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, ParseError
 
@@ -14,9 +14,18 @@ from msgspec import Struct
 
 from nugetproxy.errors import Reason
 from nugetproxy.nuget.identity import PackageIdentity
-from nugetproxy.nuget.package import InvalidPackage, check_contents, nuspec_entry, open_archive, read_entry, read_member
+from nugetproxy.nuget.package import (
+    Archive,
+    Content,
+    InvalidPackage,
+    check_contents,
+    nuspec_entry,
+    open_archive,
+    read_entry,
+    read_member,
+)
 from nugetproxy.nuget.version import Version
-from nugetproxy.nuget.zip_archive import Archive
+from nugetproxy.nuget.zip_archive import Entry
 
 __all__ = [
     "Dependency",
@@ -92,23 +101,28 @@ class Nuspec(Struct, frozen=True, kw_only=True):
 
 
 def inspect_package(
-    file: BinaryIO, expected: PackageIdentity | None, *, checksum: bool = True, contents: bool = False
+    content: Content, expected: PackageIdentity | None, *, checksum: bool = True, contents: bool = False
 ) -> Nuspec:
-    """Check a whole .nupkg, read its nuspec. Blocking; ``file`` must be seekable, and is left open anywhere.
+    """Check a whole .nupkg, read its nuspec. Blocking; a file is left open anywhere.
 
     Only the central directory and the nuspec are read, both bounded; with ``contents`` everything, as ``checking``
     does. With ``expected`` None any identity will do, with ``checksum`` False any checksum of the nuspec, as NuGet
     does. Raises InvalidPackage: ZIP if it is no sound package, IDENTITY if it is another one; OSError where the disk
     fails.
     """
-    return inspect_archive(open_archive(file), expected, checksum=checksum, contents=contents)
+    archive = open_archive(content)
+    return inspect_archive(archive, nuspec_entry(archive), expected, checksum=checksum, contents=contents)
 
 
 def inspect_archive(
-    archive: Archive, expected: PackageIdentity | None, *, checksum: bool = True, contents: bool = False
+    archive: Archive,
+    entry: Entry,
+    expected: PackageIdentity | None,
+    *,
+    checksum: bool = True,
+    contents: bool = False,
 ) -> Nuspec:
-    """The same of one that is open."""
-    entry = nuspec_entry(archive)
+    """The same of one that is open, whose nuspec is ``entry``."""
     nuspec = parse_nuspec(read_entry(archive, entry, MAX_NUSPEC, checksum=checksum))
     if expected is not None and nuspec.identity != expected:
         raise InvalidPackage(Reason.IDENTITY, f"it holds {nuspec.identity} instead of {expected}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from typing import Final
 from urllib.parse import unquote
 
 from zlib_ng import zlib_ng
 
 from nugetproxy.errors import ProxyError, Reason
-from nugetproxy.nuget.zip_archive import MAX_DIRECTORY, MAX_ENTRIES, Archive, BrokenArchive, Entry, open_zip
+from nugetproxy.nuget.zip_archive import MAX_DIRECTORY, MAX_ENTRIES, Archive, BrokenArchive, Content, Entry, open_zip
 
 __all__ = [
     "FREE_SIZE",
@@ -17,6 +17,7 @@ __all__ = [
     "MAX_ENTRIES",
     "MAX_RATIO",
     "Archive",
+    "Content",
     "DamagedEntry",
     "InvalidPackage",
     "check_contents",
@@ -52,14 +53,14 @@ class DamagedEntry(InvalidPackage):
         super().__init__(Reason.ZIP, f"{name[:100]!r} is damaged ({what})")
 
 
-def open_archive(file: BinaryIO, origin: int = 0) -> Archive:
-    """The archive from ``origin`` of ``file`` (the caller keeps and closes it), if NuGet's own reader can open it, too.
+def open_archive(content: Content, origin: int = 0) -> Archive:
+    """The archive from ``origin`` of ``content`` (the caller's to close), if NuGet's own reader can open it, too.
 
     Sizes are judged before anything is read, so a hostile file costs bounded memory. Raises InvalidPackage; OSError
     if the disk fails.
     """
     try:
-        return open_zip(file, origin)
+        return open_zip(content, origin)
     except BrokenArchive as error:
         raise _broken(str(error)) from error
 
@@ -94,14 +95,14 @@ def read_entry(archive: Archive, entry: Entry, limit: int, *, checksum: bool = T
     return content
 
 
-def read_member(file: BinaryIO, path: str, limit: int) -> bytes | None:
+def read_member(content: Content, path: str, limit: int) -> bytes | None:
     """The file that a nuspec names by ``path`` (icon, licence, readme); None if missing or over ``limit`` bytes.
 
     Compared as NuGet does: either kind of slash, percent-escapes of the packaging convention undone, case ignored.
     Raises InvalidPackage if the archive is broken.
     """
     wanted = _comparable(path)
-    archive = open_archive(file)
+    archive = open_archive(content)
     found = next((entry for entry in archive.entries if _comparable(entry.name) == wanted), None)
     if found is None or found.is_folder or max(found.size, found.packed) > limit:
         return None
@@ -114,7 +115,7 @@ def check_contents(archive: Archive, known: Entry | None = None) -> None:
         pass
 
 
-def checking(file: BinaryIO) -> Iterator[int]:
+def checking(content: Content) -> Iterator[int]:
     """Compare the checksum of every entry step by step; the bytes that each step has looked at.
 
     Raises InvalidPackage, as ``open_archive`` does, with DamagedEntry for the first one that is wrong.
@@ -122,7 +123,7 @@ def checking(file: BinaryIO) -> Iterator[int]:
     Entries that are encrypted, compressed in an unusual way or more than ``MAX_RATIO`` times are not looked into, nor
     are those that would have the same bytes of the file read again and again.
     """
-    yield from _checking(open_archive(file))
+    yield from _checking(open_archive(content))
 
 
 def _checking(archive: Archive, known: Entry | None = None) -> Iterator[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 from zlib_ng import zlib_ng  # .NET, too, reads archives with it, from version 9 on
@@ -43,6 +43,10 @@ _WINDOW = 256 * 1024
 _PIECE = 64 * 1024
 
 
+Content = BinaryIO | bytes | memoryview
+"""A file that is seekable and stays open, or all of it in memory."""
+
+
 class BrokenArchive(Exception):
     """The file is no ZIP archive that .NET can open, or the entry none that it can read."""
 
@@ -75,22 +79,44 @@ class Entry(NamedTuple):  # made in half the time of a dataclass, and some have 
         return self.method in {_STORED, _DEFLATED} and not self.encrypted
 
 
-class Source(Struct, frozen=True):
-    """The bytes of one file, which must stay open, from ``origin`` on."""
+class Source(Protocol):
+    """The bytes of an archive."""
 
+    @property
+    def length(self) -> int:
+        """How many they are."""
+
+    def read(self, at: int, count: int) -> bytes:
+        """``count`` bytes from ``at`` on; raises BrokenArchive where there are less, OSError if the disk fails."""
+
+
+class _InMemory(Struct, frozen=True):
+    content: bytes | memoryview
+    length: int
+
+    def read(self, at: int, count: int) -> bytes:
+        if at + count > self.length:
+            raise _ends_early()
+        return bytes(self.content[at : at + count])
+
+
+class _InFile(Struct, frozen=True):
     file: BinaryIO
     origin: int
     length: int
 
     def read(self, at: int, count: int) -> bytes:
-        """``count`` bytes from ``at`` on; raises BrokenArchive where there are less, OSError if the disk fails."""
         piece = b""
         if at <= self.length:  # a file cannot be asked for what lies 2^63 bytes away
             self.file.seek(self.origin + at)
             piece = self.file.read(count)
         if len(piece) != count:
-            raise BrokenArchive("it ends too early")
+            raise _ends_early()
         return piece
+
+
+def _ends_early() -> BrokenArchive:
+    return BrokenArchive("it ends too early")
 
 
 class Archive(Struct, frozen=True):
@@ -144,12 +170,12 @@ class Archive(Struct, frozen=True):
             yield self.source.read(at, min(_PIECE, start + count - at))
 
 
-def open_zip(file: BinaryIO, origin: int = 0) -> Archive:
-    """The archive in ``file`` (seekable), which begins at ``origin``; memory is bounded, whatever it says.
+def open_zip(content: Content, origin: int = 0) -> Archive:
+    """The archive in ``content``, which begins at ``origin``; memory is bounded, whatever it says.
 
     Raises BrokenArchive; OSError if the disk fails.
     """
-    source = source_of(file, origin)
+    source = source_of(content, origin)
     end = find_end(source)
     disk, first_disk, here, count, start = struct.unpack("<4H4xL", source.read(end + 4, 16))
     if disk != first_disk or here != count:
@@ -166,9 +192,12 @@ def open_zip(file: BinaryIO, origin: int = 0) -> Archive:
     return Archive(source, entries)
 
 
-def source_of(file: BinaryIO, origin: int = 0) -> Source:
-    """All of ``file`` (seekable) from ``origin`` on; raises OSError if the disk fails."""
-    return Source(file, origin, max(0, file.seek(0, io.SEEK_END) - origin))
+def source_of(content: Content, origin: int = 0) -> Source:
+    """All of ``content`` from ``origin`` on; raises OSError if the disk fails."""
+    if isinstance(content, bytes | memoryview):
+        rest = content[origin:] if origin else content
+        return _InMemory(rest, len(rest))
+    return _InFile(content, origin, max(0, content.seek(0, io.SEEK_END) - origin))
 
 
 def find_end(source: Source) -> int:
@@ -200,17 +229,19 @@ def _headers(source: Source, start: int, count: int) -> Iterator[Entry]:
     """The headers from ``start`` on, one more than ``count`` at most."""
     window, window_at, at, found = b"", start, start, 0
 
-    def fill(size: int) -> int:
-        """Let the window begin at ``at``, with ``size`` bytes if there are so many; how many it has."""
+    def fill(size: int) -> bool:
+        """Let the window begin at ``at``, with ``size`` bytes at least; False if there are not so many."""
         nonlocal window, window_at
-        window_at, window = at, source.read(at, min(max(size, _WINDOW), max(0, source.length - at)))
-        return len(window)
+        if at + size > source.length:
+            return False
+        window_at, window = at, source.read(at, min(max(size, _WINDOW), source.length - at))
+        return True
 
     while found <= count and at - start <= MAX_DIRECTORY:
         begin = at - window_at
         if begin + _HEADER_SIZE > len(window):
             begin = 0
-            if fill(_HEADER_SIZE) < _HEADER_SIZE:
+            if not fill(_HEADER_SIZE):
                 return
         fields = _FIELDS.unpack_from(window, begin)
         if fields[0] != _HEADER:
@@ -218,7 +249,7 @@ def _headers(source: Source, start: int, count: int) -> Iterator[Entry]:
         size = _HEADER_SIZE + fields[6] + fields[7] + fields[8]
         if begin + size > len(window):
             begin = 0
-            if fill(size) < size:
+            if not fill(size):
                 return
         yield _entry(window, begin + _HEADER_SIZE, fields)
         at += size

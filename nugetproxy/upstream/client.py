@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TypeVar
@@ -22,6 +22,7 @@ from nugetproxy.upstream.answers import PAGE, Download, Head, Sent, is_page
 from nugetproxy.upstream.breaker import BreakerState, Cause
 from nugetproxy.upstream.failures import remedy
 from nugetproxy.upstream.faults import Faults
+from nugetproxy.upstream.hops import Hops
 from nugetproxy.upstream.index_trouble import IndexTrouble
 from nugetproxy.upstream.patience import Patience, impatience
 from nugetproxy.upstream.questions import Question, Request, Verify, believe, conditions, glance, verify_index
@@ -173,13 +174,14 @@ class UpstreamClient:
         question, seconds = Question(request, self._wire.url(url), glance), self._budget()
         patience = patience or Patience()
 
-        async def attempt() -> tuple[AsyncExitStack, Response]:
-            stack = AsyncExitStack()
-            return stack, await stack.enter_async_context(self._wire.read(question, seconds(), patience))
+        async def attempt() -> Hops:
+            hops = self._wire.read(question, seconds(), patience)
+            await hops.begin()
+            return hops
 
         with self._faults.remembered(question):
-            stack, response = await self._with_retries(attempt, question)
-        async with stack:
+            hops = await self._with_retries(attempt, question)
+        async with hops as response:
             if response.status in FINAL:
                 denied = self.denied(response.status, response.reason)
                 response.count(denied.reason)
@@ -225,7 +227,7 @@ class UpstreamClient:
 
     def acquit(self, url: str) -> None:
         """The package at ``url`` is as it should be."""
-        with suppress(UrlDenied):
+        if self._faults:  # what was asked for once has a proper URL
             self._faults.forget(Question(_PACKAGE, parse_url(url), glance).name)
 
     def note_stale(self) -> None:

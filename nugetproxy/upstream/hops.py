@@ -35,25 +35,31 @@ class Hops:
         self._question = question
         self._seconds = seconds
         self._patience = patience
+        self._response: Response | None = None
         self._visited: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Response:
+        return self._response or await self.begin()
+
+    async def begin(self) -> Response:
+        """Get the response now; it must be entered then."""
         wire, question = self._wire, self._question
         # Before the slot: who waits for a lost upstream must not keep others from a connection.
         self._ticket = await wire.admit(question, question.url, self._patience, redirected=False)
         self._slot = await wire.slot(question.request.lane, self._seconds, self._ticket)
         try:
-            self._response = await self._final()
+            self._response = response = await self._final()
         except BaseException:
             self._slot.lend()
             raise
-        return self._response
+        return response
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._response.close()
+            if self._response is not None:
+                self._response.close()
             self._ticket.end(error)
         finally:
             self._slot.lend()

@@ -209,7 +209,17 @@ REFUSED: dict[str, Change] = {
 
 
 def inspect(body: bytes, *, checksum: bool = True) -> str:
-    return inspect_package(io.BytesIO(body), ACME, checksum=checksum).id
+    """The id that it has, in a file as in memory."""
+    said: list[str | InvalidPackage] = []
+    for content in (io.BytesIO(body), body, memoryview(body)):
+        try:
+            said.append(inspect_package(content, ACME, checksum=checksum).id)
+        except InvalidPackage as error:
+            said.append(error)
+    assert len({str(one) for one in said}) == 1
+    if isinstance(said[0], InvalidPackage):
+        raise said[0]
+    return said[0]
 
 
 @pytest.mark.parametrize("change", ACCEPTED.values(), ids=ACCEPTED.keys())

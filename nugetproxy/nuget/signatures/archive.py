@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from typing import Final
 
 from msgspec import Struct
 
 from nugetproxy.nuget.signatures.flaw import Flaw, Flawed
-from nugetproxy.nuget.zip_archive import MAX_DIRECTORY, MAX_ENTRIES, BrokenArchive, Source, find_end, source_of
+from nugetproxy.nuget.zip_archive import (
+    MAX_DIRECTORY,
+    MAX_ENTRIES,
+    BrokenArchive,
+    Content,
+    Source,
+    find_end,
+    source_of,
+)
 
 NAME: Final = b".signature.p7s"
 MOST: Final = 2**20
@@ -79,13 +87,13 @@ class SignedArchive(Struct, frozen=True, kw_only=True):
             yield self._source.read(at, min(_PIECE, stop - at))
 
 
-def open_signed(file: BinaryIO) -> SignedArchive | None:
-    """The signed package in ``file`` (seekable, kept open by the caller); None where it has no signature.
+def open_signed(content: Content) -> SignedArchive | None:
+    """The signed package in ``content`` (the caller's to close); None where it has no signature.
 
     Raises Flawed where it could not be told what was signed; OSError if the disk fails.
     """
     try:
-        source = source_of(file)
+        source = source_of(content)
         at = find_end(source)
         end = source.read(at, source.length - at)
         headers = _headers(source, end, at)

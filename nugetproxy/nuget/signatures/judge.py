@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import BinaryIO, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -15,6 +15,7 @@ from nugetproxy.nuget.signatures.message import DATA, Message, Part, read_messag
 from nugetproxy.nuget.signatures.proof import Moment, prove, stamped
 from nugetproxy.nuget.signatures.statement import check_content
 from nugetproxy.nuget.signatures.verdict import By, Signer, Trust, Verdict
+from nugetproxy.nuget.zip_archive import Content
 
 PRIMARY, COUNTER = "the signature", "the countersignature"
 
@@ -40,14 +41,14 @@ class _Signatures(Struct, frozen=True, kw_only=True):
         return self.primary.owners if self.counter is None else self.counter.owners
 
 
-def judge(file: BinaryIO, trust: Trust, now: float) -> Verdict:
-    """The verdict over the package in ``file`` (seekable, kept open by the caller) at ``now``, a wall time.
+def judge(content: Content, trust: Trust, now: float) -> Verdict:
+    """The verdict over the package in ``content`` (the caller's to close) at ``now``, a wall time.
 
     Reads all of it. Raises OSError if the disk fails.
     """
     found: _Signatures | None = None
     try:
-        archive = open_signed(file)
+        archive = open_signed(content)
         if archive is None:
             return Verdict(flaw=Flaw.UNSIGNED, detail="it is not signed")
         found = _read(archive.signature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ from nugetproxy.nuget.signatures.roots import NO_ROOTS, Roots
 
 if TYPE_CHECKING:  # what reads certificates is large; most proxies never look at one
     from nugetproxy.nuget.signatures.certificates import Certificate
+    from nugetproxy.nuget.zip_archive import Content
 
 
 class By(StrEnum):
@@ -57,14 +58,14 @@ class Trust(Struct, frozen=True, kw_only=True):
         wanted = (sorted(self.roots.fingerprints), sorted(self.owners))
         return f"{_digest(wanted)}:{_digest(sorted(self.listed))}"
 
-    def judge(self, file: BinaryIO, now: float) -> Verdict:
-        """The verdict over the package in ``file`` (seekable, kept open by the caller) at ``now``, a wall time.
+    def judge(self, content: Content, now: float) -> Verdict:
+        """The verdict over the package in ``content`` (the caller's to close) at ``now``, a wall time.
 
         Reads all of it. Raises OSError if the disk fails.
         """
         from nugetproxy.nuget.signatures.judge import judge
 
-        return judge(file, self, now)
+        return judge(content, self, now)
 
 
 class Verdict(Struct, frozen=True, kw_only=True):

@@ -43,34 +43,6 @@ def _cached(fd: int, count: int, at: int) -> bytes:
     return bytes(buffer)
 
 
-class MemoryReader(io.RawIOBase):
-    """A read-only view of bytes in memory, none of which are copied before they are read."""
-
-    def __init__(self, content: memoryview) -> None:
-        super().__init__()
-        self._content = content
-        self._at = 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move; raises ValueError before the beginning, as files do."""
-        self._at = _moved({io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._content)}[whence], offset)
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes, all that is left if negative."""
-        piece = bytes(self._content[self._at : None if size < 0 else self._at + size])
-        self._at += len(piece)
-        return piece
-
-
 class DescriptorReader(io.RawIOBase):
     """A read-only view of the first ``size`` bytes of ``fd``.
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import BinaryIO, Final, Protocol, Self, TypeVar, cast
+from typing import Final, Protocol, Self, TypeVar
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import Nuspec, inspect_archive, inspect_package
-from nugetproxy.nuget.package import nuspec_entry, open_archive
+from nugetproxy.nuget.package import Content, nuspec_entry, open_archive
 from nugetproxy.nuget.signatures.verdict import Trust, Verdict
 from nugetproxy.store.fs import DiskFailure, StrPath
 from nugetproxy.store.packages.commit import remove_file
 from nugetproxy.store.packages.held import Descriptor, HeldPackage, Signed
-from nugetproxy.store.packages.reading import MemoryReader, read_at, reader
+from nugetproxy.store.packages.reading import read_at, reader
 from nugetproxy.store.packages.verify import PackageHash
 from nugetproxy.store.threads import DiskCalls
 
@@ -257,7 +256,7 @@ class Staged:
         entry = nuspec_entry(archive)
         if sum(one.size for one in archive.entries) > UNPACKED or max(entry.size, entry.packed) > PARSED:
             return None
-        nuspec = inspect_archive(archive, identity, contents=contents, checksum=checksum)
+        nuspec = inspect_archive(archive, entry, identity, contents=contents, checksum=checksum)
         self._hash_buffer()
         return nuspec
 
@@ -269,11 +268,9 @@ class Staged:
         """The verdict over its signature at ``now``, a wall time; raises DiskFailure."""
         return await self._calls.run(self._calls.threads.hash, lambda: trust.judge(self._view(), now))
 
-    def _view(self) -> BinaryIO:
-        if isinstance(self._buffer, memoryview):
-            return cast(BinaryIO, MemoryReader(self._buffer))
+    def _view(self) -> Content:
         if self._buffer or self._descriptor is None:  # it may have a file that could not be written
-            return io.BytesIO(self._buffer)
+            return self._buffer
         return reader(self._calls.fs, self.fd, self.size)
 
     async def land(self, look: Look, looked: Looked = lambda _: None) -> HeldPackage:
