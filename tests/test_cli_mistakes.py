@@ -62,6 +62,19 @@ LOOKING = [
 ]
 
 
+@pytest.mark.parametrize("words", [["verify"], ["stats"], ["export", "FILE"]], ids=" ".join)
+def test_what_lies_there_of_another_configuration_is_named(words: list[str], file: Path, tmp_path: Path) -> None:
+    """Of a proxy that was started with another upstream everything seemed to be well, and nothing to be held."""
+    for part in ("up/packages", "other/packages", "logs"):
+        (tmp_path / "cache" / part).mkdir(parents=True)
+    result = run(*(str(tmp_path / "out") if word == "FILE" else word for word in words), "--config", file)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == (
+        "Packages of other lie there, too, but are not looked at: the configuration has no upstream of this name. "
+        "--config names the one that the proxy runs with."
+    )
+
+
 @pytest.mark.parametrize("words", LOOKING, ids=" ".join)
 @pytest.mark.parametrize("there", [False, True], ids=["no directory", "another one"])
 def test_where_no_proxy_has_run_nothing_is_well(words: list[str], file: Path, tmp_path: Path, there: bool) -> None:

@@ -36,8 +36,12 @@ somebody has copied the folders of upstreams alone."""
 def wants_cache(settings: Config) -> None:
     """End the command where no proxy has ever run: the name of another one's directory was left out, or misspelt.
 
-    Else it would find nothing wrong there, back up nothing, and leave an empty cache.
+    Else it would find nothing wrong there, back up nothing, and leave an empty cache. Tells on stderr what lies there
+    of upstreams that it does not know: of a proxy that runs with another configuration it sees nothing, either.
     """
+    from nugetproxy.cli.terminal import say
+    from nugetproxy.store.upstream_folders import strange_folders
+
     path = settings.cache.path
     try:
         names = {one.name for one in path.iterdir()}
@@ -50,6 +54,9 @@ def wants_cache(settings: Config) -> None:
     ):
         where = "Name the proxy's by --config, or --cache-dir."
         fail([f"There is no cache in {path}: no proxy has run with it. {where}"], FAILED)
+    for folder in strange_folders(path, settings.upstreams):
+        unknown = "the configuration has no upstream of this name. --config names the one that the proxy runs with."
+        say(f"Packages of {folder.name} lie there, too, but are not looked at: {unknown}", err=True)
 
 
 def tell(settings: Config, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -36,12 +36,17 @@ class Replaced(Struct, frozen=True):
 
 def leftovers(directory: Path, configured: Collection[str]) -> tuple[Leftover, ...]:
     """The folders below ``directory`` that no configured upstream has. Blocks: reads every entry of them."""
+    return tuple(Leftover(folder, _size(folder)) for folder in strange_folders(directory, configured))
+
+
+def strange_folders(directory: Path, configured: Collection[str]) -> tuple[Path, ...]:
+    """The same without their sizes. Blocks."""
     try:
         folders = [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
     except OSError:  # what cannot be read is no leftover of anybody
         return ()
     return tuple(
-        Leftover(folder, _size(folder))
+        folder
         for folder in sorted(folders)
         if folder.name not in configured and any((folder / mark).exists() for mark in _MARKS)
     )
