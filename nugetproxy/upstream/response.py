@@ -6,8 +6,8 @@ import asyncio
 import html
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -114,12 +114,8 @@ class Response:
         """Whether the outermost coding is one: .NET looks at no other, and a package says by its bytes what it is."""
         return not CODINGS.isdisjoint(self._codings()[-1:])
 
-    def _codings(self) -> list[str]:
-        said = self.headers.getall("Content-Encoding", ())
-        if not said:
-            return []
-        names = ",".join(said).lower().split(",")
-        return [name.strip() for name in names if name.strip()]
+    def _codings(self) -> Sequence[str]:
+        return _names(",".join(self.headers.getall("Content-Encoding", ())))
 
     @property
     def content_type(self) -> str:
@@ -128,8 +124,7 @@ class Response:
     @property
     def validators(self) -> Validators:
         """Those that can be kept and sent back."""
-        said = (self.headers.get(name) for name in ("ETag", "Last-Modified"))
-        return Validators(*(text if text is not None and _readable(text) == text else None for text in said))
+        return Validators(_sendable(self.headers.get("ETag")), _sendable(self.headers.get("Last-Modified")))
 
     def take_time(self) -> None:
         """From here on only silence or a snail's pace end the body: it is a long one."""
@@ -268,6 +263,17 @@ class Response:
         content = self._answer.content
         if not content.is_eof() and content.exception() is None:
             content.set_exception(MalformedBody())
+
+
+@lru_cache(maxsize=64)
+def _names(said: str) -> tuple[str, ...]:
+    """The words of a list that commas separate, in lower case."""
+    return tuple(name.strip() for name in said.lower().split(",") if name.strip())
+
+
+def _sendable(said: str | None) -> str | None:
+    """``said`` unless it is no text that could be sent back."""
+    return said if said is not None and _readable(said) == said else None
 
 
 def _readable(said: str) -> str:

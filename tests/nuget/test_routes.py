@@ -272,3 +272,20 @@ def test_a_page_is_asked_for_in_the_casing_of_its_feed() -> None:
         ("foo/page/1.0.0-Beta/2.0.0.json", "foo/page/1.0.0-beta/2.0.0.json"),
     )
     assert route("registration/gz-semver2/foo/page/1.0.0-beta/2.0.0.json").alternatives == ()
+
+
+ids = st.from_regex(r"[a-z0-9_]{1,4}([.-][a-z0-9_]{1,40}){0,3}", fullmatch=True) | st.sampled_from(
+    ["con", "com1", "a" * 101]
+)
+numbers = st.lists(st.integers(0, 10**10), min_size=2, max_size=4).map(lambda parts: ".".join(map(str, parts)))
+
+
+@given(ids, numbers)
+def test_the_usual_spelling_is_understood_as_any_other(id_: str, version: str) -> None:
+    """It has a way of its own; an id in capitals has not."""
+    for usual, other in (
+        (f"content/{id_}/index.json", f"content/{id_.upper()}/index.json"),
+        (f"content/{id_}/{version}/{id_}.{version}.nupkg", f"content/{id_.upper()}/{version}/{id_}.{version}.nupkg"),
+    ):
+        if usual != other:
+            assert parse_route(usual) == parse_route(other)
