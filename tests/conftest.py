@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import hypothesis.strategies
 import pytest
 import structlog
 from aiohttp.test_utils import TestClient
@@ -58,8 +59,14 @@ def pytest_asyncio_loop_factories() -> Mapping[str, type[SteadyLoop]]:
     return {"steady": SteadyLoop}
 
 
+@hypothesis.given(hypothesis.strategies.none())
+def _use_hypothesis(_: None) -> None:
+    """The first time it looks who holds its source of randomness, and finds nobody who is frozen."""
+
+
 def pytest_collection_finish() -> None:
     """What thousands of collected tests consist of is not garbage: each full collection would look at all of it."""
+    _use_hypothesis()
     gc.collect()
     gc.freeze()
 

@@ -13,7 +13,7 @@ from tests.modules import first_line, imports_of, listing, parsed, statements
 
 PACKAGE = Path(__file__).parent.parent / "nugetproxy"
 FLOORS = (
-    "errors log metrics clock",
+    "errors log metrics clock on_disk",
     "caching",
     "nuget",
     "off_loop",
@@ -191,6 +191,13 @@ def impure_calls(tree: ast.Module) -> Iterator[str]:
 def test_the_check_sees_the_clock_files_and_imports_by_name() -> None:
     text = "a = datetime.now()\nb = date.today\nc = open('x')\nd = [__import__]\ne = f(now=1)\nnow = e\n"
     assert set(impure_calls(ast.parse(text))) == {"now", "today", "open", "__import__"}
+
+
+@every_module
+def test_what_lies_at_a_path_is_asked_of_on_disk(path: Path) -> None:
+    """From Python 3.14 on pathlib says "nothing" of what it could not look at."""
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"\.(exists|is_file|is_dir|is_mount|is_symlink|is_socket)\(\)|os\.path\.(exists|is)", text)
 
 
 @every_module

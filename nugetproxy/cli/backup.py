@@ -11,6 +11,7 @@ from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
 from nugetproxy.cli.terminal import say
+from nugetproxy.on_disk import exists
 
 app = typer.Typer(add_completion=False)
 
@@ -29,16 +30,16 @@ def backup(
     from nugetproxy.store import backup_file
 
     settings = load(config, cache_dir=cache_dir)
-    if file.exists():
+    if exists(file):
         fail([f"{file} exists already; name another file."], FAILED)
     copy = settings.cache.path / tell(settings, "backup", {})["file"]
     log = settings.cache.path / backup_file.PROVENANCE
     others = {backup_file.CONFIGURATION: config, backup_file.TOKENS: settings.access.file}
     try:
         files = {backup_file.LEDGER: copy.read_bytes()}
-        if log.exists():  # as far as it is written: a line may be on its way
+        if exists(log):  # as far as it is written: a line may be on its way
             files[backup_file.PROVENANCE] = b"".join(log.read_bytes().rpartition(b"\n")[:2])
-        files |= {name: path.read_bytes() for name, path in others.items() if path is not None and path.exists()}
+        files |= {name: path.read_bytes() for name, path in others.items() if path is not None and exists(path)}
         backup_file.write_backup(file, files, __version__)
         copy.unlink()
     except OSError as error:

@@ -13,6 +13,7 @@ from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.terminal import count, say
+from nugetproxy.on_disk import is_file
 
 app = typer.Typer(add_completion=False)
 
@@ -42,7 +43,7 @@ def keep(
         return
     for one in what:
         _mind_the_spelling(one)
-    named, files = [one for one in what if not is_file(one)], [Path(one) for one in what if is_file(one)]
+    named, files = [one for one in what if not means_file(one)], [Path(one) for one in what if means_file(one)]
     wanted = [{"packages": _versions(file), "by": str(file.absolute())} for file in files]
     wanted += [{"packages": named}] if named else []
     done = [tell(settings, "keep", one) for one in wanted]
@@ -56,12 +57,12 @@ def keep(
         say(line)
 
 
-def is_file(text: str) -> bool:
+def means_file(text: str) -> bool:
     """Whether a file is meant, not a package; a lock file need not exist any more."""
     from nugetproxy.nuget.projects.families import family_of
 
     with contextlib.suppress(OSError):  # which is longer than a name may be
-        return "/" in text or family_of(text) is not None or Path(text).is_file()
+        return "/" in text or family_of(text) is not None or is_file(Path(text))
     return False
 
 
@@ -71,7 +72,7 @@ def _mind_the_spelling(text: str) -> None:
 
     from nugetproxy.nuget.projects.families import is_project
 
-    if "@" in text or is_file(text):
+    if "@" in text or means_file(text):
         return
     if is_project(text) or get_close_matches(text.lower(), LOCK_FILES, 1, ALIKE):
         fail([f"There is no file {text}; if it is the id of a package, write {text}@VERSION."], USAGE)

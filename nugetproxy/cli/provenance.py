@@ -15,6 +15,7 @@ from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.since import Since, moment
 from nugetproxy.cli.terminal import count, say
+from nugetproxy.on_disk import exists
 
 if TYPE_CHECKING:
     from nugetproxy.config import Config
@@ -92,7 +93,7 @@ def export(
         for line in _lines(settings, begin):
             typer.echo(line)
         return
-    if file.exists():
+    if exists(file):
         fail([f"{file} exists already; name another file."], FAILED)
     part = file.with_name(f"{file.name}.part")
     try:

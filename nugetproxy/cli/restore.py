@@ -12,6 +12,7 @@ import typer
 from nugetproxy.cli.exits import FAILED, fail
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
 from nugetproxy.cli.terminal import say
+from nugetproxy.on_disk import exists, is_dir
 
 app = typer.Typer(add_completion=False)
 
@@ -76,8 +77,8 @@ def _beside(config_to: Path, found: Mapping[str, bytes], file: Path) -> dict[Pat
         fail([f"There is no configuration in {file}: the backup was made without --config."], FAILED)
     places = {config_to: backup_file.CONFIGURATION, Path(f"{config_to}.tokens"): backup_file.TOKENS}
     wanted = {path: name for path, name in places.items() if name in found}
-    if there := [path for path in wanted if path.exists()]:
+    if there := [path for path in wanted if exists(path)]:
         fail([f"{there[0]} exists already; name another file."], FAILED)
-    if not config_to.parent.is_dir():
+    if not is_dir(config_to.parent):
         fail([f"There is no folder {config_to.parent}."], FAILED)
     return wanted

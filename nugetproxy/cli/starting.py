@@ -12,6 +12,7 @@ from nugetproxy.config.model import NUGET_ORG
 from nugetproxy.config.places import RESERVED_NAMES, safe_url, split_url
 from nugetproxy.config.problems import dotted
 from nugetproxy.nuget.nuget_config import ConfiguredSource, NugetConfig, Secret
+from nugetproxy.on_disk import is_dir
 
 HEAD: Final = """\
 # A starting configuration of nugetproxy; run it with: nugetproxy serve --config FILE
@@ -52,7 +53,7 @@ def _place(source: ConfiguredSource, file: Path) -> str | None:
     """The URL or folder of a source that the proxy can have as an upstream."""
     if not source.is_url:
         folder = (file.parent / source.url).resolve() if source.url else None
-        return str(folder) if folder is not None and folder.is_dir() else None
+        return str(folder) if folder is not None and is_dir(folder) else None
     try:
         split_url(source.url)
     except ValueError:

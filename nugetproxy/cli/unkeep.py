@@ -11,7 +11,7 @@ import typer
 
 from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED
-from nugetproxy.cli.keep import is_file
+from nugetproxy.cli.keep import means_file
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.terminal import say
 
@@ -49,6 +49,6 @@ def unkeep(
 
 
 def _arguments(text: str) -> dict[str, Any]:
-    if is_file(text):
+    if means_file(text):
         return {"packages": [], "by": str(Path(text).absolute())}
     return {"packages": [text], "by": ""}

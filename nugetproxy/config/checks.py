@@ -18,6 +18,7 @@ from nugetproxy.config.problems import dotted
 from nugetproxy.config.roots import read_roots
 from nugetproxy.config.secrets import Secret
 from nugetproxy.config.upstream import Upstream
+from nugetproxy.on_disk import is_dir
 from nugetproxy.web.tls import server_context, trouble
 
 
@@ -65,7 +66,7 @@ def _access(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
         if one.feeds and Scope.ADMIN in one.scopes:
             yield f"{table}.feeds: the scope admin is for the whole proxy; leave out the feeds, or make a second token"
     file = config.access.file
-    if file is not None and not file.parent.is_dir():
+    if file is not None and not is_dir(file.parent):
         yield f"access.tokens_file: {file.parent} is not a directory"
 
 

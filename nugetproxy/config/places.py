@@ -11,6 +11,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from msgspec import Struct
 
+from nugetproxy.on_disk import is_dir
+
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 RESERVED_NAMES = frozenset(
@@ -134,7 +136,7 @@ def place_or_url(text: str) -> str:
     if ":" in text.partition("/")[0]:
         return text
     folder = Path(parse_path(text)).expanduser()
-    if not folder.is_dir():
+    if not is_dir(folder):
         raise ValueError("neither an absolute URL, as https://host/v3/index.json, nor a folder that exists")
     return str(folder.absolute())
 

@@ -25,6 +25,7 @@ from nugetproxy.jobs.stopping import in_thread, to_its_end
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.nuspec import inspect_package
 from nugetproxy.nuget.package import InvalidPackage
+from nugetproxy.on_disk import is_file
 from nugetproxy.store.library.listing import is_package_name
 
 
@@ -120,7 +121,7 @@ class Importing:
 
     def _unpack(self, file: Path, key: Path | None, progress: Progress) -> tuple[list[_Given], list[_Given], bool]:
         """What is in it; of a delta what its base has; whether there are documents."""
-        if not file.is_file():
+        if not is_file(file):
             raise BadRequest(f"There is no file {file}.")
         body, signature = bundle.read_manifest(file)
         if key is not None:
@@ -255,5 +256,5 @@ def _inspect(file: Path, identity: PackageIdentity, refusal: Callable[[str], Bad
 
 def _packages_in(root: Path) -> Iterator[Path]:
     for path in sorted(root.rglob("*")):
-        if is_package_name(path.name) and not path.name.startswith(".") and path.is_file():
+        if is_package_name(path.name) and not path.name.startswith(".") and is_file(path):
             yield path

@@ -17,6 +17,7 @@ from nugetproxy.nuget.projects.families import family_of, is_project, read_file
 from nugetproxy.nuget.projects.msbuild import ProjectFile
 from nugetproxy.nuget.projects.needs import Needs, UnreadableFile, read_xml
 from nugetproxy.nuget.projects.project import Projects, read_project
+from nugetproxy.on_disk import is_dir, is_file
 
 LARGEST: Final = 256 * 2**20
 """Bytes of one file that are read."""
@@ -52,7 +53,7 @@ def _reads(paths: Sequence[Path]) -> Iterable[Read]:
     disk = _Disk()
     waiting: list[Path] = []
     for path in paths:
-        inside = list(_search(path)) if path.is_dir() else [path]
+        inside = list(_search(path)) if is_dir(path) else [path]
         if not inside:
             raise BadRequest(f"Nothing in {path} names packages; name a file, or another folder.")
         waiting += inside
@@ -69,7 +70,7 @@ def _reads(paths: Sequence[Path]) -> Iterable[Read]:
 def _lock(project: Path) -> list[Path]:
     """The lock file of a project, if there is one (PackagesLockFileUtilities.GetNuGetLockFilePath)."""
     names = (f"packages.{project.stem.replace(' ', '_')}.lock.json", "packages.lock.json")
-    return [project.parent / name for name in names if (project.parent / name).is_file()][:1]
+    return [project.parent / name for name in names if is_file(project.parent / name)][:1]
 
 
 def _search(root: Path) -> Iterator[Path]:
@@ -82,7 +83,7 @@ def _search(root: Path) -> Iterator[Path]:
         known = sorted(name for name in names if family_of(name) is not None)
         projects = sorted(name for name in names if is_project(name) and _is_of_msbuild(here / name))
         yield from (here / name for name in (*projects, *known))
-        if not known and not projects and (here / _OUTPUT).is_file():
+        if not known and not projects and is_file(here / _OUTPUT):
             yield here / _OUTPUT
 
 
@@ -133,7 +134,7 @@ class _Disk:
     def _load(self, name: str) -> tuple[ProjectFile, ...]:
         """Another project; nothing where there is none, as a build then says by itself."""
         path = Path(name)
-        return self._around(path) if path.is_file() else ()
+        return self._around(path) if is_file(path) else ()
 
     def _find(self, text: str, importer: str) -> Sequence[ProjectFile] | None:
         folder = Path(importer).parent
@@ -147,7 +148,7 @@ def _files(place: Path) -> list[Path]:
     """The file there, or all that a pattern means."""
     text = str(place)
     places = [place] if "*" not in text else map(Path, sorted(glob(text, recursive=True)))  # noqa: PTH207 - absolute, too
-    return [one for one in places if one.is_file()]
+    return [one for one in places if is_file(one)]
 
 
 def _parsed(path: Path) -> ProjectFile:
@@ -157,7 +158,7 @@ def _parsed(path: Path) -> ProjectFile:
 def _above(folder: Path, name: str) -> Path | None:
     """The nearest file of that name in a folder or above it."""
     place = Path(os.path.normpath(folder.absolute()))
-    return next((one / name for one in (place, *place.parents) if (one / name).is_file()), None)
+    return next((one / name for one in (place, *place.parents) if is_file(one / name)), None)
 
 
 def _told_above(match: re.Match[str], folder: Path) -> str:

@@ -81,10 +81,11 @@ class _Watched:
 
 
 def state_of(file: Path) -> State:
-    """What tells it from what it was, with the time of its last change of any sort: one that nobody could read may be
-    given to us."""
+    """What tells it from what it was, with who may read it and the time of its last change of any sort: one that nobody
+    could read may be given to us."""
     try:
         found = file.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+    content, access = (found.st_mtime_ns, found.st_size), (found.st_mode, found.st_uid, found.st_gid)
+    return found.st_dev, found.st_ino, found.st_ctime_ns, *content, *access

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from nugetproxy.errors import ProxyError
+from nugetproxy.on_disk import is_dir
 
 StrPath = str | Path
 """A path; a string where many are made, as pathlib takes longer than the kernel."""
@@ -170,7 +171,7 @@ class FsOps:
         try:
             self.call("mkdir", str(path), os.mkdir, path, 0o700)
         except DiskFailure as failure:
-            if failure.errno == errno.EEXIST and Path(path).is_dir():
+            if failure.errno == errno.EEXIST and is_dir(Path(path)):
                 return False
             raise
         return True

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from nugetproxy.errors import StoreUnusable
+from nugetproxy.on_disk import is_file
 
 FORMAT = 2
 """Layout of the cache directory; a directory of a higher one belongs to a newer nugetproxy."""
@@ -200,7 +201,7 @@ class DirectoryLock:
 def _trouble(error: OSError, directory: Path) -> tuple[str, str]:
     """What is wrong with a directory that could not be locked or written to, with what to do about it."""
     if error.errno in {errno.EEXIST, errno.ENOTDIR}:
-        file = next((place for place in (directory, *directory.parents) if place.is_file()), directory)
+        file = next((place for place in (directory, *directory.parents) if is_file(place)), directory)
         what = "it" if file == directory else str(file)
         return f"{what} is a file, not a directory", remedy_of(error.errno)
     return f"{error.strerror} ({errno.errorcode.get(error.errno or 0, '?')})", remedy_of(error.errno)

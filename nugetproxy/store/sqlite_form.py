@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from nugetproxy.errors import ProxyError
 from nugetproxy.nuget.documents.exact_json import InvalidDocument
+from nugetproxy.on_disk import exists, is_dir
 from nugetproxy.store.fs import DiskFailure, FsOps, MissingFile
 
 LOCK_SECONDS: Final = 5.0
@@ -167,14 +168,14 @@ def open_still(path: Path) -> sqlite3.Connection:
     Raises UnsoundFile where a log beside it may say more, sqlite3.Error.
     """
     log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
+    if exists(log) and log.stat().st_size:
         raise UnsoundFile("what its log has cannot be read")
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection to a file that is there, in autocommit; raises UnsoundFile, sqlite3.Error."""
-    if path.is_dir():  # to SQLite this would look like trouble with the disk
+    if is_dir(path):  # to SQLite this would look like trouble with the disk
         raise UnsoundFile("a directory lies in its place")
     if file_key(path) == (0, 0):
         raise UnsoundFile("there is no file")
@@ -232,7 +233,7 @@ def set_aside(fs: FsOps, path: Path) -> Path | None:
         return None
     for name in sorted(name for name in fs.names(path.parent) if name.startswith(prefix))[:-CORRUPT_KEPT]:
         old = path.with_name(name)
-        (fs.rmtree if old.is_dir() else fs.unlink)(old)
+        (fs.rmtree if is_dir(old) else fs.unlink)(old)
     return target
 
 

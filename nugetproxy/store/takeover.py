@@ -15,6 +15,7 @@ import structlog
 
 from nugetproxy.errors import StoreUnusable
 from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.on_disk import exists, is_dir, is_file
 from nugetproxy.store.documents.record import DamagedRecord, unpack
 from nugetproxy.store.fs import FsOps, MissingFile
 from nugetproxy.store.ledger import rows
@@ -33,7 +34,7 @@ Row = tuple[str, tuple[Any, ...]]
 
 def is_old(directory: Path) -> bool:
     """True for a directory of the first form, also where its takeover was cut short."""
-    return (directory / OLD).exists() or (directory / DONE).exists()
+    return exists(directory / OLD) or exists(directory / DONE)
 
 
 async def take_over(fs: FsOps, directory: Path, ledger: Ledger, upstreams: Mapping[str, str], now: float) -> None:
@@ -69,19 +70,19 @@ def _read(fs: FsOps, directory: Path, upstreams: Mapping[str, str], now: float) 
 def _leave(fs: FsOps, directory: Path) -> None:
     """Remove what is not needed any more; the rename is the step after which it is not looked at again."""
     old, done = directory / OLD, directory / DONE
-    if old.exists():
+    if exists(old):
         _remove(fs, done)
         fs.rename(old, done)
         fs.fsync_dir(directory)
     for name in fs.names(directory):
-        for old_holdings in OLD_HOLDINGS if (directory / name).is_dir() else ():
+        for old_holdings in OLD_HOLDINGS if is_dir(directory / name) else ():
             with contextlib.suppress(MissingFile):
                 fs.unlink(directory / name / old_holdings)
     _remove(fs, done)
 
 
 def _precious(database: Path, upstreams: Mapping[str, str], now: float) -> Iterator[Row]:
-    if not database.is_file():
+    if not is_file(database):
         return
     # Every row is looked at as a value with its own digest: nothing that the old database says is obeyed.
     wanted = "SELECT key, value FROM Cache WHERE raw = 1 AND mode = 1 AND typeof(value) = 'blob' AND (key GLOB ?)"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from nugetproxy.on_disk import exists, is_dir
+
 ORIGIN = "origin"
 """The file that says which feed the packages beside it came from."""
 TEXT = 4096
@@ -43,13 +45,10 @@ def strange_folders(directory: Path, configured: Collection[str]) -> tuple[Path,
     """The same without their sizes. Blocks."""
     try:
         folders = [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+        strange = [folder for folder in sorted(folders) if folder.name not in configured]
+        return tuple(folder for folder in strange if any(exists(folder / mark) for mark in _MARKS))
     except OSError:  # what cannot be read is no leftover of anybody
         return ()
-    return tuple(
-        folder
-        for folder in sorted(folders)
-        if folder.name not in configured and any((folder / mark).exists() for mark in _MARKS)
-    )
 
 
 def settle(root: Path, feed: str) -> Replaced | None:
@@ -69,7 +68,7 @@ def settle(root: Path, feed: str) -> Replaced | None:
         scratch.write_text(f"{feed}\n", encoding="utf-8")
         scratch.replace(root / ORIGIN)
     for part in _PARTS:
-        if not (root / part).exists():
+        if not exists(root / part):
             _move(_aside(root, feed, part), root / part)
     return replaced
 
@@ -88,7 +87,7 @@ def _aside(root: Path, feed: str, part: str = _PARTS[0]) -> Path:
 
 
 def _move(source: Path, target: Path) -> None:
-    if source.is_dir():
+    if is_dir(source):
         source.rename(target)
 
 

@@ -89,7 +89,8 @@ async def test_it_inherits_no_socket_and_no_secret(child: Child, monkeypatch: py
         await child.run(versions_of(REGISTRATION))
         at = Path(f"/proc/{child.pid}")
         open_files = {str(one.readlink()).partition(":")[0] for one in (at / "fd").iterdir()}
-        assert open_files == {"pipe", "/dev/null"}
+        libraries = {one for one in open_files if ".so." in one}  # libffi keeps itself open, from 3.5 on
+        assert open_files - libraries == {"pipe", "/dev/null"}
         assert b"not-for-children" not in (at / "environ").read_bytes()
         assert os.getpgid(child.pid or 0) != os.getpgid(0), "Ctrl-C is for us"
 

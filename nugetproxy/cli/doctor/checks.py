@@ -14,6 +14,7 @@ from nugetproxy.config import Config, Upstream, safe_url, warnings
 from nugetproxy.config.roots import read_roots
 from nugetproxy.config.units import about_size
 from nugetproxy.errors import StoreUnusable
+from nugetproxy.on_disk import exists
 from nugetproxy.store.lock import DirectoryLock, DirectoryLocked
 
 
@@ -46,7 +47,7 @@ def _signatures(upstream: Upstream) -> str:
 def check_cache(config: Config) -> Iterator[Finding]:
     """Whether the cache directory can be used, and has room."""
     path = config.cache.path
-    if not path.exists():
+    if not exists(path):
         yield Finding(Level.OK, f"{path} is made at the first start")
         return
     try:

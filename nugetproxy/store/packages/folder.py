@@ -17,6 +17,7 @@ from nugetproxy.errors import StoreUnusable
 from nugetproxy.metrics import Metrics
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.on_disk import is_dir
 from nugetproxy.store.fs import DiskFailure, FsOps
 from nugetproxy.store.lock import remedy_of
 from nugetproxy.store.packages.commit import remove_package
@@ -113,7 +114,7 @@ class PackageFolder:
         try:
             recovered, swept = await self._recover(await self._calls.run(self._threads.write, self._prepare))
         except DiskFailure as failure:
-            if failure.errno == errno.EROFS and self.layout.packages.is_dir():
+            if failure.errno == errno.EROFS and is_dir(self.layout.packages):
                 self._log.warning("store.read_only", directory=str(self.layout.root))
                 return
             why = str(failure).rstrip(".")

@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from nugetproxy.nuget.identity import PackageIdentity
+from nugetproxy.on_disk import is_dir
 from nugetproxy.store.fs import FsOps
 
 HASH_SUFFIX = ".sha512"
@@ -111,7 +112,7 @@ class Layout(Struct, frozen=True):
         """Make what is missing of the fixed directories, parents included."""
         missing = []
         path = self.root
-        while not path.is_dir():
+        while not is_dir(path):
             missing.append(path)
             path = path.parent
         for directory in (*reversed(missing), self.packages, self.staging, self.quarantine):
