@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from multidict import CIMultiDict
 
 from nugetproxy.admin.page.viewer import Viewer
-from nugetproxy.admin.tokens import Scope, Tokens, is_for
+from nugetproxy.admin.tokens import Scope, Tokens, is_for, secret_in
 from nugetproxy.clock import Clock
 from nugetproxy.feeds.reply import NO_CACHE, Reply
 from nugetproxy.metrics import Metrics
@@ -169,7 +169,7 @@ class Admission:
     def viewer(self, request: web.BaseRequest, client: str) -> Viewer:
         """Who looks at the page; raises Unauthorized where they may see nothing, as ``admit_read`` does."""
         shown = request.headers.get(hdrs.AUTHORIZATION, "")
-        token = self._known(shown, client) if shown else None
+        token = self._known(shown, client) if secret_in(shown) else None
         admin = token is not None and is_for(token, Scope.ADMIN)
         feeds = frozenset(
             feed
@@ -192,7 +192,7 @@ class Admission:
 
     def _require(self, shown: str, client: str, scope: Scope, feed: str = "", key: str = "") -> Token:
         """The token that was shown, if it has the scope; ``key`` is what was shown beside it and was not right."""
-        if not shown and not key:
+        if not secret_in(shown) and not key:  # a NuGet client without credentials answers a challenge with empty ones
             raise Unauthorized
         token = self._known(shown, client, scope, feed, key)
         if not is_for(token, scope, feed):

@@ -101,15 +101,9 @@ async def test_a_token_is_the_password_of_any_user_or_a_bearer(proxy: Proxy, fee
 @pytest.mark.parametrize(
     "authorization",
     [
-        "Basic",
-        "Basic !!!",
-        "Basic " + base64.b64encode(b"no colon").decode(),
         "Basic " + base64.b64encode(b"user:wrong").decode(),
         "Basic " + base64.b64encode(b"\xff\xfe:\xff").decode(),
-        "Bearer",
         "Bearer wrong",
-        "Negotiate {secret}",
-        "{secret}",
         "Bearer {secret}x",
         "Bearer " + "x" * 4000,
     ],
@@ -120,6 +114,31 @@ async def test_what_is_no_token_is_refused(proxy: Proxy, feed: FakeFeed, authori
     assert (got.status, got.headers["WWW-Authenticate"]) == (401, CHALLENGE)
     assert feed.requests == []
     assert proxy.metric("rejected_total", reason="token_wrong") == 1
+    assert "no token of this proxy" in got.body.decode()
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        "Basic Og==",
+        "Basic " + base64.b64encode(b"user:").decode(),
+        "Basic",
+        "Basic !!!",
+        "Basic " + base64.b64encode(b"no colon").decode(),
+        "Bearer",
+        "Negotiate {secret}",
+        "{secret}",
+    ],
+)
+async def test_who_shows_no_secret_is_told_to_and_has_guessed_none(proxy: Proxy, authorization: str) -> None:
+    """NuGet clients without credentials say "Basic Og==", six times a restore."""
+    secret = await token(proxy, "read")
+    for _ in range(BURST + 1):
+        got = await ask(proxy, INDEX, headers={"Authorization": authorization.format(secret=secret)})
+        assert (got.status, got.headers["WWW-Authenticate"]) == (401, CHALLENGE)
+        assert "packageSourceCredentials" in got.body.decode()
+    assert (await ask(proxy, INDEX, headers=basic(secret))).status == 200
+    assert proxy.metric("rejected_total", reason="token_wrong") == 0
 
 
 async def test_an_api_key_is_no_token_for_reading(proxy: Proxy) -> None:
