@@ -91,7 +91,8 @@ class AccessEvent(Struct, kw_only=True):
     def failed(self, error: ProxyError) -> None:
         """The request ends with an error response."""
         self.status = status_of(error)
-        self.outcome = (Outcome.FAILED if self.status >= 500 else Outcome.REJECTED).value
+        theirs = isinstance(error, UpstreamFailure)  # a final no of theirs is a 403 that nobody here has decided
+        self.outcome = (Outcome.FAILED if theirs or self.status >= 500 else Outcome.REJECTED).value
         self.detail = str(error)[:MAX_TEXT]
         self.reason = error.reason.value if isinstance(error, UpstreamFailure) else ""
 

@@ -430,6 +430,17 @@ async def test_recent_trouble_says_what_to_do(proxy: Proxy, feed: FakeFeed) -> N
     assert "log-in page" in one["todo"]
 
 
+@pytest.mark.parametrize("status", [401, 403, 451])
+async def test_trouble_knows_what_an_upstream_would_not_give_us(proxy: Proxy, feed: FakeFeed, status: int) -> None:
+    """Its final no is a 403 for the client: its builds break, though nobody here has refused it anything."""
+    feed.origin.routes["/v3-flatcontainer/acme.a/1.0.0/acme.a.1.0.0.nupkg"] = Script(status=status)
+    answer = await ask(proxy, PACKAGE)
+    assert answer.status == {401: 403}.get(status, status)
+    await proxy.app.history.flush()
+    (one,) = (await shown(proxy, "trouble"))["troubles"]
+    assert one["what"] == orjson.loads(answer.body)["error"]
+
+
 # --- live ---
 
 
