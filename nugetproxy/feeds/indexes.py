@@ -47,7 +47,6 @@ class Indexes:
         advisories = [one.services for one in others if isinstance(one, _Known)]
         if len(self._sources) == 1:
             body = render_index(known[0].services, view.base, secure=view.secure)
-            body = with_advisories(body, view.base) if advisories else body
             if view.secure:
                 self._sources[0].prefetch()
         else:
@@ -58,6 +57,9 @@ class Indexes:
                 advisories=advisories,
                 writes=writes.services if writes is not None else None,
             )
+        unknown = any(isinstance(one, UpstreamFailure) for one in (*found, *others))
+        if unknown or (advisories and len(self._sources) == 1):  # an audit must fail rather than not take place
+            body = with_advisories(body, view.base)
         lacking = ", ".join(
             f"without {source.name} ({one.reason if isinstance(one, UpstreamFailure) else type(one).__name__})"
             for source, one in zip(self._sources, found, strict=True)

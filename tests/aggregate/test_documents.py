@@ -174,6 +174,17 @@ class TestAdvisories:
         error = await farm.error("/v3/vulnerabilities/index.json", 503)
         assert "would look like an all-clear" in error
 
+    @pytest.mark.parametrize("table", [{"sources": ["up", "public"]}, {"sources": ["up"], "advisories": ["public"]}])
+    async def test_are_offered_while_nobody_knows_who_has_them(
+        self, start_farm: StartFarm, company: FakeFeed, public: FakeFeed, table: dict[str, Any]
+    ) -> None:
+        """A client that finds no such resource audits nothing, without a word."""
+        company.omit |= {"VulnerabilityInfo"}
+        await public.set_mode("refused")
+        farm = await start_farm(feeds={"farm": {**table, "default": True}})
+        assert "VulnerabilityInfo/6.7.0" in types(await farm.read("/v3/index.json"))
+        assert "would look like an all-clear" in await farm.error("/v3/vulnerabilities/index.json", 503)
+
     async def test_of_many_pages_are_merged(self, farm: Farm) -> None:
         for number in range(12):
             farm.public.vulnerabilities[f"p{number}"] = {f"acme.p{number}": self.BAD["acme.a"]}
