@@ -85,6 +85,21 @@ async def test_a_stopped_proxy_is_changed_all_the_same(feed: FakeFeed, cache: Pa
     assert (code, told) == (1, "There is no token 'ci'.\n")
 
 
+@pytest.mark.parametrize(("closed", "beside"), [("own", "farm"), ("farm", "own")])
+async def test_a_token_of_one_feed_tells_which_others_give_away_what_it_has(
+    feed: FakeFeed, tmp_path: Path, closed: str, beside: str
+) -> None:
+    config = tmp_path / "proxy.toml"
+    tables = "".join(f'[upstreams.{name}]\nurl = "{feed.index_url}"\n' for name in ("own", "other"))
+    config.write_text(f'{tables}[feeds.farm]\nsources = ["own"]\n')
+    common = ("--config", config, "--cache-dir", tmp_path / "cache")
+    _, _, told = await cli("token", "add", "ci", "--scope", "read", "--feed", closed, *common)
+    assert f"everybody needs a token for {closed}, unless" in told
+    assert f"No token may read {beside}, where packages of the same sources are." in told
+    _, _, told = await cli("token", "add", "all", "--scope", "read", *common)
+    assert "No token may read" not in told
+
+
 @pytest.mark.parametrize(
     ("words", "code", "expected"),
     [

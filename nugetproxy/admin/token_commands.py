@@ -14,10 +14,17 @@ from nugetproxy.store.ledger.records import Token
 async def add(
     desk: Desk, *, name: str, scopes: tuple[str, ...], feeds: tuple[str, ...] = (), expires_in: float | None = None
 ) -> Mapping[str, Any]:
-    """A new token with its secret, which nobody learns later; ``expires_in`` seconds it is good for."""
+    """A new token with its secret, which nobody learns later; ``expires_in`` seconds it is good for.
+
+    Says which feeds want one from now on, and which do not that have packages of theirs.
+    """
     open_before = _default_open(desk)
     token, secret = await desk.tokens.add(name, scopes, feeds, expires_in)
-    return {**_row(token), "secret": secret, "closed_feeds": sorted(open_before - _default_open(desk))}
+    open_now = _default_open(desk)
+    closed = open_before - open_now
+    theirs = {source for name in closed for source in _sources(desk, name)}
+    beside = [name for name in open_now if theirs & _sources(desk, name)]
+    return {**_row(token), "secret": secret, "closed_feeds": sorted(closed), "open_beside": sorted(beside)}
 
 
 async def listed(desk: Desk) -> Mapping[str, Any]:
@@ -42,6 +49,10 @@ async def revoke(desk: Desk, *, name: str) -> Mapping[str, Any]:
 def _default_open(desk: Desk) -> set[str]:
     """The feeds that no token may read: where nothing else is said, everybody may."""
     return {name for name in desk.feeds if not desk.tokens.any_for(Scope.READ, name)}
+
+
+def _sources(desk: Desk, feed: str) -> set[str]:
+    return {source.name for source in desk.feeds[feed].sources}
 
 
 def _row(token: Token) -> dict[str, Any]:

@@ -72,6 +72,11 @@ def _made(made: Mapping[str, Any]) -> Iterator[str]:
             f"From now on everybody needs a token for {', '.join(made['closed_feeds'])}, unless the configuration says "
             "otherwise (anonymous)."
         )
+    if made["open_beside"]:
+        yield (
+            f"No token may read {', '.join(made['open_beside'])}, where packages of the same sources are. Where the "
+            "configuration does not say who may (anonymous), everybody may."
+        )
 
 
 @app.command("list")
