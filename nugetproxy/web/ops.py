@@ -66,7 +66,10 @@ class Ops:
             if handler is not None:
                 self._admission.admit_admin(request, event.client)
         if handler is None:
-            raise NotFound("There is no such resource; the feed's service index is /v3/index.json.")
+            raise NotFound(
+                "There is no such resource; the default feed's service index is /v3/index.json, that of a feed NAME is "
+                "/NAME/v3/index.json."
+            )
         if request.method not in {hdrs.METH_GET, hdrs.METH_HEAD}:
             raise MethodNotAllowed(request.method, ("GET", "HEAD"))
         event.kind = path.strip("/").replace("/", "_")

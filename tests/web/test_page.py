@@ -83,6 +83,12 @@ async def test_a_browser_gets_the_page_everybody_else_what_they_got_before(proxy
         assert orjson.loads(other.body)["error"].startswith("There is no such resource")
 
 
+async def test_who_mistypes_a_feed_is_not_sent_to_another_one(proxy: Proxy) -> None:
+    """NuGet prints the reason phrase alone."""
+    other = await ask(proxy, "/compnay/v3/index.json")
+    assert (other.status, "that of a feed NAME is /NAME/v3/index.json" in other.reason) == (404, True)
+
+
 async def test_the_page_may_load_its_own_files_only(proxy: Proxy) -> None:
     page = await ask(proxy, "/", headers=HTML)
     policy = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
