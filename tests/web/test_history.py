@@ -88,6 +88,17 @@ async def test_requests_of_one_session_are_one_restore(proxy: Proxy) -> None:
     assert (second.session, second.restore.requests) == ("second", 1)
 
 
+async def test_what_a_client_first_asks_without_its_token_is_no_restore_of_its_own(proxy: Proxy) -> None:
+    """As every NuGet client does for each of its requests."""
+    secret = await token(proxy, "read")
+    for path in (LIST, PACKAGE):
+        assert (await ask(proxy, path, headers=session("one"))).status == 401
+        assert (await ask(proxy, path, headers=session("one") | basic(secret))).status == 200
+    await proxy.app.history.flush()
+    (one,) = await proxy.app.history.restores(10)
+    assert (one.session, one.token, one.restore.requests) == ("one", "one", 2)
+
+
 async def test_a_restore_goes_on_over_batches(proxy: Proxy, clock: FakeClock) -> None:
     await ask(proxy, LIST, headers=session("one"))
     await proxy.app.history.flush()

@@ -18,6 +18,8 @@ SPANS: Final = {60: 2 * DAY, 3600: 62 * DAY, DAY: 1830 * DAY}
 MOST_PULLS: Final = 200_000
 MOST_USES: Final = 500_000
 MOST_TROUBLES: Final = 200
+UNAUTHORIZED: Final = 401
+"""NuGet asks without its token first, each time: that is a part of the restore by that token, not another one."""
 FUTURE: Final = 60.0
 """Seconds by which the clock may be set back before what it said is taken for a mistake."""
 
@@ -131,7 +133,7 @@ def _troubles(batch: Iterable[Tally]) -> Iterable[tuple[object, ...]]:
 def _write_restores(connection: sqlite3.Connection, batch: Iterable[Sighting | Tally]) -> None:
     together: dict[Who, list[Sighting]] = defaultdict(list)
     for one in batch:
-        if not isinstance(one, Tally) and one[2].session:
+        if not isinstance(one, Tally) and one[2].session and one[1].status != UNAUTHORIZED:
             together[one[2]].append(one)
     for who, sightings in together.items():
         key = (who.session, who.client, who.token)
