@@ -20,6 +20,7 @@ from nugetproxy.store.ledger.ledger import Owner
 
 MOST_DENIED: Final = 20
 """Versions of an id that are told of."""
+_LOOKED_AT: Final = "it is looked at when a client asks for the package, which may be denied then"
 _UNITS: Final = (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 
 
@@ -83,12 +84,16 @@ class _Explaining:
 
     async def run(self) -> Explanation:
         merged, candidates = self._feed.merged, None
+        # First, as the rules may have to learn what the rest is told by.
+        ruled, denied = await self._ruled() if self._feed.judge is not None else ([], False)
         owners: Mapping[str, Owner] = {}
         if merged is not None:
             await merged.guard.claims.ready()
             candidates, owners = merged.guard.candidates(self._id), await merged.owners.of(self._id)
         views = tuple([await self._view(source, candidates) for source in self._feed.sources])
         served_by, sentence = self._conclude(views, candidates, owners)
+        if denied:
+            served_by, sentence = "", f"{sentence} The rules of the feed deny it."
         return Explanation(
             feed=self._feed.name,
             id=self._id,
@@ -96,23 +101,31 @@ class _Explaining:
             served_by=served_by,
             sentence=sentence,
             sources=views,
-            rules=tuple(await self._ruled()) if self._feed.judge is not None else (),
+            rules=tuple(ruled),
         )
 
-    async def _ruled(self) -> list[str]:
-        """What the rules say, with the date that they go by; of an id, of all that they deny."""
+    async def _ruled(self) -> tuple[list[str], bool]:
+        """What the rules say, with the date that they go by; of an id, of all that they deny. Whether they deny the
+        version that was asked for.
+        """
         judge = self._feed.judge
         assert judge is not None, "asked for a feed with rules"
         wanted = Version.parse(self._version) if self._version else None
         named = () if wanted is None else (wanted,)
         ruling = await judge.ruling(self._id, named=named, because=("explain", self._version))
         if wanted is not None:
-            return list(_verdict(self._feed.name, f"{self._id} {self._version}", ruling.of(wanted)))
+            verdict = ruling.of(wanted)
+            lines = list(_verdict(self._feed.name, f"{self._id} {self._version}", verdict))
+            if verdict.visible and judge.wants_license(ruling, wanted):
+                lines.append(f"its licence is not known yet: {_LOOKED_AT}")
+            return lines, not verdict.visible
         hidden = [version for version, one in ruling.verdicts.items() if not one.visible]
         lines = [ruling.of(one).sentence(self._feed.name, f"{self._id} {one}") for one in hidden[-MOST_DENIED:]]
-        more = len(hidden) - len(lines)
+        more = [f"and {len(hidden) - len(lines)} older ones"] if len(hidden) > len(lines) else []
+        if unknown := sum(one.visible and judge.wants_license(ruling, v) for v, one in ruling.verdicts.items()):
+            more.append(f"the licence of {unknown} of its versions is not known yet: {_LOOKED_AT}")
         about = ", ".join(rule.name for rule in ruling.rules) or "none"
-        return [f"about {self._id}: {about}", *lines, *([f"and {more} older ones"] if more else [])]
+        return [f"about {self._id}: {about}", *lines, *more], False
 
     def _conclude(
         self, views: tuple[SourceView, ...], candidates: Candidates | None, owners: Mapping[str, Owner]
