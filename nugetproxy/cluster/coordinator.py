@@ -72,6 +72,7 @@ class RedisCoordinator:
         options: dict[str, Any] = {
             "socket_timeout": BUDGET,
             "socket_connect_timeout": BUDGET,
+            "protocol": 2,  # by 3, redis-py asks on connections that were closed while nobody used them
             "retry": Retry(NoBackoff(), 0),  # its own retries would hide an outage from the gate
             **({"password": password} if password else {}),
         }
@@ -220,8 +221,13 @@ class RedisCoordinator:
             raise EngineUnavailable(self.gate.engine, "this replica stops")
         call = asyncio.ensure_future(ask())
         self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        call.add_done_callback(self._ended)
         return await asyncio.shield(call)
+
+    def _ended(self, call: asyncio.Future[Any]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # whoever has left does not take it
 
     @property
     def _channel(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import suppress
 from typing import Any
 
@@ -82,6 +83,44 @@ async def test_one_that_hangs_is_left_with_all_connections_closed(redis: Redis, 
     finally:
         redis.go_on()
     assert await gone(redis)
+
+
+async def test_what_a_redis_has_closed_while_nobody_used_it_is_no_failure(redis: Redis) -> None:
+    """By its time-out, by a balancer's, as it started again: all connections at once."""
+    coordinator, calls = asked(redis, 24)
+    await asyncio.gather(*calls)
+    async with client.Redis(port=redis.port) as connection:
+        await connection.client_kill_filter(_type="normal", skipme=True)
+    assert await gone(redis)
+    assert await asyncio.gather(*(coordinator.mark(f"up/acme.{n}") for n in range(24))) == [""] * 24
+    await coordinator.close()
+
+
+async def test_what_fails_once_nobody_waits_for_it_is_no_crash(redis: Redis) -> None:
+    crashes: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, crash: crashes.append(crash["message"]))
+    coordinator, calls = asked(redis, 24)
+    await asyncio.gather(*calls)
+    redis.hang()
+    try:
+        await leave(coordinator)
+        await coordinator.close()
+    finally:
+        redis.go_on()
+    gc.collect()
+    assert crashes == []
+
+
+async def leave(coordinator: RedisCoordinator) -> None:
+    """Ask, wait for no answer; return when there can be none any more."""
+    calls = [asyncio.create_task(coordinator.mark(f"up/acme.{n}")) for n in range(24)]
+    await asyncio.sleep(0.05)
+    for call in calls:
+        call.cancel()
+    await ended(calls)
+    async with asyncio.timeout(10):
+        while len(asyncio.all_tasks()) > 1:
+            await asyncio.sleep(0.02)
 
 
 async def test_one_that_is_closed_says_so(redis: Redis) -> None:
