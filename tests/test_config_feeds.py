@@ -146,6 +146,21 @@ def test_ids_without_a_source_are_warned_of(tmp_path: Path) -> None:
     assert any('feeds.all.mapping: has no "*"' in line for line in warnings(config))
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("", True),
+        ("anonymous = false", False),
+        ('[feeds."nuget.org"]\nsources = ["nuget.org"]', False),
+    ],
+)
+def test_where_rules_do_not_hold_is_said(tmp_path: Path, more: str, told: bool) -> None:
+    text = '[upstreams."nuget.org"]\nurl = "https://api.nuget.org/v3/index.json"\n'
+    ruled = '[feeds.farm]\nsources = ["nuget.org"]\nrules = [{ name = "new", min_age = "7d" }]\n'
+    found = warnings(from_text(f"{text}{more}\n{ruled}", tmp_path))
+    assert ["do not hold at /nuget.org/v3/index.json" in line for line in found] == [True] * told
+
+
 def test_upstreams_given_as_flags_replace_the_feeds_too(tmp_path: Path) -> None:
     config = from_text(f'{TWO}[feeds.all]\nsources = ["company"]', tmp_path, upstreams=[FEED])
     assert list(config.published) == ["feed.example.com"]

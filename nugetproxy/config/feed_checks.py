@@ -32,6 +32,12 @@ def feed_warnings(config: Config) -> Iterator[str]:
     for name, feed in config.feeds.items():
         if not feed.source_mapping.has_default:
             yield f'{_key(name)}.mapping: has no "*", so ids that no pattern matches have no source: they are not found'
+        for source in feed.sources if feed.rules else ():
+            if source not in config.feeds and config.anonymous(source) is not False:
+                yield (
+                    f"{_key(name)}.rules: do not hold at /{source}/v3/index.json, where {source} is published by "
+                    "itself; give a feed of that name the same rules"
+                )
 
 
 def _feed(name: str, feed: FeedTable, config: Config) -> Iterator[str]:
