@@ -194,6 +194,17 @@ async def test_verify_finds_what_was_changed_in_the_log_and_in_what_is_held(conf
     assert (code, "acme.a 1.0.0 from up is held without a line; a start of the proxy adds one." in out) == (1, True)
 
 
+async def test_what_verify_has_not_looked_at_is_no_all_clear(config: Path, feed: FakeFeed) -> None:
+    """Bytes, which it does not read; packages of an upstream that is not configured, or where --config was left out."""
+    feed.add(SMALL)
+    await served(config, PACKAGE)
+    code, out, _ = await cli("provenance", "verify", "--config", config)
+    assert (code, out.splitlines()[-1]) == (0, "Whether its bytes are those of the hash: nugetproxy verify")
+    assert "not looked at" not in out
+    code, out, _ = await cli("provenance", "verify", "--cache-dir", config.parent / "cache")
+    assert "What is held of up was not looked at: no upstream has this name here." in out
+
+
 async def test_two_sites_find_out_that_they_were_served_different_bytes(
     config: Path, feed: FakeFeed, tmp_path: Path
 ) -> None:

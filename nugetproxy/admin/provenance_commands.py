@@ -31,8 +31,8 @@ Held = Sequence[tuple[str, str, str, str]]
 
 
 async def verify(desk: Desk, *, head: str = "") -> Mapping[str, Any]:
-    """Whether the chain of the first-seen log is whole, whether what is held has the bytes of its line; ``head`` is the
-    hash of a line that was noted earlier, which must still be there."""
+    """Whether the chain of the first-seen log is whole, whether what is held has the hash of its line beside it;
+    ``head`` is the hash of a line that was noted earlier, which must still be there."""
     if head and len(head) != _HASH:
         raise BadRequest(f"The hash of a line has {_HASH} characters.")
     held: list[tuple[str, str, str, str]] = []
@@ -54,6 +54,7 @@ async def verify(desk: Desk, *, head: str = "") -> Mapping[str, Any]:
         "breaks": examined.breaks,
         "cut": examined.cut,
         "held": len(held),
+        "left_out": sorted(examined.sources.difference(desk.packages())),
         "other_bytes": [_row(one) for one in other[:SHOWN]],
         "others": len(other),
         "unknown": [_row(one) for one in lacking[:SHOWN]],

@@ -39,7 +39,9 @@ def verify(
     config: ConfigFile = None,
     cache_dir: CacheDirectory = None,
 ) -> None:
-    """Tell whether the log is whole, and whether every held package has the bytes of its line; else exit code 1."""
+    """Tell whether the log is whole, and whether the hash file of every held package is that of its line; else exit
+    code 1. Whether packages are what their hash files say, ``nugetproxy verify`` tells.
+    """
     from nugetproxy.cli.tables import as_json
     from nugetproxy.config import load
 
@@ -50,10 +52,13 @@ def verify(
     else:
         for line in wrong:
             say(line)
+        for name in said["left_out"]:
+            say(f"What is held of {name} was not looked at: no upstream has this name here.")
         typer.echo(f"{said['lines']} lines, {said['held']} packages held. The hash of the last line:")
         typer.echo(said["head"] or "(there is no line)")
         if not wrong:
-            typer.echo("Every line follows the one before; every held package has the bytes of its line.")
+            typer.echo("Every line follows the one before; every held package has the hash of its line beside it.")
+            typer.echo("Whether its bytes are those of the hash: nugetproxy verify")
     if wrong:
         raise typer.Exit(FAILED)
 

@@ -46,6 +46,8 @@ class Examined(Struct, kw_only=True):
     """The first ones."""
     breaks: int = 0
     entered: Entered = field(default_factory=Entered)
+    sources: set[str] = field(default_factory=set)
+    """Whose packages it tells of."""
     cut: int = 0
     """Bytes behind the last whole line."""
     has_head: bool = False
@@ -84,6 +86,7 @@ def examine(fs: FsOps, path: Path, head: str = "") -> Examined:
         found.has_head |= found.chain.head == head
         if seen is not None:
             found.entered.add(seen)
+            found.sources.add(seen.source)
         if wrong:
             found.breaks += 1
             if len(found.broken) < MOST_BROKEN:
