@@ -13,6 +13,7 @@ from nugetproxy.admin.desk import Desk
 from nugetproxy.admin.findings import Finding, Ruled
 from nugetproxy.feeds.dossiers import BASE
 from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.held_licenses import with_held_licenses
 from nugetproxy.feeds.judge import Judge
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.judging import AS_OF
@@ -186,18 +187,8 @@ async def _verdicts(
     if ruling is None:
         assumed = judge.assume(id_, {version: known[one] for one, version in parsed.items()})
         return {one: assumed[version] for one, version in parsed.items() if version in assumed}
-    if any(judge.wants_license(ruling, version) for version in parsed.values()):
-        for identity, expression in (await _licenses(feed, id_)).items():
-            if identity in parsed:
-                judge.learn_license(id_, parsed[identity], expression)
-        ruling = judge.known(id_) or await judge.ruling(id_)
+    ruling = await with_held_licenses(judge, feed.sources, ruling)
     return {one: ruling.of(version) for one, version in parsed.items()}
-
-
-async def _licenses(feed: Feed, id_: str) -> Mapping[PackageIdentity, str]:
-    """What held packages of an id state."""
-    shelves = [holdings for source in feed.sources if (holdings := holdings_of(source)) is not None]
-    return {facts.identity: facts.license_expression for one in shelves for facts in await one.facts(id_)}
 
 
 def _ruled(feed: str, verdict: Verdict) -> Iterable[Ruled]:

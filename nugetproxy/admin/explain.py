@@ -10,6 +10,7 @@ from msgspec import Struct
 from nugetproxy.errors import NotFound
 from nugetproxy.feeds.feed import Feed
 from nugetproxy.feeds.guard import Candidates
+from nugetproxy.feeds.held_licenses import with_held_licenses
 from nugetproxy.feeds.versions import list_route, nobody
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageId, PackageIdentity
@@ -113,6 +114,7 @@ class _Explaining:
         wanted = Version.parse(self._version) if self._version else None
         named = () if wanted is None else (wanted,)
         ruling = await judge.ruling(self._id, named=named, because=("explain", self._version))
+        ruling = await with_held_licenses(judge, self._feed.sources, ruling)
         if wanted is not None:
             verdict = ruling.of(wanted)
             lines = list(_verdict(self._feed.name, f"{self._id} {self._version}", verdict))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from nugetproxy.engine.outcome import CacheStatus, Outcome
 from nugetproxy.errors import NotFound, Reason, UpstreamFailure, upstream_failure
 from nugetproxy.feeds.feed import Feed
+from nugetproxy.feeds.held_licenses import with_held_licenses
+from nugetproxy.feeds.judge import Judge, Ruling
 from nugetproxy.feeds.rendering import page_of
 from nugetproxy.feeds.source_answer import MADE, SourceAnswer, absent_answer
 from nugetproxy.nuget.documents.exact_json import dumps
@@ -34,7 +36,7 @@ class WithoutUpstreams:
         if not listed or judge is None:
             return listed
         try:
-            ruling = await judge.ruling(id_)
+            ruling = await self._ruling(judge, id_)
         except UpstreamFailure:
             return None
         return tuple(version for version in listed if ruling.of(version).visible)
@@ -63,7 +65,7 @@ class WithoutUpstreams:
         if judge is None:
             return {}
         try:
-            ruling = await judge.ruling(id_)
+            ruling = await self._ruling(judge, id_)
         except UpstreamFailure:
             return {}
         known = dict.fromkeys((*ruling.verdicts, *(await self._versions(id_) or ())))  # rules by id alone look at none
@@ -88,9 +90,12 @@ class WithoutUpstreams:
         if judge is None or version is None:
             return True
         try:
-            return (await judge.ruling(identity.id)).of(version).visible
+            return (await self._ruling(judge, identity.id)).of(version).visible
         except UpstreamFailure:
             return False
+
+    async def _ruling(self, judge: Judge, id_: str) -> Ruling:
+        return await with_held_licenses(judge, self._feed.sources, await judge.ruling(id_))
 
     async def _owners(self, identity: PackageIdentity) -> tuple[Source, ...]:
         """Who may deliver a version."""

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from nugetproxy.admin.audit import audit
 from nugetproxy.admin.explain import Explanation, explain
+from nugetproxy.feeds.without_upstreams import WithoutUpstreams
+from nugetproxy.nuget.identity import PackageIdentity
+from tests.conftest import StartProxy
+from tests.fakes.asking import ask, until
 from tests.fakes.feed import FakeFeed
 from tests.rules.conftest import COOLDOWN, Shop, StartShop
+from tests.rules.test_rules import licensed
 
 Stock = Callable[..., None]
 
@@ -64,3 +72,48 @@ async def test_a_licence_that_nobody_has_looked_at_is_said_to_be_unknown(start_s
     (said,) = await lines(shop, "acme.a", "1.0.0")
     assert said.endswith("it states no licence expression.")
     assert (await lines(shop, "acme.a"))[2:] == [f"the licence of 1 of its versions is {unknown}"]
+
+
+async def test_the_licence_of_what_is_held_is_known_before_a_client_asks(start_shop: StartShop, stock: Stock) -> None:
+    """To explain, and to who wants to know what could be restored with every upstream gone."""
+    stock("Acme.A", {"1.0.0": 30})
+    shop = await start_shop()
+    assert (await shop.package("acme.a", "1.0.0")).status == 200
+    await until(lambda: shop.proxy.metric("pending_commits") == 0)
+    await shop.proxy.reload(
+        feeds={"up": {"sources": ["up"], "rules": [{"name": "free", "licenses": {"allowed": ["MIT"]}}]}}
+    )
+    without = WithoutUpstreams(shop.proxy.app.desk.feed(""))
+    left = (await without.versions("acme.a"), await without.needs(PackageIdentity("acme.a", "1.0.0")))
+    (denied,) = (await without.denied("acme.a")).values()
+    said = await lines(shop, "acme.a", "1.0.0")
+    got = await shop.package("acme.a", "1.0.0")
+    assert (left, said, got.status) == (((), None), [denied], 403)
+    assert denied in got.reason
+
+
+@pytest.mark.parametrize("first", ["MIT", "AGPL-3.0-only"])
+async def test_the_licence_of_another_sources_package_says_nothing(
+    start_proxy: StartProxy, feed: FakeFeed, first: str
+) -> None:
+    """An audit looked at all that is held of a version, whosoever."""
+    other = "MIT" if first != "MIT" else "AGPL-3.0-only"
+    async with FakeFeed() as private:
+        for one, licence in ((private, first), (feed, other)):
+            one.add(licensed("1.0.0", licence))
+            one.registration_extra["acme.a"] = {"1.0.0": {"licenseExpression": ""}}
+        proxy = await start_proxy(
+            feed.index_url,
+            upstream={"private": False},
+            upstreams={"own": {"url": private.index_url, "private": True}},
+            feeds={
+                "all": {"sources": ["own", "up"], "rules": [{"name": "free", "licenses": {"allowed": ["MIT"]}}]},
+            },
+        )
+        for path in ("up", "own"):
+            assert (await ask(proxy, f"/{path}/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg")).status == 200
+        await until(lambda: proxy.metric("pending_commits") == 0)
+        desk = proxy.app.desk
+        await audit(desk, feeds=list(desk.feeds), ask=True)
+        got = await ask(proxy, "/all/v3/content/acme.a/1.0.0/acme.a.1.0.0.nupkg")
+        assert got.status == (200 if first == "MIT" else 403)
