@@ -24,18 +24,20 @@ from nugetproxy.web.answers import status_of
 from nugetproxy.web.asker import MAX_SESSION, Asker
 from nugetproxy.web.cors import NO_FIELDS
 from nugetproxy.web.streamed import Streamed
+from nugetproxy.web.whole import Whole
 
 MAX_TEXT = 300
 HITS_REMEMBERED = 512
 """Sorts of hits of which it is remembered what history and log say of them."""
 LEFT = ("cut off: client", "cut off: the client")
 """How it is said that an answer ended whose client left, or took nothing for long."""
-GIVEN = frozenset({200, 302})
-"""Statuses of a package that a client has got, here or in the bucket."""
+GIVEN = frozenset({200, 206, 302})
+"""Statuses of a package that a client has got, here or in the bucket; of parts, it is the last one that counts."""
 OPERATORS = frozenset({"health_live", "health_ready", "metrics"})
 """Kinds that machines ask for every few seconds; the log is about clients."""
 _REASONS = frozenset(reason.value for reason in Reason)
 HIT = Outcome.HIT.value
+PARTIAL = 206
 BYPASS = Outcome.BYPASS.value
 
 
@@ -58,6 +60,8 @@ class AccessEvent(Struct, kw_only=True):
     """Header fields of the answer, whatever it is."""
     outcome: str = BYPASS
     status: int = 0
+    to_end: bool = True
+    """False where the answer is a part behind which there is more."""
     reason: str = ""
     """A word of ``Reason``; empty where there is none."""
     detail: str = ""
@@ -138,6 +142,7 @@ class Access:
         says how many of them were spent waiting for upstreams.
         """
         event.status = response.status if response is not None else event.status
+        event.to_end = event.status != PARTIAL or _reaches_end(response)
         size, upstream = response.body_length if response is not None else 0, asked.seconds
         self._counts.count(event.feed, event.kind, event.outcome, event.status, seconds=seconds, size=size)
         is_hit = event.outcome == HIT and event.status < 400
@@ -190,11 +195,11 @@ def _told_again(event: AccessEvent, size: int) -> _Told:
     """The same for every hit of this sort: made once, as making it costs a tenth of the hit."""
     asked = (event.method, event.path, event.feed, event.kind, event.id, event.version)
     said = (event.outcome, event.reason, event.detail)
-    return _told(asked, said, event.status, size, logs.secrets_known())
+    return _told(asked, said, event.status, size, event.to_end, logs.secrets_known())
 
 
 @lru_cache(maxsize=HITS_REMEMBERED)
-def _told(asked: tuple[str, ...], said: tuple[str, ...], status: int, size: int, _secrets: int) -> _Told:
+def _told(asked: tuple[str, ...], said: tuple[str, ...], status: int, size: int, to_end: bool, _secrets: int) -> _Told:
     method, path, feed, kind, id, version = asked
     outcome, reason, detail = said
     event = AccessEvent(
@@ -207,10 +212,18 @@ def _told(asked: tuple[str, ...], said: tuple[str, ...], status: int, size: int,
         version=version,
         outcome=outcome,
         status=status,
+        to_end=to_end,
         reason=reason,
         detail=detail,
     )
     return _Told(what_of(event, size), logs.part(event_fields(event, status, size)))
+
+
+def _reaches_end(response: web.StreamResponse | None) -> bool:
+    """Whether a part is one behind which there is no more."""
+    said = response.fields.get("Content-Range", "") if isinstance(response, Whole | Streamed) else ""
+    last, _, size = said.partition("-")[2].partition("/")
+    return last.isdecimal() and size == str(int(last) + 1)
 
 
 @lru_cache(maxsize=HITS_REMEMBERED)
@@ -222,7 +235,7 @@ def what_of(event: AccessEvent, size: int) -> What:
     """What the history keeps of an answer, whoever got it."""
     # Whoever leaves, or takes nothing, has its reasons; nothing has failed here.
     left = event.detail.startswith(LEFT)
-    got = event.method == "GET" and event.status in GIVEN and bool(event.id and event.version)
+    got = event.method == "GET" and event.status in GIVEN and event.to_end and bool(event.id and event.version)
     return What(
         feed=event.feed,
         kind=event.kind,

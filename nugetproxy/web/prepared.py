@@ -115,6 +115,7 @@ class Prepared(Struct, kw_only=True):
     def _other(self, template: bytes, selection: Selection) -> Form:
         whole, fields = self.whole, template.partition(b"\r\n")[2]
         status, size = selection.status, selection.stop - selection.start
+        got = status == 206 and selection.stop == self.size  # as AccessEvent.to_end says it
         return Form(
             status=status,
             template=b"%b\r\n%b" % (status_line(status).encode(), fields),
@@ -122,7 +123,7 @@ class Prepared(Struct, kw_only=True):
             size=size,
             start=selection.start,
             said=logs.part({**whole.said.fields, "status": status, "bytes": size}),
-            what=replace(whole.what, status=status, size=size, pulled=False),
+            what=replace(whole.what, status=status, size=size, pulled=whole.what.pulled and got),
         )
 
 

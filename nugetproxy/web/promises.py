@@ -58,7 +58,7 @@ class Promise(Struct, frozen=True, kw_only=True):
             standing = standing()
         if standing is None or response.status != 200 or reply.cache.outcome not in LASTING:
             return None
-        event = replace(self.event, status=200)
+        event = replace(self.event, status=200, to_end=True)
         cache = of_next(reply.cache)
         event.told(cache)
         body, held = response.whole_body, None

@@ -56,6 +56,11 @@ class Streamed(web.StreamResponse):
         """Seconds until the client took what was sent."""
 
     @property
+    def fields(self) -> Mapping[str, str]:
+        """As they were given."""
+        return self._fields
+
+    @property
     def body_length(self) -> int:
         """Bytes of the body that were sent."""
         return self._sent

@@ -46,6 +46,19 @@ def feed(feed: FakeFeed) -> FakeFeed:
     return feed
 
 
+@pytest.mark.parametrize(
+    ("parts", "times"), [(["0-"], 1), (["0-9", "10-"], 1), (["0-9"], 0), (["0-", "0-"], 2)], ids=str
+)
+async def test_who_takes_a_package_in_parts_has_got_it_with_the_last_one(
+    proxy: Proxy, parts: list[str], times: int
+) -> None:
+    """On its way, out of its file, in the lane."""
+    for part in parts:
+        assert (await ask(proxy, PACKAGE, headers={"Range": f"bytes={part}"})).status == 206
+    await proxy.app.history.flush()
+    assert sum(one.times for one in await proxy.app.history.uses("acme.a", "")) == times
+
+
 async def test_answers_are_counted_by_minute_hour_and_day(proxy: Proxy) -> None:
     bodies = [await ask(proxy, PACKAGE) for _ in range(4)]
     assert proxy.app.lane.answered > 0, "hits of the lane are among them"
