@@ -162,7 +162,7 @@ class _Explaining:
             name=source.name,
             role="private" if private else "public",
             asked=asked,
-            why=_why(source, candidates),
+            why=why_asked(source, candidates),
             stored=stored,
             knows=knows,
             signature=await source.signatures.told(identity) if self._version else "",
@@ -215,7 +215,8 @@ def _rule(candidates: Candidates) -> str:
     return "no mapping is configured"
 
 
-def _why(source: Source, candidates: Candidates | None) -> str:
+def why_asked(source: Source, candidates: Candidates | None) -> str:
+    """Why a source is asked for an id, or not."""
     if candidates is None:
         return "asked as the only source"
     if source in candidates.private:

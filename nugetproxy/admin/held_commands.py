@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from nugetproxy.admin import folders
 from nugetproxy.admin.desk import Desk
+from nugetproxy.admin.explain import why_asked
 from nugetproxy.admin.purge import purge, similar
 from nugetproxy.admin.times import date
 from nugetproxy.engine.kept import Kept
@@ -122,10 +123,13 @@ def named(id: str, version: str = "") -> PackageIdentity:
 
 
 async def refresh(desk: Desk, *, id: str, upstream: str = "") -> Mapping[str, Any]:
-    """Ask upstream about an id now, look into folders; what came of it, by upstream."""
+    """Ask upstream about an id now, look into folders; what came of it, by upstream. Who is kept from an id by a feed
+    is asked only where it is named.
+    """
     identity = named(id)
+    kept = {} if upstream else await _kept_from(desk, identity.id)
     told = await asyncio.gather(
-        *(_refresh(source, identity.id) for source in desk.remote(upstream).values()),
+        *(_refresh(source, identity.id, kept.get(source.name, "")) for source in desk.remote(upstream).values()),
         *(folders.refresh(source, identity.id) for source in desk.folders(upstream).values()),
     )
     desk.switch.forget()
@@ -138,7 +142,20 @@ async def refresh(desk: Desk, *, id: str, upstream: str = "") -> Mapping[str, An
     return {"id": identity.id, "upstreams": told}
 
 
-async def _refresh(source: RemoteSource, id: str) -> dict[str, Any]:
+async def _kept_from(desk: Desk, id_: str) -> Mapping[str, str]:
+    """The sources that some feed of several does not ask for an id (lower case), as it is somebody else's; with why."""
+    found: dict[str, str] = {}
+    for feed in desk.feeds.values():
+        if feed.merged is not None and len(feed.sources) > 1:
+            await feed.merged.guard.claims.ready()
+            candidates = feed.merged.guard.candidates(id_)
+            found |= {one.name: why_asked(one, candidates) for one in feed.sources if one not in candidates.asked}
+    return found
+
+
+async def _refresh(source: RemoteSource, id: str, kept: str) -> dict[str, Any]:
+    if kept:
+        return {"upstream": source.name, "found": False, "says": f"{kept}; to ask it all the same, name it"}
     if source.offline:
         return {"upstream": source.name, "found": False, "says": "it is offline, so it is not asked"}
     try:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from nugetproxy.admin.commands import carry_out
+from nugetproxy.errors import NotFound
 from nugetproxy.nuget.resources import HIVES
 from tests.aggregate.conftest import OURS, THEIRS, Farm, StartFarm, asked_for
 from tests.fakes.asking import until
@@ -195,6 +197,25 @@ async def test_a_mapped_name_never_leaves(start_farm: StartFarm, public: FakeFee
     ):
         await farm.get(f"/v3/{path}")
     assert not asked_for(public, "contoso")
+
+
+@pytest.mark.parametrize("mapped", [True, False], ids=["mapped", "claimed"])
+async def test_a_private_name_does_not_leave_with_a_refresh(
+    start_farm: StartFarm, company: FakeFeed, public: FakeFeed, mapped: bool
+) -> None:
+    company.add(OURS)
+    mapping = {"mapping": {"Contoso.*": ["up"], "*": ["up", "public"]}} if mapped else {}
+    farm = await start_farm(**mapping)
+    if not mapped:
+        assert await farm.versions("contoso.a") == ["1.0.0"]
+    public.requests.clear()
+    desk = farm.proxy.app.desk
+    own, other = (await carry_out(desk, "refresh", {"id": "Contoso.A"}, by="a test"))["upstreams"]
+    assert (own["found"], other["found"], asked_for(public, "contoso.a")) == (True, False, [])
+    assert other["says"].startswith("not asked: Contoso.* is" if mapped else "not asked: the id is claimed by up")
+    with pytest.raises(NotFound):
+        await carry_out(desk, "refresh", {"id": "Contoso.A", "upstream": "public"}, by="a test")
+    assert asked_for(public, "contoso.a") != []
 
 
 async def test_what_no_pattern_matches_is_not_found(start_farm: StartFarm, company: FakeFeed, public: FakeFeed) -> None:
