@@ -76,6 +76,13 @@ async def test_whatever_upstream_writes_as_a_severity(
     assert await shop.listed("acme.a") == await shop.searched("acme.a") == left
 
 
+async def test_advisories_of_all_spellings_of_an_id_count(start_shop: StartShop, stock: Stock, feed: FakeFeed) -> None:
+    stock("Acme.A", {"1.0.0": 90})
+    feed.vulnerabilities["base"] = {"Acme.A": [HOLE], "acme.a": []}
+    shop = await start_shop({"name": "holes", "max_severity": "low"})
+    assert (await shop.package("acme.a", "1.0.0")).status == 403
+
+
 async def test_a_new_advisory_is_heard_of(
     start_shop: StartShop, stock: Stock, feed: FakeFeed, clock: FakeClock
 ) -> None:

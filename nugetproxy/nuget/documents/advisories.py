@@ -39,7 +39,11 @@ def read_page(body: bytes) -> Page:
     document = loads(body)
     if not isinstance(document, dict):  # an empty page, as NuGet's documentation writes it
         return {}
-    return {invariant_lower(id): tuple(map(_advisory, known)) for id, known in document.items()}
+    page: dict[str, tuple[Advisory, ...]] = {}
+    for id, known in document.items():  # one id may be there in several spellings
+        lower = invariant_lower(id)
+        page[lower] = (*page.get(lower, ()), *map(_advisory, known))
+    return page
 
 
 def _advisory(stated: object) -> Advisory:
