@@ -296,7 +296,11 @@ class SecondLevel:
         lost = self.coordinator is None or (self.coordinator.problem and kept is not None)
         return kept if lost else self.coordinator
 
-    @property
-    def package_leases(self) -> Leases | None:
-        """Who keeps those of packages: without a bucket, waiting for another replica is of no use."""
-        return self.leases if self.store is not None else None
+    async def package_leases(self, source: str) -> Leases | None:
+        """Who keeps those of packages; None where others' packages are not to be had, so that none is waited for:
+        without a bucket, or where what it has is of another feed of this name.
+        """
+        with suppress(EngineUnavailable):
+            if self.store is not None and await self._origins.is_ours(source):
+                return self.leases
+        return None

@@ -107,7 +107,8 @@ class SharedPackages:
             return await self._look(identity, stage, known, commit)
 
         key = f"{self._source}/{identity.id}/{identity.version}"
-        turn = await self._turns.take(self._second.package_leases, key, look, most=LONGEST_WAIT)
+        leases = await self._second.package_leases(self._source)
+        turn = await self._turns.take(leases, key, look, most=LONGEST_WAIT)
         if turn.held is not None:
             self._held[identity] = turn.held
         flight.is_fetched = turn.found is None

@@ -283,7 +283,7 @@ async def renewed(leases: Leases, proof: str | None) -> str:
 
 async def test_packages_are_leased_only_where_others_could_find_them(replica: MakeReplica, made_of: str) -> None:
     one = await replica()
-    assert (one.level.package_leases is not None) == (made_of in {"bucket", "both", "seaweed"})
+    assert (await one.level.package_leases("up") is not None) == (made_of in {"bucket", "both", "seaweed"})
 
 
 async def test_a_signed_address_is_given_for_what_is_there(replica: MakeReplica, made_of: str) -> None:

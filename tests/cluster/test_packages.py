@@ -85,6 +85,27 @@ async def test_with_upstream_dead_a_new_replica_serves_what_the_bucket_has(
     assert "acme.a.1.0.0.nupkg" in held(second)
 
 
+async def test_nobody_waits_for_a_package_of_another_feed_of_the_same_name(
+    start_replica: StartReplica, feed: FakeFeed, moto: Moto
+) -> None:
+    """Of one that is configured otherwise: what it brings is never taken."""
+    cluster = shared(moto, None)
+    async with FakeFeed() as other:
+        for one in (feed, other):
+            one.add(SMALL)
+        replicas = [await start_replica(cluster), await start_replica(cluster, index_url=other.index_url)]
+        for replica in replicas:
+            await soon(lambda replica=replica: replica.metric("leases_kept") == 1)
+            assert (await ask(replica, VERSIONS)).status == 200
+        await feed.set_mode("hang")
+        first = asyncio.create_task(ask(replicas[0], PACKAGE))
+        await soon(lambda: feed.count(UP_PACKAGE) == 1)
+        async with asyncio.timeout(10):  # it would be waited for twice as long
+            assert (await ask(replicas[1], PACKAGE)).body == SMALL
+        await feed.set_mode("up")
+        assert (await first).body == SMALL
+
+
 async def test_a_head_is_answered_out_of_the_bucket_before_upstream_is_asked(
     start_replica: StartReplica, feed: FakeFeed, moto: Moto
 ) -> None:
