@@ -86,6 +86,15 @@ async def test_a_stopped_proxy_is_backed_up_too_and_the_ledger_of_before_is_set_
     assert "acme.a" in (await cli("keep", "--config", file))[1]
 
 
+async def test_a_token_that_was_revoked_since_comes_back_with_a_word_about_it(file: Path, tmp_path: Path) -> None:
+    assert (await cli("token", "add", "leaked", "--scope", "read", "--config", file))[0] == 0
+    assert (await cli("backup", tmp_path / "b", "--config", file))[0] == 0
+    assert (await cli("token", "revoke", "leaked", "--config", file))[0] == 0
+    _, out, _ = await cli("restore", tmp_path / "b", "--config", file)
+    assert "leaked" in (await cli("token", "list", "--config", file))[1]
+    assert "Tokens that were revoked since the backup was made are good again: nugetproxy token list." in out
+
+
 @pytest.mark.parametrize("damage", ["cut", "altered", "empty", "missing", "garbled"])
 async def test_a_damaged_backup_changes_nothing(file: Path, tmp_path: Path, damage: str) -> None:
     assert (await cli("keep", "acme.a", "--config", file))[0] == 0

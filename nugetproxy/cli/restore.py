@@ -53,6 +53,7 @@ def restore(
     if aside is not None:
         say(f"The ledger of before is {aside}.")
     say(f"The ledger in {cache.path} is that of the backup.")
+    say("Tokens that were revoked since the backup was made are good again: nugetproxy token list.")
     for path, name in wanted.items():
         try:
             path.touch(mode=0o600, exist_ok=False)

@@ -116,7 +116,9 @@ async def test_a_restored_ledger_is_told(proxy: Proxy, feed: FakeFeed) -> None:
     await proxy.start()
     got = await ask(proxy, "/health/ready")
     assert got.status == 200
-    assert "ledger was damaged" in json.loads(got.body)["problems"][0]
+    (problem,) = json.loads(got.body)["problems"]
+    assert "ledger was damaged" in problem
+    assert "Tokens that were revoked since that was made are good again" in problem
     assert await proxy.app.ledger.pinned("up", PackageIdentity("acme.a", "1.0.0")) is not None
 
 

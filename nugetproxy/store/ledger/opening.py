@@ -18,7 +18,10 @@ log = structlog.get_logger(__name__)
 NAME: Final = "ledger.db"
 BEGIN_AFRESH: Final = "Restore a backup of it, or run 'nugetproxy ledger begin-afresh': pins, tokens, claims are lost."
 MAKE_ROOM: Final = "Make room on that disk, or set another cache directory."
-RESTORED: Final = "The ledger was damaged; it was set aside, and its newest good copy was taken."
+RESTORED: Final = (
+    "The ledger was damaged; it was set aside, and its newest good copy was taken. Tokens that were revoked since that "
+    "was made are good again: nugetproxy token list."
+)
 
 
 def begin_afresh(fs: FsOps, directory: Path) -> Path | None:
