@@ -247,7 +247,8 @@ def _plain(view: View) -> View:
 def _nothing(cut: Cut) -> Reply:
     """A document of which nothing is left: as if nobody had such a package."""
     body = dumps({"error": cut.why or "The rules of this feed leave nothing of it."})
-    return replace(cut.reply, status=404, body=body, etag=None, standing=None, gzipped=False)
+    warnings = (*cut.reply.warnings, cut.why) if cut.why else cut.reply.warnings  # clients show no body of a 404
+    return replace(cut.reply, status=404, body=body, etag=None, standing=None, gzipped=False, warnings=warnings)
 
 
 def _file(route: Route, version: Version, name: str) -> Route:

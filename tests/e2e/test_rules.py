@@ -122,6 +122,14 @@ async def test_a_restore_that_has_seen_the_version_before_the_rule_prints_the_re
     assert "New versions wait a week. It passes at " in ran.output
 
 
+async def test_a_restore_of_what_has_no_version_left_prints_the_reason(cooled: Cooled, public: FakeFeed) -> None:
+    public.add(make_nupkg("Acme.New", "1.0.0"), at=days_ago(1))
+    async with cooled.proxy() as proxy:
+        ran = (await cooled.restore(cooled.box(proxy.index_url, "Acme.New/1.0.0"))).failed()
+    assert "No version of acme.new passes the rules of the feed 'public'." in ran.output
+    assert "New versions wait a week. It passes at " in ran.output
+
+
 async def test_a_fix_of_a_known_advisory_passes_at_once(cooled: Cooled, public: FakeFeed) -> None:
     public.vulnerabilities["base"] = {"acme.app": [FIX]}
     async with cooled.proxy() as proxy:

@@ -65,6 +65,19 @@ async def test_a_denied_version_is_refused_by_name_with_the_sentence(
         assert shop.proxy.metric("rule_denied_total", rule="cooldown") == 1
 
 
+@pytest.mark.parametrize("path", ["/v3/content/acme.a/index.json", f"{HIVE}/acme.a/index.json"])
+async def test_that_nothing_is_left_is_said_where_clients_show_it(
+    start_shop: StartShop, stock: Stock, path: str
+) -> None:
+    stock("Acme.A", {"1.0.0": 1})
+    shop = await start_shop({"name": "no", "ids": ["acme.a"], "reason": "Ask us"})
+    sentence = "No version of acme.a passes the rules of the feed 'up'. acme.a 1.0.0 is denied by the rule 'no' of "
+    for _ in range(3):
+        got = await shop.get(path)
+        assert (got.status, got.headers["X-NuGet-Warning"]) == (404, f"{sentence}the feed 'up'. Ask us.")
+        assert json.loads(got.body) == {"error": got.headers["X-NuGet-Warning"]}
+
+
 @pytest.mark.parametrize("rule", [DENY, COOLDOWN], ids=["by version", "by age"])
 async def test_an_id_that_no_package_can_have_costs_nobody_a_search(
     start_shop: StartShop, feed: FakeFeed, stock: Stock, rule: dict[str, object]
