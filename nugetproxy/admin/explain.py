@@ -21,7 +21,7 @@ from nugetproxy.store.ledger.ledger import Owner
 
 MOST_DENIED: Final = 20
 """Versions of an id that are told of."""
-_LOOKED_AT: Final = "it is looked at when a client asks for the package, which may be denied then"
+_LOOKED_AT: Final = "it is looked at when a client asks for the package, and may change this"
 _UNITS: Final = (("day", 86400.0), ("hour", 3600.0), ("minute", 60.0), ("second", 1.0))
 
 
@@ -118,13 +118,13 @@ class _Explaining:
         if wanted is not None:
             verdict = ruling.of(wanted)
             lines = list(_verdict(self._feed.name, f"{self._id} {self._version}", verdict))
-            if verdict.visible and judge.wants_license(ruling, wanted):
+            if judge.wants_license(ruling, wanted):
                 lines.append(f"its licence is not known yet: {_LOOKED_AT}")
             return lines, not verdict.visible
         hidden = [version for version, one in ruling.verdicts.items() if not one.visible]
         lines = [ruling.of(one).sentence(self._feed.name, f"{self._id} {one}") for one in hidden[-MOST_DENIED:]]
         more = [f"and {len(hidden) - len(lines)} older ones"] if len(hidden) > len(lines) else []
-        if unknown := sum(one.visible and judge.wants_license(ruling, v) for v, one in ruling.verdicts.items()):
+        if unknown := sum(judge.wants_license(ruling, version) for version in ruling.verdicts):
             more.append(f"the licence of {unknown} of its versions is not known yet: {_LOOKED_AT}")
         about = ", ".join(rule.name for rule in ruling.rules) or "none"
         return [f"about {self._id}: {about}", *lines, *more], False

@@ -93,6 +93,14 @@ class Ruling(Struct, kw_only=True):
             known = self._alone[version] = judge(self.rules, version, Traits(), self.at)
         return known
 
+    def looks_at_license(self, version: Version) -> bool:
+        """Whether a rule about licences stands before the one that decides about a version."""
+        decides = self.of(version).rule
+        if decides is AS_OF:
+            return False
+        before = self.rules if decides is None else self.rules[: self.rules.index(decides)]
+        return any(rule.needs_license for rule in before)
+
     def knows(self, version: Version) -> bool:
         """Whether it was made with the version in sight."""
         return self.dossier is None or version in self.verdicts
@@ -214,8 +222,8 @@ class Judge:
     # --- licences, which lie in packages ---
 
     def wants_license(self, ruling: Ruling, version: Version) -> bool:
-        """Whether the nuspec of a version must be looked at before it is handed out."""
-        if not ruling.minds_licenses:
+        """Whether the nuspec of a version must be looked at before it is known which rule decides."""
+        if not ruling.minds_licenses or not ruling.looks_at_license(version):
             return False
         known = ruling.dossier.traits.get(version, Traits()).license if ruling.dossier is not None else None
         return known is None and self._package(ruling.id, version) not in self._licenses

@@ -117,7 +117,7 @@ class Ruled:
         if ruling is None or not ruling.knows(version):
             ruling = await self.judge.ruling(route.id, named=(version,), because=("name", version.url))
         verdict = ruling.of(version)
-        if ruling.minds_licenses and verdict.visible and self.judge.wants_license(ruling, version):
+        if (verdict.visible or ruling.knows(version)) and self.judge.wants_license(ruling, version):
             ruling = await self._with_license(route, version, view, ruling)
             verdict = ruling.of(version)
         if not verdict.visible:

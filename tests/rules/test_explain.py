@@ -65,7 +65,7 @@ async def test_what_the_rules_deny_is_served_by_nobody(start_shop: StartShop, st
 async def test_a_licence_that_nobody_has_looked_at_is_said_to_be_unknown(start_shop: StartShop, stock: Stock) -> None:
     stock("Acme.A", {"1.0.0": 30, "2.0.0": 30})
     shop = await start_shop({"name": "free", "licenses": {"allowed": ["MIT"]}})
-    unknown = "not known yet: it is looked at when a client asks for the package, which may be denied then"
+    unknown = "not known yet: it is looked at when a client asks for the package, and may change this"
     assert (await lines(shop, "acme.a", "1.0.0"))[1:] == [f"its licence is {unknown}"]
     assert (await lines(shop, "acme.a"))[1:] == [f"the licence of 2 of its versions is {unknown}"]
     assert (await shop.package("acme.a", "1.0.0")).status == 403

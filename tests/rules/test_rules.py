@@ -240,6 +240,23 @@ async def test_a_licence_is_looked_at_before_the_package_goes_out(
     assert await shop.listed("acme.a") == ["1.0.0"], "from then on it is known"
 
 
+async def test_a_licence_that_is_allowed_before_is_looked_at_before_anything_else_denies(
+    start_shop: StartShop, feed: FakeFeed, clock: FakeClock
+) -> None:
+    """Where the registration does not tell it; what no rule about licences can change is not looked at."""
+    for version, licence in (("1.0.0", "MIT"), ("2.0.0", "AGPL-3.0-only")):
+        feed.add(licensed(version, licence), at=ago(clock, 1))
+    feed.registration_extra["acme.a"] = {one: {"licenseExpression": ""} for one in ("1.0.0", "2.0.0")}
+    free = {"name": "free", "action": "allow", "licenses": ["MIT"]}
+    shop = await start_shop({"name": "not", "versions": "[3.0]"}, free, COOLDOWN)
+    assert [(await shop.package("acme.a", one)).status for one in ("1.0.0", "2.0.0")] == [200, 403]
+    assert await shop.listed("acme.a") == ["1.0.0"]
+    await shop.proxy.reload(feeds={"up": {"sources": ["up"], "rules": [COOLDOWN, free]}})
+    feed.requests.clear()
+    assert (await shop.package("acme.a", "2.0.0")).status == 403
+    assert not [seen for seen in feed.requests if seen.path.endswith(("nuspec", "nupkg"))]
+
+
 @pytest.mark.parametrize("licenses", [["AGPL-3.0-only"], {"allowed": ["MIT", "Apache-2.0"]}])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_where_upstream_has_no_nuspec_of_its_own_the_licence_is_that_in_the_package(
