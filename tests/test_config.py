@@ -404,6 +404,10 @@ WRONG = {
         f'[server]\nmax_connections = "{"9" * 5000}"',
         "server.max_connections: must be a whole number",
     ),
+    "a number that no JSON has": (
+        "[mirror]\nlatest = 99999999999999999999",
+        "mirror.latest: must be at most 9007199254740992",
+    ),
     "a number for a truth": ("[server]\nallow_anonymous = 2", "server.allow_anonymous: must be true or false"),
     "a number for text": ("[cache]\ndirectory = 5", "cache.directory: must be text in quotes"),
     "a number for a network": ("[server]\nmetrics_from = [1]", "server.metrics_from.0: must be text in quotes"),
@@ -519,6 +523,8 @@ WRONG = {
     },
     "a zero byte in a path": ('[access]\ntokens_file = "/x\\u0000"', "access.tokens_file: a path holds no zero byte"),
     "no TOML": ("server = [", "is not valid TOML"),
+    "a number that is too long for TOML": (f"[mirror]\nlatest = {'9' * 5000}", "has a number that is too long"),
+    "too deep": (f"x = {'[' * 5000}{']' * 5000}", "has lists or tables within each other too deep"),
 }
 
 
@@ -539,9 +545,10 @@ def test_who_has_no_home_says_where_the_cache_lies(tmp_path: Path, monkeypatch: 
 
 
 def test_every_mistake_is_told_at_once_with_the_file(tmp_path: Path) -> None:
+    rule = '[feeds.a]\nsources = ["b"]\n[[feeds.a.rules]]\nnam = "x"\n'
     with pytest.raises(ConfigError) as caught:
-        from_text('[server]\ndrain = "x"\n[cache]\nmax_size = "y"\nfoo = 1\n', tmp_path)
-    assert len(caught.value.problems) == 3
+        from_text(f'[server]\ndrain = "x"\n[cache]\nmax_size = "y"\nfoo = 1\n{rule}', tmp_path)
+    assert len(caught.value.problems) == 5
     assert all(line.startswith(f"{tmp_path / 'proxy.toml'}: ") for line in caught.value.problems)
 
 
@@ -617,6 +624,8 @@ def test_a_file_that_is_not_there_or_not_text_is_told(tmp_path: Path) -> None:
             'upstreams.nuget.org: is unknown; no variable can have the name of upstream "nuget.org"',
         ),
         ({"NUGETPROXY_UPSTREAMS__OTHER__PUSH": "false"}, "UPSTREAMS__OTHER__PUSH: upstreams.other.url: is missing"),
+        ({"NUGETPROXY_MIRROR__IDS": f"[{'9' * 5000}]"}, "NUGETPROXY_MIRROR__IDS: has a number that is too long"),
+        ({"NUGETPROXY_MIRROR__IDS": "[" * 100_000}, "MIRROR__IDS: has lists or tables within each other too deep"),
     ],
 )
 def test_a_wrong_variable_is_told_by_its_name(environ: dict[str, str], expected: str) -> None:

@@ -76,6 +76,10 @@ def file_layer(file: Path) -> Layer:
         raise ConfigError((f"{file}: is not text in UTF-8",)) from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError((f"{file}: is not valid TOML: {error}",)) from error
+    except ValueError:  # of a number with thousands of digits
+        raise ConfigError((f"{file}: has a number that is too long",)) from None
+    except RecursionError:
+        raise ConfigError((f"{file}: has lists or tables within each other too deep",)) from None
     return Layer(str(file), values, {})
 
 
@@ -123,6 +127,10 @@ def _read(text: str) -> Any:
     except json.JSONDecodeError as error:
         where = f"character {error.pos + 1} of {len(text)}" if error.pos < len(text) else "at its end"
         raise ValueError(f"begins as JSON does, but is not valid JSON: {error.msg} ({where})") from None
+    except ValueError:  # of a number with thousands of digits
+        raise ValueError("has a number that is too long") from None
+    except RecursionError:
+        raise ValueError("has lists or tables within each other too deep") from None
 
 
 def flags_layer(listen: str | None, upstreams: tuple[str, ...], cache_dir: str | None) -> Layer:

@@ -74,8 +74,10 @@ def problem_lines(mistakes: Iterable[Mistake], layers: Sequence[Layer]) -> tuple
     lines = []
     for mistake in mistakes:
         key = mistake.key
-        where = next((origin for layer in layers if (origin := layer.origin(key))), "")
-        where = where or next((origin for layer in layers if (origin := layer.origin(key[:-1]))), "configuration")
+        places = (key[:length] for length in range(len(key), 0, -1))
+        where = next(
+            (origin for place in places for layer in layers if (origin := layer.origin(place))), "configuration"
+        )
         lines.append(f"{where}: {dotted(key)}: {_sentence(mistake, layers)}")
     return tuple(dict.fromkeys(lines))
 

@@ -22,6 +22,8 @@ S = TypeVar("S", bound=Section)
 
 LONGEST: Final = 40
 """Letters of a number: Python refuses to read thousands of them, with another error."""
+LARGEST: Final = 2**53
+"""Of whole numbers: larger ones fit into no JSON, and into nothing that SQLite has."""
 _WHOLE: Final = re.compile(r"\s*[+-]?[0-9]+(?:_[0-9]+)*(?:\.0*)?\s*", re.ASCII)
 _TRUTHS: Final[Mapping[Any, bool]] = {
     **dict.fromkeys((True, "1", "t", "true", "y", "yes", "on"), True),
@@ -162,9 +164,11 @@ def _bool(value: Any, key: Key) -> bool:
 
 def _int(value: Any, key: Key) -> int:
     if isinstance(value, str) and len(value) < LONGEST and _WHOLE.fullmatch(value):
-        return int(value.partition(".")[0])
+        value = int(value.partition(".")[0])
     if isinstance(value, bool) or not isinstance(value, int | float) or value % 1:
         raise _wrong(key, "must be a whole number")
+    if value > LARGEST:
+        raise _wrong(key, f"must be at most {LARGEST}")
     return int(value)
 
 
