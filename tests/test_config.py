@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from typer.testing import CliRunner
 
 from nugetproxy.app.descriptors import share_out
@@ -778,6 +780,23 @@ def test_what_is_wrong_with_access_is_named(text: str, expected: str, tmp_path: 
     whole = text if "[upstreams.a]" in text else f'[upstreams.a]\nurl = "{FEED}"\n{text}'
     lines = problems_of(whole, tmp_path, {"T": "a token that is long enough", "SHORT": "fifteen letters"})
     assert any(expected in line for line in lines), lines
+
+
+def test_what_is_wrong_with_a_certificate_is_said(tmp_path: Path) -> None:
+    key = generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"x"))
+    (tmp_path / "locked").write_bytes(pem)
+    trustme.CA().issue_cert("a").cert_chain_pems[0].write_to_path(tmp_path / "cert")
+    (tmp_path / "empty").touch()
+    for cert, used, expected in (
+        ("cert", "locked", "the key wants a password"),
+        ("empty", "locked", "both are to be PEM"),
+        ("cert", "empty", "both are to be PEM"),
+    ):
+        files = f'tls_certificate = "{tmp_path / cert}"\ntls_key = "{tmp_path / used}"'
+        (line,) = problems_of(f"[server]\n{files}\n", tmp_path)
+        assert line.startswith("server.tls_certificate: "), line
+        assert expected in line, line
 
 
 def test_a_token_of_the_configuration_has_a_date(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import socket
@@ -15,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nugetproxy.cli.commands import app
+from nugetproxy.cli.control import Connection
 from tests.conftest import StartProxy
 from tests.fakes.asking import ask
 from tests.fakes.feed import FakeFeed
@@ -98,6 +100,18 @@ async def test_a_token_of_one_feed_tells_which_others_give_away_what_it_has(
     assert f"No token may read {beside}, where packages of the same sources are." in told
     _, _, told = await cli("token", "add", "all", "--scope", "read", *common)
     assert "No token may read" not in told
+
+
+@pytest.mark.parametrize("words", [("stats",), ("mirror", "Acme.A"), ("reload",)])
+async def test_who_may_not_open_the_socket_is_told_whose_it_is(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Connection, "connect", closed)
+    code, _, told = await cli(*words, "--cache-dir", tmp_path)
+    assert (code, "closed to this user: run the command as the user" in told) == (1, True), told
 
 
 @pytest.mark.parametrize(

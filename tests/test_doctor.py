@@ -356,6 +356,22 @@ async def test_alone_it_examines_the_proxy_that_runs(full: FakeFeed, proxy: Prox
     assert text.endswith("Nothing is wrong.")
 
 
+async def test_what_a_running_proxy_is_troubled_by_is_told(
+    full: FakeFeed, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy.app.room.problem = "The disk is small."
+    monkeypatch.setattr("nugetproxy.cli.doctor.checks.os.access", lambda *_: False)  # as on a read-only disk
+    tables = {
+        "cache": f'directory = "{proxy.directory}"\nmax_size = "1 KiB"',
+        "server": f'listen = "{proxy.url.removeprefix("http://")}"',
+    }
+    ran = await doctor("--config", config(tmp_path, full.index_url, **tables))
+    text = " ".join(ran.output.split())
+    assert ran.exit_code == 1
+    assert "cannot be written to: what is held is served, nothing new is kept" in text
+    assert f"ok {proxy.url} is ready warning The disk is small." in text
+
+
 async def test_a_proxy_that_wants_tokens_is_not_wrong(full: FakeFeed, proxy: Proxy, tmp_path: Path) -> None:
     await carry_out(proxy.app.desk, "token/add", {"name": "a", "scopes": ["read"]}, by="a test")
     tables = {

@@ -90,7 +90,7 @@ def _running(cache: Path, name: str, arguments: Mapping[str, Any]) -> Mapping[st
     except OSError as error:
         if error.errno in NOBODY:
             return None
-        fail([f"The running proxy cannot be reached: {error.strerror or error}."], FAILED)
+        fail([unreachable(cache, error)], FAILED)
     except (HTTPException, ValueError) as error:
         fail([f"The running proxy did not say what is expected ({type(error).__name__}); see its log."], FAILED)
     finally:
@@ -99,6 +99,13 @@ def _running(cache: Path, name: str, arguments: Mapping[str, Any]) -> Mapping[st
         fail([str(said.get("error", answer.reason))], FAILED)
     result: Mapping[str, Any] = said
     return result
+
+
+def unreachable(cache: Path, error: OSError) -> str:
+    """Why nobody knows what runs with this cache directory, with what to do."""
+    if isinstance(error, PermissionError):
+        return f"{cache} is closed to this user: run the command as the user that the proxy runs as."
+    return f"The running proxy cannot be reached: {error.strerror or error}."
 
 
 def asking(name: str, arguments: Mapping[str, Any]) -> tuple[str, bytes | None]:

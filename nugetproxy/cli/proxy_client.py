@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nugetproxy.cli.control import NOBODY, Connection
+from nugetproxy.cli.control import NOBODY, Connection, unreachable
 from nugetproxy.cli.quiet import quiet
 from nugetproxy.cli.socket_client import SocketClient
 from nugetproxy.errors import BadRequest
@@ -46,7 +46,7 @@ def _runs(cache: Path) -> bool:
     except OSError as error:
         if error.errno in NOBODY:
             return False
-        raise BadRequest(f"The running proxy cannot be reached: {error.strerror or error}.") from error
+        raise BadRequest(unreachable(cache, error)) from error
     finally:
         connection.close()
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ssl
 from pathlib import Path
 from typing import Any, Final
@@ -49,11 +50,11 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def _no_password() -> str:
-    raise ssl.SSLError("the key wants a password")
+    raise OSError(errno.EACCES, "the key wants a password, which nobody can give")
 
 
 def trouble(error: Exception) -> str:
     """What is wrong with the files."""
     if isinstance(error, ssl.SSLError):
-        return error.reason or str(error.args[-1] if error.args else error)
+        return error.reason or "one of them is empty, damaged, or not what it should be: both are to be PEM"
     return str(error.strerror if isinstance(error, OSError) else error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,8 @@ def check_cache(config: Config) -> Iterator[Finding]:
     except StoreUnusable as trouble:
         yield Finding(Level.WRONG, str(trouble))
         return
+    if not os.access(path, os.W_OK):
+        yield Finding(Level.WRONG, f"{path} cannot be written to: what is held is served, nothing new is kept")
     free, most = shutil.disk_usage(path).free, config.cache.max_size
     held = f"{about_size(free)} are free on its disk, packages may take {about_size(most)} (cache.max_size)"
     yield Finding(Level.OK if free > most else Level.WARNING, held)
@@ -77,10 +80,11 @@ def check_proxy(config: Config, file: Path | None) -> Iterator[Finding]:
     if said is None:
         start = "nugetproxy serve" + (f" --config {quote(str(file))}" if file is not None else "")
         yield Finding(Level.WARNING, f"no proxy answers at {url}; start it with: {start}")
-    elif said[0]:
+    elif said.ready:
         yield Finding(Level.OK, f"{url} is ready")
     else:
-        yield from (Finding(Level.WRONG, f"{url} is not ready: {reason}") for reason in said[1])
+        yield from (Finding(Level.WRONG, f"{url} is not ready: {reason}") for reason in said.reasons)
+    yield from (Finding(Level.WARNING, problem) for problem in (said.problems if said is not None else ()))
 
 
 def own_url(config: Config) -> str:

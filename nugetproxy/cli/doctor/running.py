@@ -13,7 +13,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-import orjson
+from msgspec import DecodeError, Struct
+from msgspec.json import decode
 
 from nugetproxy.jobs.leaks import LeakWalk
 from nugetproxy.jobs.proxy_client import Fetched
@@ -70,13 +71,22 @@ async def _walk(proxy: str, opener: OpenerDirector) -> tuple[str, LeakWalk]:
     return name, LeakWalk(fetch, root=_root(published), base=published)
 
 
-def readiness(root: str) -> tuple[bool, tuple[str, ...]] | None:
-    """Whether the proxy below ``root`` (with a slash at its end) is ready, and why not; None where none answers."""
+class Readiness(Struct, frozen=True, kw_only=True):
+    """What a proxy says of itself at ``/health/ready``."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+    """Why it is not."""
+    problems: tuple[str, ...] = ()
+    """What an operator must know of all the same."""
+
+
+def readiness(root: str) -> Readiness | None:
+    """What the proxy below ``root`` (with a slash at its end) says of itself; None where none answers."""
     got = _get(f"{root}health/ready", seconds=READY_SECONDS, opener=_OWN_OPENER)
     try:
-        said = orjson.loads(got.body)
-        return bool(said["ready"]), tuple(str(one) for one in said["reasons"])
-    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return decode(got.body, type=Readiness)
+    except DecodeError:
         return None
 
 
