@@ -99,6 +99,7 @@ async def test_a_running_proxy_is_left_alone(stopped: Proxy, tmp_path: Path) -> 
     code, output = await purge(stopped, tmp_path, "acme.a")
     assert code == 75
     assert "has used it since" in output
+    assert "wait for its end if it is a command, else restart the proxy" in " ".join(output.split())
     assert (stopped.packages / "acme.a").exists()
 
 

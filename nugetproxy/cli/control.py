@@ -8,7 +8,7 @@ import errno
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,9 +16,10 @@ from urllib.parse import urlencode
 
 from nugetproxy.cli.exits import FAILED, USAGE, exit_code, fail
 from nugetproxy.cli.quiet import quiet
-from nugetproxy.errors import ProxyError
+from nugetproxy.errors import ProxyError, StoreUnusable
 
 if TYPE_CHECKING:
+    from nugetproxy.app import App
     from nugetproxy.config import Config
 
 PATIENCE: Final = 600.0
@@ -142,9 +143,22 @@ class Connection(HTTPConnection):
             self.sock.connect(path)
 
 
+@contextlib.asynccontextmanager
+async def opened(settings: Config) -> AsyncIterator[App]:
+    """The application of a stopped proxy; raises StoreUnusable, where one runs that has no socket, too."""
+    from nugetproxy.app import build
+    from nugetproxy.store.lock import DirectoryLocked
+
+    try:
+        async with build(settings) as app:
+            yield app
+    except DirectoryLocked as locked:
+        remedy = "It answers at no run/control.sock there: wait for its end if it is a command, else restart the proxy."
+        raise StoreUnusable(locked.directory, locked.why, remedy) from locked
+
+
 async def _stopped(settings: Config, name: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
     from nugetproxy.admin.commands import carry_out
-    from nugetproxy.app import build
 
-    async with build(settings) as app:
+    async with opened(settings) as app:
         return await carry_out(app.desk, name, arguments, by=f"uid {os.getuid()} (command line)")

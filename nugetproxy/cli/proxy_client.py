@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nugetproxy.cli.control import NOBODY, Connection, unreachable
+from nugetproxy.cli.control import NOBODY, Connection, opened, unreachable
 from nugetproxy.cli.quiet import quiet
 from nugetproxy.cli.socket_client import SocketClient
 from nugetproxy.errors import BadRequest
@@ -29,11 +29,10 @@ async def proxy_client(settings: Config) -> AsyncIterator[ProxyClient]:
         finally:
             client.close()
         return
-    from nugetproxy.app import build
     from nugetproxy.jobs.inner_client import InnerClient
 
     with quiet():
-        async with build(settings) as app:
+        async with opened(settings) as app:
             for name, packages in app.packages.items():  # much that is held is not known, nor counted, at once
                 app.tasks.keep(packages.stock.keep, name=f"holdings {name}")
             yield InnerClient(lambda: app.desk, f"uid {os.getuid()} (command line)")
