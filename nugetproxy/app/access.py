@@ -10,6 +10,7 @@ import structlog
 from nugetproxy.admin.tokens import Tokens, TokenStore, hash_of
 from nugetproxy.app.shared import Shared
 from nugetproxy.config import Config, Upstream
+from nugetproxy.config.access import AccessToken
 from nugetproxy.config.problems import dotted
 from nugetproxy.config.secrets import Secret
 from nugetproxy.feeds.feed import Feed
@@ -52,7 +53,7 @@ def given_tokens(config: Config) -> tuple[Token, ...]:
     return tuple(
         Token(
             name=one.name,
-            hash=hash_of(_told(one.token)),
+            hash=hash_of(_told(one)),
             scopes=tuple(one.scopes),
             feeds=one.feeds,
             expires=one.expires,
@@ -62,8 +63,8 @@ def given_tokens(config: Config) -> tuple[Token, ...]:
     )
 
 
-def _told(secret: Secret) -> str:
-    value = secret.reveal()
+def _told(one: AccessToken) -> str:
+    value = one.reveal()
     register_secret(value)
     return value
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from nugetproxy.admin.tokens import Scope
+from nugetproxy.admin.tokens import SHORTEST, Scope
 from nugetproxy.config.fields import Expiry, FilePath, Names, TokenName
 from nugetproxy.config.secrets import Secret
 from nugetproxy.config.section import Section
@@ -28,6 +30,14 @@ class AccessToken(Section):
     scopes: Annotated[tuple[Scope, ...], SOME]
     feeds: Names = ()
     expires: Expiry = None
+
+    def reveal(self, environ: Mapping[str, str] = os.environ) -> str:
+        """The token as its reference reads now; raises ValueError where there is none that may be one."""
+        value = self.token.reveal(environ)
+        if len(value) < SHORTEST:
+            reference = self.token.reference
+            raise ValueError(f"{reference} is shorter than {SHORTEST} characters; it could be guessed")
+        return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -557,9 +557,11 @@ async def test_a_token_of_the_configuration_follows_its_file(
     file.write_text("the second of the farm's tokens\n")
     await proxy.app.watch.look()
     assert [(await ask(proxy, INDEX, headers=one)).status for one in (first, second)] == [401, 200]
-    file.write_text("")
-    await proxy.app.watch.look()
-    assert (await ask(proxy, INDEX, headers=second)).status == 200, "what is no token takes nothing away"
+    for no_token in ("", "fifteen letters"):
+        file.write_text(no_token)
+        await proxy.app.watch.look()
+        assert (await ask(proxy, INDEX, headers=second)).status == 200, "what is no token takes nothing away"
+    assert (await ask(proxy, INDEX, headers=basic("fifteen letters"))).status == 401, "it could be guessed"
 
 
 async def test_upstream_credentials_follow_their_file(
