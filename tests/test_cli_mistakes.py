@@ -171,6 +171,16 @@ def test_a_misspelt_file_is_not_kept_as_a_package(name: str, file: Path) -> None
         assert run("keep", id_, "--config", file).exit_code == 0
 
 
+def test_a_version_by_itself_is_no_package(file: Path) -> None:
+    started(file)
+    for word in ("keep", "unkeep"):
+        result = run(word, "Acme.A", "1.2.0-beta", "--config", file)
+        assert (result.exit_code, result.stderr) == (64, "1.2.0-beta is a version; write ID@1.2.0-beta.\n")
+    assert run("keep", "--config", file).stdout == "Nothing is kept.\n"
+    result = run("refresh", "Acme.A@1.0.0", "--config", file)
+    assert (result.exit_code, result.stderr) == (1, "'Acme.A@1.0.0' is not a package id.\n")
+
+
 def test_a_sound_ledger_is_never_begun_afresh(file: Path, tmp_path: Path) -> None:
     started(file)
     result = run("ledger", "begin-afresh", "--config", file)

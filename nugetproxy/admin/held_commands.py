@@ -118,7 +118,8 @@ def named(id: str, version: str = "") -> PackageIdentity:
     """The package that is meant; raises BadRequest."""
     identity = PackageIdentity.parse(id, version or "1.0.0")
     if identity is None:
-        raise BadRequest(f"{f'{id} {version}'.strip()!r:.200} is not a package id with a version.")
+        meant = "a package id with a version" if version else "a package id"
+        raise BadRequest(f"{f'{id} {version}'.strip()!r:.200} is not {meant}.")
     return identity
 
 

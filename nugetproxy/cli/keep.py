@@ -42,6 +42,7 @@ def keep(
         _list(tell(settings, "kept", {}), json=json)
         return
     for one in what:
+        mind_versions(one)
         _mind_the_spelling(one)
     named, files = [one for one in what if not means_file(one)], [Path(one) for one in what if means_file(one)]
     wanted = [{"packages": _versions(file), "by": str(file.absolute())} for file in files]
@@ -64,6 +65,14 @@ def means_file(text: str) -> bool:
     with contextlib.suppress(OSError):  # which is longer than a name may be
         return "/" in text or family_of(text) is not None or is_file(Path(text))
     return False
+
+
+def mind_versions(text: str) -> None:
+    """End the command at a version by itself: it is a good package id, too, of no package."""
+    from nugetproxy.nuget.version import Version
+
+    if "." in text and Version.parse(text) is not None and not means_file(text):
+        fail([f"{text} is a version; write ID@{text}."], USAGE)
 
 
 def _mind_the_spelling(text: str) -> None:

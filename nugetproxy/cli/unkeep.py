@@ -11,7 +11,7 @@ import typer
 
 from nugetproxy.cli.control import tell
 from nugetproxy.cli.exits import FAILED
-from nugetproxy.cli.keep import means_file
+from nugetproxy.cli.keep import means_file, mind_versions
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json
 from nugetproxy.cli.terminal import say
 
@@ -33,6 +33,8 @@ def unkeep(
     from nugetproxy.config import load
 
     settings = load(config, cache_dir=cache_dir)
+    for one in what[1:]:
+        mind_versions(one)
     done: dict[str, Mapping[str, Any]] = {}
     for one in what:
         with contextlib.suppress(typer.Exit):  # it has said why; the others are let go all the same
