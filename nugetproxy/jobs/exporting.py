@@ -90,9 +90,8 @@ def new_place(cache: Path) -> Path:
         place.mkdir()
         place.chmod(0o777)  # nobody but its owner gets through the folder that it is in
     except OSError as error:
-        raise BadRequest(
-            f"{place.parent} cannot be written to: {error.strerror}; run this as the proxy's user."
-        ) from error
+        remedy = "; run this as the proxy's user." if isinstance(error, PermissionError) else "."
+        raise BadRequest(f"{place.parent} cannot be written to: {error.strerror}{remedy}") from error
     return place
 
 

@@ -52,6 +52,10 @@ class Trouble(StrEnum):
     """The disk is full, read-only or failing, or a lock was not to be had."""
 
 
+OF_THE_DISK: Final = ("SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_READONLY")
+"""What begins the names of errors that do not pass before somebody does something."""
+
+
 class SqliteUnavailable(ProxyError):
     """A file of ours cannot be used now.
 
@@ -66,7 +70,9 @@ class SqliteUnavailable(ProxyError):
         self.trouble = trouble
 
     def __str__(self) -> str:
-        return f"The {self.what} cannot be used now ({self.why}); try again in a few seconds."
+        of_disk = self.why.startswith(OF_THE_DISK)
+        remedy = "look at its disk, which may be full or read-only" if of_disk else "try again in a few seconds"
+        return f"The {self.what} cannot be used now ({self.why}); {remedy}."
 
 
 class Form(Struct, frozen=True, kw_only=True):

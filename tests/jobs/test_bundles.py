@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import tarfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,6 +16,8 @@ import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from nugetproxy.errors import BadRequest
+from nugetproxy.jobs.exporting import new_place
 from tests.fakes.feed import FakeFeed
 from tests.fakes.origin import Script
 from tests.fakes.packages import make_nupkg
@@ -335,3 +339,18 @@ async def test_what_cannot_be_imported_says_why(shelf: FakeFeed, tmp_path: Path)
     code, _, err = await cli("export", tmp_path / "b", "--upstream", "nobody", *second)
     assert code == 64
     assert "There is no remote upstream 'nobody'; there are up." in err
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(errno.ENOSPC, "No space left on device."), (errno.EACCES, "run this as the proxy's user.")]
+)
+def test_a_folder_that_cannot_be_made_is_told_with_the_cause(
+    number: int, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", failing)
+    with pytest.raises(BadRequest) as caught:
+        new_place(tmp_path)
+    assert str(caught.value).endswith(told)

@@ -474,3 +474,16 @@ async def test_rows_that_are_alike_are_written_by_one_statement(
     assert [await found.pinned("up", one) for one in many] == [f"sha{number}" for number in range(len(many))]
     assert await found.pinned("down", TWO) == "shaX"
     assert await found.scrub("up") == b"there"
+
+
+@pytest.mark.parametrize(
+    ("why", "remedy"),
+    [
+        ("SQLITE_FULL", "look at its disk, which may be full or read-only"),
+        ("SQLITE_IOERR_SHMSIZE", "look at its disk, which may be full or read-only"),
+        ("SQLITE_BUSY", "try again in a few seconds"),
+        ("rebuilding", "try again in a few seconds"),
+    ],
+)
+def test_what_does_not_pass_by_itself_is_not_to_be_tried_again(why: str, remedy: str) -> None:
+    assert str(LedgerUnavailable(why)) == f"The ledger cannot be used now ({why}); {remedy}."
