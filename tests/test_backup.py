@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import json
+import shutil
 import sqlite3
 import tarfile
 import zlib
@@ -93,6 +94,24 @@ async def test_a_token_that_was_revoked_since_comes_back_with_a_word_about_it(fi
     _, out, _ = await cli("restore", tmp_path / "b", "--config", file)
     assert "leaked" in (await cli("token", "list", "--config", file))[1]
     assert "Tokens that were revoked since the backup was made are good again: nugetproxy token list." in out
+
+
+async def test_the_ledger_of_before_stays_with_all_that_a_kill_has_left_of_it(file: Path, tmp_path: Path) -> None:
+    cache, killed = tmp_path / "cache", tmp_path / "killed"
+    assert (await cli("token", "add", "first", "--scope", "read", "--config", file))[0] == 0
+    assert (await cli("backup", tmp_path / "away", "--config", file))[0] == 0
+    with closing(sqlite3.connect(cache / "ledger.db")) as ledger:
+        ledger.execute("UPDATE tokens SET name = 'last'")
+        ledger.commit()
+        shutil.copytree(cache, killed)
+    assert (killed / "ledger.db-wal").stat().st_size
+    for _ in range(4):
+        code, _, told = await cli("restore", tmp_path / "away", "--cache-dir", killed)
+        assert (code, told) == (0, "")
+    aside = sorted(killed.glob("ledger.db.before-*"))
+    assert len(aside) == 4
+    with closing(sqlite3.connect(aside[0])) as ledger:
+        assert ledger.execute("SELECT name FROM tokens").fetchall() == [("last",)]
 
 
 @pytest.mark.parametrize("damage", ["cut", "altered", "empty", "missing", "garbled"])

@@ -266,7 +266,7 @@ async def test_a_backup_carries_the_log_and_a_start_goes_on_with_it(
     code, _, err = await cli("restore", tmp_path / "away", "--config", config)
     assert (code, err) == (0, "")
     assert log.read_bytes() == before
-    assert len(list(log.parent.glob("provenance.log.corrupt-*"))) == 1, "the one of before is set aside"
+    assert len(list(log.parent.glob("provenance.log.before-*"))) == 1, "the one of before is set aside"
     async with ProxyProcess("--config", config) as proxy:
         await until(lambda: len(logged(log.parent)) == 2)
         await proxy.stop()

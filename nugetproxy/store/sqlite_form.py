@@ -221,12 +221,13 @@ def check(form: Form, path: Path) -> None:
         raise UnsoundFile(str(verdict)[:200])
 
 
-def set_aside(fs: FsOps, path: Path) -> Path | None:
+def set_aside(fs: FsOps, path: Path, *, sound: bool = False) -> Path | None:
     """Rename a file or directory to ``<name>.corrupt-<time>``; None if it is gone. All connections must be closed.
 
-    A connection that is still open would delete the write-ahead log of the file that comes next. Raises DiskFailure.
+    A connection that is still open would delete the write-ahead log of the file that comes next. What may be ``sound``
+    becomes ``<name>.before-<time>``, and stays. Raises DiskFailure.
     """
-    prefix = f"{path.name}.corrupt-"
+    prefix = f"{path.name}.{'before' if sound else 'corrupt'}-"
     target = path.with_name(f"{prefix}{time.time_ns()}")
     for suffix in ("-wal", "-shm"):
         try:
@@ -237,7 +238,8 @@ def set_aside(fs: FsOps, path: Path) -> Path | None:
         fs.rename(path, target)
     except MissingFile:
         return None
-    for name in sorted(name for name in fs.names(path.parent) if name.startswith(prefix))[:-CORRUPT_KEPT]:
+    there = sorted(name for name in fs.names(path.parent) if name.startswith(prefix))
+    for name in () if sound else there[:-CORRUPT_KEPT]:
         old = path.with_name(name)
         (fs.rmtree if is_dir(old) else fs.unlink)(old)
     return target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ from nugetproxy.errors import BadRequest, Reason, StoreUnusable
 from nugetproxy.store.fs import FsOps
 from nugetproxy.store.ledger.copies import copies, restore
 from nugetproxy.store.ledger.form import LEDGER, STEPS, NewerLedger
-from nugetproxy.store.sqlite_form import ERRORS, Trouble, check, diagnose, open_writer, set_aside
+from nugetproxy.store.sqlite_form import ERRORS, Trouble, check, connect, diagnose, open_writer, set_aside
 
 log = structlog.get_logger(__name__)
 
@@ -61,10 +62,17 @@ def replace_by(fs: FsOps, directory: Path, body: bytes) -> Path | None:
     except ERRORS:
         scratch.unlink()
         raise
-    aside = set_aside(fs, directory / NAME)
+    _write_back(directory / NAME)
+    aside = set_aside(fs, directory / NAME, sound=True)
     fs.rename(scratch, directory / NAME)
     fs.fsync_dir(directory)
     return aside
+
+
+def _write_back(path: Path) -> None:
+    """Have all in the file itself that a kill has left in its write-ahead log, as far as it can be read."""
+    with suppress(*ERRORS), closing(connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _too_new(directory: Path, newer: NewerLedger) -> StoreUnusable:

@@ -44,7 +44,7 @@ def replacing_log(fs: FsOps, directory: Path, body: bytes) -> Iterator[None]:
         with suppress(DiskFailure):
             fs.unlink(scratch)
         raise
-    set_aside(fs, path)
+    set_aside(fs, path, sound=True)
     fs.rename(scratch, path)
     fs.fsync_dir(directory)
 
