@@ -46,7 +46,8 @@ async def take(desk: Desk, *, upstream: str, package: str, place: str, sha512: s
         if (failure := await into.folder.pending.settle(identity)) is not None:
             raise failure
     except (OSError, DiskFailure) as error:
-        raise BadRequest(f"{package} cannot be taken: {error}.") from error
+        why = str(error).removesuffix(".")
+        raise BadRequest(f"{package} cannot be taken: {why}.") from error
     for feed in desk.feeds.values():
         feed.outdate(identity.id)
     return {"taken": taken}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import shutil
@@ -22,6 +23,7 @@ from nugetproxy.jobs.importing import Broken, Importing
 from nugetproxy.jobs.inner_client import InnerClient
 from nugetproxy.jobs.progress import Unseen
 from nugetproxy.jobs.proxy_client import AT_ONCE
+from nugetproxy.store.fs import DiskFailure
 from tests.conftest import StartProxy
 from tests.engine.test_signatures import AUTHOR, BAD, GOOD, OWNED, REPOSITORY, ROOT, list_certificates, wanted
 from tests.fakes.asking import PACKAGE, ask
@@ -135,6 +137,24 @@ async def test_a_package_of_symbols_is_not_taken_for_the_package(
     done = await importing(proxy).folder(folder)
     assert (done.taken, done.refused) == (1, ())
     assert [one.id for one in await proxy.held.holdings.recorded()] == ["acme.b"]
+
+
+async def test_what_the_disk_does_not_take_is_told_in_one_sentence(
+    start_proxy: StartProxy,
+    feed: FakeFeed,
+    tmp_path: Path,
+    importing: Callable[[Proxy], Importing],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def full(*_: object) -> None:
+        raise DiskFailure("write", errno.ENOSPC)
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.nupkg").write_bytes(make_nupkg("Acme.A", "1.0.0"))
+    proxy = await start_proxy(feed.index_url)
+    monkeypatch.setattr(proxy.held.folder, "stage", full)
+    (said,) = (await importing(proxy).folder(tmp_path / "folder")).refused
+    assert said.endswith("No space left on device (ENOSPC).")
 
 
 @pytest.mark.parametrize("offline", [True, False])
