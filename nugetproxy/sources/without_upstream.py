@@ -9,6 +9,7 @@ from nugetproxy.errors import NotFound, Reason, SignatureRefused, UpstreamFailur
 from nugetproxy.nuget.documents.version_list import listed_versions
 from nugetproxy.nuget.identity import PackageIdentity
 from nugetproxy.nuget.kinds import Kind
+from nugetproxy.nuget.merging.service_index import with_advisories
 from nugetproxy.nuget.nuspec import DependencyGroup, parse_nuspec
 from nugetproxy.nuget.routes import Route, version_list_route
 from nugetproxy.nuget.version import Version
@@ -79,6 +80,8 @@ class WithoutUpstream:
                 raise
             log.warning("synthesis.failed", upstream=self._name, kind=route.kind, detail=str(error))
         if body is not None and route.kind is not None:
+            if route.kind is Kind.INDEX and not offline:  # an audit must fail rather than not take place
+                body = with_advisories(body, base)
             return MadeDocument(route.kind, body, notice)
         if failure is not None and (not offline or await self._is_missing(route)):
             raise failure

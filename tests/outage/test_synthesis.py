@@ -79,8 +79,24 @@ async def test_the_service_index(filled: Proxy) -> None:
     for kind in ("PackageBaseAddress/3.0.0", "RegistrationsBaseUrl/3.6.0", "SearchQueryService/3.5.0"):
         assert types[kind].startswith(f"{filled.url}/v3/")
     assert "Catalog/3.0.0" not in types, "what cannot be made is not offered"
-    assert not [kind for kind in types if kind.startswith(("PackagePublish", "VulnerabilityInfo"))]
+    assert not [kind for kind in types if kind.startswith("PackagePublish")]
     assert (await ask(filled, "/health/ready")).status == 200
+
+
+async def test_an_audit_fails_where_nobody_knows_whether_there_are_advisories(filled: Proxy) -> None:
+    """A client that finds no such resource audits nothing, without a word."""
+    index = json.loads((await made(filled, INDEX)).body)
+    (at,) = (row["@id"] for row in index["resources"] if row["@type"] == "VulnerabilityInfo/6.7.0")
+    assert (await ask(filled, at.removeprefix(filled.url))).status == 503
+
+
+async def test_offline_what_is_stored_is_all_that_there_is(
+    filled: Proxy, start_proxy: StartProxy, feed: FakeFeed
+) -> None:
+    await filled.stop()
+    proxy = await start_proxy(feed.index_url, directory=filled.directory, upstream={"offline": True})
+    index = json.loads((await ask(proxy, INDEX)).body)
+    assert "VulnerabilityInfo/6.7.0" not in {row["@type"] for row in index["resources"]}
 
 
 async def test_the_version_list(filled: Proxy) -> None:
