@@ -29,6 +29,8 @@ NOBODY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
 """What a connection ends with where no proxy runs."""
 BEFORE: Final = frozenset({"keep", "refresh", "token/add", "explain", "cluster/status", "cluster/du", "cluster/gc"})
 """Commands that say something before the first start, too."""
+OF_NO_PACKAGE: Final = frozenset({"token/add", "token/list", "token/revoke", "claims/release"})
+"""Commands for which it does not matter which upstreams are known."""
 CACHE: Final = frozenset({"format", "ledger.db", "entries"})
 """What a directory that was a proxy's has one of (of its first form, of this one, or what a backup brought), unless
 somebody has copied the folders of upstreams alone."""
@@ -37,12 +39,8 @@ somebody has copied the folders of upstreams alone."""
 def wants_cache(settings: Config) -> None:
     """End the command where no proxy has ever run: the name of another one's directory was left out, or misspelt.
 
-    Else it would find nothing wrong there, back up nothing, and leave an empty cache. Tells on stderr what lies there
-    of upstreams that it does not know: of a proxy that runs with another configuration it sees nothing, either.
+    Else it would find nothing wrong there, back up nothing, and leave an empty cache.
     """
-    from nugetproxy.cli.terminal import say
-    from nugetproxy.store.upstream_folders import strange_folders
-
     path = settings.cache.path
     try:
         names = {one.name for one in path.iterdir()}
@@ -55,7 +53,16 @@ def wants_cache(settings: Config) -> None:
     ):
         where = "Name the proxy's by --config, or --cache-dir."
         fail([f"There is no cache in {path}: no proxy has run with it. {where}"], FAILED)
-    for folder in strange_folders(path, settings.upstreams):
+
+
+def name_others(settings: Config) -> None:
+    """Tell on stderr of which upstreams that are not known there are packages, too: the proxy may run with another
+    configuration, and what it holds then would seem not to be there.
+    """
+    from nugetproxy.cli.terminal import say
+    from nugetproxy.store.upstream_folders import strange_folders
+
+    for folder in strange_folders(settings.cache.path, settings.upstreams):
         unknown = "the configuration has no upstream of this name. --config names the one that the proxy runs with."
         say(f"Packages of {folder.name} lie there, too, but are not looked at: {unknown}", err=True)
 
@@ -72,6 +79,8 @@ def tell(settings: Config, name: str, arguments: Mapping[str, Any]) -> Mapping[s
             return said
         if name not in BEFORE:
             wants_cache(settings)
+        if name not in OF_NO_PACKAGE:
+            name_others(settings)
         with quiet():
             return asyncio.run(_stopped(settings, name, arguments))
     except ProxyError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nugetproxy.cli.control import wants_cache
+from nugetproxy.cli.control import name_others, wants_cache
 from nugetproxy.cli.exits import FAILED, USAGE, fail
 from nugetproxy.cli.jobs import finished, remote_upstreams
 from nugetproxy.cli.options import CacheDirectory, ConfigFile
@@ -54,6 +54,7 @@ def export(
         fail([f"There is no remote upstream {min(unknown)!r}; there are {', '.join(known)}."], USAGE)
     chosen, lacking = resolved(only) if only else (None, ())
     wants_cache(settings)
+    name_others(settings)
     wish = ExportWish(cache=settings.cache.path, upstreams=upstream or known, only=chosen, base=since, key=sign)
     done = finished(_export(settings, file, wish))
     if as_json:

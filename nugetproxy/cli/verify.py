@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from nugetproxy.cli.control import wants_cache
+from nugetproxy.cli.control import name_others, wants_cache
 from nugetproxy.cli.exits import FAILED
 from nugetproxy.cli.jobs import finished
 from nugetproxy.cli.options import CacheDirectory, ConfigFile, Json, Upstream
@@ -36,6 +36,7 @@ def verify(
 
     settings = load(config, cache_dir=cache_dir)
     wants_cache(settings)
+    name_others(settings)
     done = finished(_verify(settings, upstream))
     damaged = done["damaged"]
     if json:
