@@ -62,6 +62,19 @@ LOOKING = [
 ]
 
 
+@pytest.mark.parametrize("words", [["backup"], ["import"], ["provenance", "export"]], ids=" ".join)
+def test_a_path_that_cannot_be_looked_at_is_a_line(words: list[str], file: Path) -> None:
+    started(file)
+    place = f"/tmp/{'x' * 300}"
+    result = run(*words, place, "--config", file)
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", f"{place}: File name too long.\n")
+
+
+def test_a_folder_that_cannot_be_looked_at_is_no_upstream(tmp_path: Path) -> None:
+    result = run("serve", "--cache-dir", tmp_path, "--upstream", f"./{'x' * 300}")
+    assert (result.exit_code, "a folder that cannot be looked at: File name too long" in result.stderr) == (78, True)
+
+
 @pytest.mark.parametrize("words", [["verify"], ["stats"], ["export", "FILE"]], ids=" ".join)
 def test_what_lies_there_of_another_configuration_is_named(words: list[str], file: Path, tmp_path: Path) -> None:
     """Of a proxy that was started with another upstream everything seemed to be well, and nothing to be held."""

@@ -99,6 +99,11 @@ class Commands(TyperGroup):
                 raise
             typer.echo(str(error), err=True)
             raise typer.Exit(code) from error
+        except OSError as error:
+            if error.filename is None:
+                raise
+            typer.echo(f"{os.fsdecode(error.filename)}: {error.strerror}.", err=True)
+            raise typer.Exit(FAILED) from error
 
 
 app = typer.Typer(

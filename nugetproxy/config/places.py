@@ -136,7 +136,11 @@ def place_or_url(text: str) -> str:
     if ":" in text.partition("/")[0]:
         return text
     folder = Path(parse_path(text)).expanduser()
-    if not is_dir(folder):
+    try:
+        exists = is_dir(folder)
+    except OSError as error:
+        raise ValueError(f"a folder that cannot be looked at: {error.strerror}") from error
+    if not exists:
         raise ValueError("neither an absolute URL, as https://host/v3/index.json, nor a folder that exists")
     return str(folder.absolute())
 
