@@ -114,7 +114,8 @@ async def test_what_fails_once_nobody_waits_for_it_is_no_crash(redis: Redis) -> 
 async def leave(coordinator: RedisCoordinator) -> None:
     """Ask, wait for no answer; return when there can be none any more."""
     calls = [asyncio.create_task(coordinator.mark(f"up/acme.{n}")) for n in range(24)]
-    await asyncio.sleep(0.05)
+    while len(coordinator._calls) < len(calls):
+        await asyncio.sleep(0)
     for call in calls:
         call.cancel()
     await ended(calls)
